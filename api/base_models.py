@@ -1,0 +1,113 @@
+"""What the API knows of the base models without loading them: family, words, fingerprint, size."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from zoodip_core.catalog import (
+    BaseModelEntry,
+    Catalog,
+    Family,
+    Vocabulary,
+    detect_family,
+    embedding_widths,
+    fingerprint,
+    vocabulary,
+)
+from zoodip_core.fingerprint import weight_files
+
+_BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class BaseModelFacts:
+    """A base model whose files are on this machine."""
+
+    entry: BaseModelEntry
+    folder: Path
+
+    @cached_property
+    def family(self) -> Family:
+        """SD1, SD2 or SDXL."""
+        return detect_family(self.folder)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of its tokenizer."""
+        return vocabulary(self.folder)
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash over its weights (kept by file, size and time)."""
+        return fingerprint(self.folder)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Length of a token's embedding in each text encoder."""
+        return embedding_widths(self.folder)
+
+    @cached_property
+    def side_px(self) -> int:
+        """Side of the square images that it was trained on."""
+        blocks = json.loads((self.folder / "vae/config.json").read_text())["block_out_channels"]
+        cells = json.loads((self.folder / "unet/config.json").read_text())["sample_size"]
+        return int(cells * 2 ** (len(blocks) - 1))
+
+    @cached_property
+    def weights_mb(self) -> float:
+        """What its weights take in memory at the entry's precision."""
+        folders = [self.folder / part for part in _PARTS if (self.folder / part).is_dir()]
+        weights = sum(_count(file) for folder in folders for file in weight_files(folder))
+        return weights * _BYTES_PER_WEIGHT[self.entry.precision] / 1e6
+
+
+class BaseModels:
+    """The catalogue with what is known of each base model."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._facts: dict[str, BaseModelFacts] = {}
+
+    def facts(self, name: str | None) -> tuple[BaseModelEntry, BaseModelFacts | None]:
+        """The base model; without facts while only a worker has its files (then the worker checks).
+
+        Raises:
+            UnknownBaseModelError: lists the names that there are.
+        """
+        entry = self.catalog.get(name)
+        if entry.name not in self._facts:
+            folder = entry.path or _downloaded(entry.hub_id or "")
+            if folder is None:
+                return entry, None
+            self._facts[entry.name] = BaseModelFacts(entry, folder)
+        return entry, self._facts[entry.name]
+
+
+def _downloaded(hub_id: str) -> Path | None:
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        return None
+
+
+def _count(file: Path) -> int:
+    """Numbers in a safetensors file, by its header."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            total += size
+    return total

@@ -1,0 +1,201 @@
+"""Concepts: listed, exported for other programs, imported from them, deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Connection
+
+from api import schemas, views
+from api.auth import Caller, Reader, Writer
+from api.base_models import BaseModelFacts
+from api.creation import IdempotencyKey, Once, hash_of
+from api.pages import After, Id, Limit
+from api.problems import problems
+from api.service import InService, Service
+from api.uploads import Upload, read_upload
+from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
+from zoodip_core.catalog import check_token
+from zoodip_core.embedding_file import MAX_FILE_BYTES
+from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError
+from zoodip_core.jobs import concepts, store
+from zoodip_core.jobs.errors import NotFoundError, QuotaExceededError
+from zoodip_core.jobs.idempotency import Answer
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.objects import concept_name, job_prefix
+from zoodip_core.jobs.records import ConceptRecord
+
+router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "safetensors"},
+                        "token": {"type": "string", "description": "Needed where the file names none"},
+                        "base_model": {"type": "string"},
+                        "replace": {"type": "string", "enum": ["true", "false"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get("", response_model=schemas.ConceptList, responses=problems())
+def list_all(service: InService, caller: Reader, after: After = None, limit: Limit = 20) -> Response:
+    """The caller's concepts, newest first."""
+    with service.database.read() as connection:
+        found, more = concepts.list_page(connection, caller.owner, after=after, limit=limit)
+    return views.reply(schemas.ConceptList(data=[views.concept(record) for record in found], has_more=more))
+
+
+@router.get("/{id}", response_model=schemas.Concept, responses=problems(404))
+def get(service: InService, caller: Reader, id: Id) -> Response:
+    """One concept."""
+    with service.database.read() as connection:
+        return views.reply(views.concept(concepts.find(connection, id, caller.owner)))
+
+
+@router.get(
+    "/{id}/embedding",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "A safetensors file"},
+        **problems(404),
+    },
+)
+def embedding(
+    service: InService,
+    caller: Reader,
+    id: Id,
+    form: Annotated[Literal["diffusers", "a1111", "comfyui"], Query(alias="format")] = "diffusers",
+) -> Response:
+    """The embedding as a safetensors file for diffusers, A1111 or ComfyUI."""
+    with service.database.read() as connection:
+        record = concepts.find(connection, id, caller.owner)
+    concept = load_concept(service.objects.get(concept_name(record.id)), token=record.token)
+    disposition = f'attachment; filename="{file_name(record.token)}"'
+    return Response(
+        export_concept(concept, form),
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": disposition},
+    )
+
+
+@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404))
+def delete(service: InService, caller: Writer, id: Id) -> Response:
+    """Purge the embedding, and the photos, previews and checkpoints that it came from."""
+    with service.database.write() as connection:
+        record = concepts.find(connection, id, caller.owner)
+        concepts.remove(connection, record)
+        if record.from_personalization is not None:
+            _purge_source(connection, service, record.from_personalization)
+        service.objects.delete([concept_name(record.id)])
+    return Response(status_code=204)
+
+
+def _purge_source(connection: Connection, service: Service, job_id: str) -> None:
+    try:
+        job = store.find(connection, job_id)
+    except NotFoundError:
+        return
+    if job.ended:
+        service.objects.delete_all(job_prefix(job_id))
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.Concept,
+    responses=problems(409, 413, 415),
+    openapi_extra=_BODY,
+)
+async def import_file(
+    request: Request, service: InService, caller: Writer, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Take in an embedding that was learned elsewhere."""
+    async with read_upload(request, max_file_bytes=MAX_FILE_BYTES, max_files=1) as upload:
+        return await run_in_threadpool(_import, service, caller, upload, idempotency_key)
+
+
+def _import(service: Service, caller: Caller, upload: Upload, key: str | None) -> Response:
+    files = upload.of_part("file")
+    if not files:
+        raise InvalidArtifactError("file: no file came; allowed: one safetensors file", field="file")
+    replace = upload.fields.get("replace", "false")
+    if replace not in ("true", "false"):
+        raise InvalidInputError(f"replace: {replace!r} came; allowed: true, false", field="replace")
+    once = Once(
+        service,
+        caller.owner,
+        "POST /v1/concepts",
+        key,
+        hash_of(dict(upload.fields), [file.digest.hexdigest() for file in files]),
+    )
+    return once.run(lambda: _propose(service, caller, upload, files[0].read(), replace=replace == "true"))
+
+
+def _propose(
+    service: Service, caller: Caller, upload: Upload, content: bytes, *, replace: bool
+) -> Callable[[Connection], Answer]:
+    entry, facts = service.base_models.facts(upload.fields.get("base_model"))
+    if facts is None:
+        raise InvalidInputError(f"base_model: {entry.name} has no files here yet", field="base_model")
+    concept = _read(content, upload.fields.get("token"), facts)
+    now = time.time()
+    record = ConceptRecord(
+        id=new_id("con", now),
+        owner=caller.owner,
+        token=concept.token,
+        kind=concept.kind,
+        base_model=entry.name,
+        fingerprint=facts.fingerprint,
+        precision=concept.provenance.precision if concept.provenance else "unknown",
+        vectors=concept.vectors,
+        created_at=now,
+        from_personalization=None,
+    )
+    return lambda connection: _insert(connection, service, caller, record, concept, replace=replace)
+
+
+def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
+    """The file's concept, if the base model can draw it."""
+    try:
+        concept = load_concept(content, token=token)
+        check_compatible(concept, facts.fingerprint, facts.widths)
+    except (InvalidArtifactError, ModelMismatchError) as error:
+        error.field = "file"  # the part of the body that holds it
+        raise
+    check_token(concept.token, facts.vocabulary)
+    return concept
+
+
+def _insert(
+    connection: Connection,
+    service: Service,
+    caller: Caller,
+    record: ConceptRecord,
+    concept: Concept,
+    *,
+    replace: bool,
+) -> Answer:
+    limit = None if caller.key is None else caller.key.max_concepts
+    if limit is not None and concepts.count(connection, caller.owner) >= limit:
+        raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")
+    previous = concepts.add(connection, record, replace=replace)
+    service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
+    if previous is not None:
+        service.objects.delete([concept_name(previous.id)])
+    body = views.concept(record).model_dump(mode="json")
+    return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)

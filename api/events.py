@@ -1,0 +1,95 @@
+"""Server-sent events of a personalization: replayed from the database, then followed until its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from api.auth import Reader
+from api.pages import Id
+from api.problems import problems
+from api.service import InService, Service
+from zoodip_core.jobs import events, store
+from zoodip_core.jobs.records import Event, Job
+from zoodip_core.jobs.states import ENDED, Kind
+
+router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
+
+PING_EVERY_S = 15.0
+_LOOK_EVERY_S = 0.25
+
+
+@router.get(
+    "/{id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "Events until the job's end"},
+        204: {"description": "The job has ended and all its events were seen"},
+        **problems(404),
+    },
+)
+async def follow(
+    request: Request,
+    service: InService,
+    caller: Reader,
+    id: Id,
+    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None,
+) -> Response:
+    """`progress`, `preview`, `checkpoint` and `status` events; `Last-Event-ID` replays what came after."""
+    seen = int(last_event_id or 0)
+    job, first = await run_in_threadpool(_look, service, id, seen, caller.owner)
+    if job.ended and not first and last_event_id is not None:
+        return Response(status_code=204)  # tells an EventSource to stop asking
+    stream = _stream(request, service, job, first, seen)
+    return StreamingResponse(
+        stream,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def _look(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, list[Event]]:
+    with service.database.read() as connection:
+        job = store.find(connection, job_id, owner=owner, kind=Kind.PERSONALIZATION)  # before the events:
+        return job, events.after(connection, job_id, seen)  # an end seen here has its event seen there
+
+
+async def _stream(
+    request: Request, service: Service, job: Job, found: list[Event], seen: int
+) -> AsyncIterator[str]:
+    told_end = False
+    spoke = time.monotonic()
+    yield "retry: 2000\n\n"
+    with service.changes.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
+        while True:
+            for event in found:
+                yield _format(service, event)
+                seen = event.id
+                told_end = told_end or (event.type == "status" and event.data["status"] in ENDED)
+                spoke = time.monotonic()
+            if job.ended and not found:
+                if not told_end:  # its events went with age
+                    yield f"event: status\ndata: {json.dumps({'status': job.status})}\n\n"
+                return
+            if not found:
+                if time.monotonic() - spoke > PING_EVERY_S:
+                    yield ": ping\n\n"
+                    spoke = time.monotonic()
+                await follower.wait()
+            if await request.is_disconnected():
+                return
+            job, found = await run_in_threadpool(_look, service, job.id, seen, job.owner)
+
+
+def _format(service: Service, event: Event) -> str:
+    data = event.data
+    if event.type == "preview":
+        url = f"{service.settings.public_url}/v1/personalizations/{event.job_id}/previews/{data['step']}.png"
+        data = {**data, "url": url}
+    return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,53 @@
+"""API keys as they were a moment ago: most requests need no look into the database for who calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from zoodip_core.jobs import keys
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.records import Key
+
+FRESH_S = 1.0  # a revoked key opens nothing after this long, in every API process
+_MAX_KNOWN = 10_000
+
+
+class Keyring:
+    """What the database said of keys within the last second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[Key | None, float]] = {}
+        self._any: tuple[bool, float] | None = None
+
+    def recall(self, secret: str) -> tuple[Key | None, bool]:
+        """The key with this secret, and whether that is known without asking."""
+        with self._lock:
+            key, asked_at = self._known.get(secret, (None, 0.0))
+        return key, time.monotonic() - asked_at < FRESH_S
+
+    def find(self, secret: str) -> Key | None:
+        """The key with this secret, asked of the database."""
+        with self._database.read() as connection:
+            key = keys.find(connection, secret)
+        with self._lock:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[secret] = (key, time.monotonic())
+        return key
+
+    def recall_any(self) -> bool | None:
+        """Whether there are keys at all; None if that must be asked. Once there are, there are for ever."""
+        if self._any is None:
+            return None
+        exist, asked_at = self._any
+        return exist if exist or time.monotonic() - asked_at < FRESH_S else None
+
+    def find_any(self) -> bool:
+        """Whether there are keys at all, asked of the database."""
+        with self._database.read() as connection:
+            exist = keys.any_exist(connection)
+        self._any = (exist, time.monotonic())
+        return exist

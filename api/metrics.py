@@ -1,0 +1,86 @@
+"""Prometheus metrics: of requests from this process, of jobs and workers from the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from api.service import Service
+from zoodip_core.jobs import presence, store
+from zoodip_core.jobs.states import Status
+from zoodip_core.jobs.tables import jobs
+
+__all__ = ["CONTENT_TYPE", "Requests", "render"]
+
+
+class Requests:
+    """Counts and times of this process' requests, by route."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.seconds = Histogram(
+            "zoodip_http_request_seconds", "Time to answer", ["method", "route"], registry=self.registry
+        )
+        self.count = Counter(
+            "zoodip_http_requests", "Answers", ["method", "route", "status"], registry=self.registry
+        )
+
+
+class _Stored(Collector):
+    """What the database knows at the moment of the scrape."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterable[Metric]:
+        """Jobs by state, failures by code, and each worker's own counters."""
+        with self._service.database.read() as connection:
+            counts = store.count_by_status(connection)
+            code = jobs.c.error["code"].as_string()
+            failed = select(code, func.count()).where(jobs.c.status == Status.FAILED).group_by(code)
+            failures = connection.execute(failed).all()
+            workers = presence.consuming(connection, time.time(), self._service.settings.lease_s)
+        by_status = GaugeMetricFamily("zoodip_jobs", "Jobs by state", labels=["kind", "status"])
+        for (kind, status), number in counts.items():
+            by_status.add_metric([kind, status], number)
+        by_code = GaugeMetricFamily("zoodip_failed_jobs", "Failed jobs by error code", labels=["code"])
+        for name, number in failures:
+            by_code.add_metric([str(name)], number)
+        consuming = GaugeMetricFamily("zoodip_workers", "Workers that look for work", value=len(workers))
+        return [by_status, by_code, consuming, *_of_workers(workers)]
+
+
+def _of_workers(workers: list[presence.WorkerRecord]) -> list[Metric]:
+    counters: dict[str, CounterMetricFamily] = {}
+    gauges: dict[str, GaugeMetricFamily] = {}
+    stages = CounterMetricFamily(
+        "zoodip_stage_seconds", "Time spent in each stage", labels=["worker", "stage"]
+    )
+    for worker in workers:
+        for name, value in worker.stats.get("counters", {}).items():
+            family = counters.setdefault(
+                name, CounterMetricFamily(f"zoodip_worker_{name}", f"Workers: {name}", labels=["worker"])
+            )
+            family.add_metric([worker.id], value)
+        for name, value in worker.stats.get("gauges", {}).items():
+            gauge = gauges.setdefault(
+                name, GaugeMetricFamily(f"zoodip_worker_{name}", f"Workers: {name}", labels=["worker"])
+            )
+            gauge.add_metric([worker.id], value)
+        for stage, seconds in worker.stats.get("stages", {}).items():
+            stages.add_metric([worker.id, stage], seconds)
+    return [*counters.values(), *gauges.values(), stages]
+
+
+def render(service: Service, requests: Requests | None = None) -> bytes:
+    """All metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Stored(service))
+    own = b"" if requests is None else generate_latest(requests.registry)
+    return own + generate_latest(registry)

@@ -1,0 +1,218 @@
+"""What a client wants learned, checked against the base model and the caller's names."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from api import schemas, views
+from api.auth import Caller
+from api.base_models import BaseModelFacts
+from api.creation import check_room
+from api.hooks import check_webhook
+from api.references import decode_all, drop_all
+from api.service import Service
+from api.uploads import Upload, UploadedFile
+from zoodip_core.catalog import (
+    BaseModelEntry,
+    check_initializer,
+    check_token,
+    check_token_format,
+    resolve_settings,
+)
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError
+from zoodip_core.jobs import concepts, presence, store
+from zoodip_core.jobs.errors import QuotaExceededError
+from zoodip_core.jobs.idempotency import Answer
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.records import NewJob
+from zoodip_core.jobs.standings import standing
+from zoodip_core.jobs.states import Kind
+
+STOPS = ("steps", "auto")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A parsed request for a personalization."""
+
+    wanted: schemas.PersonalizationRequest
+    files: list[UploadedFile]
+    trace: str | None
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """The same with everything decided."""
+
+    entry: BaseModelEntry
+    facts: BaseModelFacts | None
+    settings: PersonalizationSettings
+    stop: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {**self.settings.model_dump(), "stop": self.stop}
+
+
+def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
+    """The `request` field.
+
+    Raises:
+        RequestValidationError: it is missing, no JSON, or not as the schema says.
+    """
+    try:
+        return schemas.PersonalizationRequest.model_validate(json.loads(upload.fields["request"]))
+    except KeyError as error:
+        missing = {"type": "missing", "loc": ("body", "request"), "msg": "Field required"}
+        raise RequestValidationError([missing]) from error
+    except ValueError as error:
+        if isinstance(error, ValidationError):
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestValidationError(
+                [{**item, "loc": ("body", *item["loc"])} for item in found]
+            ) from error
+        broken = {"type": "json_in_field", "loc": ("body", "request"), "msg": "This field is not JSON"}
+        raise RequestValidationError([broken]) from error
+
+
+def validation(service: Service, caller: Caller, proposal: Proposal) -> Response:
+    """What would run, and what it would take; creates nothing.
+
+    Raises:
+        ZoodipError: what creating it would raise.
+    """
+    resolved = _resolve(service, proposal)
+    warnings = _decode(service, proposal, resolved)
+    with service.database.read() as connection:
+        _check_name(connection, service, caller, proposal, resolved)
+        workers = presence.consuming(connection, time.time(), service.settings.lease_s)
+    speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
+    rows = resolved.settings.steps * (resolved.settings.n + 1)
+    known = [speed for speed in speeds if speed]
+    body = schemas.Validation(
+        token=proposal.wanted.token,
+        base_model=resolved.entry.name,
+        settings=resolved.values,
+        images=len(proposal.files),
+        warnings=warnings,
+        estimated_seconds=round(rows / max(known), 1) if known else None,
+        estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
+    )
+    return views.reply(body)
+
+
+def propose(service: Service, caller: Caller, proposal: Proposal) -> Callable[[Connection], Answer]:
+    """Checks all, stores the photos; what it returns makes the row.
+
+    Raises:
+        ZoodipError: what is wrong with the request; nothing is left then.
+    """
+    resolved = _resolve(service, proposal)
+    with service.database.read() as connection:
+        _check_name(connection, service, caller, proposal, resolved)
+    job_id = new_id("per")
+    warnings = _decode(service, proposal, resolved, store_for=job_id)
+    new = _new_job(job_id, caller, proposal, resolved, warnings)
+
+    def insert(connection: Connection) -> Answer:
+        try:  # the name again, now that no other can come between
+            _check_name(connection, service, caller, proposal, resolved)
+            job = store.add(connection, new, time.time())
+        except BaseException:
+            drop_all(service, new.id)
+            raise
+        body = views.personalization(standing(connection, job)).model_dump(mode="json")
+        return Answer(status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body)
+
+    return insert
+
+
+def _new_job(
+    job_id: str, caller: Caller, proposal: Proposal, resolved: _Resolved, warnings: list[str]
+) -> NewJob:
+    wanted = proposal.wanted
+    return NewJob(
+        id=job_id,
+        kind=Kind.PERSONALIZATION,
+        owner=caller.owner,
+        base_model=resolved.entry.name,
+        token=wanted.token,
+        total_steps=resolved.settings.steps,
+        metadata=wanted.metadata,
+        webhook=wanted.webhook,
+        trace=proposal.trace,
+        request={
+            "initializer": wanted.initializer,
+            "kind": wanted.kind,
+            "captions": wanted.captions,
+            "settings": resolved.values,
+            "replace": wanted.replace,
+            "images": len(proposal.files),
+            "warnings": warnings,
+        },
+    )
+
+
+def _resolve(service: Service, proposal: Proposal) -> _Resolved:
+    wanted = proposal.wanted
+    entry, facts = service.base_models.facts(wanted.base_model)
+    overrides = dict(wanted.settings)
+    preset, stop = overrides.pop("preset", "default"), overrides.pop("stop", "steps")
+    if stop not in STOPS:
+        raise InvalidSettingsError(
+            f"settings.stop = {stop!r}; allowed: {', '.join(STOPS)}", field="settings.stop"
+        )
+    if not isinstance(preset, str):
+        raise InvalidSettingsError(f"settings.preset = {preset!r} is no text", field="settings.preset")
+    settings = resolve_settings(entry, "sd1" if facts is None else facts.family, preset, overrides)
+    check_token_format(wanted.token)
+    if facts is not None:
+        check_token(wanted.token, facts.vocabulary)
+        check_initializer(wanted.initializer, facts.vocabulary)
+    _check_captions(wanted, len(proposal.files))
+    return _Resolved(entry, facts, settings, stop)
+
+
+def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None:
+    if wanted.captions is None:
+        return
+    if len(wanted.captions) != images:
+        raise InvalidCaptionError(
+            f"captions: {len(wanted.captions)} came for {images} images; allowed: one for each image, or none",
+            field="captions",
+        )
+    for index, caption in enumerate(wanted.captions):
+        if wanted.token not in caption:
+            raise InvalidCaptionError(
+                f"captions[{index}] does not hold the token {wanted.token}", field="captions"
+            )
+
+
+def _check_name(
+    connection: Connection, service: Service, caller: Caller, proposal: Proposal, resolved: _Resolved
+) -> None:
+    wanted = proposal.wanted
+    check_webhook(connection, service, caller, wanted.webhook)
+    check_room(connection, service, caller.owner, caller.key)
+    limit = None if caller.key is None else caller.key.max_concepts
+    if limit is not None and not wanted.replace and concepts.count(connection, caller.owner) >= limit:
+        raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")
+    if not wanted.replace:
+        concepts.check_free(connection, caller.owner, resolved.entry.name, wanted.token)
+
+
+def _decode(
+    service: Service, proposal: Proposal, resolved: _Resolved, *, store_for: str | None = None
+) -> list[str]:
+    side_px = None if resolved.facts is None else resolved.facts.side_px
+    return decode_all(service, proposal.files, side_px, store_for=store_for)

@@ -1,0 +1,93 @@
+"""What the routes work with: settings, database, objects, catalogue, broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+
+from api.base_models import BaseModels
+from api.changes import Changes
+from api.keyring import Keyring
+from api.limits import RateLimits
+from api.looks import Looks
+from zoodip_core.catalog import Catalog
+from zoodip_core.jobs import keys
+from zoodip_core.jobs.broker import celery_app, wake
+from zoodip_core.jobs.changes import ChangeSender
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Kind
+
+_DECODERS = 1  # images decoded at a time: what one needs is all that uploads add to memory
+
+
+@dataclass
+class Service:
+    """One API process."""
+
+    settings: ServiceSettings
+    database: Database
+    objects: ObjectStore
+    base_models: BaseModels
+    celery: Celery
+    keyring: Keyring
+    limits: RateLimits
+    looks: Looks
+    changes: Changes
+    change_sender: ChangeSender | None
+    decoders: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(_DECODERS)
+    )
+
+    def wake(self, kind: Kind, job_id: str) -> None:
+        """Tell the workers; if the broker is away they find the row by themselves."""
+        wake(self.celery, kind, job_id)
+
+    async def close(self) -> None:
+        """Close what it is connected to."""
+        await self.limits.close()
+        self.looks.close()
+        self.database.close()
+        if self.change_sender is not None:
+            self.change_sender.close()
+
+
+def start(settings: ServiceSettings) -> Service:
+    """Connect to everything and bring the tables up to date.
+
+    Raises:
+        ZoodipError: the catalogue or the object store cannot be used.
+    """
+    sender = None if settings.redis_url is None else ChangeSender(settings.redis_url)
+    database = Database(settings.database, on_change=None if sender is None else sender.send)
+    database.migrate()
+    if settings.bootstrap_key is not None:
+        with database.write() as connection:
+            keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+    return Service(
+        settings=settings,
+        database=database,
+        objects=ObjectStore(settings.object_store),
+        base_models=BaseModels(Catalog.load(settings.base_models)),
+        celery=celery_app(settings),
+        keyring=Keyring(database),
+        limits=RateLimits(settings.redis_url),
+        looks=Looks(database),
+        changes=Changes(settings.redis_url),
+        change_sender=sender,
+    )
+
+
+async def service_of(request: Request) -> Service:
+    """The service of the running application."""
+    service: Service = request.app.state.service
+    return service
+
+
+InService = Annotated[Service, Depends(service_of)]

@@ -1,0 +1,1 @@
+"""How fast the engine steps and what memory it takes, at every precision."""

@@ -1,0 +1,101 @@
+"""`python -m benchmarks.engine`: speed, memory and quantized share of the embedded model and of SD1.5's shapes.
+
+Every row is a process of its own, so that its peaks are its own. SD1.5 has random weights: they are built in a
+temporary folder (2 GB) and cost what trained ones cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.engine.measure import Figures, measure
+from benchmarks.quantization.__main__ import print_table
+from tests.tooling.models import build_sd15
+from zoodip_core.catalog import BaseModelEntry, Catalog, Precision
+
+HEAD = (
+    "model",
+    "precision",
+    "n",
+    "it/s",
+    "rows/s",
+    "held, MB",
+    "load peak, MB",
+    "step peak, MB",
+    "quantized",
+)
+PRECISIONS: tuple[Precision, ...] = ("int8", "nf4", "fp32")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=30, help="timed steps of the embedded model")
+    parser.add_argument("--repeats", type=int, default=3, help="processes of the embedded model, in turns")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--small", action="store_true", help="leave SD1.5's shapes out (minutes on a CPU)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        task = json.loads(options.one)
+        entry = BaseModelEntry.model_validate(task["entry"])
+        figures = measure(entry, device=options.device, n=task["n"], steps=task["steps"])
+        print(json.dumps(figures.__dict__))
+        return
+    emoji = Catalog.load().get("emoji")
+    rows = _rows(emoji, options, n=2, steps=options.steps) + _rows(emoji, options, n=8, steps=options.steps)
+    if not options.small:
+        with tempfile.TemporaryDirectory() as folder:
+            build_sd15(Path(folder), parts=("unet", "text_encoder"))
+            large = BaseModelEntry.model_validate({"name": "sd15-shapes", "path": folder})
+            rows += _rows(large, options, n=1, steps=options.steps if options.device == "cuda" else 1)
+    print_table(HEAD, rows)
+
+
+def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: int) -> list[list[str]]:
+    """The rows of one model; precisions take turns, and the fastest of each one's runs counts."""
+    repeats = 1 if steps == 1 else options.repeats
+    runs = [[_run(entry, precision, n, steps, options) for precision in PRECISIONS] for _ in range(repeats)]
+    found = [max(column, key=lambda figures: figures.it_per_s) for column in zip(*runs, strict=True)]
+    return [
+        [
+            entry.name,
+            precision,
+            str(n),
+            f"{figures.it_per_s:.3g}",
+            f"{figures.it_per_s * (n + 1):.3g}",
+            f"{figures.held_bytes / 1e6:.0f}",
+            f"{figures.load_peak_bytes / 1e6:.0f}",
+            f"{figures.step_peak_bytes / 1e6:.0f}",
+            f"{figures.quantized_share:.1%}",
+        ]
+        for precision, figures in zip(PRECISIONS, found, strict=True)
+    ]
+
+
+def _run(
+    entry: BaseModelEntry, precision: Precision, n: int, steps: int, options: argparse.Namespace
+) -> Figures:
+    """One configuration in a process of its own."""
+    chosen = entry.model_copy(update={"precision": precision})
+    task = json.dumps({"entry": chosen.model_dump(mode="json"), "n": n, "steps": steps})
+    command = [sys.executable, "-m", "benchmarks.engine", "--one", task, "--device", options.device]
+    done = subprocess.run(
+        [*command, "--threads", str(options.threads)], check=True, capture_output=True, text=True
+    )
+    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What is drawn and how it should look: lists fixed by seed, before any result."""
+
+import random
+from dataclasses import dataclass
+
+from models.emoji.compose import CAPTION_WORDS, caption, scene_caption
+from models.emoji.world import PLAIN, Scene, Style, World
+
+SEED = 77
+SEEN_PROMPTS = 200
+INDIVIDUALS = 96
+GROUNDS_A_SUBJECT = 4
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the scene that it asks for."""
+
+    text: str
+    scene: Scene
+
+
+def seen_prompts(world: World) -> list[Prompt]:
+    """Full captions of things and tints that were trained on."""
+    rng = random.Random(SEED)
+    found: list[Prompt] = []
+    while len(found) < SEEN_PROMPTS:
+        tint = rng.choice([*world.tints, *[PLAIN] * 4])
+        pattern = rng.choice([PLAIN, PLAIN, PLAIN, *world.patterns])
+        scene = Scene(rng.choice(world.trained_things), tint, pattern, rng.choice(world.grounds))
+        if (scene.thing, scene.tint) not in world.held_out.tinted_things:
+            found.append(Prompt(scene_caption(scene), scene))
+    return found
+
+
+def held_out_prompts(world: World) -> list[Prompt]:
+    """Held-out subjects in words."""
+    rng = random.Random(SEED + 1)
+    scenes = [
+        Scene(*subject, ground)
+        for subject in world.held_out.subjects
+        for ground in rng.sample(world.grounds, GROUNDS_A_SUBJECT)
+    ]
+    return [Prompt(scene_caption(scene), scene) for scene in scenes]
+
+
+def individual_prompts(world: World) -> list[Prompt]:
+    """Individuals by their invented names."""
+    rng = random.Random(SEED + 2)
+    chosen = rng.sample(sorted(world.individuals), INDIVIDUALS)
+    grounds = [rng.choice(world.grounds) for _ in chosen]
+    return [
+        Prompt(caption(word, ground), Scene(*world.individuals[word], ground))
+        for word, ground in zip(chosen, grounds, strict=True)
+    ]
+
+
+def _in_style(style: Style, words: str, count: int, rng: random.Random, world: World) -> list[Prompt]:
+    """Untinted things on any ground in a style."""
+    found: list[Prompt] = []
+    while len(found) < count:
+        scene = Scene(rng.choice(world.trained_things), PLAIN, PLAIN, rng.choice(world.grounds), style)
+        text = caption(scene.thing, scene.ground, words)
+        if len(text.split()) <= CAPTION_WORDS:
+            found.append(Prompt(text, scene))
+    return found
+
+
+def style_word_prompts(world: World) -> list[Prompt]:
+    """Each look by its word, and each pair of looks by its invented word."""
+    rng = random.Random(SEED + 3)
+    named = {look: (look, PLAIN) for look in world.colour_looks} | {
+        look: (PLAIN, look) for look in world.form_looks
+    }
+    named |= world.named_styles
+    return [prompt for word, style in named.items() for prompt in _in_style(style, word, 8, rng, world)]
+
+
+def held_out_style_prompts(world: World) -> list[Prompt]:
+    """Pairs of looks that were never seen together, in words."""
+    rng = random.Random(SEED + 4)
+    styles = world.held_out.styles
+    return [prompt for style in styles for prompt in _in_style(style, " ".join(style), 16, rng, world)]

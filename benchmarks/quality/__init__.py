@@ -1,0 +1,1 @@
+"""EmojiBooth, the benchmark of learned tokens: `python -m benchmarks.quality`."""

@@ -1,0 +1,61 @@
+"""`python -m benchmarks.quality`: EmojiBooth, one table of methods that learn a token, on held-out subjects.
+
+Rows go to results.jsonl as they are measured; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.quality.arguments import (
+    add_methods,
+    command,
+    describe_run,
+    embedded_model,
+    instruments,
+    options,
+    print_or_exit,
+    progress,
+)
+from benchmarks.quality.booth import Booth, Options
+from benchmarks.quality.methods import ANCHORS, METHODS
+from benchmarks.quality.prompts import PROMPTS
+from benchmarks.quality.table import table
+from zoodip_core.files import write_atomically
+
+DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,paper-neither"
+
+
+def main() -> None:
+    """Run the command line."""
+    given = _parser().parse_args()
+    print_or_exit(lambda: run(options(given)))
+
+
+def run(asked: Options) -> str:
+    """Measure what is missing; the table, which is written to the folder too."""
+    entry, chosen = embedded_model(), asked.selection
+    booth = Booth(entry, asked, instruments(entry), progress)
+    rows = booth.run()
+    text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
+    write_atomically(chosen.out / f"table-{chosen.kind}.md", text.encode())
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    abouts = [*ANCHORS.items(), *((method.name, method.about) for method in METHODS.values())]
+    parser = command(
+        "benchmarks.quality",
+        __doc__,
+        subjects=None,
+        prompts=PROMPTS,
+        pictures=5,
+        epilog="\n".join(f"{name:14} {about}" for name, about in abouts),
+    )
+    about = "names with commas between (see below)"
+    add_methods(parser, methods=DEFAULT_METHODS, seeds=2, forwards="3000,9000", about=about)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

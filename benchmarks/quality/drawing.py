@@ -1,0 +1,42 @@
+"""The pictures of a case, drawn from prompts that may hold a learned token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.quality.learnable import TOKEN
+from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
+
+SEEDS_APART = 1000  # first seeds of two prompts: every method draws prompt k from 1000 k on
+
+Pictures = list[list[Image.Image]]  # of each prompt, one a seed
+
+
+def draw(
+    bundle: Bundle,
+    entry: BaseModelEntry,
+    texts: Sequence[str],
+    each: int,
+    concepts: ConceptVectors | None = None,
+) -> Pictures:
+    """`each` pictures of every text, which may hold the token when `concepts` has its vectors."""
+    drawn = []
+    for index, text in enumerate(texts):
+        settings = GenerationSettings.parse(
+            entry.generation | {"prompt": text, "n": each, "seed": index * SEEDS_APART}
+        )
+        drawn.append([one.image for one in generate(bundle, settings, concepts)])
+    return drawn
+
+
+def concept(bundle: Bundle, flat: Float[Tensor, " flat"], vectors: int) -> ConceptVectors:
+    """A searched point as `generate` takes it."""
+    return {TOKEN: [part[0] for part in unflatten(flat[None], vectors, bundle.prompts.widths)]}

@@ -1,0 +1,32 @@
+"""What a search needs to know of the thing that it learns, whatever world that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from PIL import Image
+
+from zoodip_core.personalize import Subject
+
+TOKEN = "<bench>"  # noqa: S105 — a placeholder in captions
+
+
+class Learnable(Protocol):
+    """One thing or style to learn, with all that every method is given."""
+
+    @property
+    def name(self) -> str:
+        """What rows and messages call it."""
+
+    @property
+    def initializer(self) -> str:
+        """The word that every search starts from."""
+
+    @property
+    def references(self) -> Sequence[Image.Image]:
+        """Pictures of it."""
+
+    @property
+    def subject(self) -> Subject:
+        """The request as a person would make it, for `TOKEN`."""

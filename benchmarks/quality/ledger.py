@@ -1,0 +1,116 @@
+"""Finished measurements as JSON lines: one a row, appended whole, never written twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from benchmarks.quality.errors import BenchmarkError
+from zoodip_core.errors import StorageError
+
+
+class Row(Protocol):
+    """A dataclass whose id holds everything that its figures depend on."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def id(self) -> str:
+        """A row with another id is another measurement."""
+
+
+R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+
+
+class Ledger(Generic[R]):
+    """The rows of one file by id; a row is there once it is on the disk."""
+
+    def __init__(self, path: Path, parse: Callable[[dict[str, Any]], R]) -> None:
+        """Read what is there.
+
+        Args:
+            path: of the JSON lines; none there means no rows.
+            parse: one line's values as a row; a ValueError, TypeError or KeyError calls it damaged.
+
+        Raises:
+            BenchmarkError: a line is damaged; says which.
+        """
+        self._path = path
+        self._rows = _read(path, parse)
+
+    def __contains__(self, row_id: str) -> bool:
+        return row_id in self._rows
+
+    def __getitem__(self, row_id: str) -> R:
+        return self._rows[row_id]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: R) -> None:
+        """Add a line with one write, and wait until it is on the disk.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        line = (json.dumps(asdict(row), allow_nan=False) + "\n").encode()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StorageError(f"{self._path} could not be written: {error.strerror or error}") from error
+        self._rows[row.id] = row
+
+
+def row_id(facts: Sequence[Any]) -> str:
+    """The id of a row: a hash of the facts that its figures depend on."""
+    return hashlib.sha256(json.dumps(list(facts), sort_keys=True).encode()).hexdigest()[:24]
+
+
+def exactly(kind: type[T], values: dict[str, Any]) -> T:
+    """A dataclass from values that name each of its fields and nothing else.
+
+    Raises:
+        ValueError: a field is missing or unknown.
+    """
+    odd = set(values) ^ {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if odd:
+        raise ValueError(f"missing or unknown: {', '.join(sorted(odd))}")
+    return kind(**values)
+
+
+def _read(path: Path, parse: Callable[[dict[str, Any]], R]) -> dict[str, R]:
+    if not path.exists():
+        return {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path} cannot be read: {error}") from error
+    rows = [_row(path, number, line, parse) for number, line in enumerate(lines, start=1)]
+    return {row.id: row for row in rows}
+
+
+def _row(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]], R]) -> R:
+    try:
+        return parse(dict(json.loads(_whole(line))))
+    except (ValueError, TypeError, KeyError) as error:
+        raise BenchmarkError(
+            f"{path}, line {number} is damaged ({error}); take the line out, and the run measures it again"
+        ) from error
+
+
+def _whole(line: str) -> str:
+    if not line.endswith("\n"):
+        raise ValueError("it was cut off")
+    return line

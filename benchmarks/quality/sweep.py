@@ -1,0 +1,96 @@
+"""`python -m benchmarks.quality.sweep`: one setting of a method changed at a time, on the tuning half.
+
+The paper tunes T_L, T_U, μ, η and n anew for every base model; this is how it is done here. The fixed set is the same
+for all rows, whatever timesteps the search itself looks at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.quality.arguments import (
+    at_least,
+    command,
+    describe,
+    embedded_model,
+    instruments,
+    print_or_exit,
+    progress,
+    selection,
+)
+from benchmarks.quality.booth import Booth, Options
+from benchmarks.quality.table import table
+from zoodip_core.files import write_atomically
+
+VARIATIONS: tuple[Mapping[str, Any], ...] = (
+    {},
+    *(
+        {"t_low": low, "t_high": high}
+        for low, high in ((0, 500), (0, 1000), (100, 950), (300, 900), (700, 1000))
+    ),
+    *({"mu": mu} for mu in (1e-4, 1e-2, 1e-1)),
+    *({"learning_rate": rate} for rate in (2.5e-3, 1e-2, 2e-2, 4e-2)),
+    *({"n": n} for n in (1, 4, 8)),
+    {"adam_eps": 1e-8},
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is varied, and what is asked of each run."""
+
+    method: str
+    options: Options
+
+
+def main() -> None:
+    """Run the command line."""
+    given = _parser().parse_args()
+    print_or_exit(lambda: run(_sweep(given)))
+
+
+def run(sweep: Sweep) -> str:
+    """Measure what is missing; the table, which is written to the folder too."""
+    entry, chosen = embedded_model(), sweep.options.selection
+    tools, rows = instruments(entry), []
+    for variation in VARIATIONS:
+        varied = replace(chosen, changes=dict(variation) | chosen.changes)
+        booth = Booth(entry, replace(sweep.options, selection=varied), tools, progress)
+        rows += [replace(row, method=label(sweep.method, variation)) for row in booth.run()]
+    head = describe(chosen, len({row.subject for row in rows}), entry)
+    text = f"{head}; {sweep.options.seeds} search seeds; one change at a time.\n\n{table(rows)}\n"
+    write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
+    return text
+
+
+def label(method: str, variation: Mapping[str, Any]) -> str:
+    """The changed settings in words; the method's own name for none."""
+    return ", ".join(f"{name}={value:g}" for name, value in variation.items()) or method
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command("benchmarks.quality.sweep", __doc__, subjects=6, prompts=8, pictures=2)
+    parser.set_defaults(half="tuning")
+    add = parser.add_argument
+    add("--method", default="paper", help="the method whose settings are varied")
+    add("--seeds", type=int, default=1, help="search seeds")
+    add("--forwards", type=int, default=3000, help="U-Net forwards of one case")
+    return parser
+
+
+def _sweep(given: argparse.Namespace) -> Sweep:
+    """The sweep, with every number checked.
+
+    Raises:
+        BenchmarkError: a number that is too small.
+        InvalidSettingsError: --set without NAME=VALUE.
+    """
+    seeds, forwards = at_least(1, given.seeds, "seeds"), at_least(1, given.forwards, "forwards")
+    return Sweep(given.method, Options(selection(given), [given.method], seeds, (forwards,)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Rows as one markdown table: means over cases, intervals by bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from benchmarks.quality.metrics import interval
+from benchmarks.quality.records import Row
+
+HEAD = (
+    "method",
+    "forwards",
+    "all right",
+    "ground",
+    "asked change",
+    "CLIP-I",
+    "CLIP-T",
+    "alike",
+    "fixed-set loss",
+    "s a case",
+    "peak, MB",
+)
+
+
+class OfSubject(Protocol):
+    """A row that belongs to a case."""
+
+    @property
+    def subject(self) -> str:
+        """The name of the case."""
+
+
+class OfMethod(OfSubject, Protocol):
+    """A row that belongs to a case and a method."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+
+    @property
+    def forwards(self) -> int:
+        """U-Net forwards of one case."""
+
+
+T = TypeVar("T", bound=OfSubject)
+M = TypeVar("M", bound=OfMethod)
+Column = tuple[Callable[[T], float | None], int, bool]  # what to read, digits, whether with an interval
+
+
+def _figure(name: str) -> Callable[[Row], float | None]:
+    def read(row: Row) -> float | None:
+        value: float | None = getattr(row.figures, name)
+        return value
+
+    return read
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    (_figure("right"), 2, True),
+    (_figure("ground"), 2, True),
+    (_figure("change"), 2, False),
+    (_figure("clip_i"), 3, True),
+    (_figure("clip_t"), 3, True),
+    (_figure("alike"), 3, False),
+    (lambda row: row.fixed_loss, 4, False),
+    (lambda row: row.seconds, 1, False),
+    (lambda row: row.peak_mb, 0, False),
+)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line a method and count of forwards, in the rows' order."""
+    return method_table(HEAD, rows, COLUMNS)
+
+
+def method_table(head: Sequence[str], rows: Sequence[M], columns: Sequence[Column[M]]) -> str:
+    """One line a method and count of forwards, in the rows' order, with columns of one's own."""
+    groups: dict[tuple[str, ...], list[M]] = {}
+    for row in rows:
+        groups.setdefault((row.method, str(row.forwards)), []).append(row)
+    return group_table(head, groups, columns)
+
+
+def group_table(
+    head: Sequence[str], groups: Mapping[tuple[str, ...], Sequence[T]], columns: Sequence[Column[T]]
+) -> str:
+    """One line a group: its names, then a mean over cases for each column."""
+    lines: list[Sequence[str]] = [head, ("---",) * len(head)]
+    for names, group in groups.items():
+        lines.append((*names, *(_cell(group, *column) for column in columns)))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(group: Sequence[T], read: Callable[[T], float | None], digits: int, with_interval: bool) -> str:
+    """The mean over cases; seeds of one case are averaged first, for they are not independent of each other."""
+    by_case: dict[str, list[float]] = {}
+    for row in group:
+        value = read(row)
+        if value is not None:
+            by_case.setdefault(row.subject, []).append(value)
+    if not by_case:
+        return "–"
+    values = [sum(found) / len(found) for found in by_case.values()]
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    if not with_interval or len(values) < 2:
+        return mean
+    low, high = interval(values)
+    return f"{mean} ({low:.{digits}f}–{high:.{digits}f})"

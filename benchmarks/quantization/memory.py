@@ -1,0 +1,15 @@
+"""Memory of this process, as the kernel counts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resident_bytes(*, peak: bool = False) -> int:
+    """Resident memory now, or its highest value since the program started.
+
+    Read from /proc because ru_maxrss also counts the program that forked this one.
+    """
+    name = "VmHWM" if peak else "VmRSS"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -1,0 +1,1 @@
+"""What the service costs: polls, uploads, claims, previews, stored concepts."""

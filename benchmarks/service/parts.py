@@ -1,0 +1,248 @@
+"""The measurements, each a few rows of one table."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import psutil
+from PIL import Image
+from sqlalchemy import create_engine, insert, text
+
+from benchmarks.service.load import measure
+from benchmarks.service.processes import api, worker
+from zoodip_core.artifact import Concept, export_concept
+from zoodip_core.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.jobs import leases, store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.objects import ObjectStore, concept_name
+from zoodip_core.jobs.records import NewJob
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Kind
+from zoodip_core.jobs.tables import concepts
+
+Row = tuple[str, str]
+SERVICE = "api.app:create_app"
+_POLLERS = 8
+_DEMO = Path(__file__).parents[2] / "zoodip_core/assets/demo"
+
+
+@contextmanager
+def schema(postgresql: str) -> Iterator[str]:
+    """A PostgreSQL URL of an empty schema, dropped at the end."""
+    name = f"bench_{secrets.token_hex(4)}"
+    engine = create_engine(postgresql.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    try:
+        yield f"{postgresql}?options=-csearch_path%3D{name}"
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+
+
+def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
+    """Polls of eight jobs by eight clients beside a bare route, in turns so that both meet the same machine."""
+    environment = {"ZOODIP_DATA_DIR": str(folder)}
+    label = "SQLite"
+    if database_url is not None:
+        label, environment["ZOODIP_DATABASE_URL"] = "PostgreSQL", database_url
+    bare = api("benchmarks.service.processes:bare", "/bare", {})
+    with api(SERVICE, "/livez", environment) as (port, process), bare as (other, other_process):
+        made = [_create(port, [_photo(96, 96)], token=f"<t{k}>", steps=10) for k in range(_POLLERS)]
+        paths = [f"/v1/personalizations/{job['id']}" for job in made]
+        ours, theirs = [], []
+        for _ in range(3):
+            theirs.append(measure(other, other_process.pid, ["/bare"] * _POLLERS, seconds=seconds))
+            ours.append(measure(port, process.pid, paths, seconds=seconds))
+    best, least = max(ours, key=lambda load: load.per_s), max(theirs, key=lambda load: load.per_s)
+    cpu, least_cpu = (min(load.cpu_ms for load in loads) for loads in (ours, theirs))
+    return [
+        (f"status polls, {label}", str(best)),
+        (
+            f"bare FastAPI route beside {label}",
+            str(least),
+        ),
+        (f"ratio of rates, {label} (aim: at least 0.33)", f"{best.per_s / least.per_s:.2f}"),
+        (
+            f"server CPU a poll, {label}: ours, bare, ratio",
+            f"{cpu:.2f} ms, {least_cpu:.2f} ms, {least_cpu / cpu:.2f}",
+        ),
+    ]
+
+
+def uploads(folder: Path) -> list[Row]:
+    """Throughput of 6 × 10 MB, and what it adds to the API's peak memory over one photo of the same pixels."""
+    large = _photo(2200, 1650, noise=True)
+    padded = [large + b"\0" * (9_990_000 - len(large))] * 6
+    with api(SERVICE, "/livez", {"ZOODIP_DATA_DIR": str(folder)}) as (port, process):
+        _create(port, [large], steps=10, token="<warm>")  # noqa: S106 (a concept's token)
+        one = _peak_mb(process)
+        started = time.perf_counter()
+        for number in range(3):
+            _create(port, padded, steps=10, token=f"<t{number}>")
+        seconds = (time.perf_counter() - started) / 3
+        six = _peak_mb(process)
+    return [
+        ("upload of 6 × 10 MB (decoded, cleaned, stored)", f"{seconds:.2f} s, {60 / seconds:.0f} MB/s"),
+        (f"API peak memory: 1 photo of {len(large) / 1e6:.1f} MB → 6 × 10 MB", f"{one:.0f} → {six:.0f} MB"),
+    ]
+
+
+def claims(database_url: str, label: str) -> list[Row]:
+    """Claim latency with 10 and with 10 000 queued jobs."""
+    settings = ServiceSettings(database_url=database_url)
+    database = Database(settings.database)
+    database.migrate()
+    queued, medians = 0, []
+    for size in (10, 10_000):
+        with database.write() as connection:
+            for number in range(queued, size + 30):
+                store.add(connection, _new_job(number), 1e9 + number)
+        queued = size + 30
+        times = []
+        for _ in range(30):
+            started = time.perf_counter()
+            with database.write() as connection:
+                assert leases.claim_next(connection, Kind.PERSONALIZATION, "w", time.time(), 30.0) is not None
+            times.append(time.perf_counter() - started)
+        medians.append(statistics.median(times) * 1000)
+    database.close()
+    return [(f"claim, {label}: 10 → 10 000 queued", f"{medians[0]:.2f} → {medians[1]:.2f} ms")]
+
+
+def drawing(folder: Path) -> list[Row]:
+    """The embedded model and a real worker: first preview; generations idle, in company, among 1 000 concepts."""
+    environment = {"ZOODIP_DATA_DIR": str(folder)}
+    photos = [path.read_bytes() for path in sorted(_DEMO.glob("reference-*.png"))]
+    with api(SERVICE, "/livez", environment) as (port, _), worker(port, environment):
+        _generation_s(port, "a photo of a dog")  # loads the model
+        started = time.perf_counter()
+        made = _create(port, photos, steps=200, checkpoint_every=20, n=2)
+        first_preview = _until_preview(port, made["id"]) - started
+        _generation_until_done(port, made["id"])
+        one = _generation_s(port, "a photo of a <bench>")
+        _store_concepts(folder, 1000)
+        thousand = _generation_s(port, "a photo of a <bench> and a <c777>")
+        idle = _generation_s(port, "a photo of a dog")
+        busy_job = _create(port, photos, steps=100_000, n=2, token="<busy>")  # noqa: S106 (a concept's token)
+        _until_step(port, busy_job["id"], 10)
+        busy = _generation_s(port, "a photo of a dog")
+        httpx2.post(f"http://127.0.0.1:{port}/v1/personalizations/{busy_job['id']}/cancel")
+    return [
+        ("upload → first preview (20 steps, n = 2, model warm)", f"{first_preview:.1f} s"),
+        ("generation (best of 5), worker idle", f"{idle:.2f} s"),
+        ("generation (best of 5), a personalization running", f"{busy:.2f} s"),
+        ("generation (best of 5) with 1 stored concept → two of 1 001", f"{one:.2f} → {thousand:.2f} s"),
+    ]
+
+
+def _new_job(number: int) -> NewJob:
+    return NewJob(
+        id=new_id("per"),
+        kind=Kind.PERSONALIZATION,
+        owner="bench",
+        base_model="emoji",
+        token=f"<t{number}>",
+        request={},
+        total_steps=1,
+        metadata={},
+    )
+
+
+def _photo(width: int, height: int, *, noise: bool = False) -> bytes:
+    random = np.random.default_rng(0)
+    pixels = (
+        random.integers(0, 256, (height, width, 3), np.uint8)
+        if noise
+        else np.full((height, width, 3), 99, np.uint8)
+    )
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _create(port: int, photos: list[bytes], *, token: str = "<bench>", **settings: object) -> dict[str, str]:  # noqa: S107
+    request = json.dumps({"token": token, "initializer": "dog", "settings": settings})
+    files = [("images", (f"{k}.jpg", photo)) for k, photo in enumerate(photos)]
+    url = f"http://127.0.0.1:{port}/v1/personalizations"
+    answer = httpx2.post(url, files=files, data={"request": request}, timeout=120)
+    answer.raise_for_status()
+    made: dict[str, str] = answer.json()
+    return made
+
+
+def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+    status = Path(f"/proc/{psutil.Process(process.pid).pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+
+
+def _until_preview(port: int, job_id: str) -> float:
+    with httpx2.stream(
+        "GET", f"http://127.0.0.1:{port}/v1/personalizations/{job_id}/events", timeout=120
+    ) as answer:
+        for line in answer.iter_lines():
+            if line == "event: preview":
+                break
+    return time.perf_counter()
+
+
+def _generation_until_done(port: int, job_id: str) -> None:
+    with httpx2.stream(
+        "GET", f"http://127.0.0.1:{port}/v1/personalizations/{job_id}/events", timeout=300
+    ) as answer:
+        for _ in answer.iter_lines():
+            continue
+
+
+def _until_step(port: int, job_id: str, step: int) -> None:
+    url = f"http://127.0.0.1:{port}/v1/personalizations/{job_id}"
+    while httpx2.get(url).json()["step"] < step:
+        time.sleep(0.05)
+
+
+def _generation_s(port: int, prompt: str) -> float:
+    times = []
+    for seed in range(5):
+        started = time.perf_counter()
+        body = {"prompt": prompt, "seed": seed}
+        url = f"http://127.0.0.1:{port}/v1/generations"
+        answer = httpx2.post(url, json=body, headers={"Prefer": "wait=120"}, timeout=130)
+        if answer.status_code != 200 or answer.json()["status"] != "succeeded":
+            raise RuntimeError(answer.text)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _store_concepts(folder: Path, number: int) -> None:
+    entry = Catalog.load().default
+    assert entry.path is not None
+    settings = ServiceSettings(data_dir=folder)
+    objects, random, (width,) = (
+        ObjectStore(settings.object_store),
+        np.random.default_rng(0),
+        embedding_widths(entry.path),
+    )
+    mark, rows = fingerprint(entry.path), []
+    for k in range(number):
+        vectors = random.standard_normal((1, width)).astype(np.float32) * 0.02
+        concept = Concept(f"<c{k}>", "sd1", {"clip": vectors}, fingerprint=mark)
+        objects.put(concept_name(f"con_bench{k}"), export_concept(concept, "diffusers"))
+        rows.append(
+            {"id": f"con_bench{k}", "owner": "local", "token": f"<c{k}>", "kind": "object", "vectors": 1}
+        )
+    shared = {"base_model": entry.name, "fingerprint": mark, "precision": "int8", "created_at": time.time()}
+    database = Database(settings.database)
+    with database.write() as connection:
+        connection.execute(insert(concepts), [{**row, **shared} for row in rows])
+    database.close()

@@ -1,0 +1,1 @@
+"""How the embedded model is made: its world, its training, its export."""

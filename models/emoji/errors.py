@@ -1,0 +1,21 @@
+"""What can go wrong while the embedded model is made: one clear message each."""
+
+
+class EmojiModelError(Exception):
+    """The embedded model could not be made."""
+
+
+class WorldError(EmojiModelError):
+    """A list of the world names something that the world does not have."""
+
+
+class LeakError(EmojiModelError):
+    """Something held out occurs in what is trained on."""
+
+
+class SpriteError(EmojiModelError):
+    """The sprites are missing or not those that were pinned."""
+
+
+class CheckpointError(EmojiModelError):
+    """A checkpoint cannot be read: truncated, or of another training."""

@@ -1,0 +1,1 @@
+"""Training of the embedded model, one module a part."""

@@ -1,0 +1,193 @@
+"""The scoring pair: a small CLIP of 64 × 64 pictures and captions, trained contrastively.
+
+A caption fits every picture that has what it names ("a cat on red" fits a teal cat on red), so the targets
+are all fitting pairs of a batch, not the diagonal alone.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
+
+from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, style_words
+from models.emoji.settings import ClipSettings
+from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.components import Components, read_components
+from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
+from models.emoji.train.device import Network, autocast, best_device, plain_attention
+from models.emoji.train.folder import HEAD_WIDTH, read_part, silence_untrained_rows, text_config
+from models.emoji.train.judge import softened
+from models.emoji.train.loop import Training, log, step_generator
+from models.emoji.train.optim import Optimiser
+from models.emoji.world import Scene, World
+
+PART = "clip"
+UNNAMED = ""  # an attribute that a caption says nothing about
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A caption and what it says: thing, tint, pattern, ground, colour look, form look."""
+
+    text: str
+    attributes: tuple[str, ...]
+
+
+def attributes(scene: Scene) -> tuple[str, ...]:
+    """What a picture has, in the order of a claim; "plain" where an attribute is absent."""
+    return tuple(
+        name or "plain" for name in (scene.thing, scene.tint, scene.pattern, scene.ground, *scene.style)
+    )
+
+
+def sampled_claim(scene: Scene, world: World, rng: random.Random) -> Claim:
+    """One of the captions that fit a scene: full, the thing alone, the ground alone, or an individual's name."""
+    has = attributes(scene)
+    names = [
+        word for word, look in world.individuals.items() if look == (scene.thing, scene.tint, scene.pattern)
+    ]
+    words = style_words(scene.style)
+    look = has[4:] if words else (UNNAMED, UNNAMED)
+    kind = rng.random()
+    if names and kind < 0.3:
+        text, named = caption(names[0], scene.ground, words), (*has[:4], *look)
+    elif kind < 0.4:
+        stated = (UNNAMED if not scene.tint else scene.tint, UNNAMED if not scene.pattern else scene.pattern)
+        text, named = (
+            caption(noun_phrase(scene), scene.ground, words),
+            (scene.thing, *stated, scene.ground, *look),
+        )
+    elif kind < 0.55:
+        text, named = (
+            caption(scene.thing, scene.ground, words),
+            (scene.thing, UNNAMED, UNNAMED, scene.ground, *look),
+        )
+    elif kind < 0.9:  # tint and ground are easy: the thing alone is what the pair learns last
+        text, named = caption(scene.thing, ""), (scene.thing, *[UNNAMED] * 5)
+    else:
+        text, named = caption("", scene.ground, words), (UNNAMED, UNNAMED, UNNAMED, scene.ground, *look)
+    if len(text.split()) > CAPTION_WORDS:
+        text, named = (
+            caption(scene.thing, scene.ground, words),
+            (scene.thing, UNNAMED, UNNAMED, scene.ground, *look),
+        )
+    return Claim(text, named)
+
+
+def fitting(claims: list[Claim], scenes: list[Scene]) -> torch.Tensor:
+    """Which pictures each caption fits, [captions, pictures] of bools."""
+    numbers: dict[str, int] = {}
+    said = torch.tensor(
+        [[numbers.setdefault(name, len(numbers)) for name in one.attributes] for one in claims]
+    )
+    shown = torch.tensor(
+        [[numbers.setdefault(name, len(numbers)) for name in attributes(one)] for one in scenes]
+    )
+    unnamed = numbers.get(UNNAMED, -1)
+    return ((said[:, None] == unnamed) | (said[:, None] == shown[None])).all(-1)
+
+
+def contrastive_loss(logits: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
+    """Cross entropy in both directions, spread over all fitting pairs; logits [captions, pictures]."""
+    target = fits.float()
+    per_caption = -(target / target.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    per_picture = -(target / target.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+    return (per_caption + per_picture) / 2
+
+
+def new_clip(settings: ClipSettings, world: World) -> Network:
+    """The pair with fresh weights."""
+    vocabulary = build_vocabulary(world.words)
+    text = text_config(settings.width, settings.text_layers, vocabulary, projection_dim=settings.projection)
+    vision = CLIPVisionConfig(
+        hidden_size=settings.width,
+        intermediate_size=4 * settings.width,
+        num_hidden_layers=settings.vision_layers,
+        num_attention_heads=max(1, settings.width // HEAD_WIDTH),
+        image_size=PICTURE_PX,
+        patch_size=settings.patch_px,
+        hidden_act="gelu",
+        projection_dim=settings.projection,
+    )
+    sizes = CLIPConfig(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=settings.projection
+    )
+    model: Network = CLIPModel(sizes)
+    embedding = model.text_model.embeddings.token_embedding
+    silence_untrained_rows(embedding, vocabulary, world.words)
+    return model
+
+
+class ClipLoss:
+    """The contrastive loss of a batch that the step alone decides; half of its pictures are softened."""
+
+    def __init__(self, model: Network, settings: ClipSettings, world: World, pictures: PictureSet) -> None:
+        self.device, self.model, self.rows, self.world = best_device(), model, settings.batch, world
+        self.pictures, self.vocabulary = pictures, build_vocabulary(world.words)
+        self.components: Components = read_components()
+        self.on_ground: dict[str, list[int]] = {}
+        for index, scene in enumerate(pictures.scenes):
+            self.on_ground.setdefault(scene.ground, []).append(index)
+
+    def _chosen(self, step: int, rng: torch.Generator) -> list[int]:
+        """The pictures of a batch; in every other batch all on one ground, which then tells nothing."""
+        grounds = sorted(self.on_ground)
+        alike = (
+            self.on_ground[grounds[step // 2 % len(grounds)]]
+            if step % 2
+            else range(len(self.pictures.captions))
+        )
+        return [alike[index] for index in torch.randint(0, len(alike), (self.rows,), generator=rng).tolist()]
+
+    def __call__(self, step: int) -> torch.Tensor:
+        """The loss of the step's batch."""
+        rng = step_generator(PART, step)
+        chosen = self._chosen(step, rng)
+        batch = softened(self.pictures.batch(chosen), self.components, rng)
+        scenes = [self.pictures.scenes[index] for index in chosen]
+        words = random.Random(step)
+        claims = [sampled_claim(scene, self.world, words) for scene in scenes]
+        ids = torch.tensor(word_ids([claim.text for claim in claims], self.vocabulary))
+        with autocast(self.device):
+            found = self.model(input_ids=ids.to(self.device), pixel_values=batch.to(self.device))
+        return contrastive_loss(found.logits_per_text.float(), fitting(claims, scenes).to(self.device))
+
+
+@torch.no_grad()
+def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) -> float:
+    """The share of pictures whose own full caption scores best among all captions of the set."""
+    texts = [caption(noun_phrase(scene), scene.ground, style_words(scene.style)) for scene in pictures.scenes]
+    texts = [" ".join(text.split()[:CAPTION_WORDS]) for text in texts]
+    device = next(model.parameters()).device
+    ids = torch.tensor(word_ids(texts, vocabulary)).to(device)
+    found = model(input_ids=ids, pixel_values=pictures.batch(range(len(texts))).to(device))
+    best = found.logits_per_image.argmax(1).tolist()
+    right = sum(texts[index] == text for index, text in zip(best, texts, strict=True))
+    return float(right / len(texts))
+
+
+def train_clip(
+    settings: ClipSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
+) -> None:
+    """Train the pair until the settings' pictures are seen; checkpoint in `folder`."""
+    if start is not None and (start / "scorer" / "config.json").exists():
+        model = read_part(CLIPModel, start / "scorer")
+        log(PART, f"starts from {start.name}/")
+    else:
+        model = new_clip(settings, world)
+    plain_attention(model)
+    model.to(best_device()).train()
+    optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
+    held_back = compose_set(VALIDATION_SEED, 500)
+
+    def show(step: int) -> None:
+        for name, param in model.named_parameters():
+            param.data.copy_(optimiser.average[name])
+        share = retrieval(model.eval(), held_back, build_vocabulary(world.words))
+        log(PART, f"step {step}: the own caption is best of 500 for {share:.3f} of held-back pictures")
+
+    training = Training(PART, settings, folder, optimiser, ClipLoss(model, settings, world, pictures), show)
+    training.resume()
+    training.run()

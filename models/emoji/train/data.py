@@ -1,0 +1,112 @@
+"""The training set on disk: pictures, captions and scenes of a range of seeds, composed once."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.emoji.compose import training_sample
+from models.emoji.errors import CheckpointError
+from models.emoji.world import Scene, World, shipped_world
+
+CHUNK = 1000
+TRAINING_SEED = 0
+VALIDATION_SEED = 10_000_000  # far from every training seed
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures [n, 64, 64, 3] of bytes, with their captions and scenes."""
+
+    pictures: npt.NDArray[np.uint8]
+    captions: list[str]
+    scenes: list[Scene]
+
+    def batch(self, indices: Iterable[int]) -> torch.Tensor:
+        """Pictures as [rows, 3, 64, 64] in [-1, 1]."""
+        return as_tensor(self.pictures[list(indices)])
+
+
+class StyledChoice:
+    """Places of pictures for a batch, of which some have a style more often than chance would have it."""
+
+    def __init__(self, scenes: list[Scene], share: float) -> None:
+        """Find the pictures with a style; `share` of a batch (at least as many as the set has) is drawn from them."""
+        self._count, self._share = len(scenes), share
+        self._styled = torch.tensor([index for index, scene in enumerate(scenes) if any(scene.style)])
+
+    def __call__(self, rows: int, rng: torch.Generator) -> torch.Tensor:
+        """The places, [rows]."""
+        chosen = torch.randint(0, self._count, (rows,), generator=rng)
+        styled = self._styled[torch.randint(0, len(self._styled), (rows,), generator=rng)]
+        more = torch.rand(rows, generator=rng) < self._share
+        return torch.where(more, styled, chosen)
+
+
+def as_tensor(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Byte pictures [n, h, w, 3] as [n, 3, h, w] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def compose_chunk(seeds: range) -> tuple[npt.NDArray[np.uint8], list[str], list[Scene]]:
+    """The pictures, captions and scenes of some seeds."""
+    world = shipped_world()
+    samples = [training_sample(seed, world) for seed in seeds]
+    pictures = np.stack([np.asarray(sample.picture) for sample in samples])
+    return pictures, [sample.caption for sample in samples], [sample.scene for sample in samples]
+
+
+def compose_set(first_seed: int, count: int, processes: int = 1) -> PictureSet:
+    """The pictures of `count` seeds from `first_seed` on, held in memory."""
+    chunks = [
+        range(seed, min(seed + CHUNK, first_seed + count))
+        for seed in range(first_seed, first_seed + count, CHUNK)
+    ]
+    if processes > 1:
+        with get_context("fork").Pool(processes) as pool:
+            parts = pool.map(compose_chunk, chunks, chunksize=1)
+    else:
+        parts = [compose_chunk(chunk) for chunk in chunks]
+    pictures = np.concatenate([part[0] for part in parts])
+    return PictureSet(
+        pictures, [text for part in parts for text in part[1]], [one for part in parts for one in part[2]]
+    )
+
+
+def write_set(folder: Path, count: int, processes: int) -> None:
+    """The training set in `folder`; one that is there and long enough is kept."""
+    if (folder / "scenes.json").exists() and len(json.loads((folder / "scenes.json").read_text())) >= count:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    made = compose_set(TRAINING_SEED, count, processes)
+    np.save(folder / "pictures.npy", made.pictures)
+    (folder / "captions.json").write_text(json.dumps(made.captions))
+    scenes = [[one.thing, one.tint, one.pattern, one.ground, list(one.style)] for one in made.scenes]
+    (folder / "scenes.json").write_text(json.dumps(scenes))  # last: it says that the set is whole
+
+
+def read_set(folder: Path, world: World) -> PictureSet:
+    """The training set of a folder, checked again for what is held out.
+
+    Raises:
+        CheckpointError: there is no whole set in the folder.
+        LeakError: a scene holds something held out.
+    """
+    if not (folder / "scenes.json").exists():
+        raise CheckpointError(
+            f"there is no training set in {folder}: run `python -m models.emoji.train data` first"
+        )
+    rows = json.loads((folder / "scenes.json").read_text())
+    scenes = [
+        Scene(thing, tint, pattern, ground, (style[0], style[1]))
+        for thing, tint, pattern, ground, style in rows
+    ]
+    for scene in scenes:
+        world.held_out.check(scene)
+    pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+    return PictureSet(pictures, json.loads((folder / "captions.json").read_text()), scenes)

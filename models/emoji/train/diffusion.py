@@ -1,0 +1,139 @@
+"""U-Net and text encoder, trained together on principal-component latents (v-prediction)."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel
+
+from models.emoji.settings import DiffusionSettings
+from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.components import Components, read_components
+from models.emoji.train.data import PictureSet, StyledChoice, as_tensor
+from models.emoji.train.device import Network, autocast, best_device, plain_attention
+from models.emoji.train.folder import new_text_encoder, new_unet, read_part
+from models.emoji.train.loop import Training, log, step_generator
+from models.emoji.train.optim import Optimiser
+from models.emoji.train.sampling import draw_latents, write_grid
+from models.emoji.train.schedule import sampled_timesteps, signal_and_noise
+from models.emoji.world import World
+
+PART = "diffusion"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The two networks that are trained together."""
+
+    unet: Network
+    text_encoder: Network
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters, with the network's name before their own."""
+        parts = (("unet", self.unet), ("text_encoder", self.text_encoder))
+        return {f"{name}.{key}": param for name, part in parts for key, param in part.named_parameters()}
+
+
+def networks(settings: DiffusionSettings, world: World, start: Path | None) -> Networks:
+    """The networks of a model folder, or fresh ones.
+
+    Raises:
+        CheckpointError: the folder is there but truncated.
+    """
+    if start is not None and (start / "unet").exists():
+        log(PART, f"starts from {start.name}/")
+        return Networks(
+            read_part(UNet2DConditionModel, start / "unet"), read_part(CLIPTextModel, start / "text_encoder")
+        )
+    vocabulary = build_vocabulary(world.words)
+    return Networks(new_unet(settings), new_text_encoder(settings, vocabulary, world.words))
+
+
+def encode_set(pictures: PictureSet, components: Components) -> torch.Tensor:
+    """The latents of a training set, [n, 16, 8, 8] in fp16."""
+    count = len(pictures.captions)
+    chunks = (range(first, min(first + 1000, count)) for first in range(0, count, 1000))
+    return torch.cat([components.encode(as_tensor(pictures.pictures[chunk])).half() for chunk in chunks])
+
+
+class DiffusionLoss:
+    """The mean squared error of the predicted velocity, on a batch that the step alone decides."""
+
+    def __init__(
+        self,
+        nets: Networks,
+        settings: DiffusionSettings,
+        pictures: PictureSet,
+        components: Components,
+        vocabulary: dict[str, int],
+    ) -> None:
+        self.device, self.settings = best_device(), settings
+        self.latents = encode_set(pictures, components)
+        self.ids, self.empty = (
+            torch.tensor(word_ids(texts, vocabulary)) for texts in (pictures.captions, [""])
+        )
+        self.choice = StyledChoice(pictures.scenes, settings.styled_share)
+        compiled = self.device.type == "cuda"  # on a CPU it gains a tenth and costs minutes
+        self.unet = torch.compile(nets.unet) if compiled else nets.unet
+        self.text_encoder = torch.compile(nets.text_encoder) if compiled else nets.text_encoder
+        signal, noise = signal_and_noise()
+        self.signal, self.noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+
+    def __call__(self, step: int) -> torch.Tensor:
+        """The loss of the step's batch."""
+        rng, rows = step_generator(PART, step), self.settings.batch
+        chosen = self.choice(rows, rng)
+        latents = self.latents[chosen].float().contiguous(memory_format=torch.channels_last)
+        dropped = torch.rand(rows, generator=rng) < self.settings.caption_dropout
+        ids = torch.where(dropped[:, None], self.empty, self.ids[chosen]).to(self.device)
+        noise = torch.randn(latents.shape, generator=rng).contiguous(memory_format=torch.channels_last)
+        t = sampled_timesteps(rows, rng, self.settings.logit_normal_share)
+        noisy = self.signal[t] * latents + self.noise[t] * noise
+        velocity = self.signal[t] * noise - self.noise[t] * latents
+        with autocast(self.device):
+            states = self.text_encoder(ids).last_hidden_state
+            predicted = self.unet(noisy.to(self.device), t.to(self.device), states).sample
+        loss: torch.Tensor = (predicted.float() - velocity.to(self.device)).square().mean()
+        return loss
+
+
+def sample_captions(world: World, pictures: PictureSet) -> list[str]:
+    """64 captions for the sample grid: 48 of the training set, 16 of what is held out."""
+    rng = random.Random(5)
+    held = [
+        f"a photo of a {p} {c} {t} {rng.choice(world.grounds)}" for t, c, p in world.held_out.subjects[:12]
+    ]
+    held += [
+        f"a photo of a cat on the grass in {colour} {form} style"
+        for colour, form in world.held_out.styles[:4]
+    ]
+    return pictures.captions[:48] + [" ".join(text.split()) for text in held]
+
+
+def train_diffusion(
+    settings: DiffusionSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
+) -> None:
+    """Train until the settings' pictures are seen; checkpoint and sample grid in `folder`."""
+    components, vocabulary = read_components(), build_vocabulary(world.words)
+    nets = networks(settings, world, start)
+    device = best_device()
+    plain_attention(nets.unet, nets.text_encoder)
+    for part in (nets.unet, nets.text_encoder):
+        part.to(device=device, memory_format=torch.channels_last).train()
+    optimiser = Optimiser(nets.named_parameters(), settings.rate, settings.average)
+    loss = DiffusionLoss(nets, settings, pictures, components, vocabulary)
+
+    def show(step: int) -> None:
+        for name, param in nets.named_parameters().items():
+            param.data.copy_(optimiser.average[name])
+        captions = sample_captions(world, pictures)
+        prompts = torch.tensor(word_ids(captions, vocabulary))
+        latents = draw_latents(nets.unet, nets.text_encoder, prompts, loss.empty, seed=0)
+        write_grid(components.decode(latents), folder / f"{PART}-{step:06d}.png", columns=8)
+
+    training = Training(PART, settings, folder, optimiser, loss, show)
+    training.resume()
+    training.run()

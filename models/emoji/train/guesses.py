@@ -1,0 +1,59 @@
+"""Latents as the U-Net says they were: what the decoder will be given, in place of a picture's own.
+
+A sampler ends on the U-Net's word, which lacks some of what tells flat blocks and bands from smooth shades. A decoder
+that has seen such latents beside the true pictures draws the blocks.
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.device import autocast, best_device, plain_attention
+from models.emoji.train.folder import read_part
+from models.emoji.train.schedule import signal_and_noise
+from models.emoji.world import World
+
+LAST_T = 400
+"""The noisiest timestep: beyond it the U-Net's guess is another picture, and the decoder would learn to blur."""
+
+
+class Guesses:
+    """The frozen U-Net's one-step guess at the latents of captioned pictures."""
+
+    def __init__(self, folder: Path, world: World, captions: list[str]) -> None:
+        """Read the networks of a model folder.
+
+        Raises:
+            CheckpointError: a part is missing or truncated.
+        """
+        self._device = best_device()
+        unet, text_encoder = (
+            read_part(kind, folder / name).requires_grad_(False).eval().to(self._device)
+            for kind, name in ((UNet2DConditionModel, "unet"), (CLIPTextModel, "text_encoder"))
+        )
+        plain_attention(unet, text_encoder)
+        self._unet, self._text_encoder = unet, text_encoder
+        self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words)))
+        signal, noise = signal_and_noise()
+        self._signal, self._noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def __call__(self, latents: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """The guess at latents [rows, 16, 8, 8] from a noisy version of each.
+
+        Args:
+            latents: of the chosen pictures.
+            chosen: their places in the training set, [rows].
+            rng: draws timesteps and noise.
+        """
+        t = torch.randint(0, LAST_T + 1, (len(latents),), generator=rng)
+        noise = torch.randn(latents.shape, generator=rng)
+        noisy = self._signal[t] * latents + self._noise[t] * noise
+        with autocast(self._device):
+            states = self._text_encoder(self._ids[chosen].to(self._device)).last_hidden_state
+            velocity = self._unet(noisy.to(self._device), t.to(self._device), states).sample.float().cpu()
+        guess: torch.Tensor = self._signal[t] * noisy - self._noise[t] * velocity
+        return guess

@@ -1,0 +1,121 @@
+"""The judge in training: on composed pictures of everything, held-out items included, also softened ones."""
+
+import random
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from models.emoji.compose import draw_scene
+from models.emoji.judge.network import ATTRIBUTES, WEIGHTS, Judge, judge_labels, read_judge
+from models.emoji.settings import JudgeSettings
+from models.emoji.train.checkpoint import write_weights
+from models.emoji.train.components import Components, read_components
+from models.emoji.train.data import as_tensor
+from models.emoji.train.device import autocast, batches, best_device
+from models.emoji.train.loop import Training, log, step_generator
+from models.emoji.train.optim import Optimiser
+from models.emoji.world import PLAIN, Scene, World, shipped_world
+
+PART = "judge"
+SEEN_SEED, UNSEEN_SEED = 20_000_000, 30_000_000  # far from the model's training seeds
+SEEN, UNSEEN = 100_000, 2_000
+STYLE_SHARE = 0.4
+COLOUR_LOOK = ATTRIBUTES.index("colour look")
+HIDDEN_BY_COLOUR = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
+
+
+def any_scene(rng: random.Random, world: World) -> Scene:
+    """A scene of the whole world, whatever is held out of the model's training."""
+    style = rng.choice(world.styles) if rng.random() < STYLE_SHARE else (PLAIN, PLAIN)
+    tint = rng.choice(list(world.tints)) if rng.random() < 0.65 else PLAIN
+    pattern = rng.choice(world.patterns) if rng.random() < 0.45 else PLAIN
+    return Scene(rng.choice(world.things), tint, pattern, rng.choice(world.grounds), style)
+
+
+def judged_pictures(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
+    """Byte pictures [n, 64, 64, 3] and classes [n, 6] of some seeds."""
+    world = shipped_world()
+    scenes = [any_scene(random.Random(seed), world) for seed in seeds]
+    drawn = [
+        np.asarray(draw_scene(one, random.Random(~seed), world))
+        for seed, one in zip(seeds, scenes, strict=True)
+    ]
+    return torch.from_numpy(np.stack(drawn)), judge_labels(scenes, world)
+
+
+def softened(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
+    """Pictures as a model may draw them: blurred, with seams, noisy, or as they are."""
+    kind = torch.rand(len(pictures), generator=rng)[:, None, None, None]
+    blurred = functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    seamed = components.decode(components.encode(pictures))
+    pictures = torch.where(kind < 0.25, blurred, torch.where(kind < 0.5, seamed, pictures))
+    amplitude = 0.06 * torch.rand(len(pictures), 1, 1, 1, generator=rng)
+    return pictures + amplitude * torch.randn(pictures.shape, generator=rng)
+
+
+def attribute_losses(logits: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """The sum over attributes of the cross entropy, tint and ground only where no colour look hides them."""
+    clear = labels[:, COLOUR_LOOK] == 0
+    total = torch.zeros((), device=labels.device)
+    for index, rows in enumerate(logits):
+        each = functional.cross_entropy(rows.float(), labels[:, index], reduction="none")
+        total = total + (each[clear].mean() if index in HIDDEN_BY_COLOUR else each.mean())
+    return total
+
+
+def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """The share of pictures judged rightly, an attribute."""
+    with torch.no_grad():
+        found = [
+            torch.cat(rows) for rows in zip(*(judge(part) for part in batches(pictures, 250)), strict=True)
+        ]
+    clear = labels[:, COLOUR_LOOK] == 0
+    shares = {}
+    for index, name in enumerate(ATTRIBUTES):
+        right = (found[index].argmax(1) == labels[:, index]).float()
+        shares[name] = float(right[clear].mean() if index in HIDDEN_BY_COLOUR else right.mean())
+    return shares
+
+
+def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int = 2) -> None:
+    """Train the judge, from its committed weights unless `anew`; checkpoint and weights in `folder`."""
+    chunks = [range(SEEN_SEED + first, SEEN_SEED + first + 1000) for first in range(0, SEEN, 1000)]
+    with get_context("fork").Pool(processes) as pool:
+        parts = pool.map(judged_pictures, chunks, chunksize=1)
+    pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    components, device = read_components(), best_device()
+    judge = (
+        Judge(world, settings.channels) if anew or not WEIGHTS.exists() else read_judge().requires_grad_(True)
+    )
+    judge.to(device)
+    optimiser = Optimiser(dict(judge.named_parameters()), settings.rate, settings.average)
+
+    def loss(step: int) -> torch.Tensor:
+        rng = step_generator(PART, step)
+        chosen = torch.randint(0, len(pictures), (settings.batch,), generator=rng)
+        batch = softened(as_tensor(pictures[chosen].numpy()), components, rng)
+        with autocast(device):
+            logits = judge(batch.to(device))
+        return attribute_losses(logits, labels[chosen].to(device))
+
+    def show(step: int) -> None:
+        for name, param in judge.named_parameters():
+            param.data.copy_(optimiser.average[name])
+        judge.cpu().eval()
+        write_weights(folder / f"{PART}.safetensors", judge.state_dict())
+        unseen, classes = judged_pictures(range(UNSEEN_SEED, UNSEEN_SEED + UNSEEN))
+        real = as_tensor(unseen.numpy())
+        for kind, batch in (
+            ("real", real),
+            ("soft", softened(real, components, step_generator(PART, -1 - step))),
+        ):
+            shares = shares_right(judge, batch, classes)
+            log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
+
+    judge.train()
+    training = Training(PART, settings, folder, optimiser, loss, show)
+    training.resume()
+    training.run()

@@ -1,0 +1,74 @@
+"""The installed command as a process: Ctrl-C and resume, and the demo that a newcomer runs first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoodip_core.artifact import load_concept
+
+ZOODIP = Path(sys.executable).with_name("zoodip")
+DEMO = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
+PATIENCE_S = 240
+
+
+def _personalize(folder: Path, out: str, *extra: str) -> list[str]:
+    images = [str(path) for path in sorted(DEMO.glob("*.png"))]
+    quick = ["--steps", "60", "--set", "n=1", "--set", "fixed_rows=2", "--set", "checkpoint_every=10"]
+    subject = ["--token", "<x>", "--initializer", "turtle", "--out", str(folder / out)]
+    return [str(ZOODIP), "personalize", *images, *subject, *quick, "--json", *extra]
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_search_resumes_to_the_same_token(tmp_path: Path, number: signal.Signals) -> None:
+    """Stopped in the middle it says how to go on, and --resume ends on the bits of an undisturbed run."""
+    process = subprocess.Popen(
+        _personalize(tmp_path, "x.safetensors"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = tmp_path / "x.checkpoint.safetensors"
+    _wait_for(checkpoint)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, err
+    assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
+    assert "--resume" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.name]
+    resumed = subprocess.run(
+        _personalize(tmp_path, "x.safetensors", "--resume"), capture_output=True, text=True, check=True
+    )
+    assert "resuming at step" in resumed.stderr
+    subprocess.run(_personalize(tmp_path, "y.safetensors"), capture_output=True, check=True)
+    x, y = (load_concept(tmp_path / f"{name}.safetensors").embeddings["clip"] for name in "xy")
+    assert np.array_equal(x, y)
+    assert not checkpoint.exists()
+
+
+def test_the_demo_works(tmp_path: Path) -> None:
+    """An unseen subject is learned: CLIP-I rises by .03 and half way to the words, and the loss falls."""
+    finished = subprocess.run(
+        [str(ZOODIP), "demo", "--out", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    figures = json.loads(finished.stdout.splitlines()[-1])
+    before, after, words = (figures[f"clip_i_{key}"] for key in ("before", "after", "caption"))
+    assert after - before >= 0.03
+    assert after - before >= (words - before) / 2
+    assert figures["fixed_loss_end"] < figures["fixed_loss_start"]
+    assert load_concept(tmp_path / "demo.safetensors").token == "<demo>"
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.width > 4 * 64

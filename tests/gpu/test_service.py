@@ -1,0 +1,42 @@
+"""Upload → Celery worker on CUDA → picture, with the embedded model."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from api.app import create_app
+from tests.integration.support.photos import create, photo
+from tests.integration.support.workers import wait_for_job, worker
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def test_a_picture_from_a_worker_on_cuda(tmp_path: Path) -> None:
+    """Two personalizations in one batch, a concept, a picture, and the GPU's memory in /metrics."""
+    settings = ServiceSettings(data_dir=tmp_path, device="cuda", log_level="INFO")
+    with (
+        TestClient(create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client,
+        worker(settings),
+    ):
+        made = [
+            create(client, photo(), token=f"<t{k}>", settings={"steps": 200}).json()["id"] for k in range(2)
+        ]
+        for job_id in made:
+            done = wait_for_job(settings, job_id, Status.SUCCEEDED, Status.FAILED, timeout_s=300)
+            assert done.error is None
+        body = {"prompt": "a photo of a <t1>"}
+        drawn = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
+        assert drawn["status"] == "succeeded", drawn
+        assert Image.open(BytesIO(client.get(drawn["images"][0]["url"]).content)).size == (64, 64)
+        assert "zoodip_worker_gpu_memory_mb" in client.get("/metrics").text

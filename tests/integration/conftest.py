@@ -1,0 +1,73 @@
+"""Databases of both kinds for every test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from tests.integration.support.postgresql import postgresql_url
+from tests.tooling.models import build_family
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.settings import ServiceSettings
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database by URL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+        return
+    with postgresql_url() as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """A migrated database."""
+    database = Database(ServiceSettings(data_dir=tmp_path, database_url=database_url).database)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue whose default is a narrow SD1 with random weights: 64 px, some words of one token each."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    build_family(folder / "tiny", "sd1")
+    build_family(folder / "other", "sd1", seed=1)
+    path = folder / "catalogue.toml"
+    path.write_text(
+        '[[base_models]]\nname = "tiny"\npath = "tiny"\nprecision = "fp32"\ndefault = true\nsteps = 3\n'
+        "[base_models.settings]\nsteps = 30\nn = 1\nmeasure_every = 10\ncheckpoint_every = 10\nfixed_rows = 4\n"
+        '[[base_models]]\nname = "other"\npath = "other"\nprecision = "fp32"\nsteps = 3\n'
+    )
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
+    """A service of its own: data folder, database, catalogue."""
+    return ServiceSettings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        base_models=catalogue,
+        webhook_secrets=("whsec_" + "c2VjcmV0" * 4,),
+        log_level="ERROR",
+    )
+
+
+@pytest.fixture
+def client(settings: ServiceSettings) -> Iterator[TestClient]:
+    """The API in this process, called from this machine."""
+    with TestClient(
+        create_app(settings),
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 1),
+        raise_server_exceptions=False,
+    ) as client:
+        yield client

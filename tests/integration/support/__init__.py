@@ -1,0 +1,1 @@
+"""Real parts for the tests of the service: databases, brokers, object stores, processes."""

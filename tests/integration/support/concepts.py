@@ -1,0 +1,21 @@
+"""Concept files as people import them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from zoodip_core.artifact import Concept, export_concept
+from zoodip_core.catalog import embedding_widths, fingerprint
+
+
+def tiny_concept(catalogue: Path) -> bytes:
+    """`<my-dog>` with two vectors of the catalogue's default."""
+    folder = catalogue.parent / "tiny"
+    (width,) = embedding_widths(folder)
+    vectors = np.random.default_rng(0).standard_normal((2, width)).astype(np.float32)
+    concept = Concept(
+        "<my-dog>", "sd1", {"clip": vectors}, base_model="tiny", fingerprint=fingerprint(folder)
+    )
+    return export_concept(concept, "diffusers")

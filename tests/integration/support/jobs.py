@@ -1,0 +1,28 @@
+"""Jobs as tests need them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoodip_core.jobs import store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.records import Job, NewJob
+from zoodip_core.jobs.states import Kind
+
+NOW = 1_700_000_000.0
+
+
+def queue(database: Database, *, kind: Kind = Kind.PERSONALIZATION, now: float = NOW, **fields: Any) -> Job:
+    """A queued job."""
+    values: dict[str, Any] = {
+        "owner": "alice",
+        "base_model": "emoji",
+        "token": "<my-dog>",
+        "request": {"initializer": "dog"},
+        "total_steps": 100,
+        "metadata": {},
+    }
+    new = NewJob(id=new_id(kind[:3], now), kind=kind, **{**values, **fields})
+    with database.write() as connection:
+        return store.add(connection, new, now)

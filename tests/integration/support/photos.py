@@ -1,0 +1,36 @@
+"""Photos as people send them, and requests with them."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+
+from fastapi.testclient import TestClient
+from PIL import Image
+
+REQUEST = {"token": "<my-dog>", "initializer": "dog"}
+
+
+def photo(size: tuple[int, int] = (96, 80), form: str = "PNG", colour: str = "teal", **options: Any) -> bytes:
+    """An image file."""
+    buffer = BytesIO()
+    Image.new("RGB", size, colour).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def parts(*photos: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
+    """The `images` parts of a multipart body."""
+    return [("images", (f"photo{index}.png", content, "image/png")) for index, content in enumerate(photos)]
+
+
+def create(
+    client: TestClient, *photos: bytes, url: str = "/v1/personalizations", headers: Any = None, **request: Any
+) -> Any:
+    """The answer to a personalization request."""
+    return client.post(
+        url,
+        files=parts(*(photos or (photo(),))),
+        data={"request": json.dumps({**REQUEST, **request})},
+        headers=headers,
+    )

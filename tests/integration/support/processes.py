@@ -1,0 +1,71 @@
+"""Servers of the tests' own on free ports, gone when the test ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    """Return as soon as the condition holds; fail with `what` if it does not in time."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.02)
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on the port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def stop(process: subprocess.Popen[bytes], *, grace_s: float = 15.0) -> None:
+    """SIGTERM, then SIGKILL to a process group that we started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def server(
+    command: Sequence[str], port: int, log: Path, **options: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running server that accepts connections on its port."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,  # type: ignore[call-overload]
+        )
+    try:
+        wait_until(
+            lambda: accepts(port) or process.poll() is not None,
+            f"{command[0]} on port {port} ({log.read_text()})",
+        )
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        stop(process)

@@ -1,0 +1,102 @@
+"""An engine without a model: a search is a counter with a deterministic vector. `STUB_STEP_S` slows its steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from worker.engines import Picture, Search
+from zoodip_core.artifact import Concept
+from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
+from zoodip_core.jobs.records import ConceptRecord, Job
+from zoodip_core.jobs.settings import ServiceSettings
+
+WIDTH = 32
+NAN_SEED = 666  # a search with this seed diverges at step 5
+HUGE_SEED = 667  # one with this seed fits no memory
+
+
+class StubSearch:
+    """Adds to a vector at each step; state and concept depend on seed and step alone."""
+
+    def __init__(self, job: Job, state: bytes | None) -> None:
+        self._total = job.total_steps
+        self.seed = int(job.request["settings"]["seed"])
+        self._token = job.token or ""
+        self.step = 0 if state is None else int(json.loads(state)["step"])
+        self.rows_per_step = 2
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are completed."""
+        return self.step >= self._total
+
+    def advance(self) -> ZoodipError | None:
+        """One step."""
+        if self.seed == NAN_SEED and self.step == 5:
+            return LossNotFiniteError("The loss is nan at step 5")
+        self.step += 1
+        return None
+
+    def measure(self) -> float:
+        """Falls until step 40."""
+        return 1.0 / (1 + min(self.step, 40))
+
+    def state(self) -> bytes:
+        """The step alone."""
+        return json.dumps({"step": self.step}).encode()
+
+    def preview(self) -> bytes:
+        """One colour."""
+        return _png(self.seed)
+
+    def concept(self, fixed_loss: float | None) -> Concept:
+        """A vector that seed and step fix."""
+        vectors = np.random.default_rng(self.seed + self.step).standard_normal((1, WIDTH)).astype(np.float32)
+        return Concept(self._token, "sd1", {"clip": vectors}, fingerprint="0" * 64)
+
+
+class StubEngine:
+    """Steps and draws in no time, or as slowly as the environment says."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._step_s = float(os.environ.get("STUB_STEP_S", "0"))
+        self._log = os.environ.get("STUB_LOG")
+
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+        """The search, with a line in the log of where it began."""
+        assert all(image.startswith(b"\x89PNG") for image in images)
+        search = StubSearch(job, state)
+        if self._log:
+            with Path(self._log).open("a") as log:
+                log.write(f"{job.id} {search.step}\n")
+        return search
+
+    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+        """One step of each."""
+        time.sleep(self._step_s)
+        if any(isinstance(search, StubSearch) and search.seed == HUGE_SEED for search in searches):
+            raise OutOfMemoryError
+        return [search.advance() for search in searches if isinstance(search, StubSearch)]
+
+    def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
+        """Pictures of one colour."""
+        settings = job.request["settings"]
+        return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
+
+    def gauges(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+
+def _png(seed: int) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), (seed % 256, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,100 @@
+"""Worker processes as `zoodip worker` starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.integration.support.processes import stop, wait_until
+from zoodip_core.jobs import presence, store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.records import Job
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+
+ROOT = Path(__file__).parents[3]
+STUB = "tests.integration.support.stub_engine:StubEngine"
+
+
+def environment(settings: ServiceSettings, **extra: str) -> dict[str, str]:
+    """The settings as a process gets them."""
+    given = {
+        f"ZOODIP_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in settings.model_dump(exclude_unset=True).items()
+        if value is not None
+    }
+    return {**os.environ, "OMP_NUM_THREADS": "1", **given, **extra}
+
+
+class Worker:
+    """A worker process in a process group of its own."""
+
+    def __init__(self, settings: ServiceSettings, log: Path, **extra: str) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                cwd=ROOT,
+                env=environment(settings, **extra),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and its children."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """As the kernel does when memory is short."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def worker(settings: ServiceSettings, *, wait: bool = True, **extra: str) -> Iterator[Worker]:
+    """A worker that looks for work."""
+    running = Worker(settings, Path(settings.data_dir) / f"worker-{time.monotonic_ns()}.log", **extra)
+    try:
+        if wait:
+            wait_until_consuming(settings, running)
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.signal(signal.SIGCONT)
+        stop(running.process)
+
+
+def wait_until_consuming(settings: ServiceSettings, *workers: Worker) -> None:
+    """Return when as many workers look for work."""
+    database = Database(settings.database)
+
+    def consuming() -> bool:
+        dead = [w.log.read_text() for w in workers if w.process.poll() is not None]
+        assert not dead, dead
+        with database.read() as connection:
+            return len(presence.consuming(connection, time.time(), 60.0)) >= len(workers)
+
+    wait_until(consuming, "a worker that looks for work", 60)
+    database.close()
+
+
+def wait_for_job(settings: ServiceSettings, job_id: str, *statuses: Status, timeout_s: float = 60) -> Job:
+    """The job once it is in one of these states."""
+    database = Database(settings.database)
+
+    def look() -> Job:
+        with database.read() as connection:
+            return store.find(connection, job_id)
+
+    try:
+        wait_until(lambda: look().status in statuses, f"{statuses} of {job_id}", timeout_s)
+        return look()
+    finally:
+        database.close()

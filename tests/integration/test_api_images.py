@@ -1,0 +1,156 @@
+"""Generations and concepts over HTTP, on both databases."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from safetensors.numpy import load, save
+
+from tests.integration.support.concepts import tiny_concept
+from tests.integration.support.jobs import NOW
+from tests.integration.support.photos import photo
+from zoodip_core.jobs import leases
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore, image_name
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+
+
+def _import(client: TestClient, content: bytes, **fields: str) -> object:
+    return client.post("/v1/concepts", files={"file": ("x.safetensors", content)}, data=fields)
+
+
+def test_a_concept_comes_in_and_goes_out_in_three_forms(
+    client: TestClient, settings: ServiceSettings, catalogue: Path
+) -> None:
+    """Import, list, export, delete: other programs find the key they look for."""
+    made = _import(client, tiny_concept(catalogue))
+    assert made.status_code == 201
+    concept = made.json()
+    assert (concept["token"], concept["vectors"], concept["base_model"]) == ("<my-dog>", 2, "tiny")
+    assert client.get(made.headers["Location"]).json() == concept
+    assert client.get("/v1/concepts").json()["data"] == [concept]
+    keys = {}
+    for form in ("diffusers", "a1111", "comfyui"):
+        file = client.get(f"{made.headers['Location']}/embedding?format={form}")
+        assert "my-dog.safetensors" in file.headers["Content-Disposition"]
+        keys[form] = list(load(file.content))
+    assert keys == {"diffusers": ["<my-dog>"], "a1111": ["emb_params"], "comfyui": ["emb_params"]}
+    assert client.delete(made.headers["Location"]).status_code == 204
+    assert client.get(made.headers["Location"]).status_code == 404
+    assert ObjectStore(settings.object_store).names("") == []
+
+
+def test_imports_that_are_refused(client: TestClient, settings: ServiceSettings, catalogue: Path) -> None:
+    """A pickle, the wrong width, another model's weights, no name: each with its code and field; nothing is left."""
+    tiny = tiny_concept(catalogue)
+    wide = save({"emb_params": np.zeros((1, 768), np.float32)})
+    for content, fields, code, field in (
+        (b"\x80\x04\x95", {}, "invalid_artifact", "file"),
+        (wide, {"token": "<a>"}, "model_mismatch", "file"),
+        (wide, {}, "invalid_token", "token"),
+        (tiny, {"base_model": "other"}, "model_mismatch", "file"),
+        (tiny, {"base_model": "nope"}, "unknown_base_model", "base_model"),
+        (tiny, {"replace": "perhaps"}, "invalid_input", "replace"),
+    ):
+        answer = _import(client, content, **fields)
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+        assert answer.json()["errors"][0]["field"] == field
+    assert ObjectStore(settings.object_store).names("") == []
+    assert client.get("/v1/concepts").json()["data"] == []
+    assert _import(client, tiny).status_code == 201
+    taken = _import(client, tiny)
+    assert (taken.status_code, taken.json()["code"]) == (409, "token_taken")
+    assert _import(client, tiny, replace="true").status_code == 201
+    assert len(client.get("/v1/concepts").json()["data"]) == 1
+
+
+def test_a_generation_waits_in_the_queue_with_its_concepts(client: TestClient, catalogue: Path) -> None:
+    """202 and a job; the prompt's tokens must be the caller's."""
+    unknown = client.post("/v1/generations", json={"prompt": "a <my-dog> on a beach"})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_token")
+    assert unknown.json()["errors"][0]["field"] == "prompt"
+    _import(client, tiny_concept(catalogue))
+    made = client.post(
+        "/v1/generations",
+        json={"prompt": "a <my-dog> on <Beach>", "n": 2, "size": "64x64"},
+        headers={"Prefer": "wait=0"},
+    )
+    assert made.status_code == 202
+    assert made.json()["status"] == "queued"
+    assert made.json()["total_steps"] == 3
+    url = made.headers["Location"]
+    assert client.get(url).json()["images"] == []
+    assert client.get(f"{url}/images/0.png").status_code == 404
+    assert client.post(f"{url}/cancel").json()["status"] == "cancelled"
+    assert client.delete(url).status_code == 204
+    assert client.get("/v1/generations").json()["data"] == []
+
+
+def test_a_concept_of_another_model_is_not_silently_ignored(client: TestClient, catalogue: Path) -> None:
+    """A token that was learned on `tiny` is unknown to `other`, whose vectors have the same width."""
+    assert _import(client, tiny_concept(catalogue)).status_code == 201
+    body = {"prompt": "a <my-dog>", "base_model": "other"}
+    refused = client.post("/v1/generations", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_token")
+    assert refused.json()["errors"][0]["field"] == "prompt"
+    assert "<my-dog> on other" in refused.json()["detail"]
+    assert client.get("/v1/generations").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"prompt": ""}, "invalid_request", "prompt"),
+        ({"n": 0}, "invalid_request", "n"),
+        ({"size": "64"}, "invalid_settings", "size"),
+        ({"size": "65x64"}, "invalid_settings", "size"),
+        ({"scheduler": "magic"}, "unknown_scheduler", "scheduler"),
+        ({"base_model": "nope"}, "unknown_base_model", "base_model"),
+        ({"seeed": 1}, "invalid_request", "seeed"),
+    ],
+)
+def test_bad_generations_name_their_field(
+    client: TestClient, fields: dict[str, object], code: str, field: str
+) -> None:
+    """422 with code and field."""
+    answer = client.post("/v1/generations", json={"prompt": "a dog", **fields})
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.json()["errors"][0]["field"] == field
+
+
+def test_prefer_wait_answers_with_images_when_ready(client: TestClient, settings: ServiceSettings) -> None:
+    """A generation that ends within the wait answers 200 with the images' URLs."""
+    made = client.post(
+        "/v1/generations", json={"prompt": "a dog", "seed": 7}, headers={"Idempotency-Key": "k"}
+    )
+    job_id = made.json()["id"]
+    ObjectStore(settings.object_store).put(image_name(job_id, 0), photo())
+    database = Database(settings.database)
+    with database.write() as connection:
+        job = leases.claim(connection, job_id, "w", NOW, 30.0)
+        assert job is not None
+        leases.finish(connection, leases.lease_of(job), Status.SUCCEEDED, NOW, {"result": {"seeds": [7]}})
+    database.close()
+    ready = client.post(
+        "/v1/generations",
+        json={"prompt": "a dog", "seed": 7},
+        headers={"Idempotency-Key": "k", "Prefer": "respond-async, wait=5"},
+    )
+    assert ready.status_code == 200
+    assert ready.headers["Preference-Applied"] == "wait=5"
+    (image,) = ready.json()["images"]
+    assert image == {"url": f"/v1/generations/{job_id}/images/0.png", "seed": 7, "prompt": "a dog"}
+    assert Image.open(BytesIO(client.get(image["url"]).content)).size == (96, 80)
+
+
+def test_a_json_body_has_a_cap(client: TestClient) -> None:
+    """A body of 1 MB is refused before it is read whole."""
+    answer = client.post("/v1/generations", content=b'{"prompt": "' + b"a" * 1_000_000 + b'"}')
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,177 @@
+"""The container files, without an engine that runs containers: linted, followed line by line, commands run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from tests.integration.support.processes import free_port, server
+from tests.integration.support.workers import ROOT, environment
+from zoodip_core.jobs.settings import ServiceSettings
+
+DOCKERFILES = ("api", "worker")
+
+
+def in_ci(test: Callable[..., None]) -> Callable[..., None]:
+    """Run only in CI: everything is installed anew, which takes minutes."""
+    skip = pytest.mark.skipif(
+        os.environ.get("CI") != "true", reason="installs everything anew: minutes; CI does it"
+    )
+    return pytest.mark.timeout(1500)(skip(test))
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The embedded default."""
+    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+
+
+def _instructions(name: str) -> list[tuple[str, str]]:
+    text = (ROOT / f"docker/{name}.Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def _follow(name: str, folder: Path, arguments: dict[str, str]) -> Path:
+    """Do a Dockerfile's COPY and pip lines in an empty folder; its Python."""
+    work, venv = folder / "work", folder / "venv"
+    work.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    path = f"{venv / 'bin'}:{os.environ['PATH']}"
+    for word, rest in _instructions(name):
+        if word == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                _copy(ROOT / source, work / target)
+        elif word == "RUN" and rest.startswith("pip "):
+            given = {**os.environ, **arguments, "PATH": path}
+            done = subprocess.run(
+                ["bash", "-c", rest], cwd=work, env=given, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+    return venv / "bin/python"
+
+
+def _run(command: list[str], folder: Path, given: dict[str, str]) -> str:
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _command(name: str) -> list[str]:
+    (command,) = [rest for word, rest in _instructions(name) if word == "CMD"]
+    return [str(word) for word in json.loads(command)]
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_linter_has_nothing_to_say(name: str) -> None:
+    """Hadolint passes; the image runs as a numbered user that is not root and has a health check."""
+    linter = Path(sys.executable).with_name("hadolint")
+    config = ["-c", str(ROOT / "docker/.hadolint.yaml")]
+    linted = subprocess.run(
+        [linter, *config, ROOT / f"docker/{name}.Dockerfile"], capture_output=True, check=False
+    )
+    assert linted.returncode == 0, linted.stdout.decode()
+    words = dict(_instructions(name))
+    assert int(words["USER"]) > 0
+    assert "HEALTHCHECK" in words
+
+
+@in_ci
+def test_the_api_image_has_all_that_its_command_needs(tmp_path: Path, settings: ServiceSettings) -> None:
+    """COPY and pip lines in an empty folder and virtual environment; then the command serves, without torch."""
+    python = _follow("api", tmp_path, {})
+    port = str(free_port())
+    command = [port if word == "8000" else word for word in _command("api")]
+    command = [str(python), *command[1:]]
+    given = {**environment(settings), "PYTHONPATH": ""}
+    with server(command, int(port), tmp_path / "log", cwd=tmp_path / "work", env=given):
+        from urllib.request import urlopen
+
+        with urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as response:
+            assert response.status == 200
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0
+
+
+@in_ci
+def test_the_worker_image_has_all_that_its_command_needs(tmp_path: Path, settings: ServiceSettings) -> None:
+    """The same for the worker, with the CPU build of torch that the constraints name."""
+    import torch
+
+    python = _follow("worker", tmp_path, {"TORCH_VERSION": torch.__version__, "TORCH_INDEX": ""})
+    given = {**environment(settings), "PYTHONPATH": ""}
+    imported = "import worker.models, worker.health; print(worker.__file__)"
+    done = subprocess.run(
+        [python, "-c", imported], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert str(tmp_path / "venv") in done.stdout
+    assert _command("worker") == ["python", "-m", "worker"]
+    assert (python.parent / "zoodip").is_file()
+
+
+def _compose() -> dict[str, Any]:
+    composed: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return composed
+
+
+def test_compose_names_what_exists() -> None:
+    """Dockerfiles, volumes, services waited for and settings are there; profiles and grace are as promised."""
+    composed = _compose()
+    services = composed["services"]
+    assert set(services) == {"api", "worker", "worker-gpu", "redis", "postgres"}
+    known = {f"ZOODIP_{name.upper()}" for name in ServiceSettings.model_fields}
+    for service in services.values():
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file()
+        for needed in service.get("depends_on", {}):
+            assert "healthcheck" in services[needed]
+        assert {v for v in service.get("environment", {}) if v.startswith("ZOODIP_")} <= known
+        for volume in service["volumes"]:
+            assert volume.partition(":")[0] in composed["volumes"]
+    assert services["worker"]["profiles"] == ["cpu"]
+    assert services["worker-gpu"]["profiles"] == ["gpu"]
+    grace = float(re.sub(r"\D", "", services["worker"]["stop_grace_period"]))
+    assert grace > ServiceSettings.model_fields["drain_s"].default
+    assert services["api"]["ports"] == ["${ZOODIP_PUBLISH:-127.0.0.1:8000}:8000"]
+
+
+def test_composes_redis_loses_nothing_and_evicts_nothing(tmp_path: Path) -> None:
+    """The container's command line, run here on a free port: append-only file, noeviction."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not there")
+    port = free_port()
+    command = [*_compose()["services"]["redis"]["command"], "--port", str(port), "--dir", str(tmp_path)]
+    with server(command, port, tmp_path / "log"):
+        client = redis.Redis(port=port, decode_responses=True)
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        client.close()
+
+
+def test_health_checks_are_commands_that_work(settings: ServiceSettings) -> None:
+    """The worker's check fails without a worker, and says so by its exit code alone."""
+    (check,) = [rest for word, rest in _instructions("worker") if word == "HEALTHCHECK"]
+    command = json.loads(check[check.index("[") :])
+    assert shlex.join(command) == "python -m worker.health"
+    done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, env=environment(settings), check=False)
+    assert done.returncode == 1

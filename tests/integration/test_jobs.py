@@ -1,0 +1,228 @@
+"""Jobs through their states, their events and their lists, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support.jobs import NOW, queue
+from zoodip_core.jobs import concepts, events, leases, retention, store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.errors import ConflictError, NotFoundError, TokenTakenError
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.objects import ObjectStore, concept_name, reference_name
+from zoodip_core.jobs.records import ConceptRecord, Job
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.standings import list_page, standings
+from zoodip_core.jobs.states import TRANSITIONS, Kind, Status, is_legal
+
+
+def _in_state(database: Database, status: Status) -> Job:
+    job = queue(database)
+    with database.write() as connection:
+        if status == Status.QUEUED:
+            return job
+        if status == Status.PAUSED:
+            return store.pause(connection, job, NOW)
+        running = leases.claim(connection, job.id, "w", NOW, 30.0)
+        assert running is not None
+        return (
+            running
+            if status == Status.RUNNING
+            else leases.finish(connection, leases.lease_of(running), status, NOW)
+        )
+
+
+@pytest.mark.parametrize("source", list(Status))
+def test_moves_follow_the_table_and_nothing_else(database: Database, source: Status) -> None:
+    """From each state, `move` reaches exactly the states of the table."""
+    for target in Status:
+        job = _in_state(database, source)
+        with database.write() as connection:
+            moved = store.move(connection, job.id, target, NOW)
+        assert (moved is not None) == is_legal(source, target)
+        if moved is not None:
+            assert moved.status is target
+
+
+def test_states_that_end_a_job_lead_nowhere() -> None:
+    """Succeeded, failed and cancelled are for ever."""
+    assert {status for status, targets in TRANSITIONS.items() if not targets} == {
+        Status.SUCCEEDED,
+        Status.FAILED,
+        Status.CANCELLED,
+    }
+
+
+def test_cancel_racing_completion_ends_in_one_state_only(database: Database) -> None:
+    """Whoever comes first wins, and the loser changes nothing: twenty races."""
+    for _ in range(20):
+        job = _in_state(database, Status.RUNNING)
+
+        def complete(job: Job = job) -> Job:
+            with database.write() as connection:
+                return leases.finish(connection, leases.lease_of(job), Status.SUCCEEDED, NOW)
+
+        def cancel(job: Job = job) -> Job:
+            with database.write() as connection:
+                return store.cancel(connection, job, NOW)
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.submit(complete), pool.submit(cancel)
+            assert first.result().status is Status.SUCCEEDED
+            assert second.result().status in (Status.SUCCEEDED, Status.RUNNING)
+        with database.read() as connection:
+            assert store.find(connection, job.id).status is Status.SUCCEEDED
+            told = [event.data["status"] for event in events.of_type(connection, job.id, "status")]
+        assert told == ["queued", "running", "succeeded"]
+
+
+def test_cancel_pause_and_resume_can_be_repeated(database: Database) -> None:
+    """Each call twice gives the same answer; a pause does not take a cancel back."""
+    job = queue(database)
+    with database.write() as connection:
+        for _ in range(2):
+            assert store.pause(connection, job, NOW).status is Status.PAUSED
+        for _ in range(2):
+            assert store.resume(connection, job, NOW + 5).status is Status.QUEUED
+        running = leases.claim(connection, job.id, "w", NOW, 30.0)
+        assert running is not None
+        assert store.cancel(connection, running, NOW).wish == "cancel"
+        assert store.pause(connection, running, NOW).wish == "cancel"
+        leases.finish(connection, leases.lease_of(running), Status.CANCELLED, NOW)
+        assert store.cancel(connection, running, NOW).status is Status.CANCELLED
+        with pytest.raises(ConflictError):
+            store.pause(connection, running, NOW)
+        with pytest.raises(ConflictError):
+            store.resume(connection, running, NOW)
+
+
+def test_resume_goes_on_at_the_checkpoint_never_at_zero(database: Database) -> None:
+    """A job paused at its checkpoint shows that step when queued again."""
+    job = _in_state(database, Status.RUNNING)
+    lease = leases.lease_of(job)
+    with database.write() as connection:
+        leases.record(connection, lease, NOW, values={"step": 73, "checkpoint_step": 73, "checkpoints": [73]})
+        leases.finish(connection, lease, Status.PAUSED, NOW)
+        assert store.resume(connection, job, NOW).step == 73
+
+
+def test_owners_see_their_own(database: Database) -> None:
+    """Another owner's job is not found, and its list is empty."""
+    job = queue(database, owner="alice")
+    with database.read() as connection:
+        assert store.find(connection, job.id, owner="alice").id == job.id
+        with pytest.raises(NotFoundError):
+            store.find(connection, job.id, owner="bob")
+        with pytest.raises(NotFoundError):
+            store.find(connection, job.id, kind=Kind.GENERATION)
+        assert list_page(connection, "bob", Kind.PERSONALIZATION) == ([], False)
+
+
+def test_pages_walk_the_whole_list_once(database: Database) -> None:
+    """Cursor pages give every job once, newest first, and filter by status and metadata."""
+    jobs = [queue(database, now=NOW + n, metadata={"team": "ab"[n % 2]}) for n in range(7)]
+    seen: list[str] = []
+    cursor, more = None, True
+    with database.read() as connection:
+        while more:
+            page, more = list_page(connection, "alice", Kind.PERSONALIZATION, after=cursor, limit=3)
+            seen += [one.job.id for one in page]
+            cursor = seen[-1]
+        assert seen == [job.id for job in reversed(jobs)]
+        team, _ = list_page(connection, "alice", Kind.PERSONALIZATION, metadata={"team": "b"})
+        assert len(team) == 3
+        none, _ = list_page(connection, "alice", Kind.PERSONALIZATION, status=Status.FAILED)
+        assert none == []
+
+
+def test_the_queue_position_counts_those_before(database: Database) -> None:
+    """Only queued jobs of the same kind that wait longer count; what does not wait has no place."""
+    ids = [queue(database, now=NOW + n).id for n in (2, 1, 3)]
+    queue(database, kind=Kind.GENERATION, now=NOW - 1)
+    with database.write() as connection:
+        found = standings(connection, [*ids, "per_nope"])
+        assert {job_id: one.queue_position for job_id, one in found.items()} == {
+            ids[0]: 1,
+            ids[1]: 0,
+            ids[2]: 2,
+        }
+        leases.claim(connection, ids[1], "w", NOW, 30.0)
+        page, _ = list_page(connection, "alice", Kind.PERSONALIZATION)
+        assert {one.job.id: one.queue_position for one in page} == {ids[0]: 0, ids[1]: None, ids[2]: 1}
+
+
+def test_only_ended_jobs_can_be_deleted(database: Database) -> None:
+    """A running one answers with a conflict; an ended one goes with its events."""
+    running, ended = _in_state(database, Status.RUNNING), _in_state(database, Status.SUCCEEDED)
+    with database.write() as connection:
+        with pytest.raises(ConflictError):
+            store.remove(connection, running)
+        store.remove(connection, ended)
+        assert events.after(connection, ended.id) == []
+
+
+def test_a_name_is_one_concepts_at_a_time(database: Database) -> None:
+    """A taken or half-learned token is refused; `replace` takes it over."""
+    first, second = (_concept(f"c{n}") for n in range(2))
+    with database.write() as connection:
+        assert concepts.add(connection, first, replace=False) is None
+        with pytest.raises(TokenTakenError):
+            concepts.add(connection, second, replace=False)
+        with pytest.raises(TokenTakenError):
+            concepts.check_free(connection, "alice", "emoji", "<my-dog>")
+        assert concepts.add(connection, second, replace=True) == first
+        assert concepts.named(connection, "alice", "emoji", "<my-dog>") == second
+        concepts.check_free(connection, "bob", "emoji", "<my-dog>")
+    queue(database, token="<my-cat>")
+    with database.read() as connection, pytest.raises(TokenTakenError):
+        concepts.check_free(connection, "alice", "emoji", "<my-cat>")
+
+
+def test_age_takes_photos_and_events_but_not_the_job(database: Database, tmp_path: Path) -> None:
+    """Retention drops what an old ended job left, and nothing of a young one."""
+    objects = ObjectStore(f"file://{tmp_path}/objects")
+    old = _in_state(database, Status.SUCCEEDED)
+    objects.put(reference_name(old.id, 0), b"photo")
+    settings = ServiceSettings(retention_days=30)
+    assert retention.purge(database, objects, settings, NOW + 29 * 86_400) == []
+    assert retention.purge(database, objects, settings, NOW + 31 * 86_400) == [old.id]
+    assert objects.names(f"jobs/{old.id}/") == []
+    with database.read() as connection:
+        assert store.find(connection, old.id).purged_at is not None
+        assert events.after(connection, old.id) == []
+    assert retention.purge(database, objects, settings, NOW + 31 * 86_400) == []
+
+
+def test_bytes_without_a_row_go_after_an_hour(database: Database, tmp_path: Path) -> None:
+    """What an upload left that died before its row was written; a young one and a job's own stay."""
+    objects = ObjectStore(f"file://{tmp_path}/objects")
+    own, orphan, young = queue(database).id, new_id("per", NOW), new_id("per", NOW + 7200)
+    for job_id in (own, orphan, young):
+        objects.put(reference_name(job_id, 0), b"photo")
+    kept, lost = replace(_concept("con"), id=new_id("con", NOW)), new_id("con", NOW)
+    with database.write() as connection:
+        concepts.add(connection, kept, replace=False)
+    for concept_id in (kept.id, lost):
+        objects.put(concept_name(concept_id), b"vectors")
+    assert retention.purge_orphans(database, objects, NOW + 7200) == [orphan, lost]
+    assert objects.names("concepts/") == [concept_name(kept.id)]
+    assert sorted(objects.names("jobs/")) == sorted(reference_name(job_id, 0) for job_id in (own, young))
+
+
+def _concept(name: str) -> ConceptRecord:
+    return ConceptRecord(
+        id=new_id(name),
+        owner="alice",
+        token="<my-dog>",
+        kind="object",
+        base_model="emoji",
+        fingerprint="f" * 64,
+        precision="int8",
+        vectors=1,
+        created_at=NOW,
+        from_personalization=None,
+    )

@@ -1,0 +1,100 @@
+"""Status polls that come together share a statement, and none is answered by an older one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event, text
+
+from api.looks import Looks
+from tests.integration.support.jobs import NOW, queue
+from tests.integration.support.postgresql import postgresql_url
+from zoodip_core.jobs import store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.errors import NotFoundError
+from zoodip_core.jobs.states import Kind, Status
+
+KIND = Kind.PERSONALIZATION
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """SQLite answers each poll at once; PostgreSQL's are shared."""
+    with postgresql_url() as url:
+        yield url
+
+
+@pytest.fixture
+def looks(database: Database) -> Iterator[Looks]:
+    """Questions to the database."""
+    looks = Looks(database)
+    yield looks
+    looks.close()
+
+
+@pytest.fixture
+def statements(database: Database) -> list[str]:
+    """What the database is asked."""
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
+    return asked
+
+
+def test_polls_that_come_together_share_a_statement(
+    database: Database, looks: Looks, statements: list[str]
+) -> None:
+    """Ten polls of three jobs are one SELECT; a stranger's and a wrong kind's find nothing all the same."""
+    jobs = [queue(database, now=NOW + n) for n in range(3)]
+    statements.clear()
+
+    async def poll() -> list[object]:
+        own = [looks.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
+        others = [looks.find(jobs[0].id, "bob", KIND), looks.find(jobs[0].id, "alice", Kind.GENERATION)]
+        return await asyncio.gather(*own, *others, return_exceptions=True)
+
+    *found, stranger, wrong_kind = asyncio.run(poll())
+    assert [getattr(one, "queue_position", None) for one in found] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert isinstance(stranger, NotFoundError)
+    assert isinstance(wrong_kind, NotFoundError)
+    assert len(statements) == 1
+
+
+def test_a_poll_sees_what_was_written_before_it(
+    database: Database, looks: Looks, statements: list[str]
+) -> None:
+    """While a statement hangs at a locked table the job is cancelled: polls that come then share the next one."""
+    job = queue(database)
+    statements.clear()
+
+    async def poll() -> list[Status]:
+        with database.write() as connection:
+            await asyncio.to_thread(connection.execute, text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+            first = asyncio.create_task(looks.find(job.id, "alice", KIND))
+            while not any(sql.startswith("SELECT") for sql in statements):
+                await asyncio.sleep(0.001)
+            await asyncio.to_thread(store.cancel, connection, job, NOW)
+            late = [asyncio.create_task(looks.find(job.id, "alice", KIND)) for _ in range(5)]
+            await asyncio.sleep(0)
+            before = len(statements)
+        found = [await one for one in late]
+        await first
+        assert len(statements) == before + 1
+        return [one.job.status for one in found]
+
+    assert asyncio.run(poll()) == [Status.CANCELLED] * 5
+
+
+def test_a_poll_that_is_given_up_does_not_take_the_others_along(database: Database, looks: Looks) -> None:
+    """The client that asked first goes away; the one that shares its statement is answered."""
+    job = queue(database)
+
+    async def poll() -> str:
+        first = asyncio.create_task(looks.find(job.id, "alice", KIND))
+        second = asyncio.create_task(looks.find(job.id, "alice", KIND))
+        await asyncio.sleep(0)
+        first.cancel()
+        return (await second).job.id
+
+    assert asyncio.run(poll()) == job.id

@@ -1,0 +1,162 @@
+"""Keys, idempotency, webhook deliveries, workers' presence and the tables themselves, on both databases."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from tests.integration.support.jobs import NOW, queue
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.jobs import idempotency, keys, leases, presence, store, webhooks
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.errors import IdempotencyInFlightError, IdempotencyMismatchError, NotFoundError
+from zoodip_core.jobs.idempotency import Answer, Ticket
+from zoodip_core.jobs.states import Status
+from zoodip_core.jobs.tables import metadata
+
+TICKET = Ticket(owner="alice", route="POST /v1/personalizations", key="k1")
+
+
+def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
+    """A migrated database and tables.py do not differ; migrating again changes nothing."""
+    database.migrate()
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_key_is_stored_as_a_digest_only(database: Database) -> None:
+    """The secret finds its key, is nowhere in the table, and stops working when revoked."""
+    secret = keys.new_secret()
+    with database.write() as connection:
+        assert not keys.any_exist(connection)
+        key = keys.create(connection, secret, NOW, name="laptop")
+        assert keys.find(connection, secret) == key
+        assert keys.find(connection, secret + "x") is None
+        row = connection.exec_driver_sql("SELECT * FROM keys").one()
+        assert secret not in str(row)
+        assert key.prefix == secret[:9]
+        keys.revoke(connection, key.id, NOW)
+        assert keys.find(connection, secret) is None
+        assert keys.any_exist(connection)
+
+
+def test_key_mistakes_are_named(database: Database) -> None:
+    """A scope that does not exist, a secret that is too short, an id that is unknown."""
+    with database.write() as connection:
+        with pytest.raises(InvalidInputError, match="unknown scope 'root'"):
+            keys.create(connection, keys.new_secret(), NOW, name="x", scopes=("root",))
+        with pytest.raises(InvalidInputError, match="at least 25 characters"):
+            keys.create(connection, "zd_short", NOW, name="x")
+        with pytest.raises(NotFoundError):
+            keys.revoke(connection, "key_nope", NOW)
+
+
+def test_a_rotated_webhook_secret_keeps_the_old_one_beside_it(database: Database) -> None:
+    """Two secrets sign while receivers change over; the one before is gone."""
+    with database.write() as connection:
+        key = keys.create(connection, keys.new_secret(), NOW, name="x", owner="alice")
+        (first,) = key.webhook_secrets
+        second = keys.rotate_webhook_secret(connection, key.id).webhook_secrets
+        third = keys.rotate_webhook_secret(connection, key.id).webhook_secrets
+        assert second[1] == first
+        assert third[1] == second[0]
+        assert keys.webhook_secrets_of(connection, "alice") == third
+    assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
+
+
+def test_the_bootstrap_key_is_made_once(database: Database) -> None:
+    """Starting twice with the same key leaves one, with every scope."""
+    secret = keys.new_secret()
+    with database.write() as connection:
+        for _ in range(2):
+            keys.ensure(connection, secret, NOW, "bootstrap")
+        (key,) = keys.list_all(connection)
+    assert key.scopes == list(keys.SCOPES)
+
+
+def test_an_idempotency_key_replays_refuses_and_waits(database: Database) -> None:
+    """Same request: the first answer; another: refused; in flight: conflict; failed or stale: again."""
+    with database.write() as connection:
+        assert idempotency.begin(connection, TICKET, "hash", NOW) is None
+        with pytest.raises(IdempotencyInFlightError):
+            idempotency.begin(connection, TICKET, "hash", NOW)
+        idempotency.abandon(connection, TICKET)
+        assert idempotency.begin(connection, TICKET, "hash", NOW) is None
+        assert idempotency.begin(connection, TICKET, "hash", NOW + 121) is None  # its process died
+        answer = Answer(status_code=202, headers={"Location": "/v1/x"}, body={"id": "x"})
+        idempotency.finish(connection, TICKET, answer)
+        assert idempotency.begin(connection, TICKET, "hash", NOW + 500) == answer
+        with pytest.raises(IdempotencyMismatchError):
+            idempotency.begin(connection, TICKET, "other", NOW)
+        assert idempotency.forget_old(connection, NOW + 500) == 1
+
+
+def _failed_with_webhook(database: Database, url: str = "https://example.org/hook") -> None:
+    job = queue(database, webhook=url)
+    with database.write() as connection:
+        running = leases.claim(connection, job.id, "w", NOW, 30.0)
+        assert running is not None
+        leases.finish(connection, leases.lease_of(running), Status.FAILED, NOW, {"error": {"code": "x"}})
+
+
+def test_a_delivery_is_tried_for_about_a_day(database: Database) -> None:
+    """Retries follow the schedule with jitter and end; what one worker has in hand no other takes."""
+    _failed_with_webhook(database)
+    now, tries = NOW, []
+    while True:
+        with database.write() as connection:
+            taken = webhooks.take_due(connection, now)
+            assert webhooks.take_due(connection, now) == []  # in hand
+        if not taken:
+            break
+        with database.write() as connection:
+            webhooks.settle(connection, taken[0], 500, now)
+        tries.append(now - NOW)
+        now += webhooks.RETRY_AFTER_S[min(len(tries), 7) - 1] * 1.3
+    assert len(tries) == 1 + len(webhooks.RETRY_AFTER_S)
+    assert 20 * 3600 < sum(webhooks.RETRY_AFTER_S) < 36 * 3600
+
+
+def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database) -> None:
+    """410 ends what waits for this URL and what comes later; a 2xx ends its own message."""
+    for url in ("https://example.org/a", "https://example.org/a", "https://example.org/b"):
+        _failed_with_webhook(database, url)
+    with database.write() as connection:
+        first, _, other = sorted(webhooks.take_due(connection, NOW), key=lambda delivery: delivery.url)
+        webhooks.settle(connection, other, 204, NOW)
+        webhooks.settle(connection, first, webhooks.GONE, NOW)
+        assert webhooks.take_due(connection, NOW + 10_000) == []
+    _failed_with_webhook(database, "https://example.org/a")
+    with database.write() as connection:
+        assert webhooks.take_due(connection, NOW + 10_000) == []
+
+
+def test_a_silent_worker_does_not_count(database: Database) -> None:
+    """Only workers that looked for work lately and are not draining consume."""
+    with database.write() as connection:
+        presence.report(connection, "w1", NOW, draining=False, stats={"slots": 8})
+        presence.report(connection, "w2", NOW, draining=True, stats={})
+        assert [worker.id for worker in presence.consuming(connection, NOW + 9, 10.0)] == ["w1"]
+        assert presence.consuming(connection, NOW + 11, 10.0) == []
+        presence.report(connection, "w1", NOW + 11, draining=False, stats={})
+        assert presence.consuming(connection, NOW + 12, 10.0)[0].started_at == NOW
+        presence.leave(connection, "w1")
+        assert presence.consuming(connection, NOW + 12, 10.0) == []
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    """An exception inside write() rolls everything back."""
+    job = queue(database)
+
+    def fail_half_way() -> None:
+        with database.write() as connection:
+            store.cancel(connection, job, NOW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    with database.read() as connection:
+        assert store.find(connection, job.id).status is Status.QUEUED

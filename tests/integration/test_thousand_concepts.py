@@ -1,0 +1,81 @@
+"""A person with a thousand concepts: each of them can be named in a prompt, on the embedded model."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from tests.integration.support.workers import worker
+from zoodip_core.artifact import Concept, export_concept
+from zoodip_core.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.jobs.settings import ServiceSettings
+
+NUMBER = 1000
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServiceSettings:
+    """The embedded default: SQLite, a folder of objects, the embedded model."""
+    (tmp_path / "data").mkdir()
+    return ServiceSettings(data_dir=tmp_path / "data", device="cpu", tick_s=0.1, log_level="ERROR")
+
+
+@pytest.fixture
+def thousand(client: TestClient) -> dict[str, str]:
+    """The ids of a thousand imported concepts, by token. They are far apart: each draws something of its own."""
+    folder = Catalog.load().default.path
+    assert folder is not None
+    (width,) = embedding_widths(folder)
+    mark, random, ids = fingerprint(folder), np.random.default_rng(0), {}
+    for number in range(NUMBER):
+        vectors = random.standard_normal((1, width)).astype(np.float32)
+        concept = Concept(f"<c{number}>", "sd1", {"clip": vectors}, fingerprint=mark)
+        made = client.post(
+            "/v1/concepts", files={"file": ("c.safetensors", export_concept(concept, "diffusers"))}
+        )
+        assert made.status_code == 201, made.text
+        ids[concept.token] = made.json()["id"]
+    return ids
+
+
+def _draw(client: TestClient, *tokens: str) -> tuple[dict[str, str], bytes]:
+    """The concepts that a generation with these tokens used, and its pixels."""
+    body = {"prompt": f"a photo of {' '.join(tokens)}", "steps": 1, "seed": 3, "guidance_scale": 1}
+    drawn = client.post("/v1/generations", json=body, headers={"Prefer": "wait=100"})
+    assert drawn.status_code == 200, drawn.text
+    assert drawn.json()["status"] == "succeeded", drawn.text
+    picture = client.get(drawn.json()["images"][0]["url"]).content
+    return drawn.json()["result"]["concepts"], Image.open(BytesIO(picture)).tobytes()
+
+
+def test_any_of_a_thousand_concepts_can_be_drawn(
+    client: TestClient, settings: ServiceSettings, thousand: dict[str, str]
+) -> None:
+    """Nine concepts from first to last, alone and together, each draw with their own vectors and nobody else's."""
+    picked = [f"<c{number}>" for number in (0, 1, 9, 99, 333, 500, 777, 998, 999)]
+    with worker(settings):
+        pictures = set()
+        for token in picked:
+            used, pixels = _draw(client, token)
+            assert used == {token: thousand[token]}
+            pictures.add(pixels)
+        used, pixels = _draw(client, *picked[:3])
+        assert used == {token: thousand[token] for token in picked[:3]}
+    assert len(pictures | {pixels}) == len(picked) + 1
+
+
+def test_a_thousand_concepts_are_listed_page_by_page(client: TestClient, thousand: dict[str, str]) -> None:
+    """The pages hold every concept once."""
+    seen: list[str] = []
+    more = True
+    while more:
+        after = f"&after={seen[-1]}" if seen else ""
+        page = client.get(f"/v1/concepts?limit=100{after}").json()
+        seen += [concept["id"] for concept in page["data"]]
+        more = page["has_more"]
+    assert sorted(seen) == sorted(thousand.values())

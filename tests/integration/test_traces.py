@@ -1,0 +1,55 @@
+"""One trace from the request to the steps, across the database."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.integration.support.photos import create
+from tests.integration.support.workers import STUB, wait_for_job
+from worker.process import WorkerProcess
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The embedded default."""
+    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+
+
+def test_a_job_joins_the_trace_of_its_request(client: TestClient, settings: ServiceSettings) -> None:
+    """Request, begin, steps, checkpoint and completion carry the client's trace id; a bad header is ignored."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+    made = create(client, settings={"steps": 15}, headers=headers)
+    assert create(client, token="<bad>", headers={"traceparent": "x" * 300}).status_code == 202
+    process = WorkerProcess(settings.model_copy(update={"engine": STUB, "slots": 1, "tick_s": 0.1}))
+    process.start()
+    wait_for_job(settings, made.json()["id"], Status.SUCCEEDED)
+    process.drain()
+    process.join()
+    assert not any(thread.name in ("engine", "attendant") for thread in threading.enumerate())
+    ours = [span for span in exporter.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE_ID]
+    steps = [
+        span.attributes["step"] for span in ours if span.name == "personalization.steps" and span.attributes
+    ]
+    assert steps == [0, 10, 15]
+    assert {span.name for span in ours} >= {  # FastAPI adds spans of its own
+        "request",
+        "personalization.begin",
+        "personalization.steps",
+        "personalization.checkpoint",
+        "personalization.complete",
+    }

@@ -1,0 +1,246 @@
+"""What is promised when things break: processes killed and frozen, brokers and databases restarted, disks full."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from api.app import create_app
+from tests.integration.support.jobs import queue
+from tests.integration.support.photos import create
+from tests.integration.support.processes import wait_until
+from tests.integration.support.servers import own_postgresql, own_redis
+from tests.integration.support.workers import STUB, Worker, wait_for_job, wait_until_consuming, worker
+from zoodip_core.jobs import events, store
+from zoodip_core.jobs.broker import celery_app, wake
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import ENDED, Kind, Status
+from zoodip_core.jobs.tables import concepts, jobs
+from zoodip_core.jobs.tables import events as events_table
+
+SLOW = {"STUB_STEP_S": "0.02"}
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The embedded default; tests that break a server bring their own."""
+    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+
+
+@pytest.fixture
+def stub(settings: ServiceSettings) -> ServiceSettings:
+    """Quick leases and a stub for the models."""
+    settings.data_dir.mkdir(exist_ok=True)
+    return settings.model_copy(
+        update={"engine": STUB, "lease_s": 1.5, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "INFO"}
+    )
+
+
+def _api(settings: ServiceSettings) -> TestClient:
+    return TestClient(create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 1))
+
+
+def _fill(place: Path) -> None:
+    with (place / "filler").open("wb") as filler:
+        while True:
+            filler.write(b"\0" * 4096)
+            filler.flush()
+
+
+def _told(settings: ServiceSettings, job_id: str) -> list[str]:
+    database = Database(settings.database)
+    with database.read() as connection:
+        told = [str(event.data["status"]) for event in events.of_type(connection, job_id, "status")]
+    database.close()
+    return told
+
+
+def _step_of(settings: ServiceSettings, job_id: str) -> int:
+    database = Database(settings.database)
+    with database.read() as connection:
+        job = store.find(connection, job_id)
+    database.close()
+    return job.step
+
+
+def _wait_for_step(settings: ServiceSettings, job_id: str, step: int) -> None:
+    wait_until(lambda: _step_of(settings, job_id) >= step, f"step {step} of {job_id}", 60)
+
+
+def test_a_frozen_worker_wakes_as_a_zombie_and_changes_nothing(
+    client: TestClient, stub: ServiceSettings
+) -> None:
+    """SIGSTOP past the lease, another takes over, SIGCONT: the first lets go, and the job ends once."""
+    with worker(stub, **SLOW) as first:
+        job_id = create(client, settings={"steps": 250}).json()["id"]
+        _wait_for_step(stub, job_id, 20)
+        first.signal(signal.SIGSTOP)
+        with worker(stub, wait=False, **SLOW) as second:
+            wait_until(lambda: '"attempt": 2' in second.log.read_text(), "a second attempt", 60)
+            first.signal(signal.SIGCONT)
+            done = wait_for_job(stub, job_id, *ENDED)
+            wait_until(lambda: "lease_lost" in first.log.read_text(), "the zombie's letting go")
+    assert done.status is Status.SUCCEEDED
+    assert "personalization_ends" not in first.log.read_text()
+    assert _told(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+
+
+def test_a_full_disk_fails_the_job_and_keeps_its_checkpoint(
+    client: TestClient, stub: ServiceSettings, tmp_path: Path
+) -> None:
+    """The concept cannot be saved: storage_failed, retryable, nothing half-written, the checkpoint is there."""
+    place = tmp_path / "small-disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a small disk")
+    try:
+        full = stub.model_copy(update={"object_store_url": place.as_uri()})
+        with _api(full) as small, worker(full, **SLOW):
+            job_id = create(small, settings={"steps": 100, "checkpoint_every": 20}).json()["id"]
+            _wait_for_step(full, job_id, 21)
+            with pytest.raises(OSError, match="No space"):
+                _fill(place)
+            failed = wait_for_job(full, job_id, *ENDED)
+        assert failed.error is not None
+        assert (failed.error["code"], failed.error["retryable"]) == ("storage_failed", True)
+        kept = ObjectStore(full.object_store).names(f"jobs/{job_id}/checkpoints")
+        assert [name.rpartition("/")[2] for name in kept] == [
+            f"{step}.safetensors" for step in failed.checkpoints
+        ]
+        assert kept
+        assert ObjectStore(full.object_store).names("concepts") == []
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_job_survives_redis_restarted_and_flushed(stub: ServiceSettings, tmp_path: Path) -> None:
+    """Jobs made while Redis is away, or whose message was flushed, run; later ones are woken again."""
+    (tmp_path / "redis").mkdir()
+    with own_redis(tmp_path / "redis") as own:
+        with_redis = stub.model_copy(update={"broker_url": own.url})
+        with TestClient(
+            create_app(with_redis), base_url="http://127.0.0.1", client=("127.0.0.1", 1)
+        ) as client:
+            flushed = create(client, settings={"steps": 3}).json()["id"]
+            redis.Redis.from_url(own.url).flushall()
+            with worker(with_redis):
+                wait_for_job(with_redis, flushed, Status.SUCCEEDED)
+                own.stop()
+                away = create(client, token="<away>", settings={"steps": 3})
+                assert away.status_code == 202
+                wait_for_job(with_redis, away.json()["id"], Status.SUCCEEDED)
+                own.start()
+                back = create(client, token="<back>", settings={"steps": 3}).json()["id"]
+                wait_for_job(with_redis, back, Status.SUCCEEDED)
+
+
+def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: ServiceSettings) -> None:
+    """Five wake-ups for one job: one begin, one end."""
+    log = stub.data_dir / "begins"
+    job_id = create(client, settings={"steps": 20}).json()["id"]
+    app = celery_app(stub)
+    for _ in range(5):
+        assert wake(app, Kind.PERSONALIZATION, job_id)
+    with worker(stub, STUB_LOG=str(log)):
+        wait_for_job(stub, job_id, Status.SUCCEEDED)
+        other = create(client, token="<other>", settings={"steps": 3}).json()["id"]
+        wait_for_job(stub, other, Status.SUCCEEDED)
+    assert [line.split()[0] for line in log.read_text().splitlines()] == [job_id, other]
+
+
+def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
+    """The API says 503 meanwhile and then goes on; the job ends as if nothing had been."""
+    with own_postgresql() as cluster:
+        own = stub.model_copy(update={"database_url": cluster.url, "lease_s": 15.0})
+        with _api(own) as client:
+            with worker(own, **SLOW):
+                made = create(client, settings={"steps": 150})
+                _wait_for_step(own, made.json()["id"], 20)
+                cluster.control("stop", "-m", "fast")
+                down = client.get(made.headers["Location"])
+                assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
+                cluster.control("start")
+                done = wait_for_job(own, made.json()["id"], *ENDED)
+            assert done.status is Status.SUCCEEDED
+            assert done.attempts == 1
+            assert client.get(made.headers["Location"]).json()["step"] == 150
+
+
+def test_a_concept_deleted_before_its_turn_is_a_typed_failure(
+    client: TestClient, stub: ServiceSettings
+) -> None:
+    """The generation fails with not_found rather than drawing something else."""
+    database = Database(stub.database)
+    with worker(stub):
+        done = create(client, settings={"steps": 3})
+        concept_id = (wait_for_job(stub, done.json()["id"], Status.SUCCEEDED).result or {})["concept_id"]
+    made = client.post("/v1/generations", json={"prompt": "a <my-dog>"}).json()
+    assert client.delete(f"/v1/concepts/{concept_id}").status_code == 204
+    assert ObjectStore(stub.object_store).names(f"jobs/{done.json()['id']}") == []
+    with worker(stub):
+        failed = wait_for_job(stub, made["id"], Status.FAILED)
+    assert failed.error is not None
+    assert failed.error["code"] == "not_found"
+    with database.read() as connection:
+        assert store.count_active(connection) == 0
+    database.close()
+
+
+def test_a_thousand_jobs_end_exactly_once_while_workers_are_killed(stub: ServiceSettings) -> None:
+    """Three workers, killed at random and replaced: each job succeeds once, and has one concept."""
+    random.seed(0)
+    many = stub.model_copy(update={"max_attempts": 50, "slots": 20})
+    database = Database(many.database)
+    database.migrate()
+    settings = {"seed": 0, "measure_every": 10, "checkpoint_every": 10, "stop": "steps"}
+    request = {
+        "initializer": "dog",
+        "kind": "object",
+        "captions": None,
+        "settings": settings,
+        "replace": False,
+        "images": 0,
+    }
+    for number in range(1000):
+        queue(database, now=time.time(), token=f"<t{number}>", total_steps=3, request=request)
+
+    def count(*statuses: Status) -> int:
+        with database.read() as connection:
+            return connection.execute(select(func.count()).where(jobs.c.status.in_(statuses))).scalar_one()
+
+    running = [Worker(many, many.data_dir / f"w{n}.log") for n in range(3)]
+    try:
+        wait_until_consuming(many, *running)
+        kills = 0
+        while count(*ENDED) < 1000:
+            if kills < 6 and count(*ENDED) > 100 * (kills + 1):
+                victim = random.randrange(3)
+                running[victim].kill()
+                kills += 1
+                running[victim] = Worker(many, many.data_dir / f"w{2 + kills}.log")
+            time.sleep(0.05)
+    finally:
+        for one in running:
+            one.kill()
+    assert kills == 6
+    assert count(Status.SUCCEEDED) == 1000
+    with database.read() as connection:
+        ends = select(events_table.c.job_id, func.count()).where(
+            events_table.c.type == "status", events_table.c.data["status"].as_string().in_(list(ENDED))
+        )
+        per_job = connection.execute(ends.group_by(events_table.c.job_id)).all()
+        assert len(per_job) == 1000
+        assert {number for _, number in per_job} == {1}
+        assert connection.execute(select(func.count()).select_from(concepts)).scalar_one() == 1000
+    database.close()

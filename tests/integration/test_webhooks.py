@@ -1,0 +1,110 @@
+"""The end of a job is told: to a real receiver, with a signature that the official library verifies."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from standardwebhooks.webhooks import Webhook
+
+from api.app import create_app
+from tests.integration.support.photos import create
+from tests.integration.support.processes import wait_until
+from tests.integration.support.workers import STUB, wait_for_job, worker
+from worker.messenger import deliver
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+from zoodip_core.jobs.webhooks import Delivery
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The embedded default."""
+    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+
+
+class Receiver(HTTPServer):
+    """A receiver of webhooks that keeps what comes; it answers `/moved` with a redirect to itself."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.received: list[tuple[str, dict[str, str], bytes]] = []
+
+    def url(self, path: str) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        """Keep the message."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((self.path, dict(self.headers), body))
+        self.send_response(307 if self.path == "/moved" else 204)
+        self.send_header("Location", self.server.url("/hook"))
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A running receiver."""
+    listening = Receiver()
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield listening
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def test_the_end_of_a_job_is_told_to_its_webhook(settings: ServiceSettings, receiver: Receiver) -> None:
+    """One signed message that the official library verifies."""
+    settings.data_dir.mkdir()
+    private = settings.model_copy(update={"webhook_private": True, "engine": STUB, "tick_s": 0.2})
+    with (
+        TestClient(create_app(private), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client,
+        worker(private),
+    ):
+        job_id = create(
+            client, settings={"steps": 3}, webhook=receiver.url("/hook?a=b"), metadata={"a": "b"}
+        ).json()["id"]
+        wait_for_job(private, job_id, Status.SUCCEEDED)
+        wait_until(lambda: bool(receiver.received), "a message")
+    ((path, headers, body),) = receiver.received
+    assert path == "/hook?a=b"
+    message = Webhook(private.webhook_secrets[0]).verify(
+        body.decode(), {k.lower(): v for k, v in headers.items()}
+    )
+    assert message["type"] == "personalization.succeeded"
+    assert message["data"]["id"] == job_id
+    assert message["data"]["metadata"] == {"a": "b"}
+
+
+def _delivery(url: str) -> Delivery:
+    return Delivery(
+        id="msg_1", job_id="per_1", owner="local", url=url, payload="{}", attempts=1, created_at=0.0
+    )
+
+
+def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
+    """A 307 is the receiver's answer, as any other; where it points is not called."""
+    assert deliver(_delivery(receiver.url("/moved")), (), time.time(), private=True) == 307
+    assert [path for path, _, _ in receiver.received] == ["/moved"]
+
+
+def test_a_name_of_this_machine_is_not_called(receiver: Receiver) -> None:
+    """`localhost` passes as a name and is refused at the connection: nothing arrives."""
+    url = receiver.url("/hook").replace("127.0.0.1", "localhost")
+    assert deliver(_delivery(url), (), time.time()) is None
+    assert receiver.received == []

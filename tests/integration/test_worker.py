@@ -1,0 +1,142 @@
+"""A real worker process with a stub for the models: jobs from upload to result, on every transport."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.integration.support.photos import create
+from tests.integration.support.servers import shared_redis_url
+from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
+from tests.integration.support.workers import STUB, wait_for_job, worker
+from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
+    """SQLite with the folder transport, PostgreSQL with Redis: the two deployments."""
+    broker_url = None
+    if database_url.startswith("postgresql"):
+        broker_url = shared_redis_url()
+    (tmp_path / "data").mkdir()
+    return ServiceSettings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        broker_url=broker_url,
+        base_models=catalogue,
+        engine=STUB,
+        lease_s=2.0,
+        heartbeat_s=0.5,
+        tick_s=0.3,
+        log_level="INFO",
+    )
+
+
+def test_jobs_from_upload_to_result(client: TestClient, settings: ServiceSettings) -> None:
+    """A concept is learned, named in a prompt and drawn; previews, checkpoints, events and errors on the way."""
+    with worker(settings):
+        made = create(client, settings={"steps": 45, "seed": 3})
+        done = wait_for_job(settings, made.json()["id"], Status.SUCCEEDED, Status.FAILED)
+        assert done.error is None
+        job = client.get(made.headers["Location"]).json()
+        assert (job["status"], job["step"], job["checkpoints"]) == ("succeeded", 45, [20, 30, 40])
+        concept = client.get(f"/v1/concepts/{job['result']['concept_id']}").json()
+        assert concept["from_personalization"] == job["id"]
+        text = client.get(f"{made.headers['Location']}/events").text
+        progress = [
+            json.loads(line[6:])
+            for line in text.splitlines()
+            if line.startswith('data: {"eta') or '"total_steps"' in line
+        ]
+        assert [news["step"] for news in progress] == [0, 10, 20, 30, 40, 45]
+        assert (
+            client.get(f"{made.headers['Location']}/previews/10.png").headers["content-type"] == "image/png"
+        )
+        drawn = client.post(
+            "/v1/generations", json={"prompt": "a <my-dog>", "n": 2, "seed": 5}, headers={"Prefer": "wait=20"}
+        )
+        assert drawn.status_code == 200
+        assert [image["seed"] for image in drawn.json()["images"]] == [5, 6]
+        assert client.get(drawn.json()["images"][1]["url"]).content.startswith(b"\x89PNG")
+        lost = create(client, token="<nan>", settings={"steps": 45, "seed": NAN_SEED})
+        failed = wait_for_job(settings, lost.json()["id"], Status.FAILED)
+        assert failed.error == {
+            "code": "loss_not_finite",
+            "message": "The loss is nan at step 5",
+            "retryable": False,
+        }
+
+
+def test_memory_that_is_too_small_is_a_typed_failure(client: TestClient, settings: ServiceSettings) -> None:
+    """Not even one row fits: out_of_memory, which another worker may not meet; the next job runs."""
+    with worker(settings):
+        huge = create(client, settings={"steps": 45, "seed": HUGE_SEED}).json()["id"]
+        wait_for_job(settings, huge, Status.FAILED)
+        small = create(client, token="<small>", settings={"steps": 3}).json()["id"]
+        wait_for_job(settings, small, Status.SUCCEEDED)
+    error = client.get(f"/v1/personalizations/{huge}").json()["error"]
+    assert error == {
+        "code": "out_of_memory",
+        "message": "Not even one row fits into the memory of the device.",
+        "retryable": True,
+    }
+
+
+def test_pause_keeps_the_step_and_resume_goes_on(client: TestClient, settings: ServiceSettings) -> None:
+    """Pause takes effect within a step, with a checkpoint right there; resume begins at that step."""
+    log = settings.data_dir / "begins"
+    with worker(settings, STUB_STEP_S="0.02", STUB_LOG=str(log)):
+        made = create(client, settings={"steps": 400})
+        url, job_id = made.headers["Location"], made.json()["id"]
+        wait_for_job(settings, job_id, Status.RUNNING)
+        client.post(f"{url}/pause")
+        paused = wait_for_job(settings, job_id, Status.PAUSED)
+        assert 0 < paused.step == paused.checkpoint_step < 400
+        assert client.get(url).json()["step"] == paused.step
+        client.post(f"{url}/resume")
+        wait_for_job(settings, job_id, Status.RUNNING)
+        client.post(f"{url}/cancel")
+        wait_for_job(settings, job_id, Status.CANCELLED)
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["0", str(paused.step)]
+
+
+def test_a_drained_worker_gives_its_jobs_back(client: TestClient, settings: ServiceSettings) -> None:
+    """SIGTERM: a checkpoint, the job queued again without an attempt counted, and a quick end."""
+    with worker(settings, STUB_STEP_S="0.02") as first:
+        job_id = create(client, settings={"steps": 400}).json()["id"]
+        wait_for_job(settings, job_id, Status.RUNNING)
+        first.process.terminate()
+        assert first.process.wait(20) == 0
+    back = wait_for_job(settings, job_id, Status.QUEUED)
+    assert back.attempts == 0
+    assert back.step == back.checkpoint_step > 0
+    assert client.get("/readyz").status_code == 503
+
+
+def test_replace_takes_the_name_at_the_end(client: TestClient, settings: ServiceSettings) -> None:
+    """The first concept stays until the second succeeds; then its embedding is gone, and so are all photos."""
+    with worker(settings.model_copy(update={"delete_references_on_success": True})):
+        first = create(client, settings={"steps": 5})
+        wait_for_job(settings, first.json()["id"], Status.SUCCEEDED)
+        second = create(client, settings={"steps": 5, "seed": 1}, replace=True)
+        wait_for_job(settings, second.json()["id"], Status.SUCCEEDED)
+    (concept,) = client.get("/v1/concepts").json()["data"]
+    assert concept["from_personalization"] == second.json()["id"]
+    stored = ObjectStore(settings.object_store).names("concepts/")
+    assert stored == [f"concepts/{concept['id']}.safetensors"]
+    assert not [name for name in ObjectStore(settings.object_store).names("jobs/") if "references" in name]
+
+
+def test_auto_stops_when_nothing_is_gained(client: TestClient, settings: ServiceSettings) -> None:
+    """The stub's loss stops falling at step 40: four measurements later the job ends and says so."""
+    with worker(settings):
+        job_id = create(client, settings={"steps": 400, "stop": "auto"}).json()["id"]
+        done = wait_for_job(settings, job_id, Status.SUCCEEDED)
+    assert done.result is not None
+    assert done.result["stopped_early"]
+    assert done.result["steps"] == done.step == 80

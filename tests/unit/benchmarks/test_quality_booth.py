@@ -1,0 +1,164 @@
+"""A run of EmojiBooth on a narrow random model: resumed rows and searches, damaged files, the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.quality import anchors, searching, sources, words
+from benchmarks.quality.booth import Booth
+from benchmarks.quality.bundles import Bundles
+from benchmarks.quality.errors import BenchmarkError
+from benchmarks.quality.ledger import Ledger
+from benchmarks.quality.methods import METHODS
+from benchmarks.quality.metrics import Figures
+from benchmarks.quality.records import Row, parse_row
+from benchmarks.quality.searching import search
+from benchmarks.quality.subjects import Case
+from benchmarks.quality.table import table
+from zoodip_core.catalog import BaseModelEntry
+
+FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, None)
+ROW = Row("a", "paper", "subjects", "report", "red fish", 0, 3000, FIGURES, 0.25, 9.0, 400.0)
+MakeBooth = Callable[..., Booth]
+NAMES = ("initializer", "caption", "real", "paper", "ti-0.01")
+
+
+def test_a_finished_run_is_not_measured_again(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every method gives its rows and a grid; a second run draws and searches nothing and has the same table."""
+    rows = booth(NAMES).run()
+    counts = {name: sum(row.method == name for row in rows) for name in NAMES}
+    assert counts == {"initializer": 2, "caption": 2, "real": 2, "paper": 2, "ti-0.01": 2}
+    assert {path.name for path in tmp_path.glob("*.png")} == {f"grid-subjects-{name}.png" for name in NAMES}
+    lines = (tmp_path / "results.jsonl").read_bytes()
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError
+
+    for module, name in (
+        (words, "draw"),
+        (anchors, "draw"),
+        (anchors, "compose_real"),
+        (sources, "draw"),
+        (sources, "search"),
+    ):
+        monkeypatch.setattr(module, name, forbidden)
+    assert table(booth(NAMES).run()) == table(rows)
+    assert (tmp_path / "results.jsonl").read_bytes() == lines
+
+
+def test_a_lost_row_is_measured_to_the_same_figures(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path
+) -> None:
+    """A run that stopped after the search and before a row draws that row alone, with the same figures."""
+    rows = booth(("paper",), (3, 6)).run()
+    path = tmp_path / "results.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    assert booth(("paper",), (3, 6)).run() == rows
+    assert path.read_text() == "".join(lines)
+
+
+@pytest.mark.parametrize(("method", "counts"), [("paper", (6, 9)), ("default", (9,)), ("ti-0.01", (36,))])
+def test_an_interrupted_search_ends_on_the_same_bits(
+    method: str,
+    counts: tuple[int, ...],
+    entry: BaseModelEntry,
+    few_cases: list[Case],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cut off after any step, a search of all cases goes on to the tokens of an undisturbed one."""
+    monkeypatch.setattr(searching, "CHECKPOINT_EVERY_S", 0.0)
+    bundle = Bundles(entry, device="cpu").at()
+    chosen = searching.plans(
+        METHODS[method], entry, bundle, seed=3, forwards=counts, changes={"fixed_rows": 2}
+    )
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    for plan in chosen:
+        whole = search(plan, bundle, few_cases, tmp_path / "whole", lambda _: None)
+        cuts = 0
+        while True:
+            try:
+                resumed = search(plan, bundle, few_cases, tmp_path / "cut", interrupt)
+                break
+            except KeyboardInterrupt:
+                cuts += 1
+        assert cuts >= 2
+        for one, other in zip(whole, resumed, strict=True):
+            assert torch.equal(one.tokens, other.tokens)
+            assert one.fixed_losses == other.fixed_losses
+
+
+def test_a_smaller_count_asked_for_later_is_searched_from_the_start(
+    entry: BaseModelEntry, few_cases: list[Case], tmp_path: Path
+) -> None:
+    """A checkpoint that lies beyond the count is not taken for it: the tokens are those of a fresh search."""
+    bundle = Bundles(entry, device="cpu").at()
+
+    def tokens(folder: str, *counts: int) -> Tensor:
+        (plan,) = searching.plans(
+            METHODS["paper"], entry, bundle, seed=0, forwards=counts, changes={"fixed_rows": 2}
+        )
+        return search(plan, bundle, few_cases, tmp_path / folder, lambda _: None)[0].tokens
+
+    fresh, longer = tokens("fresh", 3), tokens("used", 9)
+    assert not torch.equal(fresh, longer)
+    assert torch.equal(tokens("used", 3), fresh)
+    assert torch.equal(tokens("used", 9), longer)
+
+
+def test_rows_come_back_as_written(tmp_path: Path) -> None:
+    """A row survives the file bit for bit; no file means no rows."""
+    path = tmp_path / "out" / "results.jsonl"
+    written = Ledger(path, parse_row)
+    assert len(written) == 0
+    other = replace(ROW, id="b", fixed_loss=None)
+    for row in (ROW, other):
+        written.add(row)
+    read = Ledger(path, parse_row)
+    assert (len(read), read["a"], read["b"]) == (2, ROW, other)
+
+
+@pytest.mark.parametrize("damage", ["{", '{"id": 1}', "[]", "cut"])
+def test_a_damaged_line_is_named(damage: str, tmp_path: Path) -> None:
+    """A line that is no row stops the run with its number, before any model is loaded."""
+    path = tmp_path / "results.jsonl"
+    Ledger(path, parse_row).add(ROW)
+    whole = path.read_text()
+    path.write_text(whole + (whole[:-1] if damage == "cut" else damage + "\n"))
+    with pytest.raises(BenchmarkError, match=r"results\.jsonl, line 2 is damaged"):
+        Ledger(path, parse_row)
+
+
+def test_the_table_averages_seeds_before_cases() -> None:
+    """A case with two seeds counts once; what was not measured is a dash."""
+    rows = [
+        replace(ROW, figures=replace(FIGURES, right=right), subject=subject, seed=seed)
+        for subject, seed, right in (("red fish", 0, 1.0), ("red fish", 1, 0.0), ("blue car", 0, 1.0))
+    ]
+    line = table(rows).splitlines()[2]
+    assert line.startswith("| paper | 3000 | 0.75 (0.50–1.00) |")
+    assert "| – |" in line
+
+
+def test_unknown_methods_are_told(booth: MakeBooth) -> None:
+    """A name that is no method is told with all that are."""
+    with pytest.raises(BenchmarkError, match=r"--methods magic: allowed: initializer, .*ti-0\.04"):
+        booth(("paper", "magic"))
+
+
+def test_a_count_below_one_step_is_told(booth: MakeBooth, few_cases: list[Case]) -> None:
+    """Fewer forwards than one step takes is an error rather than a table of unlearned tokens."""
+    with pytest.raises(BenchmarkError, match=r"--forwards 2: one step of paper takes 3"):
+        booth(("paper",), (2,)).run()

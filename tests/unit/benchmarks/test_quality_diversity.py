@@ -1,0 +1,83 @@
+"""Diversity: many pictures of one prompt, rows that are the booth's own, and a grid that shows their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.quality import diversity, sources, words
+from benchmarks.quality.booth import Booth, Options
+from benchmarks.quality.diversity import table, write_case_grid
+from benchmarks.quality.grids import SHOWN, columns
+from benchmarks.quality.instruments import Instruments
+from benchmarks.quality.metrics import Figures
+from benchmarks.quality.phrase import Phrase
+from benchmarks.quality.records import Row
+from benchmarks.quality.stage import Selection
+from benchmarks.quality.subjects import Case
+from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.grid import GAP_PX, TILE_PX
+
+PICTURES = 10
+METHODS = ("initializer", "paper")
+
+
+@pytest.fixture
+def of_one_prompt(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> Callable[[], Booth]:
+    """Makes a booth that draws ten pictures of one prompt."""
+    chosen = Selection(tmp_path, prompts=1, pictures=PICTURES, changes={"fixed_rows": 2}, device="cpu")
+    return lambda: Booth(entry, Options(chosen, METHODS, seeds=1, forwards=(6,)), tools, lambda _: None)
+
+
+def test_the_first_pictures_of_the_prompt_are_shown(
+    of_one_prompt: Callable[[], Booth],
+    few_cases: list[Case],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row a method with the reference and eight different pictures; a second run draws nothing."""
+    booth = of_one_prompt()
+    rows = [row for method in booth.methods for row in booth.rows(method)]
+    assert [(row.method, row.subject) for row in rows] == [
+        (method, case.name) for method in METHODS for case in few_cases
+    ]
+    assert all(row.figures.alike is not None for row in rows)
+    kept = {path.read_bytes() for path in booth.kept_folder(rows[0]).iterdir()}
+    assert len(kept) == SHOWN
+    write_case_grid(booth, 1, rows)
+    name = few_cases[1].name.replace(" ", "-")
+    with Image.open(tmp_path / f"diversity-subjects-{name}.png") as grid:
+        assert grid.width == GAP_PX + (1 + SHOWN) * (TILE_PX + GAP_PX)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(words, "draw", forbidden)
+    monkeypatch.setattr(sources, "draw", forbidden)
+    again = of_one_prompt()
+    assert [row for method in again.methods for row in again.rows(method)] == rows
+
+
+def test_the_table_says_how_alike_and_how_right() -> None:
+    """Seeds of one subject are averaged before subjects; what is unknown is a dash."""
+    row = Row("a", "paper", "subjects", "report", "bee", 0, 6, Figures(0.5, 0.5, 0.25, None, 1.0, None))
+    other = replace(row, seed=1, figures=replace(row.figures, alike=0.75))
+    assert table([row, other]).splitlines()[2:] == ["| paper | 6 | 0.500 | – | 1.00 | 0.500 |"]
+
+
+def test_columns_are_prompts_or_pictures_of_one() -> None:
+    """Several prompts name their columns; pictures of a single one are numbered."""
+    snow, grass = Phrase("a photo of a {} in the snow"), Phrase("a photo of a {} on the grass")
+    assert columns([snow, grass], 2) == ["… in the snow", "… on the grass"]
+    assert columns([snow], 2) == ["… in the snow, 1", "… in the snow, 2"]
+
+
+def test_one_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no pair in one picture; the message says what is allowed."""
+    monkeypatch.setattr("sys.argv", ["diversity", "--pictures", "1"])
+    with pytest.raises(SystemExit, match=r"error: --pictures 1: allowed: 2 or more"):
+        diversity.main()

@@ -1,0 +1,51 @@
+"""EmojiBooth's figures: means over the right pairs, and an interval that can be had again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from benchmarks.quality.metrics import alike, clip_i, interval
+
+
+def _unit(*shape: int) -> torch.Tensor:
+    return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(1)), dim=-1)
+
+
+def test_clip_i_takes_all_pairs() -> None:
+    """Every reference meets every drawn picture once."""
+    references, drawn = _unit(3, 8), _unit(5, 8)
+    pairs = [float(one @ other) for one in references for other in drawn]
+    assert clip_i(references, drawn) == pytest.approx(np.mean(pairs), abs=1e-6)
+
+
+def test_no_seed_meets_itself() -> None:
+    """Diversity compares different seeds of one prompt, never a picture with itself or another prompt's."""
+    drawn = _unit(4, 3, 8)
+    pairs = [float(row[i] @ row[j]) for row in drawn for i in range(3) for j in range(3) if i != j]
+    assert alike(drawn) == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert alike(drawn[:, :1]) is None
+    assert alike(drawn[:, :1].expand(-1, 4, -1)) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_interval_holds_the_mean_and_can_be_had_again() -> None:
+    """The same values give the same ends, around the mean; equal values give no width."""
+    values = [0.1, 0.4, 0.5, 0.9, 0.7, 0.2]
+    low, high = interval(values)
+    assert low < np.mean(values) < high
+    assert min(values) <= low
+    assert high <= max(values)
+    assert interval(values) == (low, high)
+    assert interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+def test_the_interval_covers_about_as_often_as_it_says() -> None:
+    """Of samples of a known mean, roughly 95 in 100 have it in their interval (fewer for small samples)."""
+    random = np.random.default_rng(0)
+    inside = 0
+    for _ in range(200):
+        low, high = interval(random.normal(0.3, 1, 40).tolist())
+        inside += low <= 0.3 <= high
+    assert 0.88 <= inside / 200 <= 0.99

@@ -1,0 +1,191 @@
+"""The command line: what it prints, which exit code it ends with, and that mistakes leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoodip_core.artifact import load_concept
+from zoodip_core.cli.main import run
+
+DEMO = Path(__file__).parents[3] / "zoodip_core" / "assets" / "demo"
+QUICK = ("--steps", "2", "--set", "n=1", "--set", "fixed_rows=2")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        """The last line of stdout."""
+        parsed: dict[str, object] = json.loads(self.out.splitlines()[-1])
+        return parsed
+
+
+class Zoodip(Protocol):
+    """Runs the command in this process."""
+
+    def __call__(self, *arguments: object) -> Finished:
+        """How `zoodip ARGUMENTS` ends."""
+
+
+@pytest.fixture
+def zoodip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Zoodip:
+    """`zoodip("models")` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["zoodip", *map(str, arguments)])
+        try:
+            run()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return call
+
+
+def _personalize(zoodip: Zoodip, *extra: object) -> Finished:
+    images = sorted(DEMO.glob("*.png"))
+    return zoodip("personalize", *images, "--token", "<x>", "--initializer", "turtle", *QUICK, *extra)
+
+
+def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) -> None:
+    """The whole way of a user: learn a token, look at it, draw with it; the PNG tells how it was drawn."""
+    learned = _personalize(zoodip, "--out", "x.safetensors", "--seed", 7, "--json")
+    assert learned.code == 0, learned.err
+    assert set(learned.json) == {
+        "artifact",
+        "steps",
+        "forwards",
+        "seconds",
+        "it_per_s",
+        "fixed_loss_start",
+        "fixed_loss_end",
+        "peak_memory_mb",
+    }
+    assert (learned.json["steps"], learned.json["forwards"]) == (2, 4)
+    concept = load_concept(tmp_path / "x.safetensors")
+    assert concept.provenance is not None
+    assert (concept.token, concept.base_model, concept.provenance.seed) == ("<x>", "emoji", 7)
+    inspected = zoodip("inspect", "x.safetensors", "--json")
+    assert inspected.json["token"] == "<x>"
+    assert inspected.json["vectors"] == {"clip": [1, 192]}
+    drawn = zoodip(
+        "generate",
+        "--prompt",
+        "a photo of a <x> in the snow",
+        "--concept",
+        "x.safetensors",
+        *("--n", 2, "--steps", 2, "--seed", 5, "--out", "images", "--json"),
+    )
+    assert drawn.code == 0, drawn.err
+    assert drawn.json["images"] == ["images/5.png", "images/6.png"]
+    with Image.open(tmp_path / "images" / "6.png") as image:
+        assert image.size == (64, 64)
+        assert image.text["seed"] == "6"
+        assert image.text["prompt"] == "a photo of a <x> in the snow"
+        assert image.text["fingerprint"] == concept.fingerprint
+
+
+def test_same_seed_same_token(zoodip: Zoodip, tmp_path: Path) -> None:
+    """Two runs with one seed learn the same bits, another seed other ones."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert _personalize(zoodip, "--out", f"{name}.safetensors", "--seed", seed).code == 0
+    a, b, c = (load_concept(tmp_path / f"{name}.safetensors").embeddings["clip"] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_models_lists_the_embedded_one(zoodip: Zoodip) -> None:
+    """The embedded model is there and the default, without any catalogue file."""
+    (model,) = zoodip("models", "--json").json["base_models"]
+    assert (model["name"], model["default"], model["precision"]) == ("emoji", True, "int8")
+    assert "emoji" in zoodip("models").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--token", "dog"], ["token", "'dog'", "word"]),
+        (["--token", "<Bad Token>"], ["token", "<Bad Token>", "allowed"]),
+        (["--initializer", "qwertz"], ["initializer", "'qwertz'", "allowed"]),
+        (["--base-model", "sd9"], ["base_model", "'sd9'", "emoji"]),
+        (["--set", "speed=9"], ["settings.speed", "allowed", "learning_rate"]),
+        (["--set", "n=0"], ["settings.n", "0", "greater than or equal to 1"]),
+        (["--set", "t_low=900", "--set", "t_high=500"], ["t_low (900)", "t_high (500)"]),
+        (["--set", "n"], ["--set", "'n'", "NAME=VALUE"]),
+        (["--preset", "magic"], ["preset", "'magic'", "paper"]),
+        (["--caption", "a turtle"], ["captions", "1 came for 4 images"]),
+        (["--out", "missing/x.safetensors"], ["out", "missing"]),
+        (["--device", "abacus"], ["device", "'abacus'", "cpu"]),
+        (["--resume"], ["checkpoint", "nothing to resume"]),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    zoodip: Zoodip, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    """Each mistake ends with a code that is not 0 and one message with the facts; no file is left."""
+    finished = _personalize(zoodip, *arguments, "--json")
+    assert finished.code != 0
+    message = finished.json["error"]["message"]
+    assert all(word in message for word in words), message
+    assert message in finished.err.replace("\n", " ")
+    assert finished.err.count("error:") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_images(zoodip: Zoodip, tmp_path: Path) -> None:
+    """No images, a broken one, one that is missing and 17 of them are told apart, and nothing is written."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(sorted(DEMO.glob("*.png"))[0].read_bytes()[:200])
+    (tmp_path / "empty").mkdir()
+    many = [sorted(DEMO.glob("*.png"))[0]] * 17
+    for paths, words in (
+        ([broken], "broken.png"),
+        ([tmp_path / "absent.png"], "absent.png"),
+        ([tmp_path / "empty"], "0 came"),
+        (many, "17 came"),
+    ):
+        finished = zoodip("personalize", *paths, "--token", "<x>", "--initializer", "turtle", "--json")
+        assert finished.code == 2
+        assert words in finished.json["error"]["message"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "empty"]
+
+
+def test_a_pickle_is_refused(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A concept file must be safetensors; a pickle is not even opened."""
+    torch.save({"<x>": torch.zeros(192)}, tmp_path / "x.bin")
+    finished = zoodip("generate", "--prompt", "a <x>", "--concept", "x.bin", "--json")
+    assert finished.code == 2
+    assert "safetensors" in finished.json["error"]["message"]
+    assert not (tmp_path / "images").exists()
+
+
+def test_unknown_token_in_the_prompt(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A prompt with a token of no given concept is an error, and no folder is made."""
+    finished = zoodip("generate", "--prompt", "a photo of a <nobody>", "--json")
+    assert finished.code == 2
+    assert "<nobody>" in finished.json["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_without_a_command(zoodip: Zoodip) -> None:
+    """Bare `zoodip` explains itself; `--version` is one line."""
+    assert "personalize" in zoodip().out
+    assert zoodip("--version").out.startswith("zoodip ")

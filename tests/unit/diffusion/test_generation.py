@@ -1,0 +1,99 @@
+"""Generation is diffusers' own, plus concepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.schedulers import SCHEDULERS
+from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
+
+
+def _pipeline(folder: Path, family: str) -> diffusers.DiffusionPipeline:
+    kind = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
+    pipeline = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("negative", ["", "a red house"])
+def test_pictures_equal_those_of_diffusers(
+    family: str, family_folder: dict[str, Path], bundles: dict[str, Bundle], negative: str
+) -> None:
+    """Without concepts and in fp32, each family draws what diffusers' own pipeline draws."""
+    settings = GenerationSettings(
+        prompt="a photo of a dog in the snow",
+        negative_prompt=negative,
+        n=2,
+        steps=4,
+        seed=11,
+        guidance_scale=5,
+    )
+    ours = generate(bundles[family], settings)
+    theirs = _pipeline(family_folder[family], family)(
+        settings.prompt,
+        negative_prompt=negative or None,
+        num_images_per_prompt=2,
+        num_inference_steps=4,
+        guidance_scale=5.0,
+        generator=[torch.Generator().manual_seed(seed) for seed in (11, 12)],
+    ).images
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(np.asarray(a.image, int) - np.asarray(b, int)).max() <= 1
+
+
+def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> None:
+    """Image k of a batch is the image that its seed draws alone, up to rounding."""
+    both = generate(bundles["sd1"], GenerationSettings(prompt="a dog", n=2, steps=3, seed=5))
+    alone = generate(bundles["sd1"], GenerationSettings(prompt="a dog", n=1, steps=3, seed=6))
+    assert both[1].seed == alone[0].seed == 6
+    difference = np.abs(np.asarray(both[1].image, int) - np.asarray(alone[0].image, int))
+    assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULERS))
+def test_every_scheduler_draws(name: str, bundles: dict[str, Bundle]) -> None:
+    """Each scheduler name works with an epsilon and a velocity model, and the same seed draws the same."""
+    for family in ("sd1", "sd2_v"):
+        settings = GenerationSettings(prompt="a cat", steps=3, seed=1, scheduler=name)
+        first, second = (generate(bundles[family], settings)[0].image for _ in range(2))
+        assert np.array_equal(np.asarray(first), np.asarray(second))
+        assert np.asarray(first).std() > 0
+
+
+def test_unknown_scheduler_lists_the_names(bundles: dict[str, Bundle]) -> None:
+    """A wrong scheduler name is told with the allowed ones."""
+    with pytest.raises(UnknownSchedulerError, match="ddim"):
+        generate(bundles["sd1"], GenerationSettings(prompt="a cat", scheduler="magic"))
+
+
+def test_size_must_fit_the_latents(bundles: dict[str, Bundle]) -> None:
+    """A side that is no multiple of the latent's cell is an error that names it."""
+    with pytest.raises(InvalidSettingsError, match="width: 65"):
+        generate(bundles["sd1"], GenerationSettings(prompt="a cat", width=65, height=64))
+
+
+def test_any_number_of_concepts_in_one_prompt(family: str, bundles: dict[str, Bundle]) -> None:
+    """Two learned tokens of different length change the picture, each by itself."""
+    bundle = bundles[family]
+    concepts = {
+        "<one>": [torch.full((1, width), 0.5) for width in bundle.prompts.widths],
+        "<two>": [torch.full((3, width), -0.5) for width in bundle.prompts.widths],
+    }
+    prompts = ("a <one> and a <two>", "a <one> and a dog", "a cat and a <two>")
+    drawn = [generate(bundle, GenerationSettings(prompt=p, steps=2), concepts)[0].image for p in prompts]
+    assert not np.array_equal(np.asarray(drawn[0]), np.asarray(drawn[1]))
+    assert not np.array_equal(np.asarray(drawn[0]), np.asarray(drawn[2]))
+
+
+def test_unknown_token_in_a_prompt(bundles: dict[str, Bundle]) -> None:
+    """A `<name>` that no concept has is an error, never plain text."""
+    with pytest.raises(UnknownTokenError, match="<nobody>"):
+        generate(bundles["sd1"], GenerationSettings(prompt="a <nobody>"))

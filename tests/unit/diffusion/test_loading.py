@@ -1,0 +1,115 @@
+"""From a catalogue entry to a frozen bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub.utils import filter_repo_objects
+
+from tests.tooling.models import build_family
+from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import HUB_FILES, HUB_LEFT, Bundle, load_bundle, locate
+from zoodip_core.diffusion.quantize import quantization_report
+from zoodip_core.errors import InvalidInputError, InvalidModelError
+
+SD15_ON_THE_HUB = [
+    ".gitattributes",
+    "README.md",
+    "feature_extractor/preprocessor_config.json",
+    "model_index.json",
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "v1-5-pruned-emaonly.safetensors",
+    "v1-5-pruned.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+
+
+def test_only_what_is_used_is_downloaded() -> None:
+    """Of SD1.5's files on the hub: configs, the tokenizer, and one copy of each weight; no pickle."""
+    taken = set(filter_repo_objects(SD15_ON_THE_HUB, allow_patterns=HUB_FILES, ignore_patterns=HUB_LEFT))
+    weights = {name for name in taken if name.endswith("safetensors")}
+    assert weights == {
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    assert {"model_index.json", "tokenizer/merges.txt", "tokenizer/vocab.json"} <= taken
+    assert not any(name.endswith(".bin") for name in taken)
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Offline and not on disk: one typed error that names the model."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InvalidModelError, match="nobody/nothing"):
+        locate(BaseModelEntry(name="far", hub_id="nobody/nothing"))
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
+def test_every_precision_draws(family: str, family_folder: dict[str, Path], precision: str) -> None:
+    """Each family loads in each precision, with every Linear and Conv2d in few bits, and draws a picture."""
+    entry = BaseModelEntry(name="x", path=family_folder[family], precision=precision)
+    bundle = load_bundle(entry, device="cpu")
+    (drawn,) = generate(bundle, GenerationSettings(prompt="a photo of a dog", steps=2))
+    assert drawn.image.size == (64, 64)
+    report = quantization_report(bundle.modules)
+    assert (report.quantized_share > 0.5) == (precision != "fp16")
+
+
+def test_the_vae_comes_and_goes(bundles: dict[str, Bundle]) -> None:
+    """It is loaded when asked for, once, and released."""
+    bundle = bundles["sd1"]
+    bundle.release_vae()
+    before = len(bundle.modules)
+    assert bundle.vae is bundle.vae
+    assert len(bundle.modules) == before + 1
+    bundle.release_vae()
+    assert len(bundle.modules) == before
+
+
+def test_sizes_are_read_from_the_model(bundles: dict[str, Bundle]) -> None:
+    """Side, cell and channels come from the configs; only SDXL has time ids."""
+    for family, bundle in bundles.items():
+        assert (bundle.side_px, bundle.scale_factor, bundle.latent_channels) == (64, 8, 4)
+        time_ids = bundle.time_ids((64, 48))
+        if family == "sdxl":
+            assert time_ids is not None
+            assert time_ids.tolist() == [[64, 48, 0, 0, 64, 48]]
+        else:
+            assert time_ids is None
+
+
+@pytest.mark.parametrize("missing", ["unet/diffusion_pytorch_model.safetensors", "model_index.json"])
+def test_an_incomplete_folder(tmp_path: Path, missing: str) -> None:
+    """A missing file is named."""
+    folder = build_family(tmp_path, "sd1")
+    (folder / missing).unlink()
+    with pytest.raises(InvalidModelError, match=missing.split("/")[0]):
+        load_bundle(BaseModelEntry(name="x", path=folder), device="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_that_is_not_there(family_folder: dict[str, Path]) -> None:
+    """Asking for CUDA without one is an error, not a silent CPU run."""
+    with pytest.raises(InvalidInputError, match="no CUDA device"):
+        load_bundle(BaseModelEntry(name="x", path=family_folder["sd1"]), device="cuda")

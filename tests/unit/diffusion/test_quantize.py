@@ -1,0 +1,276 @@
+"""Weights are rounded as Eq. (2) says, activations never are, and models built of such layers stay usable."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tooling.families import FAMILIES, sd15
+from tests.tooling.models import build_family, meta_model
+from zoodip_core.diffusion.quantize import (
+    QUANTIZED,
+    Bits,
+    Int8Weight,
+    Nf4Weight,
+    QuantizedConv2d,
+    QuantizedLinear,
+    is_quantizable,
+    quantization_report,
+    quantize_model,
+)
+from zoodip_core.diffusion.weights import load_quantized
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+SHAPES = ((48, 40), (16, 8, 3, 3), (24, 12, 1, 1))
+
+
+def weight_of(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Channels of very different size, as trained layers have them."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.logspace(-3, 0, shape[0]).view(-1, *[1] * (len(shape) - 1))
+    return torch.randn(shape, generator=generator) * sizes
+
+
+def relative_error(given: Tensor, exact: Tensor) -> float:
+    """Norm of the difference over the norm."""
+    return float((given.double() - exact.double()).norm() / exact.double().norm())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_int8_is_off_by_half_a_step_at_most(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """No weight moves by more than half a step of its own channel, rounding to the compute dtype aside."""
+    weight = weight_of(shape)
+    code = Int8Weight(weight, dtype)
+    step = code.scale.float()
+    rounding = weight.abs() * torch.finfo(dtype).eps * 1.5  # of the scale (cuts the extreme) and the product
+    assert code.values.dtype == torch.int8
+    assert ((code().float() - weight).abs() <= step * 0.5 + rounding).all()
+
+
+def test_int8_scales_belong_to_output_channels() -> None:
+    """Each channel's scale is the smallest that Eq. (2)'s bounds, −128 and 127, do not clamp."""
+    weight = weight_of((16, 8, 3, 3))
+    code = Int8Weight(weight, torch.float32)
+    flat = weight.flatten(1)
+    expected = torch.maximum(flat.amax(1) / 127, -flat.amin(1) / 128)
+    torch.testing.assert_close(code.scale.flatten(), expected)
+    extremes = code.values.flatten(1)
+    assert ((extremes.amax(1) == 127) | (extremes.amin(1) == -128)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_scale_in_16_bits_costs_no_accuracy(dtype: torch.dtype) -> None:
+    """The error is that of fp32 scales within 3 %, since weights are divided by the rounded scale."""
+    weight = torch.randn(64, 576, generator=torch.Generator().manual_seed(1))
+    exact = relative_error(Int8Weight(weight, torch.float32)(), weight)
+    code = Int8Weight(weight, dtype)
+    assert relative_error(code.values * code.scale.float(), weight) < exact * 1.03
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, (5, 7), (3, 3, 3, 3)], ids=str)
+def test_nf4_keeps_every_shape_and_its_usual_error(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Kernels, odd sizes and sizes that fill no block come back in shape, about 9 % off as NF4 is."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 10
+    back = Nf4Weight(weight, dtype)()
+    assert back.shape == weight.shape
+    assert back.dtype == dtype
+    assert relative_error(back, weight) < 0.13
+
+
+@pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
+def test_memory_format_is_kept(code: type[Int8Weight | Nf4Weight]) -> None:
+    """A kernel in channels_last order comes back in it, with values as good as in the other order."""
+    weight = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(1))
+    ordered = weight.contiguous(memory_format=torch.channels_last)
+    back = code(ordered, torch.float32)()
+    assert back.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(back, code(weight, torch.float32, channels_last=True)())
+    assert relative_error(back, weight) < relative_error(code(weight, torch.float32)(), weight) * 1.1
+
+
+@pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
+def test_large_weights_are_quantized_in_parts(code: type[Int8Weight | Nf4Weight]) -> None:
+    """Rows are worked on a few at a time; each gets what it would get alone."""
+    weight = torch.randn(130, 4096, generator=torch.Generator().manual_seed(1))
+    whole = code(weight, torch.float32)()
+    for row in (0, 127, 128, 129):
+        assert torch.equal(whole[row : row + 1], code(weight[row : row + 1], torch.float32)())
+
+
+@pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
+def test_a_dead_channel_stays_zero(code: type[Int8Weight | Nf4Weight]) -> None:
+    """A channel of zeros has no scale of its own; it gives zeros, not NaN."""
+    weight = torch.zeros(2, 64)
+    weight[1] = 1
+    back = code(weight, torch.float16)()
+    assert (back[0] == 0).all()
+    assert (back[1] == 1).all()
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+@pytest.mark.parametrize(
+    ("layer", "side"),
+    [
+        (nn.Linear(24, 10), 0),
+        (nn.Linear(24, 10, bias=False), 0),
+        (nn.Conv2d(24, 8, 3, stride=2, padding=1), 6),
+        (nn.Conv2d(24, 8, 3, groups=4, dilation=2, padding=2, padding_mode="reflect", bias=False), 6),
+    ],
+    ids=lambda value: str(value) if isinstance(value, nn.Module) else "",
+)
+def test_a_layer_computes_with_its_dequantized_weight(layer: nn.Module, side: int, precision: Bits) -> None:
+    """Output = that of torch's layer with the dequantized weight, to the bit: activations are untouched."""
+    quantized = quantize_model(copy.deepcopy(layer), precision=precision)
+    reference = copy.deepcopy(layer)
+    reference.weight = nn.Parameter(quantized.weight.clone())
+    given = torch.randn(3, 24, side, side) if side else torch.randn(3, 5, 24)
+    assert isinstance(quantized, QuantizedConv2d if side else QuantizedLinear)
+    assert torch.equal(quantized(given), reference(given))
+    assert not any(parameter.requires_grad for parameter in quantized.parameters())
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_code_that_asks_a_layer_for_its_weight_keeps_working(precision: Bits) -> None:
+    """Libraries read `weight.dtype`, `.device` and `.shape`, call `.to(dtype)`, copy, save and load."""
+    layer = quantize_model(nn.Linear(64, 8), precision=precision)
+    half = copy.deepcopy(layer).to(torch.float16)
+    assert half.weight.dtype == half.bias.dtype == torch.float16
+    assert half.weight.shape == (8, 64)
+    assert relative_error(half.weight, layer.weight) < 1e-3
+    other = quantize_model(nn.Linear(64, 8), precision=precision)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.weight, layer.weight)
+
+
+def test_a_subclass_that_computes_otherwise_is_left_alone() -> None:
+    """Only layers whose forward is torch's own are quantized; a plain subclass is one of them."""
+
+    class Plain(nn.Linear):
+        pass
+
+    class Doubling(nn.Linear):
+        def forward(self, given: Tensor) -> Tensor:
+            return 2 * super().forward(given)
+
+    assert is_quantizable(Plain(2, 2))
+    assert not is_quantizable(Doubling(2, 2))
+    assert not is_quantizable(nn.Embedding(2, 2))
+    assert type(quantize_model(nn.Sequential(Doubling(2, 2)), precision="int8")[0]) is Doubling
+
+
+COMPILE = """
+import torch
+from torch import nn
+from zoodip_core.diffusion.quantize import quantize_model
+
+for precision in ("int8", "nf4"):
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(8 * 4, 2))
+    model = quantize_model(model, precision=precision)
+    given = torch.randn(2, 4, 4, 4)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(given), model(given))
+"""
+
+
+def test_layers_compile_into_one_graph() -> None:
+    """torch.compile sees dequantization and product as one graph, so that it can fuse them on CUDA.
+
+    In a process of its own: the shape checks of the tests are what a graph cannot hold.
+    """
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class _RoundedActivations(nn.Linear):
+    """What Linear8bitLt does to its input: 8 bits, one scale a row."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        scale = given.abs().amax(-1, keepdim=True) / 127
+        return nn.functional.linear((given / scale).round() * scale, self.weight, self.bias)
+
+
+def _unrolled(model: nn.Module, linear: type[nn.Linear]) -> nn.Module:
+    """The same numbers in ordinary layers: what the quantized model stands for."""
+    model = copy.deepcopy(model)
+    for layer in model.modules():
+        if isinstance(layer, QUANTIZED):
+            weight = layer.weight
+            del layer.quantized
+            layer.__class__ = nn.Conv2d if isinstance(layer, nn.Conv2d) else linear
+            layer.weight = nn.Parameter(weight, requires_grad=False)
+    return model
+
+
+def _slopes(model: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Finite differences at μ = 1e-3 of Eq. (1)'s loss, at nine places on a line of contexts."""
+    generator = torch.Generator().manual_seed(3)
+    z_t, noise = torch.randn(2, 1, 4, 8, 8, generator=generator, dtype=torch.float64)
+    context, direction = torch.randn(2, 77, 32, generator=generator, dtype=torch.float64)
+    mu = 1e-3
+    places = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64)
+    places = torch.cat((places, places + mu)).view(-1, 1, 1)
+    states = (context + places * direction).to(dtype)
+    with torch.no_grad():
+        outputs = model(z_t.to(dtype).expand(len(states), -1, -1, -1), 700, states).sample
+    losses = (outputs.double() - noise).square().mean((1, 2, 3))
+    return (losses[9:] - losses[:9]) / mu
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_the_loss_stays_smooth_in_theta(tmp_path: Path, precision: Bits) -> None:
+    """At μ = 1e-3 finite differences equal those of the dequantized model; rounded activations destroy them."""
+    folder = build_family(tmp_path, "sd1")
+    quantized = load_quantized(
+        meta_model("UNet2DConditionModel", FAMILIES["sd1"].unet),
+        [folder / "unet" / "diffusion_pytorch_model.safetensors"],
+        precision=precision,
+        device="cpu",
+        dtype=torch.float32,
+    )
+    exact = _slopes(_unrolled(quantized, nn.Linear).double(), torch.float64)
+    assert relative_error(_slopes(quantized, torch.float32), exact) < 0.1
+    assert relative_error(_slopes(_unrolled(quantized, _RoundedActivations), torch.float32), exact) > 1
+
+
+def test_sd15_in_int8_is_what_the_paper_says() -> None:
+    """96.4 % of U-Net, VAE and text encoder are INT8; the U-Net is 68.5 % convolutions and takes 0.86 GB."""
+    family = sd15()
+    unet = meta_model("UNet2DConditionModel", family.unet)
+    vae = meta_model("AutoencoderKL", family.vae)
+    text = meta_model("CLIPTextModel", family.text[0])
+    models = [quantize_model(model.to(torch.float16), precision="int8") for model in (unet, vae, text)]
+    whole, alone = quantization_report(models), quantization_report([unet])
+    assert whole.quantized_share == pytest.approx(0.964, abs=5e-4)
+    assert alone.conv_parameters / alone.parameters == pytest.approx(0.685, abs=5e-4)
+    assert alone.size_bytes == pytest.approx(0.86e9, rel=5e-3)
+    assert alone.parameters == 859_520_964
+
+
+def test_a_report_counts_models_that_are_not_quantized() -> None:
+    """Without quantization the share is zero and the size that of the parameters."""
+    report = quantization_report([nn.Sequential(nn.Linear(4, 4), nn.Conv2d(2, 2, 1))])
+    assert report.quantized_share == 0
+    assert (report.linear_parameters, report.conv_parameters) == (16, 4)
+    assert report.size_bytes == (16 + 4 + 4 + 2) * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_cuda_holds_the_same_weights(precision: Bits) -> None:
+    """Quantized on CUDA or on the CPU: the weights agree within one step of rounding."""
+    layer = nn.Conv2d(64, 32, 3).half()
+    there = quantize_model(copy.deepcopy(layer).to("cuda"), precision=precision)
+    here = quantize_model(layer, precision=precision)
+    assert there.weight.device.type == "cuda"
+    assert relative_error(there.weight.cpu(), here.weight) < 2e-3
+    given = torch.randn(2, 64, 8, 8, dtype=torch.float16, device="cuda")
+    assert torch.isfinite(there(given)).all()

@@ -1,0 +1,73 @@
+"""Pictures: one seed each, and looks that can be told apart."""
+
+import random
+
+import numpy as np
+import pytest
+
+from models.emoji.compose import contact_sheet, draw_scene, sampled_scene, scene_caption, training_sample
+from models.emoji.errors import SpriteError
+from models.emoji.sprite_files import sprite
+from models.emoji.world import Scene, shipped_world
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    """A picture is a function of its seed alone, whatever was drawn before it."""
+    world = shipped_world()
+    first = [training_sample(seed, world) for seed in (3, 4, 5)]
+    again = [training_sample(seed, world) for seed in (5, 3)]
+    assert first[2].picture.tobytes() == again[0].picture.tobytes()
+    assert first[0].picture.tobytes() == again[1].picture.tobytes()
+    assert first[0].picture.tobytes() != first[1].picture.tobytes()
+    assert first[0].caption == again[1].caption
+
+
+def test_a_picture_shows_the_scene_of_its_seed() -> None:
+    """The quick way to a seed's scene and caption agrees with the drawn sample."""
+    world = shipped_world()
+    for seed in range(20):
+        sample = training_sample(seed, world)
+        assert (sample.scene, sample.caption) == sampled_scene(seed, world)
+        assert sample.picture.size == (64, 64)
+
+
+def test_captions_name_every_attribute() -> None:
+    """A full caption names pattern, tint, thing, ground and style, in this order."""
+    scene = Scene("crab", "teal", "striped", "in the snow", ("sepia", ""))
+    assert scene_caption(scene) == "a photo of a striped teal crab in the snow in sepia style"
+
+
+def test_every_scene_and_style_can_be_drawn_and_differs() -> None:
+    """Grounds and styles all change the picture, so that words have something to mean."""
+    world = shipped_world()
+    scenes = [Scene("cat", "", "", ground) for ground in world.grounds]
+    scenes += [Scene("cat", "", "", "on the grass", style) for style in world.styles]
+    drawn = [np.asarray(draw_scene(scene, random.Random(1), world), dtype=float) for scene in scenes]
+    for index, picture in enumerate(drawn):
+        for other in drawn[:index]:
+            assert np.abs(picture - other).mean() > 1
+
+
+def test_tints_recolour_the_thing_alone() -> None:
+    """A tint changes the middle of the picture and leaves its corner."""
+    world = shipped_world()
+    plain, blue = (
+        np.asarray(draw_scene(Scene("cat", tint, "", "on white"), random.Random(1), world))
+        for tint in ("", "blue")
+    )
+    assert blue[32, 32, 2] > blue[32, 32, 0]
+    assert plain[32, 32, 0] > plain[32, 32, 2]
+
+
+def test_a_missing_sprite_is_named() -> None:
+    """A thing without a committed sprite says so, and where it comes from."""
+    with pytest.raises(SpriteError, match=r"no sprite of 'yeti'.*fluent-emoji"):
+        sprite("yeti")
+
+
+def test_the_contact_sheet_holds_every_sample() -> None:
+    """A sheet of 5 samples in 3 columns has two rows."""
+    world = shipped_world()
+    sheet = contact_sheet([training_sample(seed, world) for seed in range(5)], columns=3, zoom=1)
+    assert sheet.width == 3 * 68
+    assert sheet.height == 2 * (64 + 34)

@@ -1,0 +1,61 @@
+"""The judge: its labels, its masks, and that it knows real pictures."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.emoji.compose import draw_scene
+from models.emoji.errors import CheckpointError
+from models.emoji.judge import ATTRIBUTES, judge_labels, read_judge
+from models.emoji.train.checkpoint import write_weights
+from models.emoji.train.data import as_tensor
+from models.emoji.train.judge import any_scene, attribute_losses
+from models.emoji.world import Scene, shipped_world
+
+FIRST_SEED = 50_000_000
+
+
+def test_the_judge_knows_real_pictures() -> None:
+    """Pictures of anything, held-out items included, without a style: nearly every attribute is named rightly."""
+    world = shipped_world()
+    scenes = []
+    for seed in range(FIRST_SEED, FIRST_SEED + 200):
+        scene = any_scene(random.Random(seed), world)
+        scenes.append(Scene(scene.thing, scene.tint, scene.pattern, scene.ground))
+    pictures = np.stack([np.asarray(draw_scene(scene, random.Random(9), world)) for scene in scenes])
+    shares = read_judge().right(as_tensor(pictures), scenes).float().mean(0)
+    for name, share in zip(ATTRIBUTES, shares.tolist(), strict=True):
+        assert share >= 0.95, name
+
+
+def test_labels_follow_the_scene() -> None:
+    """A scene's classes are its places in the world's lists, zero for what it lacks."""
+    world = shipped_world()
+    scene = Scene("dog", "", "spotted", "in the snow", ("", "framed"))
+    thing, tint, pattern, ground, colour, form = judge_labels([scene], world)[0].tolist()
+    assert world.things[thing] == "dog"
+    assert (tint, colour) == (0, 0)
+    assert world.patterns[pattern - 1] == "spotted"
+    assert world.grounds[ground] == "in the snow"
+    assert world.form_looks[form - 1] == "framed"
+
+
+def test_tint_and_ground_do_not_count_where_a_colour_look_hides_them() -> None:
+    """Wrong logits of tint and ground change nothing for a sepia picture, and much for a plain one."""
+    labels = torch.tensor([[0, 1, 0, 2, 1, 0], [0, 1, 0, 2, 0, 0]])
+    logits = [torch.zeros(2, size) for size in (60, 9, 3, 18, 5, 5)]
+    before = attribute_losses(logits, labels)
+    logits[1][0, 3], logits[3][0, 5] = 50.0, 50.0
+    assert torch.equal(attribute_losses(logits, labels), before)
+    logits[1][1, 3] = 50.0
+    assert attribute_losses(logits, labels) > before + 10
+
+
+def test_weights_of_another_judge_are_refused(tmp_path: Path) -> None:
+    """Weights that do not fit get one message with their path."""
+    write_weights(tmp_path / "judge.safetensors", {"a": torch.ones(2)})
+    with pytest.raises(CheckpointError, match=r"judge\.safetensors holds no weights"):
+        read_judge(tmp_path / "judge.safetensors")

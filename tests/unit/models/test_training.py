@@ -1,0 +1,178 @@
+"""The training: wiring, components, optimiser, checkpoints, and resuming to the step."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.emoji.errors import CheckpointError, EmojiModelError
+from models.emoji.settings import FILE, LoopSettings, read_settings
+from models.emoji.train.checkpoint import (
+    read_checkpoint,
+    read_weights,
+    replace_file,
+    write_checkpoint,
+    write_weights,
+)
+from models.emoji.train.clip import Claim, contrastive_loss, fitting
+from models.emoji.train.components import fit_components, read_components
+from models.emoji.train.data import compose_set, read_set
+from models.emoji.train.loop import Training, rate_factor
+from models.emoji.train.optim import Optimiser, orthogonalised
+from models.emoji.train.schedule import signal_and_noise
+from models.emoji.train.wiring import encoder_error, new_autoencoder
+from models.emoji.world import Scene, shipped_world
+
+LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80, decay=20)
+
+
+def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, nn.Linear]:
+    """A tiny regression whose batches depend on the step alone."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+
+    def loss(step: int) -> torch.Tensor:
+        batch = torch.randn(settings.batch, 6, generator=torch.Generator().manual_seed(step))
+        return (model(batch) - batch[:, :3]).square().mean()
+
+    optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
+    return Training("tiny", settings, folder, optimiser, loss, lambda _step: None), model
+
+
+def test_the_wired_encoder_is_the_component_map() -> None:
+    """Before any training the encoder's latents are the principal components, to a thousandth of their variance."""
+    components, settings = read_components(), read_settings().autoencoder
+    pictures = compose_set(5, 8).batch(range(8))
+    model = new_autoencoder(settings, components).eval()
+    assert encoder_error(model, components, pictures) < 1e-3
+    assert components.encode(pictures).var() > 0.3
+
+
+def test_components_keep_most_of_a_picture_and_are_orthonormal() -> None:
+    """Components fitted to pictures decode what they encode better than a mean colour, and have unit variance."""
+    pictures = compose_set(50, 60).batch(range(60))
+    fitted = fit_components(pictures)
+    assert torch.allclose(fitted.axes @ fitted.axes.T, torch.eye(16), atol=1e-4)
+    assert 0.9 < fitted.encode(pictures).std() < 1.1
+    residue = (fitted.decode(fitted.encode(pictures)) - pictures).square().mean()
+    assert residue < 0.1 * pictures.var()
+
+
+def test_the_schedule_ends_without_signal() -> None:
+    """Zero terminal SNR: nothing but noise at the last timestep, nearly all signal at the first."""
+    signal, noise = signal_and_noise()
+    assert signal[-1] < 1e-6
+    assert signal[0] > 0.99
+    assert torch.allclose(signal**2 + noise**2, torch.ones(1000), atol=1e-5)
+
+
+def test_muon_updates_are_nearly_orthogonal() -> None:
+    """The singular values of an orthogonalised update are all of about one size."""
+    matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert values.max() < 1.5
+    assert values.min() > 0.4
+
+
+def test_training_learns_and_averages(tmp_path: Path) -> None:
+    """The loop lowers the loss, and the averaged weights follow the weights."""
+    training, model = a_training(tmp_path, dataclasses.replace(LOOP, pictures=1200, decay=400))
+    before = training.loss(10_000).item()
+    training.run()
+    assert training.loss(10_000).item() < before / 3
+    assert torch.allclose(training.optimiser.average["weight"], model.weight, atol=0.1)
+
+
+def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
+    """Stopped after half of its steps and loaded anew, the training ends on the same bits."""
+    whole, model = a_training(tmp_path / "whole")
+    whole.run()
+    # the same rates as in the whole run: only the end of the loop is earlier
+    first, _ = a_training(tmp_path / "parts")
+    for step in range(10):
+        first.loss(step).backward()
+        first.optimiser.step(rate_factor(LOOP, step))
+    first.step = 10
+    first.save()
+    second, resumed = a_training(tmp_path / "parts")
+    second.resume()
+    assert second.step == 10
+    second.run()
+    assert torch.equal(model.weight, resumed.weight)
+    assert torch.equal(whole.optimiser.average["weight"], second.optimiser.average["weight"])
+
+
+def test_the_rate_warms_up_and_falls_at_the_end() -> None:
+    """The rate's share rises over the warm-up, stays at one, and falls over the last pictures."""
+    assert [rate_factor(LOOP, step) for step in (0, 1, 5, 15)] == [0.5, 1.0, 1.0, 1.0]
+    assert rate_factor(LOOP, 19) == pytest.approx(0.2)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    """A checkpoint that was cut short gets one message that says what to do."""
+    path = tmp_path / "tiny.pt"
+    write_checkpoint(path, {"part": "tiny", "weights": torch.zeros(1000)})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="truncated"):
+        read_checkpoint(path, "tiny")
+
+
+def test_another_parts_checkpoint_is_refused(tmp_path: Path) -> None:
+    """The checkpoint of one part cannot be taken for another's; a missing one is no error."""
+    write_checkpoint(tmp_path / "a.pt", {"part": "clip"})
+    with pytest.raises(CheckpointError, match="'clip', not of 'judge'"):
+        read_checkpoint(tmp_path / "a.pt", "judge")
+    assert read_checkpoint(tmp_path / "none.pt", "judge") is None
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    """Weights cut short, or missing, get one message with their path."""
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, {"a": torch.ones(100)})
+    assert torch.equal(read_weights(path)["a"], torch.ones(100))
+    path.write_bytes(path.read_bytes()[:120])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        read_weights(path)
+    with pytest.raises(CheckpointError, match="missing"):
+        read_weights(tmp_path / "none.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """A write that fails half way changes nothing and leaves no half file."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(half: Path) -> None:
+        half.write_text("ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        replace_file(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_training_set_says_how_to_make_it(tmp_path: Path) -> None:
+    """Training without data names the command that composes it."""
+    with pytest.raises(CheckpointError, match="train data"):
+        read_set(tmp_path, shipped_world())
+
+
+def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
+    """A settings file with an unknown entry is refused with the entry's name."""
+    path = tmp_path / "settings.toml"
+    path.write_text(FILE.read_text().replace("warmup_steps", "warmup", 1))
+    with pytest.raises(EmojiModelError, match="warmup"):
+        read_settings(path)
+
+
+def test_captions_fit_every_picture_that_has_what_they_name() -> None:
+    """A caption that names only thing and ground fits all tints; the loss is least when fitting pairs score best."""
+    red, teal = Scene("cat", "red", "", "on blue"), Scene("cat", "teal", "", "on blue")
+    bare = Claim("a photo of a cat on blue", ("cat", "", "", "on blue", "", ""))
+    full = Claim("a photo of a teal cat on blue", ("cat", "teal", "", "on blue", "", ""))
+    fits = fitting([bare, full], [red, teal])
+    assert fits.tolist() == [[True, True], [False, True]]
+    assert contrastive_loss(10 * fits.float(), fits) < contrastive_loss(torch.zeros(2, 2), fits)

@@ -1,0 +1,138 @@
+"""The world's lists: what they may name, and what is held out."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.emoji.compose import sampled_scene
+from models.emoji.errors import LeakError, WorldError
+from models.emoji.world import LISTS, Scene, World, read_world, shipped_world
+
+SCENES = 20_000
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    """A copy of the lists in which one text of one file is replaced."""
+
+    def edit(name: str, old: str, new: str) -> Path:
+        shutil.copytree(LISTS, tmp_path / "lists")
+        path = tmp_path / "lists" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        return tmp_path / "lists"
+
+    return edit
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[tuple[Scene, str]]:
+    """Many training scenes with their captions."""
+    world = shipped_world()
+    return [sampled_scene(seed, world) for seed in range(SCENES)]
+
+
+def test_lists_have_the_promised_sizes() -> None:
+    """The world has about 60 things, 300 individuals, a dozen named styles and enough held out."""
+    world = shipped_world()
+    assert len(world.things) == 60
+    assert len(world.individuals) == 300
+    assert len(world.named_styles) == 12
+    assert len(world.grounds) == 18
+    held = world.held_out
+    assert (len(held.subjects), len(held.shapes), len(held.styles)) == (24, 8, 4)
+    assert {"car", "cat", "house"} <= set(world.trained_things)
+
+
+def test_no_training_scene_holds_what_is_held_out(scenes: list[tuple[Scene, str]]) -> None:
+    """Among many training scenes no held-out shape, thing × tint pair or style pair occurs, also not in words."""
+    held = shipped_world().held_out
+    for scene, text in scenes:
+        words = text.split()
+        assert scene.thing not in held.shapes
+        assert (scene.thing, scene.tint) not in held.tinted_things
+        assert scene.style not in held.styles
+        assert not set(words) & set(held.shapes)
+        assert not any(thing in words and f"{tint} {thing}" in text for thing, tint in held.tinted_things)
+        assert not any(colour in words and form in words for colour, form in held.styles)
+
+
+def test_no_individual_or_named_style_is_held_out() -> None:
+    """No invented word stands for something held out."""
+    world = shipped_world()
+    for thing, tint, _ in world.individuals.values():
+        assert thing not in world.held_out.shapes
+        assert (thing, tint) not in world.held_out.tinted_things
+    assert not set(world.named_styles.values()) & set(world.held_out.styles)
+
+
+def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
+    """Every trained thing, ground and style occurs, individuals in a third and styles in a tenth."""
+    world = shipped_world()
+    assert {scene.thing for scene, _ in scenes} == set(world.trained_things)
+    assert {scene.ground for scene, _ in scenes} == set(world.grounds)
+    assert {scene.style for scene, _ in scenes} - {("", "")} == set(world.trained_styles)
+    named = sum(bool(set(text.split()) & set(world.individuals)) for _, text in scenes) / SCENES
+    styled = sum(scene.style != ("", "") for scene, _ in scenes) / SCENES
+    assert 0.30 < named < 0.36
+    assert 0.08 < styled < 0.12
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("individuals.toml", '"bear"', '"zebra"', "unknown thing 'zebra'"),
+        ("individuals.toml", '"green"', '"mauve"', "unknown tint 'mauve'"),
+        ("held_out.toml", '"koala"', '"yeti"', "unknown thing 'yeti'"),
+        ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "unknown form look 'cubist'"),
+        ("world.toml", "[tints]", "[tints", "is not TOML"),
+        ("world.toml", "[things]", "[objects]", "lack or misshape"),
+    ],
+)
+def test_a_list_with_an_unknown_name_is_refused(
+    edited: Callable[[str, str, str], Path], name: str, old: str, new: str, message: str
+) -> None:
+    """A list that names what the world does not have gets one message that says what."""
+    folder = edited(name, old, new)
+    with pytest.raises(WorldError, match=message):
+        read_world(folder)
+
+
+def test_a_missing_list_is_named(tmp_path: Path) -> None:
+    """A folder without lists is refused with the missing file's path."""
+    with pytest.raises(WorldError, match=r"no world file .*world\.toml"):
+        read_world(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('bamu = ["bear", "green", "striped"]', 'bamu = ["watermelon", "red", ""]', "red watermelon"),
+        ('bamu = ["bear", "green", "striped"]', 'bamu = ["koala", "green", "striped"]', "koala"),
+        ('goter = ["blueprint", "pixelated"]', 'goter = ["sepia", "pixelated"]', "sepia"),
+    ],
+)
+def test_a_held_out_item_in_a_training_list_is_refused(
+    edited: Callable[[str, str, str], Path], old: str, new: str, message: str
+) -> None:
+    """An individual or a named style that is held out stops the training before it starts."""
+    folder = edited("individuals.toml", old, new)
+    with pytest.raises(LeakError, match=message):
+        read_world(folder)
+
+
+def test_every_scene_is_checked_when_it_is_read() -> None:
+    """The check that the training set goes through refuses each kind of held-out scene."""
+    world: World = shipped_world()
+    held = world.held_out
+    for leak in (
+        Scene(held.shapes[0], "", "", "on red"),
+        Scene(*held.subjects[0], "on red"),
+        Scene("cat", "", "", "on red", held.styles[0]),
+    ):
+        with pytest.raises(LeakError, match="held out of all training"):
+            held.check(leak)
+    held.check(Scene("cat", "", "", "on red"))

@@ -1,0 +1,145 @@
+"""Files that come in: one clear error before anything is decoded, or an image."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, PngImagePlugin
+
+from tests.tooling.pictures import BLUE, RED, display_p3, file_of, halves, png_header
+from zoodip_core import images
+from zoodip_core.errors import ImageCountError, ImageTooLargeError, InvalidImageError
+from zoodip_core.images import decode_image, read_images
+
+
+def test_the_name_of_a_file_does_not_count() -> None:
+    """A JPEG called .png is a JPEG."""
+    image = decode_image(file_of(Image.new("RGB", (40, 40), RED), "JPEG"), name="photo.png")
+    assert image.getpixel((20, 20)) == (254, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        (b"", "an empty file"),
+        (b"hello, I am a picture", "no known image format"),
+        (file_of(halves(), "GIF"), "GIF"),
+        (file_of(halves(), "BMP"), "BMP"),
+        (file_of(halves(), "TIFF"), "TIFF"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "no known image format"),
+    ],
+)
+def test_other_formats_are_named(data: bytes, came: str) -> None:
+    """The message names the file, what came and what is allowed."""
+    with pytest.raises(InvalidImageError) as error:
+        decode_image(data, name="x.jpg")
+    assert error.value.message == f"images: 'x.jpg' is {came}; allowed: PNG, JPEG or WebP"
+    assert error.value.field == "images"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rule"),
+    [
+        (31, 64, "32 to 16384 px"),
+        (64, 16_385, "32 to 16384 px"),
+        (8000, 5001, "40 megapixels"),
+        (32, 641, "20 times"),
+        (10_000, 10_000, "40 megapixels"),  # Pillow itself warns from 89 megapixels on
+        (16_384, 16_384, "40 megapixels"),  # and refuses from 178
+    ],
+)
+def test_sizes_are_refused_before_decoding(
+    width: int, height: int, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header alone decides: nothing is decoded."""
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda _: pytest.fail("decoded"))
+    with pytest.raises(InvalidImageError, match=rule):
+        decode_image(png_header(width, height), name="big.png")
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (32, 640), (640, 32)])
+def test_the_smallest_and_longest_allowed_sizes_pass(width: int, height: int) -> None:
+    """The bounds themselves are allowed."""
+    assert decode_image(file_of(Image.new("RGB", (width, height))), name="a").size == (width, height)
+
+
+def test_a_file_above_ten_megabytes_is_too_large() -> None:
+    """Bytes are counted before anything is read from them."""
+    data = file_of(halves()) + bytes(images.MAX_FILE_BYTES)
+    with pytest.raises(ImageTooLargeError, match=r"'big.png' has 10,000,\d+ bytes; allowed: 10,000,000"):
+        decode_image(data, name="big.png")
+
+
+@settings(max_examples=60, deadline=None)
+@given(share=st.floats(0, 1, exclude_max=True), image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]))
+def test_a_truncated_file_is_an_error(share: float, image_format: str) -> None:
+    """Cut anywhere, a file is refused, unless only bytes of a PNG's last checksum are gone."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    data = file_of(Image.fromarray(noise), image_format)
+    cut = int(share * len(data))
+    if cut >= len(data) - {"PNG": 4, "JPEG": 0, "WEBP": 0}[image_format]:
+        return
+    with pytest.raises(InvalidImageError):
+        decode_image(data[:cut], name="cut")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    at=st.integers(0, 10**6),
+    value=st.integers(0, 255),
+    image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+)
+def test_a_damaged_file_gives_an_image_or_a_typed_error(at: int, value: int, image_format: str) -> None:
+    """Any flipped byte: never another exception."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = bytearray(file_of(halves(), image_format, exif=exif, icc_profile=display_p3()))
+    data[at % len(data)] = value
+    with contextlib.suppress(InvalidImageError):
+        assert decode_image(bytes(data), name="damaged").mode == "RGB"
+
+
+def test_a_folder_stands_for_its_images_sorted(tmp_path: Path) -> None:
+    """Captions, hidden files and subfolders are passed over; images without a suffix are found."""
+    for name, colour in {"b.png": BLUE, "a.PNG": RED, "c": (0, 255, 0)}.items():
+        (tmp_path / name).write_bytes(file_of(Image.new("RGB", (40, 40), colour)))
+    (tmp_path / "a.txt").write_text("a caption")
+    (tmp_path / ".hidden.png").write_text("x")
+    (tmp_path / "more").mkdir()
+    found = read_images([tmp_path])
+    assert [image.getpixel((0, 0)) for image in found] == [RED, BLUE, (0, 255, 0)]
+
+
+def test_a_broken_image_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
+    """What is called an image must be one."""
+    (tmp_path / "a.png").write_bytes(file_of(halves()))
+    (tmp_path / "b.jpg").write_text("no image")
+    with pytest.raises(InvalidImageError, match=r"'b\.jpg' is no known image format"):
+        read_images([tmp_path])
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_one_to_sixteen_images(tmp_path: Path, count: int) -> None:
+    """None and seventeen are errors that name the place."""
+    for number in range(count):
+        (tmp_path / f"{number}.png").write_bytes(file_of(Image.new("RGB", (40, 40))))
+    with pytest.raises(ImageCountError, match=f"images: {count} came from .*; allowed: 1 to 16") as error:
+        read_images([tmp_path])
+    assert error.value.field == "images"
+    with pytest.raises(ImageCountError, match="images: 0 came; allowed: 1 to 16"):
+        read_images([])
+
+
+def test_a_missing_or_huge_file_is_named(tmp_path: Path) -> None:
+    """A path that is not there, and a file whose size alone forbids to read it."""
+    with pytest.raises(InvalidImageError, match=r"nowhere\.png' cannot be read: No such file"):
+        read_images([tmp_path / "nowhere.png"])
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(images.MAX_FILE_BYTES + 1)
+    with pytest.raises(ImageTooLargeError, match=r"'huge\.png'"):
+        read_images([tmp_path / "huge.png"])

@@ -1,0 +1,181 @@
+"""The state of a search: bit-exact resume from every step, and refusal of what does not fit."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+from torch import Tensor
+
+from zoodip_core.config import SearchSettings
+from zoodip_core.errors import InvalidCheckpointError
+from zoodip_core.zeroth_order import Derivatives, Losses, TokenSearch
+
+D, STEPS, ALPHAS = 10, 10, torch.linspace(0.999, 0.005, 1000)
+OPTIONS = {
+    "estimator": st.sampled_from(["rge", "spsa", "one_point"]),
+    "directions": st.sampled_from(["gaussian", "orthogonal"]),
+    "estimate_scale": st.sampled_from(["mean", "dimension"]),
+    "subspace": st.sampled_from(["subspace_gradient", "none"]),
+    "timesteps": st.sampled_from(["partial_uniform", "snr"]),
+    "learning_rate_schedule": st.sampled_from(["constant", "cosine"]),
+    "n": st.integers(1, 3),
+    "seed": st.integers(0, 2**63 - 1),
+}
+
+
+def small(**changes: Any) -> SearchSettings:
+    """Two updates of P within ten steps."""
+    return SearchSettings(**{"steps": STEPS, "tau": 4, "nu": 0.05, "learning_rate": 0.05, **changes})
+
+
+def started(chosen: SearchSettings) -> TokenSearch:
+    """A search at step 0."""
+    return TokenSearch(torch.zeros(D), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
+
+
+def restored(state: dict[str, Tensor], chosen: SearchSettings) -> TokenSearch:
+    """Through the bytes of a safetensors file, as a checkpoint would go."""
+    return TokenSearch.restore(load(save(state)), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
+
+
+def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
+    """Losses that depend on everything in the proposal."""
+    p = search.ask()
+    noise = torch.randn(D, generator=torch.Generator().manual_seed(p.noise_seed))
+    residuals = p.candidates - noise * p.timestep / 1000 - p.image - (0.5 if p.flipped else 0.0)
+    if chosen.derivative == "residual":
+        search.tell(Derivatives(((residuals[1:] - residuals[0]) * residuals[0]).mean(1) / chosen.mu))
+    else:
+        search.tell(Losses(residuals.square().mean(1)))
+
+
+def same_bits(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
+    """Whether two states are equal."""
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
+    """Saved at any step, with a proposal pending or not, a search ends in the bits of an undisturbed run."""
+    chosen = small()
+    undisturbed = started(chosen)
+    states, removed = [undisturbed.state()], []
+    while not undisturbed.done:
+        take_step(undisturbed, chosen)
+        states.append(undisturbed.state())
+        removed.append(undisturbed.removed_dimensions)
+    assert 0 == removed[2] < removed[3] == removed[6]
+    assert not states[4]["subspace.removed"].equal(states[8]["subspace.removed"])
+    for step in range(STEPS + 1):
+        resumed = restored(states[step], chosen)
+        assert resumed.step == step
+        while not resumed.done:
+            resumed.ask()
+            assert same_bits(resumed.state(), states[resumed.step])
+            take_step(resumed, chosen)
+        assert same_bits(resumed.state(), states[STEPS])
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=25, database=None)
+def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None:
+    """Whatever the options, seed and step, a resumed search proposes and ends as the undisturbed one."""
+    values = {name: data.draw(strategy, label=name) for name, strategy in OPTIONS.items()}
+    if values["estimator"] == "rge":
+        values["derivative"] = data.draw(st.sampled_from(["loss_difference", "residual"]))
+    stop, chosen = data.draw(st.integers(0, STEPS)), small(**values)
+    search = started(chosen)
+    for _ in range(stop):
+        take_step(search, chosen)
+    resumed = restored(search.state(), chosen)
+    while not search.done:
+        assert search.ask().candidates.equal(resumed.ask().candidates)
+        take_step(search, chosen)
+        take_step(resumed, chosen)
+    assert same_bits(search.state(), resumed.state())
+
+
+def test_a_state_is_a_copy() -> None:
+    """Steps taken after state() do not change it, nor does writing into it change the search."""
+    chosen = small()
+    search = started(chosen)
+    take_step(search, chosen)
+    state, again = search.state(), search.state()
+    take_step(search, chosen)
+    assert same_bits(state, again)
+    after = search.state()
+    for tensor in search.state().values():
+        tensor.zero_()
+    assert same_bits(search.state(), after)
+
+
+def test_a_state_is_plain_contiguous_tensors() -> None:
+    """What a safetensors file asks for: contiguous, on the CPU, counts as int64, floats as float32."""
+    chosen = small()
+    search = started(chosen)
+    for _ in range(5):
+        take_step(search, chosen)
+    state = search.state()
+    assert search.removed_dimensions > 0
+    assert all(tensor.is_contiguous() for tensor in state.values())
+    kinds = {name: tensor.dtype for name, tensor in state.items()}
+    assert kinds.pop("step") == torch.int64
+    assert kinds.pop("generator") == torch.uint8
+    assert set(kinds.values()) == {torch.float32}
+
+
+def nan(tensor: Tensor) -> Tensor:
+    """The tensor's shape full of NaN."""
+    return torch.full_like(tensor, torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("theta", lambda t: t[:-1]),
+        ("theta", lambda t: t[None]),
+        ("theta", lambda t: t.double()),
+        ("theta", nan),
+        ("adam.first_moment", lambda t: t[:-1]),
+        ("adam.second_moment", lambda t: -t - 1),
+        ("adam.second_moment", nan),
+        ("step", lambda t: t - 100),
+        ("step", lambda t: t.float()),
+        ("step", lambda t: t[None]),
+        ("generator", lambda t: t[:-1]),
+        ("generator", lambda t: t.flip(0)),
+        ("subspace.token_history", lambda t: t[1:]),
+        ("subspace.removed", lambda t: t[:, 1:]),
+        ("subspace.removed", lambda t: t[0]),
+        ("subspace.removed", lambda t: t.new_zeros(4, D)),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
+    """Wrong shape, type or value of any tensor is an invalid checkpoint, not a crash later."""
+    chosen = small()
+    search = started(chosen)
+    for _ in range(5):
+        take_step(search, chosen)
+    state = search.state()
+    with pytest.raises(InvalidCheckpointError):
+        restored({**state, name: damage(state[name]).contiguous()}, chosen)
+
+
+@pytest.mark.parametrize("name", sorted(started(small()).state()))
+def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
+    """Each tensor is needed, and one too many is another search's."""
+    state = started(small()).state()
+    with pytest.raises(InvalidCheckpointError):
+        restored({key: value for key, value in state.items() if key != name}, small())
+    with pytest.raises(InvalidCheckpointError):
+        restored({**state, "other": torch.zeros(1)}, small())
+
+
+@pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
+def test_a_state_of_other_settings_is_refused(changes: dict[str, Any]) -> None:
+    """A history of another length, or where none is kept, belongs to another search."""
+    with pytest.raises(InvalidCheckpointError, match="does not fit the settings"):
+        restored(started(small()).state(), small(**changes))

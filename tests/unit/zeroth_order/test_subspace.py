@@ -1,0 +1,141 @@
+"""Subspace Gradient: the projector's algebra, which directions it removes, and awkward histories."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from zoodip_core.config import SearchSettings
+from zoodip_core.zeroth_order.subspace import SUBSPACES, SubspaceGradient, low_variance_directions
+
+SHAPES = {"tau": st.integers(2, 12), "d": st.integers(1, 16), "seed": st.integers(0, 2**32)}
+FEW = settings(deadline=None, max_examples=40, database=None)
+
+
+def random_walk(tau: int, d: int, seed: int) -> Tensor:
+    """A history of independent Gaussian steps."""
+    return torch.randn(tau, d, generator=torch.Generator().manual_seed(seed)).cumsum(0)
+
+
+def fitted(history: Tensor, nu: float) -> SubspaceGradient:
+    """After one update on the history."""
+    subspace = SubspaceGradient(history.shape[1], len(history), nu)
+    for index, theta in enumerate(history):
+        subspace.remember(index, theta)
+    subspace.update()
+    return subspace
+
+
+@given(**SHAPES, nu=st.floats(1e-6, 0.99))
+@FEW
+def test_projector_is_symmetric_and_idempotent_and_clears_the_removed(
+    tau: int, d: int, seed: int, nu: float
+) -> None:
+    """Eq. (8): Q = I − PᵀP has Q² = Q = Qᵀ, ĝ' is orthogonal to P, for any τ and d, τ ≥ d included."""
+    subspace = fitted(random_walk(tau, d, seed), nu)
+    q = torch.stack([subspace.project(row) for row in torch.eye(d)])
+    torch.testing.assert_close(q @ q, q, rtol=0, atol=1e-5)
+    torch.testing.assert_close(q, q.T, rtol=0, atol=1e-5)
+    gradient = torch.randn(d, generator=torch.Generator().manual_seed(seed + 1))
+    assert (subspace.removed @ subspace.project(gradient)).abs().sum() < 1e-4
+    assert len(subspace.removed) < min(tau, d) or len(subspace.removed) == 0
+
+
+@given(**SHAPES, nu=st.floats(1e-3, 0.9))
+@FEW
+def test_what_is_kept_is_the_fewest_directions_with_more_than_the_share(
+    tau: int, d: int, seed: int, nu: float
+) -> None:
+    """Eq. (4) to (7): the correlation matrix's eigenvectors, another route, give the same i* and span."""
+    history = random_walk(tau, d, seed).double()
+    standardised = (history - history.mean(0)) / history.std(0, unbiased=False)
+    eigenvalues, vectors = torch.linalg.eigh(standardised.T @ standardised)
+    eigenvalues, vectors = eigenvalues.flip(0).clamp(min=0), vectors.flip(1)
+    shares = [eigenvalues[:count].sum() / eigenvalues.sum() for count in range(1, d + 1)]
+    i_star = next(
+        count for count, share in enumerate(shares, start=1) if share > 1 - nu or count == min(tau, d)
+    )
+    removed = low_variance_directions(history.float(), nu)
+    assert len(removed) == min(tau, d) - i_star
+    kept = vectors[:, :i_star]
+    assert (removed.double() @ kept).abs().sum() < 1e-2
+
+
+def test_rows_follow_equation_7_not_line_5_of_algorithm_2() -> None:
+    """P starts at row i*+1: the direction that lifts the share above 1 − ν stays; Alg. 2 prints rows i*…τ."""
+    one_way = torch.linspace(-1, 1, 8)[:, None] * torch.tensor([1.0, 2.0, -1.0])  # so i* = 1
+    removed = low_variance_directions(one_way + 1e-4 * random_walk(8, 3, 0), 1e-3)
+    assert len(removed) == 2
+    lone = torch.tensor([1.0, 1.0, -1.0])
+    assert (removed @ lone).abs().max() < 1e-2
+
+
+def test_a_wide_share_removes_more_than_a_narrow_one() -> None:
+    """Eq. (6): rows of P grow with ν."""
+    history = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
+    counts = [len(low_variance_directions(history, nu)) for nu in (1e-3, 0.1, 0.5, 0.9)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_the_history_is_standardised_and_the_gradient_raw() -> None:
+    """Eq. (4) and (8): stretching a dimension of the history changes neither P nor the gradient."""
+    history = random_walk(12, 5, 0)
+    scaled = history * torch.tensor([1.0, 1000.0, 0.001, 1.0, 1.0])
+    gradient = torch.randn(5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        fitted(history, 0.2).project(gradient), fitted(scaled, 0.2).project(gradient), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_is_the_identity_before_the_first_update() -> None:
+    """Alg. 1 line 1: with no rows in P the gradient passes through bit for bit."""
+    gradient = torch.randn(6, generator=torch.Generator().manual_seed(0))
+    for name in SUBSPACES:
+        subspace = SUBSPACES[name].from_settings(6, SearchSettings(tau=4))
+        assert subspace.project(gradient).equal(gradient)
+        assert len(subspace.removed) == 0
+
+
+def test_the_history_is_cleared_by_an_update() -> None:
+    """After an update the buffer holds none of the tokens it was fitted on."""
+    subspace = SubspaceGradient(3, 4, 1e-3)
+    for index in range(4):
+        subspace.remember(index, torch.full((3,), float(index)))
+    assert subspace.state()["subspace.token_history"].any()
+    subspace.update()
+    assert not subspace.state()["subspace.token_history"].any()
+
+
+def test_without_subspace_gradient_nothing_is_ever_removed() -> None:
+    """subspace="none" ignores the history."""
+    subspace = SUBSPACES["none"].from_settings(3, SearchSettings(tau=2))
+    subspace.remember(0, torch.ones(3))
+    subspace.update()
+    assert len(subspace.removed) == 0
+    assert subspace.state() == {}
+
+
+@pytest.mark.parametrize("value", [0.1, -7.3, 1e20])
+def test_a_dimension_that_never_moved_takes_no_part(value: float) -> None:
+    """Eq. (4) with a deviation of 0: no NaN, and the other dimensions' fit is what it is without that one."""
+    history = random_walk(7, 4, 3)
+    history[:, 2] = value
+    removed = low_variance_directions(history, 0.3)
+    others = low_variance_directions(history[:, [0, 1, 3]], 0.3)
+    assert removed.isfinite().all()
+    assert len(removed) == len(others) + 1
+    q_all = (torch.eye(4) - removed.T @ removed)[[0, 1, 3]][:, [0, 1, 3]]
+    torch.testing.assert_close(q_all, torch.eye(3) - others.T @ others, rtol=0, atol=1e-5)
+
+
+def test_a_token_that_never_moved_removes_nothing() -> None:
+    """With no variance at all Eq. (6) is 0/0: the search keeps every direction."""
+    assert low_variance_directions(torch.full((5, 3), 0.3), 1e-3).shape == (0, 3)
+    assert low_variance_directions(torch.zeros(5, 3), 1e-3).shape == (0, 3)
+
+
+def test_a_share_below_rounding_removes_nothing() -> None:
+    """Where 1 − ν rounds to 1 no cumulative share exceeds it: P is empty, never out of range."""
+    assert len(low_variance_directions(random_walk(6, 9, 0), 1e-18)) == 0

@@ -1,0 +1,54 @@
+"""The Celery application: wake-ups in, and the worker process around them."""
+
+from __future__ import annotations
+
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+
+from worker.process import WorkerProcess
+from zoodip_core.jobs.broker import TASK_NAMES, celery_app
+from zoodip_core.jobs.logs import configure_logs
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Kind
+from zoodip_core.jobs.tracing import configure_tracing
+
+settings = ServiceSettings.from_environment()
+app = celery_app(settings)
+_processes: list[WorkerProcess] = []
+
+
+@app.task(name=TASK_NAMES[Kind.PERSONALIZATION])  # type: ignore[untyped-decorator]
+def personalize(_job_id: str) -> None:
+    """A personalization is ready: look for work."""
+    _wake()
+
+
+@app.task(name=TASK_NAMES[Kind.GENERATION])  # type: ignore[untyped-decorator]
+def generate(_job_id: str) -> None:
+    """A generation is ready: look for work."""
+    _wake()
+
+
+def _wake() -> None:
+    for process in _processes:
+        process.runner.wake()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _start(**_: object) -> None:
+    configure_logs(settings.log_level)
+    configure_tracing(settings.otlp_endpoint, "zoodip-worker")
+    process = WorkerProcess(settings)
+    _processes.append(process)
+    process.start()  # before the broker answers: rows are found without it
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain(**_: object) -> None:
+    for process in _processes:
+        process.drain()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _join(**_: object) -> None:
+    while _processes:
+        _processes.pop().join()

@@ -1,0 +1,81 @@
+"""Beside the engine's thread: leases extended, wishes read, silent workers' jobs reaped, presence told."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from worker.engines import Engine
+from worker.ledger import AWAY, Ledger
+from worker.runner import Runner
+from worker.stats import Stats
+from zoodip_core.jobs import leases, presence
+from zoodip_core.jobs.settings import ServiceSettings
+
+_LISTEN_EVERY_S = 0.25
+_STUCK_AFTER_S = 1_800.0  # the engine's thread may load a model or draw for long, but not for ever
+
+_log = structlog.get_logger("zoodip.worker")
+
+
+class Attendant:
+    """Keeps what the worker holds alive as long as its engine's thread is."""
+
+    def __init__(
+        self, runner: Runner, engine: Engine, ledger: Ledger, settings: ServiceSettings, stats: Stats
+    ) -> None:
+        self._runner = runner
+        self._engine = engine
+        self._ledger = ledger
+        self._settings = settings
+        self._stats = stats
+        self._stopped = threading.Event()
+        self._heartbeat_at = 0.0
+        self._tick_at = 0.0
+
+    def stop(self) -> None:
+        """End after the round under way."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Attend until stopped."""
+        while not self._stopped.wait(_LISTEN_EVERY_S):
+            try:
+                self._round(time.monotonic())
+            except AWAY:
+                _log.warning("database_away")
+        try:
+            with self._ledger.database.write() as connection:
+                presence.leave(connection, self._ledger.worker_id)
+        except AWAY:
+            _log.warning("left_without_goodbye")
+
+    def _round(self, now: float) -> None:
+        held = self._runner.holding.leases()
+        if now - self._runner.beat_at > _STUCK_AFTER_S:
+            _log.error("engine_stuck", held=len(held))  # leases run out, another worker goes on
+            return
+        if held and now >= self._heartbeat_at:
+            with self._ledger.database.write() as connection:
+                answer = leases.heartbeat(connection, held, time.time(), self._settings.lease_s)
+            self._heartbeat_at = now + self._settings.heartbeat_s
+            self._runner.holding.learn(held, answer)
+        elif held:
+            with self._ledger.database.read() as connection:
+                answer = leases.wishes(connection, held)
+            self._runner.holding.learn(held, answer)
+        if now >= self._tick_at:
+            self._tick()
+            self._tick_at = now + self._settings.tick_s
+
+    def _tick(self) -> None:
+        self._stats.gauges.update(self._engine.gauges())
+        with self._ledger.database.write() as connection:
+            now = time.time()
+            for job in leases.reap(connection, now, self._settings.max_attempts):
+                _log.warning("job_reaped", job_id=job.id, status=job.status, attempts=job.attempts)
+            stats = self._stats.snapshot()
+            draining = self._runner.draining
+            presence.report(connection, self._ledger.worker_id, now, draining=draining, stats=stats)

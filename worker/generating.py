@@ -1,0 +1,36 @@
+"""One generation: its concepts fetched, its images drawn and stored."""
+
+from __future__ import annotations
+
+from worker.engines import Engine
+from worker.ledger import Ledger
+from worker.stats import Stats
+from zoodip_core.artifact import load_concept
+from zoodip_core.jobs import concepts, leases
+from zoodip_core.jobs.objects import ObjectStore, concept_name, image_name
+from zoodip_core.jobs.records import Job
+from zoodip_core.jobs.states import Status
+
+
+def draw(job: Job, engine: Engine, ledger: Ledger, objects: ObjectStore, stats: Stats) -> None:
+    """Draw and store the images of a claimed job, and end it.
+
+    Raises:
+        LeaseLostError: another worker has the job.
+        ZoodipError: a concept is gone or does not fit, memory is short, the object store refuses.
+    """
+    found = []
+    with ledger.database.read() as connection:
+        records = [concepts.find(connection, concept_id) for concept_id in job.request["concepts"].values()]
+    for record in records:
+        found.append((record, load_concept(objects.get(concept_name(record.id)), token=record.token)))
+    with stats.stage("generate"):
+        pictures = engine.generate(job, found)
+    for k, picture in enumerate(pictures):
+        objects.put(image_name(job.id, k), picture.png)
+    result = {
+        "seeds": [picture.seed for picture in pictures],
+        "concepts": {record.token: record.id for record in records},
+    }
+    ledger.finish(leases.lease_of(job), Status.SUCCEEDED, {"step": job.total_steps, "result": result})
+    stats.counters["generations"] += 1

@@ -1,0 +1,181 @@
+"""The real engine: base models of the catalogue, least recently used out when memory is short."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from io import BytesIO
+
+import torch
+from PIL.PngImagePlugin import PngInfo
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from worker.engines import Picture, Search
+from zoodip_core.artifact import Concept
+from zoodip_core.captions import captions_per_image
+from zoodip_core.catalog import Catalog
+from zoodip_core.concepts import concept_vectors, to_concept
+from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.engine import Engine
+from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.images import decode_image, encode_png
+from zoodip_core.jobs.records import ConceptRecord, Job
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.personalize import Personalization, Subject
+
+PREVIEW_SEED = 0
+
+
+class ModelSearch:
+    """A personalization on a loaded base model."""
+
+    def __init__(self, personalization: Personalization, preview: GenerationSettings) -> None:
+        self.personalization = personalization
+        self._preview = preview
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+        return self.personalization.step
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are completed."""
+        return self.personalization.done
+
+    @property
+    def rows_per_step(self) -> int:
+        """U-Net evaluations of one step."""
+        return self.personalization.search.forwards_per_step
+
+    def measure(self) -> float:
+        """The loss on the fixed set."""
+        return self.personalization.measure_fixed_loss()
+
+    def state(self) -> bytes:
+        """The search's tensors as a safetensors file."""
+        state = self.personalization.state()
+        content: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})
+        return content
+
+    def preview(self) -> bytes:
+        """What the token draws so far: the same code and the same seed as any generation."""
+        personalization = self.personalization
+        (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
+        return encode_png(drawn.image)
+
+    def concept(self, fixed_loss: float | None) -> Concept:
+        """What was learned, with how it came to be."""
+        return to_concept(self.personalization, self.measure() if fixed_loss is None else fixed_loss)
+
+
+class ModelEngine:
+    """Base models by name, loaded when first asked for."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._catalog = Catalog.load(settings.base_models)
+        self._bundles: OrderedDict[str, Bundle] = OrderedDict()
+
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+        """The job's search, from its start or from a state.
+
+        Raises:
+            ZoodipError: the request does not fit the base model, or the state is damaged.
+        """
+        bundle = self._bundle(job.base_model)
+        values = {name: value for name, value in job.request["settings"].items() if name != "stop"}
+        captions = job.request["captions"]
+        subject = Subject(
+            token=job.token or "",
+            initializer=job.request["initializer"],
+            kind=job.request["kind"],
+            captions=None if captions is None else tuple(captions),
+        )
+        decoded = [decode_image(image, name=f"reference {k}") for k, image in enumerate(images)]
+        tensors = None if state is None else _tensors(state)
+        personalization = Personalization.begin(
+            bundle, subject, decoded, PersonalizationSettings.parse(values), tensors
+        )
+        return ModelSearch(personalization, self._preview_of(bundle, subject))
+
+    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+        """One iteration of every search in one forward."""
+        personalizations = [s.personalization for s in searches if isinstance(s, ModelSearch)]
+        return Engine(personalizations[0].bundle).step(personalizations)
+
+    def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
+        """The images that the job asks for; their metadata says how to draw them again.
+
+        Raises:
+            ZoodipError: a concept does not fit the base model, or memory is short.
+        """
+        bundle = self._bundle(job.base_model)
+        settings = GenerationSettings.parse(job.request["settings"])
+        vectors = concept_vectors([concept for _, concept in concepts], bundle)
+        pictures = []
+        for drawn in generate(bundle, settings, vectors):
+            facts = PngInfo()
+            facts.add_itxt("prompt", settings.prompt)
+            facts.add_text("seed", str(drawn.seed))
+            facts.add_text("concepts", json.dumps({record.token: record.id for record, _ in concepts}))
+            facts.add_text("base_model", job.base_model)
+            facts.add_text("fingerprint", bundle.fingerprint)
+            buffer = BytesIO()
+            drawn.image.save(buffer, "PNG", pnginfo=facts)
+            pictures.append(Picture(buffer.getvalue(), drawn.seed))
+        return pictures
+
+    def gauges(self) -> dict[str, float]:
+        """Base models in memory and what they take."""
+        gauges = {
+            "base_models": float(len(self._bundles)),
+            "base_models_mb": sum(_megabytes(bundle) for bundle in self._bundles.values()),
+        }
+        if torch.cuda.is_available():
+            gauges["gpu_memory_mb"] = torch.cuda.memory_reserved() / 1e6
+        return gauges
+
+    def _bundle(self, name: str) -> Bundle:
+        if name not in self._bundles:
+            entry = self._catalog.get(name)
+            bundle = load_bundle(entry, device=self._settings.device)
+            self._make_room(_megabytes(bundle))
+            self._bundles[name] = bundle
+        self._bundles.move_to_end(name)
+        return self._bundles[name]
+
+    def _make_room(self, wanted_mb: float) -> None:
+        """Forget base models, the longest unused first. A running search keeps its own alive by itself."""
+        held = sum(_megabytes(bundle) for bundle in self._bundles.values())
+        while self._bundles and held + wanted_mb > self._settings.max_bundle_mb:
+            _, bundle = self._bundles.popitem(last=False)
+            held -= _megabytes(bundle)
+
+    def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
+        ((sentence, *_),) = captions_per_image(
+            None,
+            images=1,
+            token=subject.token,
+            kind=subject.kind,
+            templates=bundle.templates.get(subject.kind),
+        )
+        defaults = self._catalog.get(bundle.name).generation
+        return GenerationSettings.parse({**defaults, "prompt": sentence, "seed": PREVIEW_SEED})
+
+
+def _tensors(state: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load(state)
+    except SafetensorError as error:
+        raise InvalidCheckpointError(f"checkpoint: it is damaged: {error}") from error
+    return tensors
+
+
+def _megabytes(bundle: Bundle) -> float:
+    tensors = [t for module in bundle.modules for t in (*module.parameters(), *module.buffers())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

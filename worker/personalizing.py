@@ -1,0 +1,197 @@
+"""One personalization while this worker holds it: begin, progress, checkpoints, previews, the concept."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from sqlalchemy import Connection
+
+from worker.engines import Engine, Search
+from worker.ledger import Ledger
+from worker.stats import Stats
+from worker.stopping import has_stalled
+from zoodip_core.artifact import export_concept
+from zoodip_core.jobs import concepts, events, leases
+from zoodip_core.jobs.ids import new_id
+from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
+from zoodip_core.jobs.records import ConceptRecord, Job
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Status
+from zoodip_core.jobs.tracing import record_span, span
+
+_SPEED_WINDOW = 50  # steps
+
+
+class Personalizing:
+    """A job and its search. Every method may raise LeaseLostError: then the job is another worker's."""
+
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        ledger: Ledger,
+        objects: ObjectStore,
+        settings: ServiceSettings,
+        stats: Stats,
+    ) -> None:
+        self.job = job
+        self.lease = leases.lease_of(job)
+        self._ledger = ledger
+        self._objects = objects
+        self._settings = settings
+        self._stats = stats
+        self._asked = job.request["settings"]
+        self._checkpoints = list(job.checkpoints)
+        with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
+            self.search = self._begin(engine)
+        self._told_at = time.time()
+        self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
+        self._losses = self._losses_so_far()
+        self._fixed_loss = self._losses[-1] if self._losses else None
+        self._stalled = False
+        if not self._losses:
+            self._measure()
+            self._tell_progress()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to step."""
+        return self.search.done or self._stalled
+
+    def after_step(self) -> None:
+        """What a completed step brings: news, a measurement, a checkpoint, a preview, when they are due."""
+        step = self.search.step
+        self._times.append(time.perf_counter())
+        if step % int(self._asked["measure_every"]) == 0:
+            self._measure()
+            self._stalled = self._asked["stop"] == "auto" and has_stalled(self._losses)
+        if step % self._settings.progress_every == 0 and not self.finished:
+            self._tell_progress()
+        if self.finished:
+            return
+        if step % int(self._asked["checkpoint_every"]) == 0:
+            self.save_checkpoint()
+        if step % self._settings.preview_every == 0 or step == int(self._asked["checkpoint_every"]):
+            self._draw_preview()
+
+    def save_checkpoint(self) -> None:
+        """Store the search's state, then the fact, then forget the oldest.
+
+        Raises:
+            StorageError: the object store refuses; the checkpoint before stays.
+        """
+        step = self.search.step
+        with self._stats.stage("checkpoint"), span("personalization.checkpoint", self.job.trace, step=step):
+            self._objects.put(checkpoint_name(self.job.id, step), self.search.state())
+        kept = [*(s for s in self._checkpoints if s != step), step]
+        outdated, kept = kept[: -self._settings.keep_checkpoints], kept[-self._settings.keep_checkpoints :]
+        values = {"step": step, "checkpoint_step": step, "checkpoints": kept}
+        self._ledger.record(self.lease, ("checkpoint", {"step": step}), values)
+        self._checkpoints = kept
+        self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
+
+    def complete(self) -> None:
+        """Store the concept and end the job, both or neither.
+
+        Raises:
+            StorageError: the object store refuses; the last checkpoint stays.
+            TokenTakenError: another concept took the name meanwhile.
+        """
+        if self.search.step % int(self._asked["measure_every"]) != 0 or self._fixed_loss is None:
+            self._measure()
+        self._tell_progress()
+        self._draw_preview()
+        learned = self.search.concept(self._fixed_loss)
+        record = ConceptRecord(
+            id=new_id("con"),
+            owner=self.job.owner,
+            token=self.job.token or "",
+            kind=learned.kind,
+            base_model=self.job.base_model,
+            fingerprint=learned.fingerprint or "",
+            precision=learned.provenance.precision if learned.provenance else "unknown",
+            vectors=learned.vectors,
+            created_at=time.time(),
+            from_personalization=self.job.id,
+        )
+        with self._stats.stage("save"):
+            self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
+        try:
+            replaced = self._end(record)
+        except BaseException:
+            self._objects.delete([concept_name(record.id)])
+            raise
+        if replaced is not None:
+            self._objects.delete([concept_name(replaced.id)])
+        if self._settings.delete_references_on_success:
+            self._objects.delete(self._reference_names())
+
+    def _end(self, record: ConceptRecord) -> ConceptRecord | None:
+        """The row of the concept and the end of the job in one transaction."""
+        result = {
+            "concept_id": record.id,
+            "steps": self.search.step,
+            "stopped_early": self._stalled and not self.search.done,
+            "fixed_loss_start": self._losses[0],
+            "fixed_loss_end": self._fixed_loss,
+        }
+
+        def write(connection: Connection) -> ConceptRecord | None:
+            values = {"step": self.search.step, "result": result}
+            leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
+            return concepts.add(connection, record, replace=bool(self.job.request["replace"]))
+
+        return self._ledger.insist(write)
+
+    def _begin(self, engine: Engine) -> Search:
+        images = [self._objects.get(name) for name in self._reference_names()]
+        at = self.job.checkpoint_step
+        state = self._objects.get(checkpoint_name(self.job.id, at)) if at else None
+        return engine.begin(self.job, images, state)
+
+    def _losses_so_far(self) -> list[float]:
+        """Fixed-set losses measured up to the checkpoint, so that a resumed job stops where it would have."""
+        losses: dict[int, float] = {}
+        with self._ledger.database.read() as connection:
+            for event in events.of_type(connection, self.job.id, "progress"):
+                step, loss = event.data["measured_at"], event.data["fixed_loss"]
+                if step <= self.job.checkpoint_step and loss is not None:
+                    losses[step] = loss
+        if not losses or not self.job.checkpoint_step:
+            return []
+        self._measured_at = max(losses)
+        return [losses[step] for step in sorted(losses)]
+
+    def _measure(self) -> None:
+        with self._stats.stage("measure"):
+            self._fixed_loss = self.search.measure()
+        self._measured_at = self.search.step
+        self._losses.append(self._fixed_loss)
+
+    def _tell_progress(self) -> None:
+        elapsed = self._times[-1] - self._times[0]
+        speed = (len(self._times) - 1) / elapsed if elapsed > 0 else None
+        now, since = time.time(), self._told_at
+        record_span(
+            "personalization.steps", self.job.trace, since, now, job_id=self.job.id, step=self.search.step
+        )
+        self._told_at = now
+        left = self.job.total_steps - self.search.step
+        values = {
+            "step": self.search.step,
+            "it_per_s": speed,
+            "eta_s": left / speed if speed else None,
+            "fixed_loss": self._fixed_loss,
+        }
+        news = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
+        self._ledger.tell(self.lease, ("progress", news), values)
+
+    def _draw_preview(self) -> None:
+        step = self.search.step
+        with self._stats.stage("preview"):
+            self._objects.put(preview_name(self.job.id, step), self.search.preview())
+        self._ledger.tell(self.lease, ("preview", {"step": step}), {"step": step})
+
+    def _reference_names(self) -> list[str]:
+        return [reference_name(self.job.id, k) for k in range(int(self.job.request["images"]))]

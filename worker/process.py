@@ -1,0 +1,74 @@
+"""A worker process: its threads, started and drained together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+
+import structlog
+
+from worker.attendant import Attendant
+from worker.engines import load_engine
+from worker.ledger import Ledger
+from worker.messenger import Messenger
+from worker.runner import Runner
+from worker.stats import Stats
+from zoodip_core.jobs.changes import ChangeSender
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.jobs.settings import ServiceSettings
+
+_log = structlog.get_logger("zoodip.worker")
+
+
+class WorkerProcess:
+    """Engine, attendant and messenger on a thread each."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._settings = settings
+        self._changes = None if settings.redis_url is None else ChangeSender(settings.redis_url)
+        on_change = None if self._changes is None else self._changes.send
+        database = Database(settings.database, on_change=on_change)
+        database.migrate()
+        objects = ObjectStore(settings.object_store)
+        stats = Stats()
+        engine = load_engine(settings)
+        ledger = Ledger(database, self.worker_id, settings.lease_s)
+        self.runner = Runner(engine, ledger, objects, settings, stats)
+        self._attendant = Attendant(self.runner, engine, ledger, settings, stats)
+        self._messenger = Messenger(database, objects, settings)
+        self._database = database
+        self._threads = [
+            threading.Thread(target=part.run, name=name, daemon=True)
+            for name, part in (
+                ("engine", self.runner),
+                ("attendant", self._attendant),
+                ("messenger", self._messenger),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start working."""
+        _log.info("worker_starts", worker=self.worker_id, slots=self._settings.slots)
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self) -> None:
+        """Take no more work; checkpoint and give back what is held."""
+        self.runner.drain()
+
+    def join(self) -> None:
+        """Wait until all is given back, within the grace time; leases stand for what is not."""
+        engine, *others = self._threads
+        engine.join(self._settings.drain_s)
+        self._attendant.stop()
+        self._messenger.stop()
+        for thread in others:
+            thread.join(2.0)
+        _log.info("worker_ends", worker=self.worker_id, drained=not engine.is_alive())
+        self._database.close()
+        if self._changes is not None:
+            self._changes.close()

@@ -1,0 +1,233 @@
+"""A learned token on disk: embedding and provenance ⇄ safetensors, in the forms that other programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from zoodip_core.config import Kind
+from zoodip_core.embedding_file import (
+    MAX_FILE_BYTES,
+    Vectors,
+    fault,
+    read_embedding_file,
+    write_embedding_file,
+)
+from zoodip_core.errors import InvalidTokenError, ModelMismatchError
+from zoodip_core.families import Family
+from zoodip_core.files import write_atomically
+from zoodip_core.vocabulary import TOKEN_PATTERN, check_token_format
+
+Form = Literal["diffusers", "a1111", "comfyui"]
+
+ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
+_METADATA = "zoodip"
+_SD2_WIDTH = 1024
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a concept came to be: enough to run its search again."""
+
+    initializer: str
+    settings: dict[str, Any]  # resolved, as `PersonalizationSettings` takes them
+    seed: int
+    steps: int  # done
+    forwards: int
+    precision: str  # of the base model while learning
+    images: int
+    fixed_loss_start: float | None
+    fixed_loss_end: float | None
+    versions: dict[str, str]  # package → version
+    created_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """A placeholder token with its embedding in each text encoder: "clip", or "clip_l" and "clip_g" for SDXL.
+
+    What another program wrote has no base model, fingerprint or provenance.
+    """
+
+    token: str
+    family: Family
+    embeddings: dict[str, Vectors]
+    kind: Kind = "object"
+    base_model: str | None = None
+    fingerprint: str | None = None
+    provenance: Provenance | None = None
+
+    def __post_init__(self) -> None:
+        check_token_format(self.token)
+        if tuple(self.embeddings) != ENCODERS[self.family]:
+            came, allowed = ", ".join(self.embeddings), ", ".join(ENCODERS[self.family])
+            raise fault(f"the embeddings are of {came}; allowed for {self.family}: {allowed}")
+        shapes = [value.shape for value in self.embeddings.values()]
+        if any(len(shape) != 2 or shape[0] != shapes[0][0] or 0 in shape for shape in shapes):
+            raise fault(
+                f"the embeddings have shapes {shapes}; allowed: equally many vectors, [vectors, width]"
+            )
+        for name, value in self.embeddings.items():
+            if value.dtype != np.float32 or not np.isfinite(value).all():
+                raise fault(
+                    f"{name!r} holds {value.dtype} or numbers that are not finite; allowed: finite fp32"
+                )
+
+    @property
+    def vectors(self) -> int:
+        """Rows that the token takes in a prompt."""
+        return len(next(iter(self.embeddings.values())))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Length of a row in each text encoder, in order."""
+        return tuple(value.shape[1] for value in self.embeddings.values())
+
+    def provenance_dict(self) -> dict[str, Any] | None:
+        """The provenance as plain values; None where it is unknown."""
+        if self.provenance is None:
+            return None
+        return cast("dict[str, Any]", _PROVENANCE.dump_python(self.provenance, mode="json"))
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What our metadata says beside the embeddings."""
+
+    token: str
+    family: Family
+    kind: Kind
+    base_model: str | None
+    fingerprint: str | None
+    provenance: Provenance | None
+    format: Literal[1] = field(default=1)
+
+
+_HEADER = TypeAdapter(_Header)
+_PROVENANCE = TypeAdapter(Provenance)
+
+
+def save_concept(concept: Concept, path: Path) -> None:
+    """Write the concept to `path`, whole or not at all, as diffusers reads it and with its provenance.
+
+    Raises:
+        StorageError: the file could not be written.
+    """
+    write_atomically(path, export_concept(concept, "diffusers"))
+
+
+def export_concept(concept: Concept, form: Form) -> bytes:
+    """The bytes of a safetensors file for `form`; the provenance is in the header of each.
+
+    SD1 and SD2 have one key: the token for diffusers, `emb_params` for A1111 and ComfyUI. SDXL has two
+    everywhere: `clip_l` and `clip_g`. docs/artifact.md tells what each program looks for.
+    """
+    embeddings = concept.embeddings
+    if concept.family != "sdxl":
+        embeddings = {concept.token if form == "diffusers" else "emb_params": embeddings["clip"]}
+    header = _Header(
+        concept.token,
+        concept.family,
+        concept.kind,
+        concept.base_model,
+        concept.fingerprint,
+        concept.provenance,
+    )
+    values = json.dumps(_HEADER.dump_python(header, mode="json"), sort_keys=True, ensure_ascii=False)
+    return write_embedding_file(embeddings, {_METADATA: values})
+
+
+def file_name(token: str) -> str:
+    """How an exported file should be called: in prompts of A1111 and ComfyUI that is the token's name."""
+    return f"{token.strip('<>')}.safetensors"
+
+
+def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
+    """The concept in a safetensors file of ours, of diffusers, of A1111 or of ComfyUI.
+
+    Args:
+        source: a file or its bytes.
+        token: what the concept shall be called; needed where the file does not say it.
+
+    Raises:
+        InvalidArtifactError: no such file, a pickle, damaged, or no embedding of one token.
+        InvalidTokenError: `token` is malformed, or the file names none.
+    """
+    embeddings, words = read_embedding_file(_bytes_of(source))
+    family, by_encoder, key = _recognize(embeddings)
+    if _METADATA not in words:
+        name = token or (key if key and TOKEN_PATTERN.fullmatch(key) else None)
+        if name is None:
+            raise InvalidTokenError("token: the file names none; give one, such as <my-dog>", field="token")
+        return Concept(name, family, by_encoder)
+    try:
+        header = _HEADER.validate_json(words[_METADATA])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise fault(f"the header's {place or _METADATA} is damaged: {first['msg']}") from error
+    concept = Concept(
+        header.token,
+        header.family,
+        by_encoder,
+        header.kind,
+        header.base_model,
+        header.fingerprint,
+        header.provenance,
+    )
+    return concept if token is None else replace(concept, token=token)
+
+
+def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]) -> None:
+    """Nothing, if the concept belongs to the base model of these weights.
+
+    Args:
+        concept: where its fingerprint is unknown, only the widths are compared.
+        fingerprint: of the base model.
+        widths: of the base model's text encoders, in order.
+
+    Raises:
+        ModelMismatchError: names both sides.
+    """
+    if concept.widths != tuple(widths):
+        raise ModelMismatchError(
+            f"concept {concept.token} has embeddings of width {_plus(concept.widths)}; "
+            f"the base model takes {_plus(widths)}",
+            field="concept",
+        )
+    if concept.fingerprint is not None and concept.fingerprint != fingerprint:
+        learned_on = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
+        raise ModelMismatchError(
+            f"concept {concept.token} was learned on {learned_on}; this base model is {fingerprint}",
+            field="concept",
+        )
+
+
+def _bytes_of(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        with source.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise fault(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vectors], str | None]:
+    """Family, embeddings by encoder, and the key where there is only one."""
+    if set(embeddings) == {"clip_l", "clip_g"}:
+        return "sdxl", {name: embeddings[name] for name in ENCODERS["sdxl"]}, None
+    if len(embeddings) != 1:
+        keys = ", ".join(sorted(embeddings)[:5]) or "none"
+        raise fault(f"the file holds {len(embeddings)} tensors ({keys}); allowed: one, or clip_l and clip_g")
+    ((key, value),) = embeddings.items()
+    return ("sd2" if value.shape[1] == _SD2_WIDTH else "sd1"), {"clip": value}, key
+
+
+def _plus(widths: tuple[int, ...]) -> str:
+    return " + ".join(str(width) for width in widths)

@@ -1,0 +1,88 @@
+"""`zoodip generate`: a prompt with learned tokens → PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL.PngImagePlugin import PngInfo
+
+from zoodip_core.cli.console import print_json, say
+from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
+from zoodip_core.errors import InvalidInputError
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="What to draw; may hold the tokens of the concepts.")],
+    concept: Annotated[
+        list[Path] | None, typer.Option(help="A concept file; may be given many times.")
+    ] = None,
+    negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
+    n: Annotated[int, typer.Option(help="Number of images; image k has the seed SEED + k.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler; the model's own if left out.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; the model's own size if left out.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; the model's own size if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images; made if missing.")] = Path("images"),
+    base_model: BaseModelOption = None,
+    catalog: CatalogOption = None,
+    device: DeviceOption = None,
+    max_rows: MaxRowsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw images from a prompt."""
+    from zoodip_core import artifact
+    from zoodip_core.catalog import Catalog
+    from zoodip_core.concepts import concept_vectors
+    from zoodip_core.config import GenerationSettings
+    from zoodip_core.diffusion.generation import generate as draw
+    from zoodip_core.diffusion.loading import load_bundle
+
+    entry = Catalog.load(catalog).get(base_model)
+    given: dict[str, Any] = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "n": n,
+        "seed": seed,
+        "scheduler": scheduler,
+        "width": width,
+        "height": height,
+    }
+    optional = {"steps": steps, "guidance_scale": guidance}
+    given |= entry.generation | {k: v for k, v in optional.items() if v is not None}
+    settings = GenerationSettings.parse(given)
+    concepts = [artifact.load_concept(path) for path in concept or []]
+    if out.exists() and not out.is_dir():
+        raise InvalidInputError(f"out: {out} is a file; allowed: a folder", field="out")
+    bundle = load_bundle(entry, device=device, max_rows=max_rows)
+    drawn = draw(bundle, settings, concept_vectors(concepts, bundle))
+    _make_folder(out)
+    files = []
+    for image in drawn:
+        info = PngInfo()
+        facts = {
+            "prompt": prompt,
+            "seed": image.seed,
+            "base_model": entry.name,
+            "fingerprint": bundle.fingerprint,
+        }
+        for key, value in {**facts, "concepts": " ".join(c.token for c in concepts)}.items():
+            info.add_text(key, str(value))
+        path = out / f"{image.seed}.png"
+        image.image.save(path, pnginfo=info)
+        files.append(str(path))
+    say("\n".join(files))
+    if as_json:
+        print_json({"images": files, "seeds": [image.seed for image in drawn], "prompt": prompt})
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"out: {out} cannot be made a folder: {error.strerror}", field="out"
+        ) from error

@@ -1,0 +1,117 @@
+"""`zoodip keys create|list|revoke|rotate-webhook-secret`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from zoodip_core.cli.console import print_json, print_table, say
+from zoodip_core.cli.options import JsonOption
+from zoodip_core.jobs import keys as store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.settings import ServiceSettings
+
+keys = typer.Typer(name="keys", help="API keys of the service.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="As `zoodip keys list` shows it.")]
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    owner: Annotated[
+        str | None,
+        typer.Option(help="Keys of one owner see the same jobs and concepts; a new owner if not given."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, write or admin (/metrics); may be repeated.")
+    ] = None,
+    max_active_jobs: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs at a time.")] = None,
+    max_concepts: Annotated[int | None, typer.Option(min=1, help="Stored concepts.")] = None,
+    rate_per_minute: Annotated[int | None, typer.Option(min=1, help="Requests a minute.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key; its secret is shown this once."""
+    secret = store.new_secret()
+    with _database() as connection:
+        key = store.create(
+            connection,
+            secret,
+            time.time(),
+            name=name,
+            owner=owner,
+            scopes=tuple(scope or ("read", "write")),
+            max_active_jobs=max_active_jobs,
+            max_concepts=max_concepts,
+            rate_per_minute=rate_per_minute,
+        )
+    shown = {"id": key.id, "owner": key.owner, "key": secret, "webhook_secret": key.webhook_secrets[0]}
+    if as_json:
+        print_json(shown)
+        return
+    say("Keep these; the key is not shown again:")
+    print_table(["", ""], [[label, value] for label, value in shown.items()])
+
+
+@keys.command("list")
+def list_all(as_json: JsonOption = False) -> None:
+    """List all keys, without their secrets."""
+    with _database() as connection:
+        found = store.list_all(connection)
+    rows = [
+        {
+            "id": key.id,
+            "prefix": f"{key.prefix}…",
+            "name": key.name,
+            "owner": key.owner,
+            "scopes": " ".join(key.scopes),
+            "last_used_at": _time(key.last_used_at),
+            "revoked_at": _time(key.revoked_at),
+        }
+        for key in found
+    ]
+    if as_json:
+        print_json({"keys": rows})
+    else:
+        columns = ["id", "prefix", "name", "owner", "scopes", "last_used_at", "revoked_at"]
+        print_table(columns, [[str(row[column] or "") for column in columns] for row in rows])
+
+
+@keys.command()
+def revoke(key_id: KeyId) -> None:
+    """Make a key useless at once."""
+    with _database() as connection:
+        key = store.revoke(connection, key_id, time.time())
+    say(f"{key.id} ({key.name}) opens nothing any more")
+
+
+@keys.command()
+def rotate_webhook_secret(key_id: KeyId, as_json: JsonOption = False) -> None:
+    """Make a new signing secret; the old one signs beside it until the next rotation."""
+    with _database() as connection:
+        key = store.rotate_webhook_secret(connection, key_id)
+    if as_json:
+        print_json({"id": key.id, "webhook_secrets": key.webhook_secrets})
+    else:
+        print_table(
+            ["secret", "signs"], [[s, "new" if k == 0 else "old"] for k, s in enumerate(key.webhook_secrets)]
+        )
+
+
+@contextmanager
+def _database() -> Iterator[Connection]:
+    database = Database(ServiceSettings.from_environment().database)
+    database.migrate()
+    with database.write() as connection:
+        yield connection
+    database.close()
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,105 @@
+"""What `zoodip personalize` and `zoodip demo` share: a request in, a concept file and its figures out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from zoodip_core.artifact import save_concept
+from zoodip_core.checkpoint import identity, load_checkpoint, save_checkpoint
+from zoodip_core.cli.console import interruption, say, search_progress
+from zoodip_core.concepts import to_concept
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.diffusion.device import peak_memory_mb
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.errors import InterruptedSearchError, InvalidInputError
+from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.run import Outcome, Progress, run_search
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A finished personalization."""
+
+    personalization: Personalization
+    artifact: Path
+    outcome: Outcome
+
+    def figures(self) -> Mapping[str, Any]:
+        """What `--json` prints."""
+        outcome = self.outcome
+        return {
+            "artifact": str(self.artifact),
+            "steps": outcome.steps,
+            "forwards": outcome.forwards,
+            "seconds": round(outcome.seconds, 3),
+            "it_per_s": round(outcome.it_per_s, 3),
+            "fixed_loss_start": outcome.fixed_loss_start,
+            "fixed_loss_end": outcome.fixed_loss_end,
+            "peak_memory_mb": round(peak_memory_mb(self.personalization.bundle.device), 1),
+        }
+
+
+def learn(
+    bundle: Bundle,
+    subject: Subject,
+    images: list[Image.Image],
+    settings: PersonalizationSettings,
+    *,
+    out: Path,
+    resume: bool = False,
+) -> Learned:
+    """Run the search and write the concept to `out`; the checkpoint beside it lives until then.
+
+    Raises:
+        ZoodipError: what went wrong; `out` is not touched.
+        InterruptedSearchError: Ctrl-C; the checkpoint is saved and `resume` continues from it.
+    """
+    checkpoint = checkpoint_path(out)
+    job = identity(subject, settings, bundle.fingerprint, images)
+    state = load_checkpoint(checkpoint, identity=job) if resume else None
+    personalization = Personalization.begin(bundle, subject, images, settings, state)
+    if resume:
+        say(f"resuming at step {personalization.step} of {settings.steps}")
+    with interruption() as stop, search_progress(settings.steps) as bar:
+
+        def on_progress(p: Progress) -> None:
+            bar.update(p.step, it_per_s=p.it_per_s, eta_s=p.eta_s, fixed_loss=p.fixed_loss)
+
+        outcome = run_search(
+            personalization,
+            on_progress=on_progress,
+            save=lambda p: save_checkpoint(p.state(), checkpoint, identity=job),
+            should_stop=stop,
+        )
+    if not outcome.finished:
+        raise InterruptedSearchError(
+            f"interrupted at step {outcome.steps} of {settings.steps}; "
+            f"the same command with --resume continues from {checkpoint}"
+        )
+    save_concept(to_concept(personalization, outcome.fixed_loss_end), out)
+    checkpoint.unlink(missing_ok=True)
+    return Learned(personalization, out, outcome)
+
+
+def checkpoint_path(out: Path) -> Path:
+    """Where the search that will write `out` keeps its checkpoint."""
+    return out.with_name(f"{out.stem}.checkpoint.safetensors")
+
+
+def check_writable(out: Path) -> None:
+    """Nothing, if a file can be made at `out`: told before the search, not after it.
+
+    Raises:
+        InvalidInputError: the folder is missing or cannot be written.
+    """
+    folder = out.parent
+    if out.is_dir():
+        raise InvalidInputError(f"out: {out} is a folder; allowed: a file name", field="out")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InvalidInputError(f"out: the folder {folder} does not exist or cannot be written", field="out")

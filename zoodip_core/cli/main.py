@@ -1,0 +1,64 @@
+"""The `zoodip` command: one function a subcommand, one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from zoodip_core import __version__
+from zoodip_core.cli.console import EXIT_INTERRUPTED, report, say
+from zoodip_core.cli.demo import demo
+from zoodip_core.cli.generate import generate
+from zoodip_core.cli.inspect import inspect
+from zoodip_core.cli.keys import keys
+from zoodip_core.cli.models import models
+from zoodip_core.cli.personalize import personalize
+from zoodip_core.cli.serve import migrate, serve
+from zoodip_core.cli.settings import settings
+from zoodip_core.cli.worker import worker
+from zoodip_core.errors import InterruptedSearchError, ZoodipError
+
+app = typer.Typer(
+    name="zoodip",
+    help="Personalize a quantized diffusion model with forward passes only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(personalize)
+app.command()(generate)
+app.command()(models)
+app.command()(inspect)
+app.command()(demo)
+app.command()(serve)
+app.command()(worker)
+app.command()(migrate)
+app.command()(settings)
+app.add_typer(keys)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"zoodip {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; exit with 2 for bad input, 1 for a failure, 130 after Ctrl-C."""
+    as_json = "--json" in sys.argv
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its hint about an optional package
+    try:
+        app()
+    except InterruptedSearchError as error:
+        report(error, as_json=as_json)
+        sys.exit(EXIT_INTERRUPTED)
+    except ZoodipError as error:
+        sys.exit(report(error, as_json=as_json))
+    except KeyboardInterrupt:
+        say("interrupted before the search began; nothing was written")
+        sys.exit(EXIT_INTERRUPTED)

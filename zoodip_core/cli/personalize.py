@@ -1,0 +1,73 @@
+"""`zoodip personalize`: reference images → a concept file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from zoodip_core.cli.console import print_json, say
+from zoodip_core.cli.options import (
+    BaseModelOption,
+    CatalogOption,
+    DeviceOption,
+    JsonOption,
+    MaxRowsOption,
+    parse_assignments,
+)
+
+
+def personalize(
+    images: Annotated[
+        list[Path], typer.Argument(help="1 to 16 PNG, JPEG or WebP files, or folders of them.")
+    ],
+    token: Annotated[str, typer.Option(help="The new word, such as '<my-dog>'.")],
+    initializer: Annotated[str, typer.Option(help="A word of the model that says what it is, such as dog.")],
+    kind: Annotated[Literal["object", "style"], typer.Option(help="Is it a thing or a style?")] = "object",
+    caption: Annotated[
+        list[str] | None, typer.Option(help="A sentence with the token for each image, in their order.")
+    ] = None,
+    base_model: BaseModelOption = None,
+    preset: Annotated[
+        str, typer.Option(help="default: tuned for the base model; paper: as printed.")
+    ] = "default",
+    steps: Annotated[int | None, typer.Option(help="Iterations of Algorithm 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --out.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The concept file; <name>.safetensors if left out.")
+    ] = None,
+    catalog: CatalogOption = None,
+    device: DeviceOption = None,
+    max_rows: MaxRowsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn a token from images, with forward passes only."""
+    from zoodip_core.catalog import Catalog, resolve_settings
+    from zoodip_core.cli.learn import check_writable, learn
+    from zoodip_core.diffusion.loading import load_bundle, locate
+    from zoodip_core.families import detect_family
+    from zoodip_core.images import read_images
+    from zoodip_core.personalize import Subject, check_subject
+
+    pictures = read_images(images)
+    entry = Catalog.load(catalog).get(base_model)
+    folder = locate(entry)
+    overrides = parse_assignments(set_ or [])
+    overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
+    settings = resolve_settings(entry, detect_family(folder), preset, overrides)
+    subject = Subject(token, initializer, kind, tuple(caption) if caption else None)
+    check_subject(subject, folder, images=len(pictures))
+    target = out or Path(f"{token.strip('<>')}.safetensors")
+    check_writable(target)
+    bundle = load_bundle(entry, device=device, max_rows=max_rows)
+    learned = learn(bundle, subject, pictures, settings, out=target, resume=resume)
+    figures = learned.figures()
+    say(
+        f"{token} learned in {figures['seconds']:.0f} s: fixed-set loss "
+        f"{figures['fixed_loss_start']:.4f} → {figures['fixed_loss_end']:.4f}; saved to {target}"
+    )
+    if as_json:
+        print_json(dict(figures))

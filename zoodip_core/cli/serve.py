@@ -1,0 +1,105 @@
+"""`zoodip serve`: API and worker as processes; `zoodip migrate`: the database's tables."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoodip_core.cli.console import say
+from zoodip_core.cli.supervisor import Child, Supervisor
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.jobs import keys
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.settings import ServiceSettings
+
+_API_GRACE_S = 3
+_EXTRA_GRACE_S = 5.0  # beyond the worker's own grace for checkpoints
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of database, images and concepts.")] = None,
+) -> None:
+    """Serve the API with one worker on this machine (settings: `zoodip settings`)."""
+    given = {"HOST": host, "PORT": port, "DATA_DIR": None if data_dir is None else data_dir.absolute()}
+    os.environ.update({f"ZOODIP_{name}": str(value) for name, value in given.items() if value is not None})
+    settings = ServiceSettings.from_environment()
+    prepare(settings)
+    _check_port(settings.host, settings.port)
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    say(f"zoodip serves http://{shown}:{settings.port} with data in {settings.data_dir}")
+    Supervisor([_api(settings), _worker(settings)]).run()
+
+
+def migrate() -> None:
+    """Bring the database's tables to the form that this version needs."""
+    settings = ServiceSettings.from_environment()
+    database = Database(settings.database)
+    database.migrate()
+    database.close()
+    say("the database is up to date")
+
+
+def prepare(settings: ServiceSettings) -> None:
+    """Migrate, make the bootstrap key known, and refuse to be open to the network without any key.
+
+    Raises:
+        InvalidInputError: the host is not this machine's own and there is no key.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    database.migrate()
+    with database.write() as connection:
+        if settings.bootstrap_key is not None:
+            keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+        protected = keys.any_exist(connection)
+    database.close()
+    if not protected and not _is_loopback(settings.host):
+        raise InvalidInputError(
+            f"host: {settings.host} is open to the network, and this service has no API key; "
+            "make one with `zoodip keys create`, or listen on 127.0.0.1",
+            field="host",
+        )
+    if not protected:
+        say("no API keys: this machine only is served")
+
+
+def _api(settings: ServiceSettings) -> Child:
+    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
+    command += ["--host", settings.host, "--port", str(settings.port), "--log-level", "warning"]
+    command += ["--timeout-graceful-shutdown", str(_API_GRACE_S)]
+    return Child("the API", command, os.environ, _API_GRACE_S + _EXTRA_GRACE_S)
+
+
+def _worker(settings: ServiceSettings) -> Child:
+    command = [sys.executable, "-m", "worker"]
+    return Child("the worker", command, os.environ, settings.drain_s + _EXTRA_GRACE_S)
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InvalidInputError(
+                f"port: {host}:{port} cannot be used: {error.strerror}", field="port"
+            ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

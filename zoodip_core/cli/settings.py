@@ -1,0 +1,42 @@
+"""`zoodip settings`: what can be set, what is, and why."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from zoodip_core.cli.console import print_json, print_table
+from zoodip_core.cli.options import JsonOption
+from zoodip_core.jobs.settings import ServiceSettings
+
+_MASKED = frozenset({"bootstrap_key", "webhook_secrets"})
+
+
+def settings(as_json: JsonOption = False) -> None:
+    """List the service's settings: environment variable, value in force, meaning."""
+    current = ServiceSettings.from_environment()
+    rows = [
+        {
+            "variable": f"ZOODIP_{name.upper()}",
+            "value": _shown(name, getattr(current, name)),
+            "meaning": field.description or "",
+        }
+        for name, field in ServiceSettings.model_fields.items()
+    ]
+    if as_json:
+        print_json({"settings": rows})
+    else:
+        print_table(
+            ["variable", "value", "meaning"],
+            [[row["variable"], row["value"], row["meaning"]] for row in rows],
+        )
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if name in _MASKED or isinstance(value, SecretStr):
+        return "(set)"
+    if name.endswith("_url") and "@" in str(value):  # a password may stand before the @
+        scheme, _, rest = str(value).partition("://")
+        return f"{scheme}://…@{rest.rpartition('@')[2]}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,85 @@
+"""Images → the posterior of their latents, cached once for each image and its mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from zoodip_core.errors import ImageNotFiniteError
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Mean and standard deviation of q(z | x) in the U-Net's scale, on the CPU; axis 1 is (as is, mirrored).
+
+    The published script runs the VAE in every step; a sample of the stored posterior has the same distribution,
+    and the VAE can leave memory.
+    """
+
+    mean: Float[Tensor, "images 2 c h w"]
+    std: Float[Tensor, "images 2 c h w"]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def sample(self, image: int, flipped: bool, generator: torch.Generator) -> Float[Tensor, "c h w"]:
+        """A latent of one image; `generator` is on the CPU, so that every device draws the same."""
+        mean = self.mean[image, int(flipped)]
+        return mean + self.std[image, int(flipped)] * torch.randn(mean.shape, generator=generator)
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
+    """An RGB image as a tensor in [−1, 1]."""
+    pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
+    return pixels.permute(2, 0, 1) / 127.5 - 1
+
+
+def to_image(pixels: Float[Tensor, "3 height width"]) -> Image.Image:
+    """The inverse of `to_tensor`, rounded and clamped."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+@torch.no_grad()
+def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
+    """Posteriors of images that have the model's size already; one image at a time, to keep the peak low."""
+    pixels = [view for image in images for view in (to_tensor(image), to_tensor(image).flip(-1))]
+    moments = [_encode(vae, view) for view in pixels]
+    mean = torch.stack([mean for mean, _ in moments])
+    std = torch.stack([std for _, std in moments])
+    count = len(images)
+    return Posteriors(mean.reshape(count, 2, *mean.shape[1:]), std.reshape(count, 2, *std.shape[1:]))
+
+
+@torch.no_grad()
+def decode_latents(vae: Any, latents: Float[Tensor, "images c h w"]) -> list[Image.Image]:
+    """Images of latents in the U-Net's scale, one at a time.
+
+    Raises:
+        ImageNotFiniteError: a pixel is NaN or infinite.
+    """
+    parameter = next(vae.parameters())
+    scaled = (latents / vae.config.scaling_factor).to(parameter)
+    return [to_image(_finite(vae.decode(latent[None], return_dict=False)[0][0])) for latent in scaled]
+
+
+def _finite(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
+    if not pixels.isfinite().all():
+        raise ImageNotFiniteError
+    return pixels
+
+
+def _encode(
+    vae: Any, view: Float[Tensor, "3 height width"]
+) -> tuple[Float[Tensor, "c h w"], Float[Tensor, "c h w"]]:
+    parameter = next(vae.parameters())
+    posterior = vae.encode(view[None].to(parameter), return_dict=False)[0]
+    scale = vae.config.scaling_factor
+    return (posterior.mean[0].float().cpu() * scale, posterior.std[0].float().cpu() * scale)

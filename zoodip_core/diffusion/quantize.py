@@ -1,0 +1,248 @@
+"""Frozen weight-only INT8 and NF4 layers, Linear and Conv2d alike; activations are never quantized.
+
+A finite difference at μ = 1e-3 needs a loss that is smooth in θ. Rounding weights moves the loss once;
+rounding activations makes it a staircase. docs/quantization.md has the measurements behind each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+import torch
+from bitsandbytes import functional as bnb
+from jaxtyping import Float, Int8, UInt8
+from torch import Tensor, nn
+
+Bits = Literal["int8", "nf4"]
+Precision = Literal["int8", "nf4", "fp16", "fp32"]
+
+INT8_LOW, INT8_HIGH = -128, 127  # arXiv:2503.14868v1, Eq. (2) with N = 8
+NF4_BLOCK = 64  # weights that share one scale: bitsandbytes' default
+
+
+class QuantizedWeight(nn.Module):
+    """A frozen weight in few bits. Calling it gives the weight back in the dtype of `scale`.
+
+    Attributes:
+        values: The bits.
+        scale: What they are multiplied by. Its dtype is the compute dtype, so `.to(dtype)` moves both.
+        numel: How many weights this stands for.
+    """
+
+    values: Tensor
+    scale: Tensor
+    numel: int
+
+
+class Int8Weight(QuantizedWeight):
+    """W ≈ s · clamp(round(W/s), −128, 127) with one s per output channel.
+
+    s is the smallest scale that clamps nothing, rounded to the compute dtype *before* W is divided by it, so
+    that keeping it in 16 bits costs no accuracy.
+
+    Source: arXiv:2503.14868v1, Eq. (2)
+    """
+
+    values: Int8[Tensor, "out ..."]
+    scale: Float[Tensor, "out ..."]
+
+    def __init__(
+        self, weight: Float[Tensor, "out ..."], dtype: torch.dtype, *, channels_last: bool = False
+    ) -> None:
+        """Quantize on the device of `weight`, a few rows at a time."""
+        super().__init__()
+        self.numel = weight.numel()
+        order = _memory_format(weight, channels_last=channels_last)
+        values = torch.empty_like(weight, dtype=torch.int8, memory_format=order)
+        scale = weight.new_empty((len(weight), *[1] * (weight.ndim - 1)), dtype=dtype)
+        rest = tuple(range(1, weight.ndim))
+        for rows in _row_slices(weight):
+            exact = weight[rows].detach().to(torch.float32, copy=True)
+            highest, lowest = exact.amax(rest, keepdim=True), exact.amin(rest, keepdim=True)
+            smallest = torch.maximum(highest / INT8_HIGH, lowest / INT8_LOW)
+            scale[rows] = smallest.clamp_min(torch.finfo(dtype).tiny)
+            values[rows] = exact.div_(scale[rows]).round_().clamp_(INT8_LOW, INT8_HIGH)
+        self.register_buffer("values", values)
+        self.register_buffer("scale", scale)
+
+    def forward(self) -> Float[Tensor, "out ..."]:
+        """The weight in the compute dtype."""
+        return self.values.to(self.scale.dtype).mul_(self.scale)
+
+
+class Nf4Weight(QuantizedWeight):
+    """Four bits a weight in bitsandbytes' normal-float code, blocks of 64 with one scale each.
+
+    The weight is flattened, so a convolution's kernel is quantized like a matrix. One in channels_last order
+    is flattened in that order and comes back in it.
+    """
+
+    values: UInt8[Tensor, "bytes 1"]
+    scale: Float[Tensor, " blocks"]
+
+    def __init__(
+        self, weight: Float[Tensor, "out ..."], dtype: torch.dtype, *, channels_last: bool = False
+    ) -> None:
+        """Quantize on the device of `weight`, a few rows at a time."""
+        super().__init__()
+        self.numel = weight.numel()
+        order = _memory_format(weight, channels_last=channels_last)
+        self.channels_last = order == torch.channels_last
+        ordered = (weight.permute(0, 2, 3, 1) if self.channels_last else weight).detach()
+        self.shape = ordered.shape
+        blocks = -(-self.numel // NF4_BLOCK)
+        values = torch.empty(blocks * NF4_BLOCK // 2, 1, dtype=torch.uint8, device=weight.device)
+        scale = torch.empty(blocks, dtype=dtype, device=weight.device)
+        done = 0
+        for rows in _row_slices(weight):
+            flat = ordered[rows].to(torch.float32).reshape(-1)
+            flat = nn.functional.pad(flat, (0, -len(flat) % NF4_BLOCK)).view(-1, NF4_BLOCK)
+            bits, state = bnb.quantize_4bit(flat, blocksize=NF4_BLOCK, quant_type="nf4")
+            values[done * NF4_BLOCK // 2 :][: len(bits)] = bits
+            scale[done:][: len(flat)] = state.absmax
+            done += len(flat)
+        self.register_buffer("values", values)
+        self.register_buffer("scale", scale)
+
+    def forward(self) -> Float[Tensor, "out ..."]:
+        """The weight in the compute dtype."""
+        state = bnb.QuantState(
+            absmax=self.scale.float(),
+            shape=torch.Size((len(self.scale), NF4_BLOCK)),
+            dtype=self.scale.dtype,
+            blocksize=NF4_BLOCK,
+            quant_type="nf4",
+        )
+        flat: Tensor = bnb.dequantize_4bit(self.values, state).view(-1)[: self.numel]
+        weight = flat.view(self.shape)
+        return weight.permute(0, 3, 1, 2) if self.channels_last else weight
+
+
+def _memory_format(weight: Tensor, *, channels_last: bool) -> torch.memory_format:
+    """channels_last for kernels, where it is asked for or given."""
+    wanted = weight.ndim == 4 and (channels_last or not weight.is_contiguous())
+    return torch.channels_last if wanted else torch.contiguous_format
+
+
+def _row_slices(weight: Tensor) -> Iterator[slice]:
+    """Slices of at most 2¹⁸ weights (64 rows at least, for whole NF4 blocks): fp32 copies stay small."""
+    row_size = weight.numel() // len(weight)
+    step = max(1, 2**18 // row_size // NF4_BLOCK) * NF4_BLOCK
+    return (slice(start, start + step) for start in range(0, len(weight), step))
+
+
+def _dequantized(layer: QuantizedLinear | QuantizedConv2d) -> Float[Tensor, "out ..."]:
+    """The weight; code that reads `weight.dtype`, `.device` or `.shape` keeps working."""
+    weight: Tensor = layer.quantized()
+    return weight
+
+
+class QuantizedLinear(nn.Linear):
+    """A Linear whose `weight` is computed from `quantized` whenever it is read; the forward is torch's."""
+
+    quantized: QuantizedWeight
+    weight = property(_dequantized)
+
+
+class QuantizedConv2d(nn.Conv2d):
+    """A Conv2d whose `weight` is computed from `quantized` whenever it is read; the forward is torch's."""
+
+    quantized: QuantizedWeight
+    weight = property(_dequantized)
+
+
+QUANTIZED = (QuantizedLinear, QuantizedConv2d)
+
+
+def is_quantizable(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Whether the layer is a Linear or Conv2d that computes as torch's do (subclasses may not)."""
+    return type(layer).forward in (nn.Linear.forward, nn.Conv2d.forward)
+
+
+def quantize_layer(
+    layer: nn.Linear | nn.Conv2d,
+    weight: Float[Tensor, "out ..."],
+    *,
+    precision: Bits,
+    dtype: torch.dtype,
+    channels_last: bool = False,
+) -> QuantizedWeight:
+    """Turn the layer, in place, into its quantized kind with this weight.
+
+    The class is swapped, as torch's own parametrizations do it: names, hooks, bias and options stay, and the
+    layer may still be on meta while `weight` is not.
+
+    Args:
+        layer: Its own weight is dropped unread.
+        weight: In any floating dtype, on the device where the layer is to live.
+        precision: The code.
+        dtype: The compute dtype.
+        channels_last: Whether a kernel is kept in that memory format, however it comes.
+
+    Returns:
+        The layer's new weight.
+    """
+    code = Int8Weight if precision == "int8" else Nf4Weight
+    quantized = code(weight, dtype, channels_last=channels_last)
+    replace_weight(layer, quantized)
+    return quantized
+
+
+def replace_weight(layer: nn.Linear | nn.Conv2d, quantized: QuantizedWeight) -> None:
+    """Let the layer compute with a weight that was quantized already."""
+    del layer._parameters["weight"]
+    layer.__class__ = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
+    layer.quantized = quantized
+
+
+def quantize_model(model: nn.Module, *, precision: Bits) -> nn.Module:
+    """The model itself, frozen, every Linear and Conv2d quantized, each in the dtype of its weight.
+
+    For models in memory (and on meta); `weights.load_quantized` never holds the whole model.
+    """
+    for layer in list(model.modules()):
+        if is_quantizable(layer) and not isinstance(layer, QUANTIZED):
+            quantize_layer(layer, layer.weight, precision=precision, dtype=layer.weight.dtype)
+    return model.requires_grad_(False).eval()
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """How much of a set of models is quantized and what they hold."""
+
+    parameters: int  # all of them
+    quantized_parameters: int  # those in INT8 or NF4
+    linear_parameters: int  # weights of Linear layers, quantized or not
+    conv_parameters: int  # weights of Conv2d layers, quantized or not
+    size_bytes: int  # of parameters and buffers
+
+    @property
+    def quantized_share(self) -> float:
+        """Quantized parameters / all parameters."""
+        return self.quantized_parameters / self.parameters
+
+
+def quantization_report(models: Iterable[nn.Module]) -> QuantizationReport:
+    """Counted over all models together; tensors on meta count as if they were there."""
+    kinds = {QuantizedWeight: 0, nn.Linear: 0, nn.Conv2d: 0}
+    parameters = size_bytes = 0
+    for model in models:
+        for tensor in (*model.parameters(), *model.buffers()):
+            size_bytes += tensor.numel() * tensor.element_size()
+        parameters += sum(parameter.numel() for parameter in model.parameters())
+        for layer in model.modules():
+            weight = layer.quantized if isinstance(layer, QUANTIZED) else getattr(layer, "weight", None)
+            count = weight.numel if isinstance(weight, QuantizedWeight) else 0
+            kinds[QuantizedWeight] += count
+            for kind in (nn.Linear, nn.Conv2d):
+                if isinstance(layer, kind):
+                    kinds[kind] += count or layer.weight.numel()
+    return QuantizationReport(
+        parameters=parameters + kinds[QuantizedWeight],
+        quantized_parameters=kinds[QuantizedWeight],
+        linear_parameters=kinds[nn.Linear],
+        conv_parameters=kinds[nn.Conv2d],
+        size_bytes=size_bytes,
+    )

@@ -1,0 +1,73 @@
+"""Bytes of a safetensors file ⇄ fp32 embeddings and the words in its header. Never pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from zoodip_core.errors import InvalidArtifactError
+
+Vectors = NDArray[np.float32]  # [vectors, width]
+
+MAX_FILE_BYTES = 4_000_000  # 75 vectors, CLIP's longest text, in both of SDXL's widths take 0.6 MB
+MAX_VECTORS = 75
+_LENGTH_BYTES = 8
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # .pt and .bin files
+
+
+def read_embedding_file(data: bytes) -> tuple[dict[str, Vectors], dict[str, str]]:
+    """The embeddings by key, as fp32 [vectors, width], and the header's metadata.
+
+    Raises:
+        InvalidArtifactError: a pickle, no safetensors, truncated, too large, another kind of numbers, or
+            numbers that are not finite.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise fault(f"the file has {len(data):,} bytes; allowed: {MAX_FILE_BYTES:,}")
+    header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    begins = data[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
+    if not begins or _LENGTH_BYTES + header_bytes > len(data):
+        if data.startswith(_PICKLES):
+            raise fault("the file is a pickle (.pt, .bin), which can run code; allowed: safetensors only")
+        what = "is truncated" if begins else "is no safetensors file"
+        raise fault(f"the file {what}; allowed: safetensors only")
+    try:
+        tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes])
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise fault(f"the file is truncated or damaged ({error}); allowed: safetensors only") from error
+    return {key: _vectors(key, tensor) for key, tensor in tensors.items()}, header.get("__metadata__", {})
+
+
+def write_embedding_file(embeddings: Mapping[str, Vectors], metadata: dict[str, str]) -> bytes:
+    """A safetensors file in fp32."""
+    return bytes(save({key: np.ascontiguousarray(value) for key, value in embeddings.items()}, metadata))
+
+
+def fault(what: str) -> InvalidArtifactError:
+    """The error of a concept file."""
+    return InvalidArtifactError(f"concept: {what}", field="concept")
+
+
+def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:
+    name, shape = tensor["dtype"], tensor["shape"]
+    if name not in _DTYPES:
+        raise fault(f"{key!r} has dtype {name}; allowed: {', '.join(_DTYPES)}")
+    numbers = np.frombuffer(tensor["data"], _DTYPES[name])
+    if name == "BF16":  # the upper half of an fp32 number
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    vectors: Vectors = np.array(numbers, dtype=np.float32).reshape(shape)
+    if vectors.ndim == 1:
+        vectors = vectors[None]
+    if vectors.ndim != 2 or not 1 <= len(vectors) <= MAX_VECTORS or vectors.shape[1] < 1:
+        raise fault(f"{key!r} has shape {shape}; allowed: 1 to {MAX_VECTORS} vectors, [vectors, width]")
+    if not np.isfinite(vectors).all():
+        raise fault(f"{key!r} holds NaN or infinity; allowed: finite numbers")
+    return vectors

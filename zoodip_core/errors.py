@@ -1,0 +1,145 @@
+"""Every error a user can meet: one tree, each with a stable code, the field at fault and whether a retry can help."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ZoodipError(Exception):
+    """Something went wrong in zoodip."""
+
+    code: ClassVar[str] = "zoodip_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        """Keep the message (the class docstring by default) and the field of the request at fault."""
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.field = field
+
+    @property
+    def message(self) -> str:
+        """The one sentence that a person reads."""
+        return str(self.args[0])
+
+
+class InvalidInputError(ZoodipError):
+    """The request holds a value that is not allowed."""
+
+    code = "invalid_input"
+
+
+class InvalidSettingsError(InvalidInputError):
+    """A setting has an unknown name or a value that is not allowed."""
+
+    code = "invalid_settings"
+
+
+class InvalidImageError(InvalidInputError):
+    """The file is not an image that can be used."""
+
+    code = "invalid_image"
+
+
+class ImageCountError(InvalidInputError):
+    """A personalization takes 1 to 16 reference images."""
+
+    code = "image_count"
+
+
+class ImageTooLargeError(InvalidInputError):
+    """The image file is larger than allowed."""
+
+    code = "image_too_large"
+
+
+class InvalidTokenError(InvalidInputError):
+    """The placeholder token is malformed, or is a word already."""
+
+    code = "invalid_token"
+
+
+class InvalidInitializerError(InvalidInputError):
+    """The initializer is not a single token of the base model's vocabulary."""
+
+    code = "invalid_initializer"
+
+
+class InvalidCaptionError(InvalidInputError):
+    """A caption lacks the placeholder token, or the number of captions is not that of the images."""
+
+    code = "invalid_caption"
+
+
+class UnknownTokenError(InvalidInputError):
+    """The prompt holds a placeholder token that no given concept has."""
+
+    code = "unknown_token"
+
+
+class UnknownBaseModelError(InvalidInputError):
+    """No base model of that name is in the catalogue."""
+
+    code = "unknown_base_model"
+
+
+class UnknownSchedulerError(InvalidInputError):
+    """No scheduler of that name is known."""
+
+    code = "unknown_scheduler"
+
+
+class InvalidModelError(ZoodipError):
+    """The base model's folder is incomplete or of an unsupported kind."""
+
+    code = "invalid_model"
+
+
+class InvalidArtifactError(InvalidInputError):
+    """The file is not a concept in safetensors form."""
+
+    code = "invalid_artifact"
+
+
+class ModelMismatchError(InvalidInputError):
+    """The concept was learned on another base model."""
+
+    code = "model_mismatch"
+
+
+class InvalidCheckpointError(ZoodipError):
+    """The checkpoint cannot be read or belongs to another personalization."""
+
+    code = "invalid_checkpoint"
+
+
+class LossNotFiniteError(ZoodipError):
+    """The loss became NaN or infinite, so the search was stopped."""
+
+    code = "loss_not_finite"
+
+
+class ImageNotFiniteError(ZoodipError):
+    """The base model's values became NaN or infinite: what it drew would be a black image."""
+
+    code = "image_not_finite"
+
+
+class OutOfMemoryError(ZoodipError):
+    """Not even one row fits into the memory of the device."""
+
+    code = "out_of_memory"
+    retryable = True
+
+
+class StorageError(ZoodipError):
+    """A file could not be written."""
+
+    code = "storage_failed"
+    retryable = True
+
+
+class InterruptedSearchError(ZoodipError):
+    """The search was interrupted; its checkpoint is saved."""
+
+    code = "interrupted"
+    retryable = True

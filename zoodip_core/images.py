@@ -1,0 +1,204 @@
+"""Bytes of an upload → an upright RGB image in sRGB, with nothing else left of the file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from zoodip_core.errors import ImageCountError, ImageTooLargeError, InvalidImageError
+from zoodip_core.pixels import on_white, stripped, upright
+
+MAX_IMAGES = 16
+MAX_FILE_BYTES = 10_000_000
+MIN_SIDE_PX = 32
+MAX_SIDE_PX = 16_384
+MAX_PIXELS = 40_000_000
+MAX_ASPECT = 20
+MAX_CROPPED = 0.34  # a centre square that loses more of the picture is worth a warning
+
+_ALLOWED = "allowed: PNG, JPEG or WebP"
+_FIELD = "images"
+_SNIFF_BYTES = 16
+_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+)
+
+# Other formats are told apart only so that the message can name what came.
+_MAGIC = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBPVP8", "WebP"),
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"PK\x03\x04", "a zip file"),
+)
+
+# What Pillow raises, or warns of, while it parses or decodes bytes that are cut off or damaged.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
+    UserWarning,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def read_images(paths: Sequence[Path]) -> list[Image.Image]:
+    """The images at `paths`, in order; a folder stands for the images in it, sorted by name.
+
+    Raises:
+        ImageCountError: there are none, or more than 16.
+        ImageTooLargeError: a file has more than 10 MB.
+        InvalidImageError: a file is missing, unreadable or no image that can be used.
+    """
+    files = [file for path in paths for file in _expand(path)]
+    check_image_count(len(files), came_from=paths)
+    return [decode_image(_read(file), name=file.name) for file in files]
+
+
+def check_image_count(count: int, *, came_from: Sequence[Path] = ()) -> None:
+    """Nothing for 1 to 16 images.
+
+    Raises:
+        ImageCountError: there are none, or more than 16.
+    """
+    if not 1 <= count <= MAX_IMAGES:
+        places = f" from {', '.join(str(path) for path in came_from)}" if came_from else ""
+        raise ImageCountError(f"images: {count} came{places}; allowed: 1 to {MAX_IMAGES}", field=_FIELD)
+
+
+def decode_image(data: bytes, *, name: str) -> Image.Image:
+    """The first frame of an image file: upright, RGB, sRGB, on white, without metadata.
+
+    Args:
+        data: the bytes of a PNG, JPEG or WebP file; what it is called does not count.
+        name: how messages call the file.
+
+    Raises:
+        ImageTooLargeError: more than 10 MB.
+        InvalidImageError: another format, sides or pixels out of bounds, truncated or damaged.
+    """
+    _check_bytes(len(data), name)
+    image_format = _sniff(data)
+    if image_format not in {"PNG", "JPEG", "WebP"}:
+        raise _invalid(name, f"is {image_format or 'no known image format'}; {_ALLOWED}")
+    try:
+        if image_format == "PNG":  # Pillow draws a PNG whose end is missing; its checksums tell
+            with Image.open(BytesIO(data), formats=["PNG"]) as checked:
+                _check_size(checked.size, name)
+                checked.verify()
+        with Image.open(BytesIO(data), formats=[image_format]) as image:
+            _check_size(image.size, name)
+            image.load()
+            return stripped(on_white(upright(image)))
+    except _BOMB as error:
+        raise _invalid(name, f"has too many pixels; allowed: {MAX_PIXELS // 10**6} megapixels") from error
+    except _DAMAGE as error:
+        raise _invalid(name, f"is a truncated or damaged {image_format} file; {_ALLOWED}") from error
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """The pixels as PNG and nothing beside them: equal images give equal bytes."""
+    buffer = BytesIO()
+    stripped(image.convert("RGB")).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def fit_square(image: Image.Image, side_px: int) -> Image.Image:
+    """The centre square of the image, `side_px` wide: what a base model trains on."""
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    square = image.crop((left, top, left + short, top + short))
+    return square.resize((side_px, side_px), Image.Resampling.LANCZOS)
+
+
+def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[str]:
+    """What a person should know of usable images: too small, far from square, or the same twice.
+
+    Args:
+        images: taken one by one; none is kept.
+        side_px: what the base model trains on, if known.
+    """
+    warnings = []
+    first_seen: dict[bytes, int] = {}
+    for number, (width, height, pixels) in enumerate(map(_facts, images), start=1):
+        short, long = sorted((width, height))
+        shape = f"image {number} has {width}×{height} px"
+        if side_px is not None and short < side_px:
+            warnings.append(f"{shape}: it is enlarged to the {side_px} px that the base model trains on")
+        if 1 - short / long > MAX_CROPPED:
+            warnings.append(f"{shape}: its centre square is used, {1 - short / long:.0%} is cut off")
+        if pixels in first_seen:
+            warnings.append(f"images {first_seen[pixels]} and {number} are the same picture")
+        first_seen.setdefault(pixels, number)
+    return warnings
+
+
+def _facts(image: Image.Image) -> tuple[int, int, bytes]:
+    """Width, height and a digest of the pixels."""
+    digest = hashlib.sha256(repr(image.size).encode())
+    digest.update(image.tobytes())
+    return *image.size, digest.digest()
+
+
+def _expand(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file() and _is_meant_as_image(file))
+
+
+def _is_meant_as_image(file: Path) -> bool:
+    """By name or by bytes: captions beside the images are passed over, a broken image is not."""
+    if file.name.startswith("."):
+        return False
+    if file.suffix.lower() in _SUFFIXES:
+        return True
+    with contextlib.suppress(OSError), file.open("rb") as stream:
+        return _sniff(stream.read(_SNIFF_BYTES)) in {"PNG", "JPEG", "WebP"}
+    return False
+
+
+def _read(file: Path) -> bytes:
+    try:
+        _check_bytes(file.stat().st_size, file.name)
+        return file.read_bytes()
+    except OSError as error:
+        raise _invalid(str(file), f"cannot be read: {error.strerror}") from error
+
+
+def _sniff(data: bytes) -> str | None:
+    if not data:
+        return "an empty file"
+    return next((kind for at, magic, kind in _MAGIC if data[at : at + len(magic)] == magic), None)
+
+
+def _check_bytes(size_bytes: int, name: str) -> None:
+    if size_bytes > MAX_FILE_BYTES:
+        message = f"images: {name!r} has {size_bytes:,} bytes; allowed: {MAX_FILE_BYTES:,}"
+        raise ImageTooLargeError(message, field=_FIELD)
+
+
+def _check_size(size_px: tuple[int, int], name: str) -> None:
+    short, long = sorted(size_px)
+    came = f"has {size_px[0]}×{size_px[1]} px"
+    if short < MIN_SIDE_PX or long > MAX_SIDE_PX:
+        raise _invalid(name, f"{came}; allowed: sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
+    if short * long > MAX_PIXELS:
+        raise _invalid(name, f"{came}; allowed: {MAX_PIXELS // 10**6} megapixels")
+    if long > MAX_ASPECT * short:
+        raise _invalid(name, f"{came}; allowed: a long side of at most {MAX_ASPECT} times the short one")
+
+
+def _invalid(name: str, fault: str) -> InvalidImageError:
+    return InvalidImageError(f"images: {name!r} {fault}", field=_FIELD)

@@ -1,0 +1,112 @@
+"""A database by URL: SQLite in WAL mode or PostgreSQL, read and write transactions, migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+
+BUSY_TIMEOUT_S = 30.0
+_MIGRATION_LOCK = 5_270_117  # any constant: PostgreSQL's advisory lock of our migrations
+_CHANGED = "zoodip_changed_jobs"
+
+
+class Database:
+    """Connections to the service's database. Threads share one of these; processes make their own.
+
+    Args:
+        url: SQLAlchemy's URL.
+        pool_size: connections that are kept.
+        on_change: told the id of each job that got an event, after the commit.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 10, on_change: Callable[[str], None] | None = None
+    ) -> None:
+        self.url = url
+        self._on_change = on_change
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite(url, pool_size) if self.is_sqlite else _postgresql(url, pool_size)
+        # A read is spared its BEGIN and ROLLBACK: PostgreSQL's connections are pooled in autocommit, which each
+        # write leaves for its time.
+        writes = {"zoodip_writes": True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
+        self._reading = self.engine.execution_options(zoodip_reads=True)
+        self._writing = self.engine.execution_options(**writes)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that only reads; each query sees what was committed before it."""
+        with self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that commits at the end, or leaves nothing behind an exception.
+
+        On SQLite it takes the write lock at once: a transaction that reads first and writes later would
+        otherwise fail when another writer came between, whatever the timeout.
+        """
+        with self._writing.connect() as connection:
+            changed: set[str] = set()
+            connection.info[_CHANGED] = changed
+            with connection.begin():
+                yield connection
+        if self._on_change is not None:
+            for job_id in changed:
+                self._on_change(job_id)
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest form; safe when several processes start together."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        with self.write() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+def note_change(connection: Connection, job_id: str) -> None:
+    """Have `on_change` told of the job if this transaction commits."""
+    connection.info.setdefault(_CHANGED, set()).add(job_id)
+
+
+def _sqlite(url: str, pool_size: int) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_size=pool_size,
+        max_overflow=30,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if not options.get("zoodip_reads", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("zoodip_writes", False) else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str, pool_size: int) -> Engine:
+    # No ping before each use: after a restart of the server the first query fails, all connections are made anew,
+    # and clients and workers try again; the ping would cost every poll a round trip.
+    return create_engine(url, pool_size=pool_size, max_overflow=30, isolation_level="AUTOCOMMIT")

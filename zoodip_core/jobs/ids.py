@@ -1,0 +1,25 @@
+"""Ids that sort by the time of their making, so that a list can be walked by id alone."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+_TIME_BITS, _RANDOM_BITS = 48, 72
+
+
+def new_id(prefix: str, now: float | None = None) -> str:
+    """`prefix_` and 24 characters: 48 bits of milliseconds, 72 random bits."""
+    milliseconds = int((time.time() if now is None else now) * 1000) & (1 << _TIME_BITS) - 1
+    number = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    shifts = range(_TIME_BITS + _RANDOM_BITS - 5, -1, -5)
+    return f"{prefix}_" + "".join(_ALPHABET[number >> shift & 31] for shift in shifts)
+
+
+def made_at(one: str) -> float:
+    """When an id of ours was made, in seconds since 1970."""
+    number = 0
+    for character in one.rpartition("_")[2]:
+        number = number << 5 | _ALPHABET.index(character)
+    return (number >> _RANDOM_BITS) / 1000

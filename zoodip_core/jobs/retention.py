@@ -1,0 +1,66 @@
+"""What goes with age: photos, previews, checkpoints and events of ended jobs, old idempotency records."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table, select, update
+
+from zoodip_core.jobs import events, idempotency
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.ids import made_at
+from zoodip_core.jobs.objects import ObjectStore, concept_name, job_prefix
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import ENDED
+from zoodip_core.jobs.tables import concepts, jobs
+
+_DAY_S, _HOUR_S = 86_400.0, 3_600.0
+_BATCH = 50
+
+
+def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, now: float) -> list[str]:
+    """Drop what is too old; the ids of the jobs that lost their objects and events."""
+    with database.write() as connection:
+        idempotency.forget_old(connection, now - settings.idempotency_hours * _HOUR_S)
+    if settings.retention_days is None:
+        return []
+    too_old = select(jobs.c.id).where(
+        jobs.c.finished_at < now - settings.retention_days * _DAY_S,
+        jobs.c.status.in_(ENDED),
+        jobs.c.purged_at.is_(None),
+    )
+    with database.read() as connection:
+        ids = list(connection.execute(too_old.limit(_BATCH)).scalars())
+    for job_id in ids:
+        objects.delete_all(job_prefix(job_id))  # first the bytes: a failure leaves the row to be tried again
+        with database.write() as connection:
+            events.forget(connection, job_id)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
+    return ids
+
+
+def purge_orphans(database: Database, objects: ObjectStore, now: float) -> list[str]:
+    """Drop objects of jobs and concepts that never came to be: the process died between bytes and row."""
+    lost_jobs = _without_row(database, jobs, {_id_of(name) for name in objects.names("jobs/")}, now)
+    lost_concepts = _without_row(
+        database, concepts, {_id_of(name) for name in objects.names("concepts/")}, now
+    )
+    for job_id in lost_jobs:
+        objects.delete_all(job_prefix(job_id))
+    objects.delete(concept_name(concept_id) for concept_id in lost_concepts)
+    return lost_jobs + lost_concepts
+
+
+def _id_of(name: str) -> str:
+    """The job or concept that an object belongs to."""
+    return name.split("/")[1].removesuffix(".safetensors")
+
+
+def _without_row(database: Database, table: Table, ids: set[str], now: float) -> list[str]:
+    """Those of the ids, made more than an hour ago, that the table does not know."""
+    old = sorted(one for one in ids if made_at(one) < now - _HOUR_S)
+    lost = []
+    for start in range(0, len(old), _BATCH):
+        batch = old[start : start + _BATCH]
+        with database.read() as connection:
+            known = set(connection.execute(select(table.c.id).where(table.c.id.in_(batch))).scalars())
+        lost += [one for one in batch if one not in known]
+    return lost

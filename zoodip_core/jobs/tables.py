@@ -1,0 +1,172 @@
+"""The tables. Times are seconds since 1970 (UTC), so that both databases hold and compare them alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData()
+
+
+class _Real(TypeDecorator[float]):
+    """A float, also where SQLite's RETURNING hands back whole numbers as integers."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_result_value(self, value: float | int | None, dialect: Dialect) -> float | None:
+        """The value as a float."""
+        return None if value is None else float(value)
+
+
+_json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_serial = BigInteger().with_variant(Integer(), "sqlite")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("base_model", String(100), nullable=False),
+    Column("token", String(66)),
+    Column("request", _json, nullable=False),  # resolved: the job can be run again from it
+    Column("metadata", _json, nullable=False),
+    Column("webhook", Text),
+    Column("trace", String(80)),  # W3C traceparent of the request
+    Column("total_steps", Integer, nullable=False),
+    Column("step", Integer, nullable=False, default=0),
+    Column("checkpoint_step", Integer, nullable=False, default=0),
+    Column("checkpoints", _json, nullable=False),
+    Column("it_per_s", _Real),
+    Column("eta_s", _Real),
+    Column("fixed_loss", _Real),
+    Column("result", _json),
+    Column("error", _json),
+    Column("wish", String(10)),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("fence", Integer, nullable=False, default=0),  # grows with each claim
+    Column("lease_owner", String(100)),
+    Column("lease_expires_at", _Real),
+    Column("queued_at", _Real, nullable=False),
+    Column("created_at", _Real, nullable=False),
+    Column("started_at", _Real),
+    Column("finished_at", _Real),
+    Column("purged_at", _Real),  # when retention dropped photos, previews and checkpoints
+    Index("jobs_queue", "kind", "status", "queued_at", "id"),
+    Index("jobs_owner", "owner", "kind", "id"),
+    Index("jobs_lease", "status", "lease_expires_at"),
+    Index("jobs_ended", "finished_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _serial, primary_key=True, autoincrement=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("type", String(20), nullable=False),
+    Column("data", _json, nullable=False),
+    Column("created_at", _Real, nullable=False),
+    Index("events_job", "job_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+concepts = Table(
+    "concepts",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(80), nullable=False),
+    Column("token", String(66), nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("base_model", String(100), nullable=False),
+    Column("fingerprint", String(80), nullable=False),
+    Column("precision", String(20), nullable=False),
+    Column("vectors", Integer, nullable=False),
+    Column("created_at", _Real, nullable=False),
+    Column("from_personalization", String(40)),
+    UniqueConstraint("owner", "base_model", "token", name="concepts_name"),
+    Index("concepts_owner", "owner", "id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("prefix", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("scopes", _json, nullable=False),
+    Column("max_active_jobs", Integer),
+    Column("max_concepts", Integer),
+    Column("rate_per_minute", Integer),
+    Column("webhook_secrets", _json, nullable=False),
+    Column("created_at", _Real, nullable=False),
+    Column("last_used_at", _Real),
+    Column("revoked_at", _Real),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("route", String(80), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("status_code", Integer),  # null: the first request is still in flight
+    Column("headers", _json),
+    Column("body", _json),
+    Column("created_at", _Real, nullable=False),
+    Index("idempotency_age", "created_at"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", _Real),  # null: delivered or given up
+    Column("delivered_at", _Real),
+    Column("last_status", Integer),
+    Column("created_at", _Real, nullable=False),
+    Index("webhook_due", "due_at"),
+)
+
+disabled_webhooks = Table(
+    "disabled_webhooks",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("disabled_at", _Real, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("started_at", _Real, nullable=False),
+    Column("seen_at", _Real, nullable=False),
+    Column("draining", Boolean, nullable=False, default=False),
+    Column("stats", _json, nullable=False),
+)

@@ -1,0 +1,9 @@
+"""Algorithm 1 of the paper and nothing else: torch only, no diffusion library.
+
+Source: arXiv:2503.14868v1.
+"""
+
+from zoodip_core.zeroth_order.estimator import Derivatives, Losses
+from zoodip_core.zeroth_order.search import Proposal, TokenSearch
+
+__all__ = ["Derivatives", "Losses", "Proposal", "TokenSearch"]

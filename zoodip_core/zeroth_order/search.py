@@ -1,0 +1,225 @@
+"""Algorithm 1 as a TokenSearch: whoever runs the model asks it for tokens and tells it their losses.
+
+    while not search.done:
+        proposal = search.ask()
+        search.tell(Losses(measure(proposal)))
+
+Source: arXiv:2503.14868v1, Alg. 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoodip_core.config import SearchSettings
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
+from zoodip_core.zeroth_order.adam import Moments, ZOAdam
+from zoodip_core.zeroth_order.directions import DIRECTIONS
+from zoodip_core.zeroth_order.estimator import (
+    DIVISORS,
+    ESTIMATORS,
+    MEASUREMENTS,
+    Derivatives,
+    Losses,
+    gradient_estimate,
+)
+from zoodip_core.zeroth_order.state import require_like
+from zoodip_core.zeroth_order.subspace import SUBSPACES
+from zoodip_core.zeroth_order.timesteps import TIMESTEPS
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """One step's tokens, and everything that their losses must share.
+
+    Whoever measures draws the posterior's sample and ε from a fresh CPU generator seeded by noise_seed.
+    """
+
+    candidates: Float[Tensor, "candidates d"]
+    image: int  # index of the reference image
+    flipped: bool  # whether its mirror is meant
+    timestep: int
+    noise_seed: int  # 0 … 2⁶³ − 2
+
+
+class TokenSearch:
+    """The search for one token: its θ, moments, history and random generator.
+
+    Args:
+        theta: Where to start, flat, float32 on the CPU; copied. A token of several vectors, or SDXL's pair of
+            768 and 1280, is concatenated by the caller and searched jointly: one history, one subspace.
+        settings: What Algorithm 1 needs to know. The seed is the generator's.
+        images: Number of reference images to sample from.
+        flip: Whether an image is mirrored half of the time: only in the published script.
+        alphas_cumprod: The model's ᾱ_t; required by timesteps="snr", else it only bounds t_high.
+
+    Raises:
+        InvalidSettingsError: t_high lies beyond alphas_cumprod.
+    """
+
+    def __init__(
+        self,
+        theta: Float[Tensor, " d"],
+        settings: SearchSettings,
+        *,
+        images: int,
+        flip: bool = False,
+        alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
+    ) -> None:
+        if theta.ndim != 1 or theta.dtype != torch.float32 or theta.device.type != "cpu":
+            raise AssertionError(
+                f"theta must be flat float32 on the CPU, not {theta.dtype} {tuple(theta.shape)}"
+            )
+        if images < 1:
+            raise AssertionError("there is no image to sample")
+        self._settings = settings
+        self._images = images
+        self._flip = flip
+        self._timesteps = TIMESTEPS[settings.timesteps].from_settings(settings, alphas_cumprod)
+        self._estimator = ESTIMATORS[settings.estimator]
+        self._adam = ZOAdam.from_settings(settings)
+        self._subspace = SUBSPACES[settings.subspace].from_settings(len(theta), settings)
+        self._theta = theta.detach().clone().contiguous()
+        self._moments = Moments.zeros(self._theta)
+        self._step = 0
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._generator_before = self._generator.get_state()  # as it was before the pending step drew from it
+        self._pending: tuple[Proposal, Tensor] | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps completed."""
+        return self._step
+
+    @property
+    def done(self) -> bool:
+        """Whether all L steps are completed."""
+        return self._step >= self._settings.steps  # Alg. 1 l.2
+
+    @property
+    def theta(self) -> Float[Tensor, " d"]:
+        """A copy of the token as it stands."""
+        return self._theta.clone()
+
+    @property
+    def forwards_per_step(self) -> int:
+        """Candidates of one proposal."""
+        return self._estimator.forwards(self._settings.n)
+
+    @property
+    def removed_dimensions(self) -> int:
+        """Directions that the Subspace Gradient projects away at present (Fig. 8)."""
+        return len(self._subspace.removed)
+
+    def ask(self) -> Proposal:
+        """The tokens to measure now; the same proposal until told, so a failed forward can be repeated."""
+        if self._pending is None:
+            if self.done:
+                raise AssertionError("the search is done")
+            self._pending = self._propose()
+        return self._pending[0]
+
+    def _propose(self) -> tuple[Proposal, Tensor]:
+        """A proposal and its directions, drawn in order: image, mirror, timestep, noise seed, directions."""
+        generator, settings = self._generator, self._settings
+        image = self._draw(self._images)  # Alg. 1 l.3
+        flipped = self._flip and self._draw(2) == 1
+        timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
+        noise_seed = self._draw(2**63 - 1)
+        drawn = self._estimator.drawn(settings.n)
+        directions = DIRECTIONS[settings.directions](drawn, len(self._theta), generator)
+        candidates = self._estimator.candidates(self._theta, directions, settings.mu)
+        return Proposal(candidates, image, flipped, timestep, noise_seed), directions
+
+    def _draw(self, below: int) -> int:
+        return int(torch.randint(below, (1,), generator=self._generator).item())
+
+    def tell(self, measured: Losses | Derivatives) -> None:
+        """Complete the step with what the pending proposal's candidates measured.
+
+        Raises:
+            LossNotFiniteError: a value is NaN or infinite, or far too large; the search is left as it was.
+        """
+        if self._pending is None:
+            raise AssertionError("tell() before ask()")
+        self._require_fitting(measured)
+        settings, (_, directions) = self._settings, self._pending
+        derivatives = measured.derivatives(self._estimator, settings.mu)
+        divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._theta) - self.removed_dimensions)
+        g_hat = gradient_estimate(derivatives, self._estimator.used(directions), divisor)  # Alg. 1 l.5
+        if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
+            raise LossNotFiniteError(
+                f"The loss became NaN or infinite in step {self._step + 1}, so the search was stopped."
+            )
+        self._advance(g_hat)
+
+    def _require_fitting(self, measured: Losses | Derivatives) -> None:
+        kind = MEASUREMENTS[self._settings.derivative]
+        if type(measured) is not kind:
+            raise AssertionError(f"derivative={self._settings.derivative!r} is told {kind.__name__}")
+        expected = (measured.expected(self._estimator, self._settings.n),)
+        if measured.values.shape != expected:
+            raise AssertionError(f"told {tuple(measured.values.shape)} values instead of {expected}")
+
+    def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
+        """The rest of the step; θ changes last, so that an error before leaves the step to be repeated."""
+        step, tau = self._step + 1, self._settings.tau
+        projected = self._subspace.project(g_hat)  # Alg. 1 l.6
+        theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
+        self._subspace.remember(step % tau, theta)  # Alg. 1 l.8
+        if step % tau == 0:  # Alg. 1 l.9
+            self._subspace.update()  # Alg. 1 l.10
+        self._theta, self._moments, self._step = theta, moments, step
+        self._generator_before, self._pending = self._generator.get_state(), None
+
+    def state(self) -> dict[str, Tensor]:
+        """All that restore() needs, as contiguous copies that a safetensors file can hold.
+
+        A pending proposal is not in it: the generator's state is the one before it, so ask() draws it anew.
+        """
+        state = {
+            "step": torch.tensor(self._step),
+            "theta": self._theta,
+            "adam.first_moment": self._moments.first,
+            "adam.second_moment": self._moments.second,
+            "generator": self._generator_before,
+            **self._subspace.state(),
+        }
+        return {name: tensor.clone().contiguous() for name, tensor in state.items()}
+
+    @classmethod
+    def restore(
+        cls,
+        state: Mapping[str, Tensor],
+        settings: SearchSettings,
+        *,
+        images: int,
+        flip: bool = False,
+        alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
+    ) -> TokenSearch:
+        """A search that goes on from a state; with the same settings, bit for bit as if undisturbed.
+
+        Raises:
+            InvalidCheckpointError: the state is damaged or does not fit the settings.
+        """
+        theta = state.get("theta")
+        if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
+            raise InvalidCheckpointError("The checkpoint holds no token of float32.")
+        search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
+        require_like(search.state(), state, most_removed=min(settings.tau, len(theta)) - 1)
+        # Clones are aligned and contiguous: sums over them round as those of the run that was saved.
+        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+        search._step = int(own["step"].item())
+        search._moments = Moments(own["adam.first_moment"], own["adam.second_moment"])
+        search._subspace.load(own)
+        try:
+            search._generator.set_state(own["generator"])
+        except RuntimeError as error:
+            raise InvalidCheckpointError("The checkpoint's generator state is damaged.") from error
+        search._generator_before = own["generator"]
+        return search

@@ -1,0 +1,100 @@
+r"""Which timestep t a step measures the loss at.
+
+Partial Uniform Timestep Sampling keeps to the noisy part of the process, where the prompt matters most:
+
+$$ t \sim U(T_L, T_U) $$
+
+TextBoost's sampler instead weights every timestep by how far its log SNR lies below the largest:
+
+$$ p(t) \propto \max_s \log \mathrm{SNR}(s) - \log \mathrm{SNR}(t), \quad
+   \mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t) $$
+
+Source: arXiv:2503.14868v1, Eq. (9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from zoodip_core.config import SearchSettings, TimestepsName
+from zoodip_core.errors import InvalidModelError, InvalidSettingsError
+
+
+@runtime_checkable
+class TimestepSampler(Protocol):
+    """Draws the timestep of one step of the search."""
+
+    def sample(self, generator: Generator) -> int:
+        """One timestep, 0 being the least noisy."""
+        ...
+
+
+class PartialUniform:
+    """t ~ U(T_L, T_U): uniform over the integers of [t_low, t_high).
+
+    Source: arXiv:2503.14868v1, Eq. (9).
+    """
+
+    def __init__(self, t_low: int, t_high: int) -> None:
+        self._t_low = t_low
+        self._t_high = t_high
+
+    @classmethod
+    def from_settings(
+        cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
+    ) -> PartialUniform:
+        """The sampler of these settings.
+
+        Raises:
+            InvalidSettingsError: t_high lies beyond the model's noise schedule.
+        """
+        if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
+            raise InvalidSettingsError(
+                f"settings.t_high = {settings.t_high}: the base model has {len(alphas_cumprod)} timesteps",
+                field="settings.t_high",
+            )
+        return cls(settings.t_low, settings.t_high)
+
+    def sample(self, generator: Generator) -> int:
+        """One timestep in [t_low, t_high)."""
+        return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
+
+
+class SnrWeighted:
+    """p(t) ∝ max log SNR − log SNR(t), over the model's whole schedule: T_L and T_U play no part.
+
+    A log SNR that is infinite (ᾱ of 0 or 1) is clipped to the schedule's extreme finite one.
+    """
+
+    def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:
+        alphas = alphas_cumprod.detach().to("cpu", torch.float64)
+        log_snr = torch.log(alphas) - torch.log1p(-alphas)
+        finite = log_snr[log_snr.isfinite()]
+        if not (finite.numel() and finite.max() > finite.min()):
+            raise InvalidModelError("The base model's noise schedule has the same noise at every timestep.")
+        log_snr = log_snr.clamp(finite.min(), finite.max())
+        self.weights = log_snr.max() - log_snr
+
+    @classmethod
+    def from_settings(
+        cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
+    ) -> SnrWeighted:
+        """The sampler of the model's noise schedule."""
+        if alphas_cumprod is None:
+            raise AssertionError(f"timesteps={settings.timesteps!r} needs alphas_cumprod")
+        return cls(alphas_cumprod)
+
+    def sample(self, generator: Generator) -> int:
+        """One timestep of the schedule."""
+        return int(torch.multinomial(self.weights, 1, generator=generator).item())
+
+
+TIMESTEPS: Mapping[TimestepsName, type[PartialUniform] | type[SnrWeighted]] = {
+    "partial_uniform": PartialUniform,
+    "snr": SnrWeighted,
+}
