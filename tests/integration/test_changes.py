@@ -48,10 +48,13 @@ def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) ->
     """With no look of its own for an hour, a follower returns when its job is cancelled, not for another job."""
     # The shared server's channel: a database number of this test's own is a channel of its own.
     url = shared_redis_url().rpartition("/")[0] + "/13"
+    file = f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
+    with_no_sender = Database(file)  # word of the jobs' creation, sent late, would be heard as a change
+    with_no_sender.migrate()
+    followed, other = queue(with_no_sender), queue(with_no_sender)
+    with_no_sender.close()
     sender = ChangeSender(url)
-    database = Database(f"sqlite:///{tmp_path / 'zoodip.sqlite3'}", on_change=sender.send)
-    database.migrate()
-    followed, other = queue(database), queue(database)
+    database = Database(file, on_change=sender.send)
 
     def cancel() -> None:
         with database.write() as connection:
