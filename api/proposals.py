@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Response
 from fastapi.exceptions import RequestValidationError
@@ -38,8 +37,6 @@ from zoodip_core.jobs.records import NewJob
 from zoodip_core.jobs.standings import standing
 from zoodip_core.jobs.states import Kind
 
-STOPS = ("steps", "auto")
-
 
 @dataclass(frozen=True)
 class Proposal:
@@ -57,11 +54,6 @@ class _Resolved:
     entry: BaseModelEntry
     facts: BaseModelFacts | None
     settings: PersonalizationSettings
-    stop: str
-
-    @property
-    def values(self) -> dict[str, Any]:
-        return {**self.settings.model_dump(), "stop": self.stop}
 
 
 def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
@@ -102,7 +94,7 @@ def validation(service: Service, caller: Caller, proposal: Proposal) -> Response
     body = schemas.Validation(
         token=proposal.wanted.token,
         base_model=resolved.entry.name,
-        settings=resolved.values,
+        settings=resolved.settings.model_dump(),
         images=len(proposal.files),
         warnings=warnings,
         estimated_seconds=round(rows / max(known), 1) if known else None,
@@ -155,7 +147,7 @@ def _new_job(
             "initializer": wanted.initializer,
             "kind": wanted.kind,
             "captions": wanted.captions,
-            "settings": resolved.values,
+            "settings": resolved.settings.model_dump(),
             "replace": wanted.replace,
             "images": len(proposal.files),
             "warnings": warnings,
@@ -167,11 +159,7 @@ def _resolve(service: Service, proposal: Proposal) -> _Resolved:
     wanted = proposal.wanted
     entry, facts = service.base_models.facts(wanted.base_model)
     overrides = dict(wanted.settings)
-    preset, stop = overrides.pop("preset", "default"), overrides.pop("stop", "steps")
-    if stop not in STOPS:
-        raise InvalidSettingsError(
-            f"settings.stop = {stop!r}; allowed: {', '.join(STOPS)}", field="settings.stop"
-        )
+    preset = overrides.pop("preset", "default")
     if not isinstance(preset, str):
         raise InvalidSettingsError(f"settings.preset = {preset!r} is no text", field="settings.preset")
     settings = resolve_settings(entry, "sd1" if facts is None else facts.family, preset, overrides)
@@ -180,7 +168,7 @@ def _resolve(service: Service, proposal: Proposal) -> _Resolved:
         check_token(wanted.token, facts.vocabulary)
         check_initializer(wanted.initializer, facts.vocabulary)
     _check_captions(wanted, len(proposal.files))
-    return _Resolved(entry, facts, settings, stop)
+    return _Resolved(entry, facts, settings)
 
 
 def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None:

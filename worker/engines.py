@@ -30,14 +30,18 @@ class Search(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether all steps are completed."""
+        """Whether there is nothing more to step."""
 
     @property
     def rows_per_step(self) -> int:
         """U-Net evaluations of one step."""
 
-    def measure(self) -> float:
-        """The loss on the fixed set."""
+    @property
+    def fixed_losses(self) -> Sequence[float]:
+        """Loss on the fixed set before the search, then at each measurement."""
+
+    def note_fixed_loss(self) -> float:
+        """Measure the loss on the fixed set and remember it."""
 
     def state(self) -> bytes:
         """All that a resumed run needs for the same bits."""
@@ -45,7 +49,7 @@ class Search(Protocol):
     def preview(self) -> bytes:
         """What the token draws so far, as a PNG; the same seed every time."""
 
-    def concept(self, fixed_loss: float | None) -> Concept:
+    def concept(self) -> Concept:
         """What was learned."""
 
 

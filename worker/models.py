@@ -44,7 +44,7 @@ class ModelSearch:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are completed."""
+        """Whether there is nothing more to step."""
         return self.personalization.done
 
     @property
@@ -52,9 +52,14 @@ class ModelSearch:
         """U-Net evaluations of one step."""
         return self.personalization.search.forwards_per_step
 
-    def measure(self) -> float:
-        """The loss on the fixed set."""
-        return self.personalization.measure_fixed_loss()
+    @property
+    def fixed_losses(self) -> Sequence[float]:
+        """Loss on the fixed set before the search, then at each measurement."""
+        return self.personalization.fixed_losses
+
+    def note_fixed_loss(self) -> float:
+        """Measure the loss on the fixed set and remember it."""
+        return self.personalization.note_fixed_loss()
 
     def state(self) -> bytes:
         """The search's tensors as a safetensors file."""
@@ -68,9 +73,9 @@ class ModelSearch:
         (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
         return encode_png(drawn.image)
 
-    def concept(self, fixed_loss: float | None) -> Concept:
+    def concept(self) -> Concept:
         """What was learned, with how it came to be."""
-        return to_concept(self.personalization, self.measure() if fixed_loss is None else fixed_loss)
+        return to_concept(self.personalization, self.fixed_losses[-1])
 
 
 class ModelEngine:
@@ -88,7 +93,6 @@ class ModelEngine:
             ZoodipError: the request does not fit the base model, or the state is damaged.
         """
         bundle = self._bundle(job.base_model)
-        values = {name: value for name, value in job.request["settings"].items() if name != "stop"}
         captions = job.request["captions"]
         subject = Subject(
             token=job.token or "",
@@ -99,7 +103,7 @@ class ModelEngine:
         decoded = [decode_image(image, name=f"reference {k}") for k, image in enumerate(images)]
         tensors = None if state is None else _tensors(state)
         personalization = Personalization.begin(
-            bundle, subject, decoded, PersonalizationSettings.parse(values), tensors
+            bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
         return ModelSearch(personalization, self._preview_of(bundle, subject))
 

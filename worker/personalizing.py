@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 from worker.engines import Engine, Search
 from worker.ledger import Ledger
 from worker.stats import Stats
-from worker.stopping import has_stalled
 from zoodip_core.artifact import export_concept
-from zoodip_core.jobs import concepts, events, leases
+from zoodip_core.jobs import concepts, leases
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.jobs.records import ConceptRecord, Job
@@ -47,17 +46,14 @@ class Personalizing:
             self.search = self._begin(engine)
         self._told_at = time.time()
         self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
-        self._losses = self._losses_so_far()
-        self._fixed_loss = self._losses[-1] if self._losses else None
-        self._stalled = False
-        if not self._losses:
-            self._measure()
+        self._measured_at = (len(self.search.fixed_losses) - 1) * int(self._asked["measure_every"])
+        if not job.checkpoint_step:
             self._tell_progress()
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to step."""
-        return self.search.done or self._stalled
+        return self.search.done
 
     def after_step(self) -> None:
         """What a completed step brings: news, a measurement, a checkpoint, a preview, when they are due."""
@@ -65,7 +61,6 @@ class Personalizing:
         self._times.append(time.perf_counter())
         if step % int(self._asked["measure_every"]) == 0:
             self._measure()
-            self._stalled = self._asked["stop"] == "auto" and has_stalled(self._losses)
         if step % self._settings.progress_every == 0 and not self.finished:
             self._tell_progress()
         if self.finished:
@@ -98,11 +93,11 @@ class Personalizing:
             StorageError: the object store refuses; the last checkpoint stays.
             TokenTakenError: another concept took the name meanwhile.
         """
-        if self.search.step % int(self._asked["measure_every"]) != 0 or self._fixed_loss is None:
+        if self._measured_at != self.search.step:
             self._measure()
         self._tell_progress()
         self._draw_preview()
-        learned = self.search.concept(self._fixed_loss)
+        learned = self.search.concept()
         record = ConceptRecord(
             id=new_id("con"),
             owner=self.job.owner,
@@ -132,9 +127,9 @@ class Personalizing:
         result = {
             "concept_id": record.id,
             "steps": self.search.step,
-            "stopped_early": self._stalled and not self.search.done,
-            "fixed_loss_start": self._losses[0],
-            "fixed_loss_end": self._fixed_loss,
+            "stopped_early": self.search.step < self.job.total_steps,
+            "fixed_loss_start": self.search.fixed_losses[0],
+            "fixed_loss_end": self.search.fixed_losses[-1],
         }
 
         def write(connection: Connection) -> ConceptRecord | None:
@@ -150,24 +145,10 @@ class Personalizing:
         state = self._objects.get(checkpoint_name(self.job.id, at)) if at else None
         return engine.begin(self.job, images, state)
 
-    def _losses_so_far(self) -> list[float]:
-        """Fixed-set losses measured up to the checkpoint, so that a resumed job stops where it would have."""
-        losses: dict[int, float] = {}
-        with self._ledger.database.read() as connection:
-            for event in events.of_type(connection, self.job.id, "progress"):
-                step, loss = event.data["measured_at"], event.data["fixed_loss"]
-                if step <= self.job.checkpoint_step and loss is not None:
-                    losses[step] = loss
-        if not losses or not self.job.checkpoint_step:
-            return []
-        self._measured_at = max(losses)
-        return [losses[step] for step in sorted(losses)]
-
     def _measure(self) -> None:
         with self._stats.stage("measure"):
-            self._fixed_loss = self.search.measure()
+            self.search.note_fixed_loss()
         self._measured_at = self.search.step
-        self._losses.append(self._fixed_loss)
 
     def _tell_progress(self) -> None:
         elapsed = self._times[-1] - self._times[0]
@@ -182,7 +163,7 @@ class Personalizing:
             "step": self.search.step,
             "it_per_s": speed,
             "eta_s": left / speed if speed else None,
-            "fixed_loss": self._fixed_loss,
+            "fixed_loss": self.search.fixed_losses[-1],
         }
         news = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
         self._ledger.tell(self.lease, ("progress", news), values)

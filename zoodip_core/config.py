@@ -16,6 +16,7 @@ EstimateScaleName = Literal["mean", "dimension"]
 SubspaceName = Literal["subspace_gradient", "none"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
+StopName = Literal["steps", "auto"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -85,6 +86,7 @@ class PersonalizationSettings(SearchSettings):
 
     vectors: int = Field(1, ge=1, le=16)  # embedding rows of one token
     flip: bool = True  # mirror images at random: only in the published script
+    stop: StopName = "steps"  # "auto": end before that once the fixed-set loss has stopped falling
     fixed_rows: int = Field(48, ge=1, le=1024)  # size of the fixed set that measures progress
     measure_every: int = Field(100, ge=1)  # steps between two measurements of the fixed-set loss
     checkpoint_every: int = Field(100, ge=1)  # steps between two checkpoints

@@ -22,6 +22,7 @@ from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.images import check_image_count, fit_square
 from zoodip_core.references import References, Sample, candidates_request, samples_request
+from zoodip_core.stopping import has_stalled
 from zoodip_core.vocabulary import check_initializer, check_token, vocabulary
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
@@ -60,16 +61,16 @@ class Personalization:
             self.search = TokenSearch(
                 start, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
             )
-            self.fixed_loss_start = self.measure_fixed_loss()
+            self.fixed_losses = [self.measure_fixed_loss()]
         else:
             state = dict(state)
-            start_loss = state.pop("fixed_loss_start", None)
-            if start_loss is None:
-                raise InvalidCheckpointError("checkpoint: it lacks fixed_loss_start")
+            losses = state.pop("fixed_losses", None)
+            if losses is None or not len(losses):
+                raise InvalidCheckpointError("checkpoint: it lacks fixed_losses")
             self.search = TokenSearch.restore(
                 state, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
             )
-            self.fixed_loss_start = float(start_loss)
+            self.fixed_losses = [float(loss) for loss in losses]
         self._sample: Sample | None = None
 
     @classmethod
@@ -131,8 +132,13 @@ class Personalization:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are completed."""
-        return self.search.done
+        """Whether there is nothing more to step: all steps are completed, or `stop="auto"` ends it before."""
+        return self.search.done or (self.settings.stop == "auto" and has_stalled(self.fixed_losses))
+
+    @property
+    def fixed_loss_start(self) -> float:
+        """Loss on the fixed set before the search."""
+        return self.fixed_losses[0]
 
     @property
     def forwards(self) -> int:
@@ -151,6 +157,16 @@ class Personalization:
     def concept_vectors(self) -> ConceptVectors:
         """The token as `generate` takes it."""
         return {self.subject.token: self.vectors}
+
+    def note_fixed_loss(self) -> float:
+        """Measure the fixed-set loss and remember it, every `measure_every` steps: `stop="auto"` goes by these.
+
+        Raises:
+            LossNotFiniteError: it is NaN or infinite.
+        """
+        loss = self.measure_fixed_loss()
+        self.fixed_losses.append(loss)
+        return loss
 
     def measure_fixed_loss(self) -> float:
         """Loss on the fixed set: the same images, noises and timesteps each time.
@@ -180,7 +196,7 @@ class Personalization:
         """All that a resumed run needs for the same bits; take it between steps."""
         return {
             **self.search.state(),
-            "fixed_loss_start": torch.tensor(self.fixed_loss_start, dtype=torch.float64),
+            "fixed_losses": torch.tensor(self.fixed_losses, dtype=torch.float64),
         }
 
 

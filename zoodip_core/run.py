@@ -35,6 +35,7 @@ class Outcome:
     fixed_loss_start: float
     fixed_loss_end: float
     finished: bool
+    stopped_early: bool  # finished by `stop="auto"` before the last step
 
 
 def run_search(
@@ -59,7 +60,6 @@ def run_search(
     engine = Engine(personalization.bundle)
     settings = personalization.settings
     first_step, started = personalization.step, time.perf_counter()
-    fixed_loss = personalization.fixed_loss_start
     ticks: deque[float] = deque([started], maxlen=SPEED_WINDOW_STEPS + 1)
     while not personalization.done and not should_stop():
         (error,) = engine.step([personalization])
@@ -67,11 +67,11 @@ def run_search(
             raise error
         step = personalization.step
         if step % settings.measure_every == 0 and not personalization.done:
-            fixed_loss = personalization.measure_fixed_loss()
+            personalization.note_fixed_loss()
         if step % settings.checkpoint_every == 0 and not personalization.done:
             save(personalization)
         ticks.append(time.perf_counter())
-        on_progress(_progress(personalization, ticks, fixed_loss))
+        on_progress(_progress(personalization, ticks))
     if not personalization.done:
         save(personalization)
     return _outcome(personalization, first_step, started)
@@ -89,13 +89,14 @@ def _outcome(personalization: Personalization, first_step: int, started: float) 
         fixed_loss_start=personalization.fixed_loss_start,
         fixed_loss_end=fixed_loss_end,
         finished=personalization.done,
+        stopped_early=personalization.done and not personalization.search.done,
     )
 
 
-def _progress(personalization: Personalization, ticks: deque[float], fixed_loss: float) -> Progress:
+def _progress(personalization: Personalization, ticks: deque[float]) -> Progress:
     elapsed = max(ticks[-1] - ticks[0], 1e-9)
     it_per_s = (len(ticks) - 1) / elapsed
-    left = personalization.settings.steps - personalization.step
-    return Progress(
-        personalization.step, personalization.settings.steps, it_per_s, left / it_per_s, fixed_loss
-    )
+    total, fixed_loss = personalization.settings.steps, personalization.fixed_losses[-1]
+    left = total - personalization.step
+    eta_s = left / it_per_s
+    return Progress(personalization.step, total, it_per_s, eta_s, fixed_loss)

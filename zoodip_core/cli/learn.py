@@ -41,6 +41,7 @@ class Learned:
             "it_per_s": round(outcome.it_per_s, 3),
             "fixed_loss_start": outcome.fixed_loss_start,
             "fixed_loss_end": outcome.fixed_loss_end,
+            "stopped_early": outcome.stopped_early,
             "peak_memory_mb": round(peak_memory_mb(self.personalization.bundle.device), 1),
         }
 

@@ -65,8 +65,9 @@ def personalize(
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
     learned = learn(bundle, subject, pictures, settings, out=target, resume=resume)
     figures = learned.figures()
+    early = f" ({figures['steps']} of {settings.steps} steps: the loss has stopped falling)"
     say(
-        f"{token} learned in {figures['seconds']:.0f} s: fixed-set loss "
+        f"{token} learned in {figures['seconds']:.0f} s{early if figures['stopped_early'] else ''}: fixed-set loss "
         f"{figures['fixed_loss_start']:.4f} → {figures['fixed_loss_end']:.4f}; saved to {target}"
     )
     if as_json:

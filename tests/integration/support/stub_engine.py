@@ -17,6 +17,7 @@ from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.jobs.records import ConceptRecord, Job
 from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.stopping import has_stalled
 
 WIDTH = 32
 NAN_SEED = 666  # a search with this seed diverges at step 5
@@ -28,15 +29,17 @@ class StubSearch:
 
     def __init__(self, job: Job, state: bytes | None) -> None:
         self._total = job.total_steps
-        self.seed = int(job.request["settings"]["seed"])
+        asked = job.request["settings"]
+        self.seed, self._may_stop = int(asked["seed"]), asked["stop"] == "auto"
         self._token = job.token or ""
-        self.step = 0 if state is None else int(json.loads(state)["step"])
+        found = {"step": 0, "fixed_losses": [1.0]} if state is None else json.loads(state)
+        self.step, self.fixed_losses = int(found["step"]), list(found["fixed_losses"])
         self.rows_per_step = 2
 
     @property
     def done(self) -> bool:
-        """Whether all steps are completed."""
-        return self.step >= self._total
+        """Whether there is nothing more to step."""
+        return self.step >= self._total or (self._may_stop and has_stalled(self.fixed_losses))
 
     def advance(self) -> ZoodipError | None:
         """One step."""
@@ -45,19 +48,20 @@ class StubSearch:
         self.step += 1
         return None
 
-    def measure(self) -> float:
+    def note_fixed_loss(self) -> float:
         """Falls until step 40."""
-        return 1.0 / (1 + min(self.step, 40))
+        self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))
+        return self.fixed_losses[-1]
 
     def state(self) -> bytes:
-        """The step alone."""
-        return json.dumps({"step": self.step}).encode()
+        """The step and the losses."""
+        return json.dumps({"step": self.step, "fixed_losses": self.fixed_losses}).encode()
 
     def preview(self) -> bytes:
         """One colour."""
         return _png(self.seed)
 
-    def concept(self, fixed_loss: float | None) -> Concept:
+    def concept(self) -> Concept:
         """A vector that seed and step fix."""
         vectors = np.random.default_rng(self.seed + self.step).standard_normal((1, WIDTH)).astype(np.float32)
         return Concept(self._token, "sd1", {"clip": vectors}, fingerprint="0" * 64)

@@ -1,4 +1,4 @@
-"""The worker's small parts: when a search has stalled, signatures, addresses, what is held."""
+"""The worker's small parts: signatures, addresses, what is held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from standardwebhooks.webhooks import Webhook
 from worker.holding import Holding
 from worker.messenger import public_address, sign
 from worker.stats import Stats
-from worker.stopping import PATIENCE, has_stalled
 from zoodip_core.jobs.keys import new_webhook_secret
 from zoodip_core.jobs.records import Lease
 from zoodip_core.jobs.states import Wish
@@ -17,21 +16,6 @@ PRIVATE = (
     *("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1"),  # noqa: S104
     *("::1", "::ffff:10.0.0.1", "fd00::1"),
 )
-
-
-def test_a_falling_loss_has_not_stalled() -> None:
-    """Steady gains never stop a search; a flat line does after the patience."""
-    falling = [1.0 - 0.01 * k for k in range(50)]
-    assert not any(has_stalled(falling[:k]) for k in range(1, 51))
-    flat = falling[:20] + [falling[19]] * PATIENCE
-    assert not has_stalled(flat[:-1])
-    assert has_stalled(flat)
-
-
-def test_a_slow_gain_counts_over_the_whole_patience() -> None:
-    """Gains too small for one measurement add up over several."""
-    slow = [1.0 - 0.001 * k for k in range(30)]
-    assert not has_stalled(slow)
 
 
 def test_the_official_library_verifies_our_signature() -> None:

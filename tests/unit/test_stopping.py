@@ -1,0 +1,69 @@
+"""When a search has stalled: the rule alone, and a search that ends by it."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.run import Outcome, run_search
+from zoodip_core.stopping import MIN_MEASUREMENTS, PATIENCE, has_stalled
+
+DOG = Subject("<x>", "dog")
+STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rate": 1e-12}
+"""A search that moves nothing, so that its loss cannot fall."""
+
+
+def test_a_falling_loss_has_not_stalled() -> None:
+    """Steady gains never stop a search; a flat line does after the patience."""
+    falling = [1.0 - 0.01 * k for k in range(50)]
+    assert not any(has_stalled(falling[:k]) for k in range(1, 51))
+    flat = falling[:20] + [falling[19]] * PATIENCE
+    assert not has_stalled(flat[:-1])
+    assert has_stalled(flat)
+
+
+def test_a_slow_gain_counts_over_the_whole_patience() -> None:
+    """Gains too small for one measurement add up over several."""
+    slow = [1.0 - 0.001 * k for k in range(30)]
+    assert not has_stalled(slow)
+
+
+def _run(personalization: Personalization, *, until: int = 1000) -> Outcome:
+    return run_search(
+        personalization,
+        on_progress=lambda _: None,
+        save=lambda _: None,
+        should_stop=lambda: personalization.step >= until,
+    )
+
+
+def test_auto_ends_a_search_that_gains_nothing(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """It ends at the first measurement that there are enough of, and says so; "steps" goes to the end."""
+    settings = PersonalizationSettings.parse(STILL | {"stop": "auto"})
+    outcome = _run(Personalization.begin(bundles["sd1"], DOG, pictures, settings))
+    assert outcome.finished
+    assert outcome.stopped_early
+    assert outcome.steps == (MIN_MEASUREMENTS - 1) * settings.measure_every
+    whole = _run(Personalization.begin(bundles["sd1"], DOG, pictures, PersonalizationSettings.parse(STILL)))
+    assert (whole.steps, whole.finished, whole.stopped_early) == (40, True, False)
+
+
+def test_a_resumed_search_stops_where_it_would_have(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """What was measured before the interruption counts after it: the same step and the same bits."""
+    settings = PersonalizationSettings.parse(STILL | {"stop": "auto", "learning_rate": 1e-6})
+    whole = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
+    _run(whole)
+    first = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
+    assert not _run(first, until=5).finished
+    second = Personalization.begin(bundles["sd1"], DOG, pictures, settings, first.state())
+    _run(second)
+    assert second.step == whole.step < settings.steps
+    assert second.fixed_losses == whole.fixed_losses
+    assert torch.equal(second.search.theta, whole.search.theta)
