@@ -77,6 +77,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         "it_per_s",
         "fixed_loss_start",
         "fixed_loss_end",
+        "stopped_early",
         "peak_memory_mb",
     }
     assert (learned.json["steps"], learned.json["forwards"]) == (2, 4)
