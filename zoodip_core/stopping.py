@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MIN_MEASUREMENTS = 6
-PATIENCE = 4  # measurements in a row that bring nothing
-MIN_GAIN = 0.002  # of the loss at the start: less than that is the noise between two measurements
+RECENT_SHARE = 1 / 3  # of all measurements: the rule knows no absolute number of steps
+MIN_GAIN = 0.005  # of the loss at the start
 
 
 def has_stalled(losses: Sequence[float]) -> bool:
-    """Whether the fixed-set loss has stopped falling: its best is old by `PATIENCE` measurements.
+    """Whether the fixed-set loss has stopped falling: the last third of the search has brought next to nothing.
 
     Args:
-        losses: fixed-set losses in order, the first from before the search.
+        losses: fixed-set losses at even distances, the first from before the search.
     """
     if len(losses) < MIN_MEASUREMENTS:
         return False
-    needed = abs(losses[0]) * MIN_GAIN
-    before = min(losses[:-PATIENCE])
-    return min(losses[-PATIENCE:]) > before - needed
+    recent = round(len(losses) * RECENT_SHARE)
+    gain = min(losses[:-recent]) - min(losses[-recent:])
+    return gain < MIN_GAIN * abs(losses[0])

@@ -55,18 +55,18 @@ class Booth:
     def rows(self, method: str) -> list[Row]:
         """The rows of one method, in order; what is missing is measured."""
         sources = self.stage.sources(method, seeds=self._options.seeds, forwards=self._options.forwards)
-        return [self._row(source) for source in sources]
+        return [self.row(source) for source in sources]
 
-    def kept_folder(self, row: Row) -> Path:
-        """Where a row's first pictures lie."""
-        return self._out / "pictures" / row.id
-
-    def _row(self, source: Source[Prompt]) -> Row:
+    def row(self, source: Source[Prompt]) -> Row:
         """The row of a source, measured if it is missing."""
         own = self._id(source)
         if own not in self._ledger:
             self._measure(own, source)
         return self._ledger[own]
+
+    def kept_folder(self, row: Row) -> Path:
+        """Where a row's first pictures lie."""
+        return self._out / "pictures" / row.id
 
     def _id(self, source: Source[Prompt]) -> str:
         """The id of a source's row."""

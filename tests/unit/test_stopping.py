@@ -9,7 +9,7 @@ from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalize import Personalization, Subject
 from zoodip_core.run import Outcome, run_search
-from zoodip_core.stopping import MIN_MEASUREMENTS, PATIENCE, has_stalled
+from zoodip_core.stopping import MIN_MEASUREMENTS, has_stalled
 
 DOG = Subject("<x>", "dog")
 STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rate": 1e-12}
@@ -17,18 +17,30 @@ STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rat
 
 
 def test_a_falling_loss_has_not_stalled() -> None:
-    """Steady gains never stop a search; a flat line does after the patience."""
-    falling = [1.0 - 0.01 * k for k in range(50)]
-    assert not any(has_stalled(falling[:k]) for k in range(1, 51))
-    flat = falling[:20] + [falling[19]] * PATIENCE
-    assert not has_stalled(flat[:-1])
-    assert has_stalled(flat)
+    """Steady gains never stop a search; a flat end does once it is a third of all."""
+    falling = [1.0 - 0.01 * k for k in range(51)]
+    assert not any(has_stalled(falling[:k]) for k in range(1, 52))
+    flat = falling[:20] + [falling[19]] * 10
+    assert [has_stalled(flat[:k]) for k in (28, 29, 30)] == [False, False, True]
 
 
-def test_a_slow_gain_counts_over_the_whole_patience() -> None:
-    """Gains too small for one measurement add up over several."""
-    slow = [1.0 - 0.001 * k for k in range(30)]
-    assert not has_stalled(slow)
+def test_the_pace_of_measuring_does_not_matter() -> None:
+    """The rule has no number of steps in it: the same curve, measured twice as often, stops at the same place."""
+    curve = [1.0 + 0.5 * 0.9**k for k in range(200)]
+    stop = next(k for k in range(200) if has_stalled(curve[: k + 1]))
+    often = [1.0 + 0.5 * 0.9 ** (k / 2) for k in range(400)]
+    assert abs(next(k for k in range(400) if has_stalled(often[: k + 1])) - 2 * stop) <= 2
+
+
+def test_few_measurements_say_nothing() -> None:
+    """A search that has just begun is not ended, flat or not."""
+    assert not has_stalled([1.0] * (MIN_MEASUREMENTS - 1))
+    assert has_stalled([1.0] * MIN_MEASUREMENTS)
+
+
+def test_a_loss_that_rises_has_stalled() -> None:
+    """A worse end is no gain."""
+    assert has_stalled([1.0, 0.8, 0.7, 0.7, 0.9, 0.95])
 
 
 def _run(personalization: Personalization, *, until: int = 1000) -> Outcome:
