@@ -1,0 +1,58 @@
+"""Concepts of random numbers, and what makes two of them the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from zoodip_core.artifact import (
+    ENCODERS,
+    Concept,
+    Form,
+    Provenance,
+)
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.families import Family
+
+WIDTHS: dict[Family, tuple[int, ...]] = {"sd1": (32,), "sd2": (32,), "sdxl": (32, 64)}
+FORMS: tuple[Form, ...] = ("diffusers", "a1111", "comfyui")
+FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
+
+
+def provenance() -> Provenance:
+    """Of a search that never was."""
+    return Provenance(
+        initializer="dog",
+        settings=PersonalizationSettings().model_dump(),
+        seed=7,
+        steps=400,
+        forwards=3600,
+        precision="int8",
+        images=4,
+        fixed_loss_start=0.27,
+        fixed_loss_end=0.22,
+        versions={"zoodip": "0.1.0", "torch": "2.13.0"},
+        created_at="2025-01-01T00:00:00+00:00",
+    )
+
+
+def concept(family: Family = "sd1", vectors: int = 1, **changes: Any) -> Concept:
+    """A concept of random numbers."""
+    generator = np.random.default_rng(vectors)
+    embeddings = {
+        name: generator.standard_normal((vectors, width), dtype=np.float32)
+        for name, width in zip(ENCODERS[family], WIDTHS[family], strict=True)
+    }
+    given = {"kind": "style", "base_model": "emoji", "fingerprint": "ab" * 32, "provenance": provenance()}
+    return Concept("<my-dog>", family, embeddings, **(given | changes))
+
+
+def assert_same(left: Concept, right: Concept) -> None:
+    """Both hold the same facts and the same bits."""
+    for name in ("token", "family", "kind", "base_model", "fingerprint", "provenance"):
+        assert getattr(left, name) == getattr(right, name)
+    assert list(left.embeddings) == list(right.embeddings)
+    for name, value in left.embeddings.items():
+        assert value.tobytes() == right.embeddings[name].tobytes()
+        assert value.shape == right.embeddings[name].shape
