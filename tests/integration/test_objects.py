@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.support.processes import free_port, server
+from tests.integration.support.processes import free_port
+from tests.integration.support.s3 import OwnS3, aws, own_s3
 from zoodip_core.errors import StorageError
 from zoodip_core.jobs.errors import NotFoundError
 from zoodip_core.jobs.objects import ObjectStore
 
-_START_S3 = "from moto.server import main; main()"
-
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an S3 server with a bucket `zoodip`."""
-    import urllib.request
-
-    port = free_port()
-    command = [sys.executable, "-c", _START_S3, "-H", "127.0.0.1", "-p", str(port)]
-    with server(command, port, tmp_path_factory.mktemp("s3") / "log"):
-        bucket = urllib.request.Request(f"http://127.0.0.1:{port}/zoodip", method="PUT")
-        urllib.request.urlopen(bucket).close()  # noqa: S310
-        yield port
+def s3() -> Iterator[OwnS3]:
+    """An S3 server with a bucket."""
+    with own_s3() as running:
+        yield running
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -34,15 +26,14 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     """An empty object store."""
     if request.param == "folder":
         return ObjectStore((tmp_path / "objects").as_uri())
-    _aws(monkeypatch, request.getfixturevalue("s3"))
-    return ObjectStore(f"s3://zoodip/{tmp_path.name}")
+    running: OwnS3 = request.getfixturevalue("s3")
+    _use(monkeypatch, running.environment)
+    return ObjectStore(f"s3://{running.bucket}/{tmp_path.name}")
 
 
-def _aws(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+def _use(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_what_is_put_can_be_got_listed_and_deleted(objects: ObjectStore) -> None:
@@ -63,7 +54,7 @@ def test_what_is_put_can_be_got_listed_and_deleted(objects: ObjectStore) -> None
 
 def test_a_store_that_is_away_is_a_typed_retryable_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens: put, get and list say storage_failed."""
-    _aws(monkeypatch, free_port())
+    _use(monkeypatch, aws(free_port()))
     objects = ObjectStore("s3://zoodip/x")
     for call in (lambda: objects.put("a", b"x"), lambda: objects.get("a"), lambda: objects.names("a")):
         with pytest.raises(StorageError) as failure:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +87,18 @@ def wait_until_consuming(settings: ServiceSettings, *workers: Worker) -> None:
 
 def wait_for_job(settings: ServiceSettings, job_id: str, *statuses: Status, timeout_s: float = 60) -> Job:
     """The job once it is in one of these states."""
+    return wait_for(settings, job_id, lambda job: job.status in statuses, f"{statuses}", timeout_s=timeout_s)
+
+
+def wait_for(
+    settings: ServiceSettings,
+    job_id: str,
+    condition: Callable[[Job], bool],
+    what: str,
+    *,
+    timeout_s: float = 60,
+) -> Job:
+    """The job once the condition holds for it."""
     database = Database(settings.database)
 
     def look() -> Job:
@@ -94,7 +106,7 @@ def wait_for_job(settings: ServiceSettings, job_id: str, *statuses: Status, time
             return store.find(connection, job_id)
 
     try:
-        wait_until(lambda: look().status in statuses, f"{statuses} of {job_id}", timeout_s)
+        wait_until(lambda: condition(look()), f"{what} of {job_id}", timeout_s)
         return look()
     finally:
         database.close()
