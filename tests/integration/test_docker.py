@@ -134,6 +134,25 @@ def _compose() -> dict[str, Any]:
     return composed
 
 
+def _validate(composed: Path) -> subprocess.CompletedProcess[str]:
+    """Hold a file against the JSON schema of the Compose Specification, which the checker carries."""
+    checker = Path(sys.executable).with_name("check-jsonschema")
+    command = [checker, "--builtin-schema", "vendor.compose-spec", composed]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_compose_follows_its_specification(tmp_path: Path) -> None:
+    """The file is valid, merged keys and all; a misspelt key in a copy of it would not pass."""
+    valid = _validate(ROOT / "docker-compose.yml")
+    assert valid.returncode == 0, valid.stdout
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert text.count("stop_grace_period:") == 1
+    (tmp_path / "misspelt.yml").write_text(text.replace("stop_grace_period:", "stop_grace_time:"))
+    misspelt = _validate(tmp_path / "misspelt.yml")
+    assert misspelt.returncode == 1
+    assert "services.worker: Unevaluated properties are not allowed ('stop_grace_time'" in misspelt.stdout
+
+
 def test_compose_names_what_exists() -> None:
     """Dockerfiles, volumes, services waited for and settings are there; profiles and grace are as promised."""
     composed = _compose()
