@@ -1,4 +1,4 @@
-"""README's service section, run as printed: the server, then its curl commands in one shell."""
+"""README's library and service sections, run as printed: the script; the server and its curl commands."""
 
 from __future__ import annotations
 
@@ -23,6 +23,32 @@ def _commands() -> str:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if _ADDRESS in block]
     return str(block)
+
+
+def _script() -> str:
+    """The block of Python."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return str(block)
+
+
+@pytest.mark.slow
+def test_the_library_example_learns_and_draws(tmp_path: Path) -> None:
+    """In an empty folder that holds the photo by its printed path, the script writes a picture."""
+    photo = Path("zoodip_core/assets/demo/reference-1.png")
+    (tmp_path / photo.parent).mkdir(parents=True)
+    shutil.copy(ROOT / photo, tmp_path / photo)
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", _script()],  # -P: the folder of the photo is no package
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    with Image.open(tmp_path / "ghost.png") as picture:
+        assert picture.size == (64, 64)
+        assert picture.getcolors(100) is None  # more than a hundred: not blank
 
 
 @pytest.mark.slow
