@@ -133,7 +133,9 @@ class Personalization:
     @property
     def done(self) -> bool:
         """Whether there is nothing more to step: all steps are completed, or `stop="auto"` ends it before."""
-        return self.search.done or (self.settings.stop == "auto" and has_stalled(self.fixed_losses))
+        if self.search.done or self.settings.stop == "steps":
+            return self.search.done
+        return has_stalled(self.fixed_losses, share=self.step / self.settings.steps)
 
     @property
     def fixed_loss_start(self) -> float:

@@ -52,9 +52,10 @@ class Way:
     def auto(self, index: int) -> Ending:
         """Where `stop="auto"` ends the search of a case."""
         settings, losses = self.plan.settings, self.losses[index]
-        stalled = (k for k in range(len(losses)) if has_stalled(losses[: k + 1]))
-        step = next(stalled, len(losses)) * settings.measure_every
-        return Ending(self, index, min(step, settings.steps))
+        for k, step in enumerate(range(0, settings.steps, settings.measure_every), start=1):
+            if has_stalled(losses[:k], share=step / settings.steps):
+                return Ending(self, index, step)
+        return self.last(index)
 
     def last(self, index: int) -> Ending:
         """Where `stop="steps"` ends it."""

@@ -135,7 +135,7 @@ def test_replace_takes_the_name_at_the_end(client: TestClient, settings: Service
 def test_auto_stops_when_nothing_is_gained(client: TestClient, settings: ServiceSettings) -> None:
     """The stub's loss stops falling at step 40: when a third of the measurements are later, the job ends so."""
     with worker(settings):
-        asked = {"steps": 400, "stop": "auto", "measure_every": 10}
+        asked = {"steps": 200, "stop": "auto", "measure_every": 10}
         job_id = create(client, settings=asked).json()["id"]
         done = wait_for_job(settings, job_id, Status.SUCCEEDED)
     assert done.result is not None

@@ -39,7 +39,8 @@ class StubSearch:
     @property
     def done(self) -> bool:
         """Whether there is nothing more to step."""
-        return self.step >= self._total or (self._may_stop and has_stalled(self.fixed_losses))
+        stalled = self._may_stop and has_stalled(self.fixed_losses, share=self.step / self._total)
+        return stalled or self.step >= self._total
 
     def advance(self) -> ZoodipError | None:
         """One step."""

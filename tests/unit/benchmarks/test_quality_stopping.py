@@ -70,7 +70,7 @@ def test_a_search_that_never_stalls_is_measured_once(
     make: MakeBooth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the rule never ends it, both endings are one row."""
-    monkeypatch.setattr(endings, "has_stalled", lambda _: False)
+    monkeypatch.setattr(endings, "has_stalled", lambda _, **__: False)
     assert all(pair.auto is pair.steps for pair in measure(make(), seeds=1))
 
 
