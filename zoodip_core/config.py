@@ -88,9 +88,7 @@ class PersonalizationSettings(SearchSettings):
     flip: bool = True  # mirror images at random: only in the published script
     stop: StopName = "steps"  # "auto": end before that once the fixed-set loss has stopped falling
     fixed_rows: int = Field(48, ge=1, le=1024)  # size of the fixed set that measures progress
-    measure_every: int = Field(
-        500, ge=1
-    )  # steps between two measurements: 3 % more forwards at the paper's n
+    measure_every: int = Field(500, ge=1)  # steps between two measurements: 3 % more forwards at n = 2
     checkpoint_every: int = Field(100, ge=1)  # steps between two checkpoints
 
 
