@@ -36,9 +36,9 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture
 def stub(settings: ServiceSettings) -> ServiceSettings:
-    """A stub for the models, and no logs: they would be files on the disk that is full."""
+    """A stub for the models; the worker's log is on the disk that is full too."""
     settings.data_dir.mkdir(exist_ok=True)
-    changed = {"engine": STUB, "lease_s": 5.0, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "CRITICAL"}
+    changed = {"engine": STUB, "lease_s": 5.0, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "INFO"}
     return settings.model_copy(update=changed)
 
 
