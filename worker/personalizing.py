@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 
@@ -11,6 +12,7 @@ from worker.engines import Engine, Search
 from worker.ledger import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
+from zoodip_core.errors import StorageError
 from zoodip_core.jobs import concepts, leases
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
@@ -115,12 +117,17 @@ class Personalizing:
         try:
             replaced = self._end(record)
         except BaseException:
-            self._objects.delete([concept_name(record.id)])
+            self._drop_embedding(record)
             raise
         if replaced is not None:
-            self._objects.delete([concept_name(replaced.id)])
+            self._drop_embedding(replaced)
         if self._settings.delete_references_on_success:
             self._objects.delete(self._reference_names())
+
+    def _drop_embedding(self, rowless: ConceptRecord) -> None:
+        """Delete it now, or leave it to the daily look: what the job came to must not depend on that."""
+        with contextlib.suppress(StorageError):
+            self._objects.delete([concept_name(rowless.id)])
 
     def _end(self, record: ConceptRecord) -> ConceptRecord | None:
         """The row of the concept and the end of the job in one transaction."""
