@@ -59,7 +59,9 @@ def _api(settings: ServiceSettings) -> TestClient:
 def _told(settings: ServiceSettings, job_id: str) -> list[str]:
     database = Database(settings.database)
     with database.read() as connection:
-        told = [str(event.data["status"]) for event in events.of_type(connection, job_id, "status")]
+        told = [
+            str(event.data["status"]) for event in events.after(connection, job_id) if event.type == "status"
+        ]
     database.close()
     return told
 

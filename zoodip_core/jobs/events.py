@@ -28,12 +28,6 @@ def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 50
     return [Event(**row) for row in connection.execute(query).mappings()]
 
 
-def of_type(connection: Connection, job_id: str, type_: str) -> list[Event]:
-    """All events of one type, oldest first."""
-    query = select(events).where(events.c.job_id == job_id, events.c.type == type_).order_by(events.c.id)
-    return [Event(**row) for row in connection.execute(query).mappings()]
-
-
 def forget(connection: Connection, job_id: str) -> None:
     """Drop the job's events."""
     connection.execute(delete(events).where(events.c.job_id == job_id))
