@@ -24,13 +24,21 @@ HEAD = ("methods", "forwards", "subjects", *FIGURES)
 
 
 def by_subject(rows: Sequence[Row], method: str, forwards: int, figure: str) -> dict[str, float]:
-    """A figure of every subject that has it, its seeds averaged."""
-    found: dict[str, list[float]] = {}
+    """A figure of every subject that has it, its seeds averaged.
+
+    Raises:
+        BenchmarkError: a subject and seed has two rows, of different settings.
+    """
+    found: dict[str, dict[int, float]] = {}
     for row in rows:
         value = getattr(row.figures, figure)
-        if (row.method, row.forwards) == (method, forwards) and value is not None:
-            found.setdefault(row.subject, []).append(value)
-    return {subject: mean(values) for subject, values in found.items()}
+        if (row.method, row.forwards) != (method, forwards) or value is None:
+            continue
+        seeds = found.setdefault(row.subject, {})
+        if row.seed in seeds:
+            raise BenchmarkError(f"{method}, {row.subject}: rows of different settings lie in one --out")
+        seeds[row.seed] = value
+    return {subject: mean(seeds.values()) for subject, seeds in found.items()}
 
 
 def difference(rows: Sequence[Row], pair: tuple[str, str], forwards: int, figure: str) -> list[float]:
@@ -43,7 +51,7 @@ def table(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
     """A line a pair and count of forwards that both were measured at: mean differences, 95 % bootstrap intervals.
 
     Raises:
-        BenchmarkError: a pair has no subject in common.
+        BenchmarkError: a pair has no subject in common, or rows of different settings.
     """
     lines: list[Sequence[str]] = [HEAD, ("---",) * len(HEAD)]
     for pair in pairs:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.quality import paired
+from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Figures
 from benchmarks.quality.paired import difference, table
 from benchmarks.quality.records import Row
@@ -34,6 +35,12 @@ ROWS = [
 def test_differences_are_of_subjects_that_both_have() -> None:
     """Seeds are averaged first; a subject of one method alone does not count."""
     assert difference(ROWS, ("default", "paper"), 90, "right") == pytest.approx([0.2, 0.2])
+
+
+def test_rows_of_different_settings_are_not_averaged() -> None:
+    """A sweep writes rows of one name: they are no seeds of one method."""
+    with pytest.raises(BenchmarkError, match="default, bee: rows of different settings"):
+        difference([*ROWS, replace(ROWS[0], id="other")], ("default", "paper"), 90, "right")
 
 
 def test_a_line_for_each_count_that_both_have() -> None:
