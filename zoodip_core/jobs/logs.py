@@ -11,17 +11,20 @@ import structlog
 
 
 class _Lossy:
-    """stderr, less the lines that cannot be written (a full disk): a log must not end the work that it tells of."""
+    """A stream less the lines that cannot be written (a full disk): a log must not end the work that it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
 
     def write(self, text: str) -> None:
         """Write it or drop it."""
         with contextlib.suppress(OSError):
-            sys.stderr.write(text)
+            self._stream.write(text)
 
     def flush(self) -> None:
         """Send out what was written, if that can be done."""
         with contextlib.suppress(OSError):
-            sys.stderr.flush()
+            self._stream.flush()
 
 
 def configure_logs(level: str) -> None:
@@ -35,6 +38,6 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy())),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(sys.stderr))),
         cache_logger_on_first_use=False,
     )
