@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks.quality import paired
 from benchmarks.quality.arguments import (
     add_methods,
     command,
@@ -29,15 +30,18 @@ DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,pa
 def main() -> None:
     """Run the command line."""
     given = _parser().parse_args()
-    print_or_exit(lambda: run(options(given)))
+    print_or_exit(lambda: run(options(given), given.pairs))
 
 
-def run(asked: Options) -> str:
+def run(asked: Options, pairs: str = "") -> str:
     """Measure what is missing; the table, which is written to the folder too."""
+    wanted = paired.parse_pairs(pairs, asked.methods)
     entry, chosen = embedded_model(), asked.selection
     booth = Booth(entry, asked, instruments(entry), progress)
     rows = booth.run()
     text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
+    if wanted:
+        text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, wanted)}\n"
     write_atomically(chosen.out / f"table-{chosen.kind}.md", text.encode())
     return text
 
@@ -54,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     about = "names with commas between (see below)"
     add_methods(parser, methods=DEFAULT_METHODS, seeds=2, forwards="3000,9000", about=about)
+    parser.add_argument(
+        "--pairs",
+        default="",
+        help="methods to compare on the same subjects, such as default:paper,paper:paper-sg",
+    )
     return parser
 
 

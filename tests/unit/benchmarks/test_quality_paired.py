@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
-
 import pytest
 
-from benchmarks.quality import paired
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Figures
-from benchmarks.quality.paired import difference, table
+from benchmarks.quality.paired import difference, parse_pairs, table
 from benchmarks.quality.records import Row
 
 
@@ -37,12 +32,6 @@ def test_differences_are_of_subjects_that_both_have() -> None:
     assert difference(ROWS, ("default", "paper"), 90, "right") == pytest.approx([0.2, 0.2])
 
 
-def test_rows_of_different_settings_are_not_averaged() -> None:
-    """A sweep writes rows of one name: they are no seeds of one method."""
-    with pytest.raises(BenchmarkError, match="default, bee: rows of different settings"):
-        difference([*ROWS, replace(ROWS[0], id="other")], ("default", "paper"), 90, "right")
-
-
 def test_a_line_for_each_count_that_both_have() -> None:
     """Means with their intervals; a figure that nobody has is a dash."""
     assert table(ROWS, [("default", "paper")]).splitlines()[2:] == [
@@ -50,31 +39,18 @@ def test_a_line_for_each_count_that_both_have() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("pair", "message"),
-    [
-        ("default:real", "error: default:real: no subject and count of forwards has both"),
-        ("default", "error: default: allowed: two methods with a colon between, such as default:paper"),
-    ],
-)
-def test_what_is_no_pair_is_said(
-    pair: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line that names the pair."""
-    lines = "".join(json.dumps(asdict(row)) + "\n" for row in ROWS)
-    (tmp_path / "results.jsonl").write_text(lines)
-    monkeypatch.setattr("sys.argv", ["paired", pair, "--out", str(tmp_path)])
-    with pytest.raises(SystemExit, match=message):
-        paired.main()
+def test_pairs_are_of_the_methods_at_hand() -> None:
+    """A text becomes pairs; a name that was not asked for, or half a pair, is said before anything is measured."""
+    assert parse_pairs("", ["default"]) == []
+    assert parse_pairs("a:b,b:c", ["a", "b", "c"]) == [("a", "b"), ("b", "c")]
+    for text in ("default:real", "default"):
+        with pytest.raises(
+            BenchmarkError, match=rf"--pairs {text}: allowed: two of --methods .*\(default, paper\)"
+        ):
+            parse_pairs(text, ["default", "paper"])
 
 
-def test_the_command_reads_one_kind_and_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Rows of the other half are not mixed in."""
-    other = asdict(_row("paper", "owl", 0.1, seed=5)) | {"half": "tuning"}
-    lines = "".join(json.dumps(values) + "\n" for values in [*map(asdict, ROWS), other])
-    (tmp_path / "results.jsonl").write_text(lines)
-    monkeypatch.setattr("sys.argv", ["paired", "paper:paper", "--out", str(tmp_path)])
-    paired.main()
-    assert "| paper − paper | 90 | 3 | +0.000 (+0.000 to +0.000) |" in capsys.readouterr().out
+def test_methods_that_share_no_count_cannot_be_compared() -> None:
+    """An anchor has no forwards, so there is nothing to set beside it."""
+    with pytest.raises(BenchmarkError, match="default:caption: no count of forwards has both"):
+        table([*ROWS, _row("caption", "bee", 1.0, forwards=0)], [("default", "caption")])
