@@ -6,6 +6,7 @@ Rows go to results.jsonl as they are measured; the same command goes on where it
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from benchmarks.quality import paired
 from benchmarks.quality.arguments import (
@@ -30,18 +31,22 @@ DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,pa
 def main() -> None:
     """Run the command line."""
     given = _parser().parse_args()
-    print_or_exit(lambda: run(options(given), given.pairs))
+
+    def made() -> str:
+        asked = options(given)
+        return run(asked, paired.parse_pairs(given.pairs, asked.methods))
+
+    print_or_exit(made)
 
 
-def run(asked: Options, pairs: str = "") -> str:
+def run(asked: Options, pairs: Sequence[tuple[str, str]] = ()) -> str:
     """Measure what is missing; the table, which is written to the folder too."""
-    wanted = paired.parse_pairs(pairs, asked.methods)
     entry, chosen = embedded_model(), asked.selection
     booth = Booth(entry, asked, instruments(entry), progress)
     rows = booth.run()
     text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
-    if wanted:
-        text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, wanted)}\n"
+    if pairs:
+        text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
     write_atomically(chosen.out / f"table-{chosen.kind}.md", text.encode())
     return text
 

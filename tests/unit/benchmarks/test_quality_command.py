@@ -20,6 +20,10 @@ from zoodip_core.fingerprint import fingerprint
         (["--seeds", "0"], r"error: --seeds 0: allowed: 1 or more"),
         (["--pictures", "-1"], r"error: --pictures -1: allowed: 1 or more"),
         (["--set", "n"], r"error: --set 'n': allowed: NAME=VALUE"),
+        (
+            ["--methods", "default,paper", "--pairs", "default"],
+            r"error: --pairs default: allowed: two of --methods",
+        ),
     ],
 )
 def test_mistakes_are_one_message(
@@ -27,7 +31,7 @@ def test_mistakes_are_one_message(
 ) -> None:
     """A bad option ends the run with what came and what is allowed."""
     monkeypatch.setattr("sys.argv", ["quality", *arguments])
-    monkeypatch.setattr(command, "run", lambda _: pytest.fail("nothing may run"))
+    monkeypatch.setattr(command, "run", lambda *_: pytest.fail("nothing may run"))
     with pytest.raises(SystemExit, match=message):
         command.main()
 
