@@ -75,9 +75,7 @@ def measure(booth: Booth, seeds: int) -> list[Pair]:
 
 def table(pairs: Sequence[Pair]) -> str:
     """A line a subject with means over its seeds, then the mean of all subjects."""
-    by_subject: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_subject.setdefault(pair.steps.subject, []).append(pair)
+    by_subject = _by_subject(pairs)
     lines: list[Sequence[str]] = [HEAD, ("---",) * len(HEAD)]
     lines += [(name, *_cells(group), f"{_apart(group):.3f}") for name, group in by_subject.items()]
     apart = mean(_apart(group) for group in by_subject.values())
@@ -89,14 +87,18 @@ def verdict(pairs: Sequence[Pair]) -> str:
     """What is saved, and what it costs beside the seeds' spread."""
     saved = 1 - sum(pair.auto.forwards for pair in pairs) / sum(pair.steps.forwards for pair in pairs)
     early = sum(pair.auto.forwards < pair.steps.forwards for pair in pairs)
-    gains: dict[str, list[float]] = {}
-    for pair in pairs:
-        gains.setdefault(pair.steps.subject, []).append(pair.gain)
-    low, high = interval([mean(group) for group in gains.values()])
+    low, high = interval([mean(pair.gain for pair in group) for group in _by_subject(pairs).values()])
     return (
         f"{early} of {len(pairs)} searches end early and {saved:.0%} of all forwards are saved; CLIP-I changes by "
         f"{mean(pair.gain for pair in pairs):+.4f} ({low:+.4f} to {high:+.4f})."
     )
+
+
+def _by_subject(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.steps.subject, []).append(pair)
+    return found
 
 
 def _cells(pairs: Sequence[Pair]) -> list[str]:
