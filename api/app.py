@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = await run_in_threadpool(start, settings)
         app.state.service = service
+        gc.freeze()  # what is here now stays: not to be looked through for garbage at every so many requests
         async with service.changes.heard():
             yield
         await service.close()

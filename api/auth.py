@@ -24,8 +24,9 @@ _LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An owner of jobs and concepts; `key` is None on a service without keys."""
+    """An owner of jobs and concepts, and the service that is called; `key` is None on one without keys."""
 
+    service: Service
     owner: str
     key: Key | None
 
@@ -45,14 +46,14 @@ async def authenticate(request: Request, service: Service) -> Caller:
             key = await run_in_threadpool(keyring.find, secret.strip())
         if key is not None:
             await _admit(service, key)
-            return Caller(key.owner, key)
+            return Caller(service, key.owner, key)
     exist = keyring.recall_any()
     if exist is None:
         exist = await run_in_threadpool(keyring.find_any)
     if exist:
         raise UnauthorizedError("This API key is unknown or revoked" if given else None)
     _check_local(request, service)  # a key where there are none is a client's way of sending something
-    return Caller(LOCAL_OWNER, None)
+    return Caller(service, LOCAL_OWNER, None)
 
 
 async def _admit(service: Service, key: Key) -> None:
@@ -80,7 +81,7 @@ async def _operator(request: Request) -> Caller:
     return _needs("admin", await authenticate(request, await service_of(request)))
 
 
-# Flat on purpose: each dependency of a dependency costs a poll as much as its query.
+# All that a route depends on: each dependency costs a poll a tenth of its time.
 Reader = Annotated[Caller, Depends(_reader)]
 Writer = Annotated[Caller, Depends(_writer)]
 Operator = Annotated[Caller, Depends(_operator)]
@@ -96,7 +97,7 @@ def _check_local(request: Request, service: Service) -> None:
     """Without keys only this machine is served, and no web page of another site (DNS rebinding, forms)."""
     if request.client is not None and not is_loopback(request.client.host):
         raise UnauthorizedError("This service has no API keys, so it answers its own machine only")
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    host = _name_of(request.headers.get("Host", ""))
     if not is_loopback(host):
         raise UnauthorizedError(f"This service has no API keys, so it is not served as {host!r}")
     origin = request.headers.get("Origin")
@@ -106,6 +107,11 @@ def _check_local(request: Request, service: Service) -> None:
         and urlsplit(origin).netloc != request.url.netloc
     ):
         raise ForbiddenError(f"requests from pages of {origin} are not allowed; see ZOODIP_CORS_ORIGINS")
+
+
+@lru_cache(maxsize=1024)
+def _name_of(netloc: str) -> str:
+    return urlsplit(f"//{netloc}").hostname or ""
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from api.base_models import BaseModelFacts
 from api.creation import IdempotencyKey, Once, hash_of
 from api.pages import After, Id, Limit
 from api.problems import problems
-from api.service import InService, Service
+from api.service import Service
 from api.uploads import Upload, read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
 from zoodip_core.catalog import check_token
@@ -53,17 +53,17 @@ _BODY: dict[str, Any] = {
 
 
 @router.get("", response_model=schemas.ConceptList, responses=problems())
-def list_all(service: InService, caller: Reader, after: After = None, limit: Limit = 20) -> Response:
+def list_all(caller: Reader, after: After = None, limit: Limit = 20) -> Response:
     """The caller's concepts, newest first."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         found, more = concepts.list_page(connection, caller.owner, after=after, limit=limit)
     return views.reply(schemas.ConceptList(data=[views.concept(record) for record in found], has_more=more))
 
 
 @router.get("/{id}", response_model=schemas.Concept, responses=problems(404))
-def get(service: InService, caller: Reader, id: Id) -> Response:
+def get(caller: Reader, id: Id) -> Response:
     """One concept."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         return views.reply(views.concept(concepts.find(connection, id, caller.owner)))
 
 
@@ -76,15 +76,14 @@ def get(service: InService, caller: Reader, id: Id) -> Response:
     },
 )
 def embedding(
-    service: InService,
     caller: Reader,
     id: Id,
     form: Annotated[Literal["diffusers", "a1111", "comfyui"], Query(alias="format")] = "diffusers",
 ) -> Response:
     """The embedding as a safetensors file for diffusers, A1111 or ComfyUI."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         record = concepts.find(connection, id, caller.owner)
-    concept = load_concept(service.objects.get(concept_name(record.id)), token=record.token)
+    concept = load_concept(caller.service.objects.get(concept_name(record.id)), token=record.token)
     disposition = f'attachment; filename="{file_name(record.token)}"'
     return Response(
         export_concept(concept, form),
@@ -94,14 +93,14 @@ def embedding(
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404))
-def delete(service: InService, caller: Writer, id: Id) -> Response:
+def delete(caller: Writer, id: Id) -> Response:
     """Purge the embedding, and the photos, previews and checkpoints that it came from."""
-    with service.database.write() as connection:
+    with caller.service.database.write() as connection:
         record = concepts.find(connection, id, caller.owner)
         concepts.remove(connection, record)
         if record.from_personalization is not None:
-            _purge_source(connection, service, record.from_personalization)
-        service.objects.delete([concept_name(record.id)])
+            _purge_source(connection, caller.service, record.from_personalization)
+        caller.service.objects.delete([concept_name(record.id)])
     return Response(status_code=204)
 
 
@@ -121,15 +120,13 @@ def _purge_source(connection: Connection, service: Service, job_id: str) -> None
     responses=problems(409, 413, 415),
     openapi_extra=_BODY,
 )
-async def import_file(
-    request: Request, service: InService, caller: Writer, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def import_file(request: Request, caller: Writer, idempotency_key: IdempotencyKey = None) -> Response:
     """Take in an embedding that was learned elsewhere."""
     async with read_upload(request, max_file_bytes=MAX_FILE_BYTES, max_files=1) as upload:
-        return await run_in_threadpool(_import, service, caller, upload, idempotency_key)
+        return await run_in_threadpool(_import, caller, upload, idempotency_key)
 
 
-def _import(service: Service, caller: Caller, upload: Upload, key: str | None) -> Response:
+def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
     files = upload.of_part("file")
     if not files:
         raise InvalidArtifactError("file: no file came; allowed: one safetensors file", field="file")
@@ -137,19 +134,18 @@ def _import(service: Service, caller: Caller, upload: Upload, key: str | None) -
     if replace not in ("true", "false"):
         raise InvalidInputError(f"replace: {replace!r} came; allowed: true, false", field="replace")
     once = Once(
-        service,
-        caller.owner,
+        caller,
         "POST /v1/concepts",
         key,
         hash_of(dict(upload.fields), [file.digest.hexdigest() for file in files]),
     )
-    return once.run(lambda: _propose(service, caller, upload, files[0].read(), replace=replace == "true"))
+    return once.run(lambda: _propose(caller, upload, files[0].read(), replace=replace == "true"))
 
 
 def _propose(
-    service: Service, caller: Caller, upload: Upload, content: bytes, *, replace: bool
+    caller: Caller, upload: Upload, content: bytes, *, replace: bool
 ) -> Callable[[Connection], Answer]:
-    entry, facts = service.base_models.facts(upload.fields.get("base_model"))
+    entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
         raise InvalidInputError(f"base_model: {entry.name} has no files here yet", field="base_model")
     concept = _read(content, upload.fields.get("token"), facts)
@@ -166,7 +162,7 @@ def _propose(
         created_at=now,
         from_personalization=None,
     )
-    return lambda connection: _insert(connection, service, caller, record, concept, replace=replace)
+    return lambda connection: _insert(connection, caller, record, concept, replace=replace)
 
 
 def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
@@ -183,7 +179,6 @@ def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
 
 def _insert(
     connection: Connection,
-    service: Service,
     caller: Caller,
     record: ConceptRecord,
     concept: Concept,
@@ -194,8 +189,8 @@ def _insert(
     if limit is not None and concepts.count(connection, caller.owner) >= limit:
         raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")
     previous = concepts.add(connection, record, replace=replace)
-    service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
+    caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
     if previous is not None:
-        service.objects.delete([concept_name(previous.id)])
+        caller.service.objects.delete([concept_name(previous.id)])
     body = views.concept(record).model_dump(mode="json")
     return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)

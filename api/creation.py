@@ -12,11 +12,10 @@ from typing import Annotated, Any
 from fastapi import Header, Response
 from sqlalchemy import Connection
 
-from api.service import Service
+from api.auth import Caller
 from zoodip_core.jobs import idempotency, store
 from zoodip_core.jobs.errors import QueueFullError, QuotaExceededError
 from zoodip_core.jobs.idempotency import Answer, Ticket
-from zoodip_core.jobs.records import Key
 
 IdempotencyKey = Annotated[
     str | None,
@@ -30,8 +29,7 @@ IdempotencyKey = Annotated[
 class Once:
     """A request that must have one effect, however often it comes."""
 
-    service: Service
-    owner: str
+    caller: Caller
     route: str
     key: str | None
     request_hash: str
@@ -44,8 +42,8 @@ class Once:
         `make` prepares outside of a transaction and returns what is to be done inside one, so that the thing
         made and the stored answer come to be together or not at all. `then` follows what was made anew.
         """
-        database = self.service.database
-        ticket = None if self.key is None else Ticket(owner=self.owner, route=self.route, key=self.key)
+        database = self.caller.service.database
+        ticket = None if self.key is None else Ticket(owner=self.caller.owner, route=self.route, key=self.key)
         if ticket is not None:
             with database.write() as connection:
                 before = idempotency.begin(connection, ticket, self.request_hash, time.time())
@@ -73,17 +71,17 @@ def hash_of(request: dict[str, Any], digests: list[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def check_room(connection: Connection, service: Service, owner: str, key: Key | None) -> None:
+def check_room(connection: Connection, caller: Caller) -> None:
     """Nothing, if one more job may be queued.
 
     Raises:
         QuotaExceededError: the key has as many unfinished jobs as it may.
         QueueFullError: the service has.
     """
-    limit = None if key is None else key.max_active_jobs
-    if limit is not None and store.count_active(connection, owner) >= limit:
+    limit = None if caller.key is None else caller.key.max_active_jobs
+    if limit is not None and store.count_active(connection, caller.owner) >= limit:
         raise QuotaExceededError(f"this API key may have {limit} unfinished jobs, and has them")
-    if store.count_active(connection) >= service.settings.max_queued:
+    if store.count_active(connection) >= caller.service.settings.max_queued:
         raise QueueFullError()
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from api.auth import Reader
 from api.pages import Id
 from api.problems import problems
-from api.service import InService, Service
+from api.service import Service
 from zoodip_core.jobs import events, store
 from zoodip_core.jobs.records import Event, Job
 from zoodip_core.jobs.states import ENDED, Kind
@@ -36,17 +36,16 @@ _LOOK_EVERY_S = 0.25
 )
 async def follow(
     request: Request,
-    service: InService,
     caller: Reader,
     id: Id,
     last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None,
 ) -> Response:
     """`progress`, `preview`, `checkpoint` and `status` events; `Last-Event-ID` replays what came after."""
     seen = int(last_event_id or 0)
-    job, first = await run_in_threadpool(_look, service, id, seen, caller.owner)
+    job, first = await run_in_threadpool(_look, caller.service, id, seen, caller.owner)
     if job.ended and not first and last_event_id is not None:
         return Response(status_code=204)  # tells an EventSource to stop asking
-    stream = _stream(request, service, job, first, seen)
+    stream = _stream(request, caller.service, job, first, seen)
     return StreamingResponse(
         stream,
         media_type="text/event-stream",

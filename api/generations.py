@@ -18,7 +18,7 @@ from api.creation import IdempotencyKey, Once, check_room, hash_of
 from api.middleware import MAX_JSON_BYTES
 from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
-from api.service import InService, Service
+from api.service import Service
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 from zoodip_core.jobs import concepts, store
@@ -39,6 +39,14 @@ _MAX_WAIT_S = 120
 _LOOK_EVERY_S = 0.1
 
 
+# First, for routes are tried in their order, and this one is asked more often than all others together.
+@router.get("/{id}", response_model=schemas.Generation, responses=problems(404))
+async def get(caller: Reader, id: Id) -> Response:
+    """Where the generation stands, with its images once there are any."""
+    found = await caller.service.looks.find(id, caller.owner, KIND)
+    return views.reply(views.generation(found, caller.service.settings.public_url))
+
+
 @router.post(
     "",
     status_code=202,
@@ -52,43 +60,41 @@ _LOOK_EVERY_S = 0.1
 async def create(
     request: Request,
     wanted: schemas.GenerationRequest,
-    service: InService,
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200, description="`wait=60` answers with images")] = None,
 ) -> Response:
     """Draw images of a prompt."""
     trace = request.state.traceparent
-    response = await run_in_threadpool(_create, service, caller, wanted, idempotency_key, trace)
+    response = await run_in_threadpool(_create, caller, wanted, idempotency_key, trace)
     wait = _WAIT.search(prefer or "")
     if wait is None:
         return response
     job_id = response.headers["Location"].rpartition("/")[2]
-    return await _wait(service, caller.owner, job_id, response, min(int(wait[1]), _MAX_WAIT_S))
+    return await _wait(caller.service, caller.owner, job_id, response, min(int(wait[1]), _MAX_WAIT_S))
 
 
 def _create(
-    service: Service,
     caller: Caller,
     wanted: schemas.GenerationRequest,
     key: str | None,
     trace: str | None,
 ) -> Response:
-    once = Once(service, caller.owner, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
+    once = Once(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
     return once.run(
-        lambda: _propose(service, caller, wanted, trace),
-        then=lambda answer: service.wake(KIND, answer.body["id"]),
+        lambda: _propose(caller, wanted, trace),
+        then=lambda answer: caller.service.wake(KIND, answer.body["id"]),
     )
 
 
 def _propose(
-    service: Service, caller: Caller, wanted: schemas.GenerationRequest, trace: str | None
+    caller: Caller, wanted: schemas.GenerationRequest, trace: str | None
 ) -> Callable[[Connection], Answer]:
-    entry, _ = service.base_models.facts(wanted.base_model)
+    entry, _ = caller.service.base_models.facts(wanted.base_model)
     settings = _settings(wanted, entry.generation)
 
     def insert(connection: Connection) -> Answer:
-        check_room(connection, service, caller.owner, caller.key)
+        check_room(connection, caller)
         found = _concepts(connection, caller.owner, entry.name, wanted)
         new = NewJob(
             id=new_id("gen"),
@@ -101,7 +107,7 @@ def _propose(
             request={"settings": settings.model_dump(), "concepts": found},
         )
         job = store.add(connection, new, time.time())
-        body = views.generation(standing(connection, job), service.settings.public_url).model_dump(
+        body = views.generation(standing(connection, job), caller.service.settings.public_url).model_dump(
             mode="json"
         )
         return Answer(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
@@ -157,7 +163,6 @@ async def _wait(service: Service, owner: str, job_id: str, accepted: Response, w
 
 @router.get("", response_model=schemas.GenerationList, responses=problems())
 def list_all(
-    service: InService,
     caller: Reader,
     metadata: Annotated[dict[str, str], Depends(metadata_filter)],
     after: After = None,
@@ -165,37 +170,30 @@ def list_all(
     status: Status | None = None,
 ) -> Response:
     """The caller's generations, newest first; `metadata[name]=value` filters."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
-    data = [views.generation(one, service.settings.public_url) for one in found]
+    data = [views.generation(one, caller.service.settings.public_url) for one in found]
     return views.reply(schemas.GenerationList(data=data, has_more=more))
 
 
-@router.get("/{id}", response_model=schemas.Generation, responses=problems(404))
-async def get(service: InService, caller: Reader, id: Id) -> Response:
-    """Where the generation stands, with its images once there are any."""
-    found = await service.looks.find(id, caller.owner, KIND)
-    return views.reply(views.generation(found, service.settings.public_url))
-
-
 @router.post("/{id}/cancel", response_model=schemas.Generation, responses=problems(404))
-def cancel(service: InService, caller: Writer, id: Id) -> Response:
+def cancel(caller: Writer, id: Id) -> Response:
     """Do not draw it; an ended one stays as it is."""
-    with service.database.write() as connection:
+    with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         job = store.cancel(connection, job, time.time())
-        return views.reply(views.generation(standing(connection, job), service.settings.public_url))
+        return views.reply(views.generation(standing(connection, job), caller.service.settings.public_url))
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
-def delete(service: InService, caller: Writer, id: Id) -> Response:
+def delete(caller: Writer, id: Id) -> Response:
     """Drop an ended generation with its images."""
-    with service.database.write() as connection:
+    with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         store.remove(connection, job)
-        service.objects.delete_all(job_prefix(id))
+        caller.service.objects.delete_all(job_prefix(id))
     return Response(status_code=204)
 
 
@@ -204,8 +202,8 @@ def delete(service: InService, caller: Writer, id: Id) -> Response:
     response_class=Response,
     responses={200: {"content": {"image/png": {}}, "description": "The image"}, **problems(404)},
 )
-def image(service: InService, caller: Reader, id: Id, k: Annotated[int, Path(ge=0)]) -> Response:
+def image(caller: Reader, id: Id, k: Annotated[int, Path(ge=0)]) -> Response:
     """Image k, from 0; its metadata holds prompt, seed, concepts and model fingerprint."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         store.find(connection, id, owner=caller.owner, kind=KIND)
-    return Response(service.objects.get(image_name(id, k)), media_type="image/png")
+    return Response(caller.service.objects.get(image_name(id, k)), media_type="image/png")

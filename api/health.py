@@ -18,11 +18,11 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/v1/base-models", response_model=schemas.BaseModelList, responses=problems())
-def base_models(service: InService, _caller: Reader) -> Response:
+def base_models(caller: Reader) -> Response:
     """The catalogue."""
     infos = []
-    for entry in service.base_models.catalog.entries:
-        _, facts = service.base_models.facts(entry.name)
+    for entry in caller.service.base_models.catalog.entries:
+        _, facts = caller.service.base_models.facts(entry.name)
         infos.append(
             schemas.BaseModelInfo(
                 id=entry.name,
@@ -63,6 +63,6 @@ def readyz(service: InService) -> Response:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "All metrics"}, **problems()},
 )
-def metrics(request: Request, service: InService, _caller: Operator) -> Response:
+def metrics(request: Request, caller: Operator) -> Response:
     """Prometheus' text format. They tell of every owner's jobs, so a key needs the scope `admin`."""
-    return Response(render(service, request.app.state.requests), media_type=CONTENT_TYPE)
+    return Response(render(caller.service, request.app.state.requests), media_type=CONTENT_TYPE)

@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from api.auth import Caller
-from api.service import Service
 from zoodip_core.jobs import keys
 from zoodip_core.jobs.errors import InvalidWebhookError
 
 
-def check_webhook(connection: Connection, service: Service, caller: Caller, url: str | None) -> None:
+def check_webhook(connection: Connection, caller: Caller, url: str | None) -> None:
     """Nothing, if the URL may be told of the job's end and there is a secret to sign with.
 
     Raises:
@@ -25,7 +24,7 @@ def check_webhook(connection: Connection, service: Service, caller: Caller, url:
         port = parts.port
     except ValueError as error:
         raise InvalidWebhookError(f"webhook: {error}", field="webhook") from error
-    schemes = ("https", "http") if service.settings.webhook_private else ("https",)
+    schemes = ("https", "http") if caller.service.settings.webhook_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname or port == 0:
         raise InvalidWebhookError(f"webhook: {url!r} came; allowed: an {schemes[0]} URL", field="webhook")
     if parts.username is not None or parts.password is not None:
@@ -33,7 +32,7 @@ def check_webhook(connection: Connection, service: Service, caller: Caller, url:
             "webhook: a URL with a user name or password is not allowed", field="webhook"
         )
     secrets = (
-        service.settings.webhook_secrets
+        caller.service.settings.webhook_secrets
         if caller.key is None
         else keys.webhook_secrets_of(connection, caller.owner)
     )

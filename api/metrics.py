@@ -16,6 +16,8 @@ from zoodip_core.jobs import presence, store
 from zoodip_core.jobs.states import Status
 from zoodip_core.jobs.tables import jobs
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
 __all__ = ["CONTENT_TYPE", "Requests", "render"]
 
 
@@ -30,6 +32,18 @@ class Requests:
         self.count = Counter(
             "zoodip_http_requests", "Answers", ["method", "route", "status"], registry=self.registry
         )
+        self._of: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        labels = (method if method in _METHODS else "other", route, status)  # a client can make names up
+        found = self._of.get(labels)
+        if found is None:
+            found = self.seconds.labels(*labels[:2]), self.count.labels(*labels[:2], str(status))
+            self._of[labels] = found
+        histogram, counter = found
+        histogram.observe(seconds)
+        counter.inc()
 
 
 class _Stored(Collector):

@@ -20,8 +20,6 @@ _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 MAX_JSON_BYTES = 64_000  # a prompt, its negative and metadata; uploads have caps of their own
 _TOO_LARGE = problem(413, "body_too_large", f"The body has more than {MAX_JSON_BYTES:,} bytes")
 
-_log = structlog.get_logger("zoodip.api")
-
 
 class RequestIds:
     """Names each request, in the log and in `X-Request-Id`, and measures it."""
@@ -29,6 +27,7 @@ class RequestIds:
     def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self.app = app
         self.requests = requests
+        self.log = structlog.get_logger("zoodip.api").bind()  # once: to bind anew costs every request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,17 +55,15 @@ class RequestIds:
                 app = _TOO_LARGE if _is_too_large(headers) else self.app
                 await app(scope, receive, send_with_id)
         except Exception:
-            _log.exception("request_failed", method=scope["method"])
+            self.log.exception("request_failed", method=scope["method"])
             raise
         finally:
             self._note(scope, status, time.perf_counter() - started)
-            structlog.contextvars.unbind_contextvars("request_id")
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.requests.seconds.labels(scope["method"], route).observe(seconds)
-        self.requests.count.labels(scope["method"], route, str(status)).inc()
-        level = _log.debug if route in _QUIET else _log.info
+        self.requests.note(scope["method"], route, status, seconds)
+        level = self.log.debug if route in _QUIET else self.log.info
         level("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
 
 

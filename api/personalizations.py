@@ -16,7 +16,6 @@ from api.creation import IdempotencyKey, Once, hash_of
 from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
 from api.proposals import Proposal, parse_request, propose, validation
-from api.service import InService, Service
 from api.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.jobs import store
@@ -56,6 +55,13 @@ _BODY: dict[str, Any] = {
 }
 
 
+# First, for routes are tried in their order, and this one is asked more often than all others together.
+@router.get("/{id}", response_model=schemas.Personalization, responses=problems(404))
+async def get(caller: Reader, id: Id) -> Response:
+    """Where the personalization stands."""
+    return views.reply(views.personalization(await caller.service.looks.find(id, caller.owner, KIND)))
+
+
 @router.post(
     "",
     status_code=202,
@@ -68,40 +74,37 @@ _BODY: dict[str, Any] = {
 )
 async def create(
     request: Request,
-    service: InService,
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
     *,
     validate_only: Annotated[bool, Query()] = False,
 ) -> Response:
     """Learn a concept from 1 to 16 photos."""
-    max_file_bytes = int(service.settings.max_file_mb * 1_000_000)
+    max_file_bytes = int(caller.service.settings.max_file_mb * 1_000_000)
     async with read_upload(request, max_file_bytes=max_file_bytes, max_files=MAX_IMAGES) as upload:
         wanted = parse_request(upload)
         proposal = Proposal(wanted, upload.of_part("images"), request.state.traceparent)
         if validate_only:
-            return await run_in_threadpool(validation, service, caller, proposal)
-        return await run_in_threadpool(_create, service, caller, proposal, idempotency_key)
+            return await run_in_threadpool(validation, caller, proposal)
+        return await run_in_threadpool(_create, caller, proposal, idempotency_key)
 
 
-def _create(service: Service, caller: Caller, proposal: Proposal, key: str | None) -> Response:
+def _create(caller: Caller, proposal: Proposal, key: str | None) -> Response:
     digests = [file.digest.hexdigest() for file in proposal.files]
     once = Once(
-        service,
-        caller.owner,
+        caller,
         "POST /v1/personalizations",
         key,
         hash_of(proposal.wanted.model_dump(), digests),
     )
     return once.run(
-        lambda: propose(service, caller, proposal),
-        then=lambda answer: service.wake(KIND, answer.body["id"]),
+        lambda: propose(caller, proposal),
+        then=lambda answer: caller.service.wake(KIND, answer.body["id"]),
     )
 
 
 @router.get("", response_model=schemas.PersonalizationList, responses=problems())
 def list_all(
-    service: InService,
     caller: Reader,
     metadata: Annotated[dict[str, str], Depends(metadata_filter)],
     after: After = None,
@@ -109,7 +112,7 @@ def list_all(
     status: Status | None = None,
 ) -> Response:
     """The caller's personalizations, newest first; `metadata[name]=value` filters."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
@@ -117,49 +120,43 @@ def list_all(
     return views.reply(schemas.PersonalizationList(data=data, has_more=more))
 
 
-@router.get("/{id}", response_model=schemas.Personalization, responses=problems(404))
-async def get(service: InService, caller: Reader, id: Id) -> Response:
-    """Where the personalization stands."""
-    return views.reply(views.personalization(await service.looks.find(id, caller.owner, KIND)))
-
-
 @router.post("/{id}/cancel", response_model=schemas.Personalization, responses=problems(404))
-def cancel(service: InService, caller: Writer, id: Id) -> Response:
+def cancel(caller: Writer, id: Id) -> Response:
     """Stop it for good, within a step if it runs; an ended one stays as it is."""
-    return _steer(service, caller, id, store.cancel)
+    return _steer(caller, id, store.cancel)
 
 
 @router.post("/{id}/pause", response_model=schemas.Personalization, responses=problems(404, 409))
-def pause(service: InService, caller: Writer, id: Id) -> Response:
+def pause(caller: Writer, id: Id) -> Response:
     """Stop it with a checkpoint."""
-    return _steer(service, caller, id, store.pause)
+    return _steer(caller, id, store.pause)
 
 
 @router.post("/{id}/resume", response_model=schemas.Personalization, responses=problems(404, 409))
-def resume(service: InService, caller: Writer, id: Id) -> Response:
+def resume(caller: Writer, id: Id) -> Response:
     """Go on at the checkpoint."""
-    return _steer(service, caller, id, store.resume)
+    return _steer(caller, id, store.resume)
 
 
-def _steer(
-    service: Service, caller: Caller, job_id: str, act: Callable[[Connection, Job, float], Job]
-) -> Response:
-    with service.database.write() as connection:
+def _steer(caller: Caller, job_id: str, act: Callable[[Connection, Job, float], Job]) -> Response:
+    with caller.service.database.write() as connection:
         job = store.find(connection, job_id, owner=caller.owner, kind=KIND)
         job = act(connection, job, time.time())
         response = views.reply(views.personalization(standing(connection, job)))
     if job.status == Status.QUEUED:
-        service.wake(KIND, job.id)
+        caller.service.wake(KIND, job.id)
     return response
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
-def delete(service: InService, caller: Writer, id: Id) -> Response:
+def delete(caller: Writer, id: Id) -> Response:
     """Drop an ended personalization with its photos, previews and checkpoints; its concept stays."""
-    with service.database.write() as connection:
+    with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         store.remove(connection, job)
-        service.objects.delete_all(job_prefix(id))  # inside: if bytes cannot go, the row stays to try again
+        caller.service.objects.delete_all(
+            job_prefix(id)
+        )  # inside: if bytes cannot go, the row stays to try again
     return Response(status_code=204)
 
 
@@ -168,8 +165,8 @@ def delete(service: InService, caller: Writer, id: Id) -> Response:
     response_class=Response,
     responses={200: {"content": {"image/png": {}}, "description": "The preview"}, **problems(404)},
 )
-def preview(service: InService, caller: Reader, id: Id, step: Annotated[int, Path(ge=0)]) -> Response:
+def preview(caller: Reader, id: Id, step: Annotated[int, Path(ge=0)]) -> Response:
     """What the token drew after that step; the same seed every time."""
-    with service.database.read() as connection:
+    with caller.service.database.read() as connection:
         store.find(connection, id, owner=caller.owner, kind=KIND)
-    return Response(service.objects.get(preview_name(id, step)), media_type="image/png")
+    return Response(caller.service.objects.get(preview_name(id, step)), media_type="image/png")

@@ -77,17 +77,17 @@ def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
         raise RequestValidationError([broken]) from error
 
 
-def validation(service: Service, caller: Caller, proposal: Proposal) -> Response:
+def validation(caller: Caller, proposal: Proposal) -> Response:
     """What would run, and what it would take; creates nothing.
 
     Raises:
         ZoodipError: what creating it would raise.
     """
-    resolved = _resolve(service, proposal)
-    warnings = _decode(service, proposal, resolved)
-    with service.database.read() as connection:
-        _check_name(connection, service, caller, proposal, resolved)
-        workers = presence.consuming(connection, time.time(), service.settings.lease_s)
+    resolved = _resolve(caller.service, proposal)
+    warnings = _decode(caller.service, proposal, resolved)
+    with caller.service.database.read() as connection:
+        _check_name(connection, caller, proposal, resolved)
+        workers = presence.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
     rows = resolved.settings.steps * (resolved.settings.n + 1)
     known = [speed for speed in speeds if speed]
@@ -103,25 +103,25 @@ def validation(service: Service, caller: Caller, proposal: Proposal) -> Response
     return views.reply(body)
 
 
-def propose(service: Service, caller: Caller, proposal: Proposal) -> Callable[[Connection], Answer]:
+def propose(caller: Caller, proposal: Proposal) -> Callable[[Connection], Answer]:
     """Checks all, stores the photos; what it returns makes the row.
 
     Raises:
         ZoodipError: what is wrong with the request; nothing is left then.
     """
-    resolved = _resolve(service, proposal)
-    with service.database.read() as connection:
-        _check_name(connection, service, caller, proposal, resolved)
+    resolved = _resolve(caller.service, proposal)
+    with caller.service.database.read() as connection:
+        _check_name(connection, caller, proposal, resolved)
     job_id = new_id("per")
-    warnings = _decode(service, proposal, resolved, store_for=job_id)
+    warnings = _decode(caller.service, proposal, resolved, store_for=job_id)
     new = _new_job(job_id, caller, proposal, resolved, warnings)
 
     def insert(connection: Connection) -> Answer:
         try:  # the name again, now that no other can come between
-            _check_name(connection, service, caller, proposal, resolved)
+            _check_name(connection, caller, proposal, resolved)
             job = store.add(connection, new, time.time())
         except BaseException:
-            drop_all(service, new.id)
+            drop_all(caller.service, new.id)
             raise
         body = views.personalization(standing(connection, job)).model_dump(mode="json")
         return Answer(status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body)
@@ -186,12 +186,10 @@ def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None
             )
 
 
-def _check_name(
-    connection: Connection, service: Service, caller: Caller, proposal: Proposal, resolved: _Resolved
-) -> None:
+def _check_name(connection: Connection, caller: Caller, proposal: Proposal, resolved: _Resolved) -> None:
     wanted = proposal.wanted
-    check_webhook(connection, service, caller, wanted.webhook)
-    check_room(connection, service, caller.owner, caller.key)
+    check_webhook(connection, caller, wanted.webhook)
+    check_room(connection, caller)
     limit = None if caller.key is None else caller.key.max_concepts
     if limit is not None and not wanted.replace and concepts.count(connection, caller.owner) >= limit:
         raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoodip_core.jobs.states import ENDED, Kind, Status, Wish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(NamedTuple):  # made for every poll: a frozen dataclass of so many fields takes ten times as long
     """A personalization or a generation: what was asked, where it stands, who holds it."""
 
     id: str

@@ -33,8 +33,8 @@ _OF_IDS = select(jobs, _POSITION).where(jobs.c.id.in_(bindparam("ids", expanding
 
 def standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:
     """Where those of the jobs stand that there are, by id."""
-    rows = connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings()
-    return {row["id"]: _standing(row) for row in rows}
+    found = [_standing(row) for row in connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings().all()]
+    return {standing.job.id: standing for standing in found}
 
 
 def standing(connection: Connection, job: Job) -> Standing:

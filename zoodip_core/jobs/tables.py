@@ -20,11 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
 
-class _Real(TypeDecorator[float]):
+class _SqliteReal(TypeDecorator[float]):
     """A float, also where SQLite's RETURNING hands back whole numbers as integers."""
 
     impl = Double
@@ -36,6 +37,7 @@ class _Real(TypeDecorator[float]):
 
 
 _json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_real: TypeEngine[float] = Double().with_variant(_SqliteReal(), "sqlite")  # PostgreSQL's need no look at each value
 _serial = BigInteger().with_variant(Integer(), "sqlite")
 
 jobs = Table(
@@ -55,21 +57,21 @@ jobs = Table(
     Column("step", Integer, nullable=False, default=0),
     Column("checkpoint_step", Integer, nullable=False, default=0),
     Column("checkpoints", _json, nullable=False),
-    Column("it_per_s", _Real),
-    Column("eta_s", _Real),
-    Column("fixed_loss", _Real),
+    Column("it_per_s", _real),
+    Column("eta_s", _real),
+    Column("fixed_loss", _real),
     Column("result", _json),
     Column("error", _json),
     Column("wish", String(10)),
     Column("attempts", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),  # grows with each claim
     Column("lease_owner", String(100)),
-    Column("lease_expires_at", _Real),
-    Column("queued_at", _Real, nullable=False),
-    Column("created_at", _Real, nullable=False),
-    Column("started_at", _Real),
-    Column("finished_at", _Real),
-    Column("purged_at", _Real),  # when retention dropped photos, previews and checkpoints
+    Column("lease_expires_at", _real),
+    Column("queued_at", _real, nullable=False),
+    Column("created_at", _real, nullable=False),
+    Column("started_at", _real),
+    Column("finished_at", _real),
+    Column("purged_at", _real),  # when retention dropped photos, previews and checkpoints
     Index("jobs_queue", "kind", "status", "queued_at", "id"),
     Index("jobs_owner", "owner", "kind", "id"),
     Index("jobs_lease", "status", "lease_expires_at"),
@@ -83,7 +85,7 @@ events = Table(
     Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("type", String(20), nullable=False),
     Column("data", _json, nullable=False),
-    Column("created_at", _Real, nullable=False),
+    Column("created_at", _real, nullable=False),
     Index("events_job", "job_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -99,7 +101,7 @@ concepts = Table(
     Column("fingerprint", String(80), nullable=False),
     Column("precision", String(20), nullable=False),
     Column("vectors", Integer, nullable=False),
-    Column("created_at", _Real, nullable=False),
+    Column("created_at", _real, nullable=False),
     Column("from_personalization", String(40)),
     UniqueConstraint("owner", "base_model", "token", name="concepts_name"),
     Index("concepts_owner", "owner", "id"),
@@ -118,9 +120,9 @@ keys = Table(
     Column("max_concepts", Integer),
     Column("rate_per_minute", Integer),
     Column("webhook_secrets", _json, nullable=False),
-    Column("created_at", _Real, nullable=False),
-    Column("last_used_at", _Real),
-    Column("revoked_at", _Real),
+    Column("created_at", _real, nullable=False),
+    Column("last_used_at", _real),
+    Column("revoked_at", _real),
 )
 
 idempotency = Table(
@@ -133,7 +135,7 @@ idempotency = Table(
     Column("status_code", Integer),  # null: the first request is still in flight
     Column("headers", _json),
     Column("body", _json),
-    Column("created_at", _Real, nullable=False),
+    Column("created_at", _real, nullable=False),
     Index("idempotency_age", "created_at"),
 )
 
@@ -146,10 +148,10 @@ webhook_deliveries = Table(
     Column("url", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("due_at", _Real),  # null: delivered or given up
-    Column("delivered_at", _Real),
+    Column("due_at", _real),  # null: delivered or given up
+    Column("delivered_at", _real),
     Column("last_status", Integer),
-    Column("created_at", _Real, nullable=False),
+    Column("created_at", _real, nullable=False),
     Index("webhook_due", "due_at"),
 )
 
@@ -158,15 +160,15 @@ disabled_webhooks = Table(
     metadata,
     Column("owner", String(80), primary_key=True),
     Column("url", Text, primary_key=True),
-    Column("disabled_at", _Real, nullable=False),
+    Column("disabled_at", _real, nullable=False),
 )
 
 workers = Table(
     "workers",
     metadata,
     Column("id", String(100), primary_key=True),
-    Column("started_at", _Real, nullable=False),
-    Column("seen_at", _Real, nullable=False),
+    Column("started_at", _real, nullable=False),
+    Column("seen_at", _real, nullable=False),
     Column("draining", Boolean, nullable=False, default=False),
     Column("stats", _json, nullable=False),
 )
