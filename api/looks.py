@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.records import Standing
@@ -21,7 +23,7 @@ class Looks:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._thread = ThreadPoolExecutor(1, "looks")  # its own: no question waits behind uploads
+        self.engine = None if database.is_sqlite else _engine(database.url)
         self._waiting: list[tuple[str, asyncio.Future[Standing | None]]] = []
         self._asking: asyncio.Task[None] | None = None
 
@@ -40,9 +42,10 @@ class Looks:
         assert found is not None  # else: not found
         return found
 
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown()
+    async def close(self) -> None:
+        """Close the connection."""
+        if self.engine is not None:
+            await self.engine.dispose()
 
     async def _answer_all(self) -> None:
         while self._waiting:
@@ -60,10 +63,22 @@ class Looks:
         self._asking = None
 
     async def _ask(self, job_ids: Collection[str]) -> dict[str, Standing]:
-        if self._database.is_sqlite:  # a read takes less than the way to a thread, and never waits
-            return self._read(job_ids)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, job_ids)
+        if self.engine is None:  # SQLite's reads take less than the way to a thread, and never wait
+            with self._database.read() as connection:
+                return standings(connection, job_ids)
+        try:
+            return await _ask_through(self.engine, job_ids)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return await _ask_through(self.engine, job_ids)  # the connection was from before a restart
 
-    def _read(self, job_ids: Collection[str]) -> dict[str, Standing]:
-        with self._database.read() as connection:
-            return standings(connection, job_ids)
+
+async def _ask_through(engine: AsyncEngine, job_ids: Collection[str]) -> dict[str, Standing]:
+    async with engine.connect() as connection:
+        return await connection.run_sync(standings, job_ids)
+
+
+def _engine(url: str) -> AsyncEngine:
+    """One connection that the event loop itself waits for: a thread would contend with it for the interpreter."""
+    return create_async_engine(url, pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")

@@ -52,7 +52,7 @@ class Service:
     async def close(self) -> None:
         """Close what it is connected to."""
         await self.limits.close()
-        self.looks.close()
+        await self.looks.close()
         self.database.close()
         if self.change_sender is not None:
             self.change_sender.close()

@@ -149,6 +149,15 @@ def test_readiness_needs_a_worker_that_looks_for_work(client: TestClient, settin
     assert 'zoodip_http_requests_total{method="POST",route="/v1/personalizations",status="202"} 1.0' in text
 
 
+def test_methods_that_a_client_makes_up_are_counted_as_one(client: TestClient) -> None:
+    """A label for each would fill the memory."""
+    for method in ("FOO", "BAR"):
+        assert client.request(method, "/livez").status_code == 405
+    text = client.get("/metrics").text
+    assert 'method="other",route="/livez",status="405"} 2.0' in text
+    assert "FOO" not in text
+
+
 def test_every_answer_has_an_id_and_unknown_paths_are_problems(client: TestClient) -> None:
     """X-Request-Id comes back; 404 and 405 are problem documents too."""
     assert client.get("/livez", headers={"X-Request-Id": "my-id"}).headers["X-Request-Id"] == "my-id"

@@ -21,7 +21,7 @@ KIND = Kind.PERSONALIZATION
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """SQLite answers each poll at once; PostgreSQL's are shared."""
+    """SQLite answers at once; of PostgreSQL's answers there is something to wait for."""
     with postgresql_url() as url:
         yield url
 
@@ -31,14 +31,15 @@ def looks(database: Database) -> Iterator[Looks]:
     """Questions to the database."""
     looks = Looks(database)
     yield looks
-    looks.close()
+    asyncio.run(looks.close())
 
 
 @pytest.fixture
-def statements(database: Database) -> list[str]:
+def statements(looks: Looks) -> list[str]:
     """What the database is asked."""
     asked: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
+    assert looks.engine is not None
+    event.listen(looks.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
     return asked
 
 
@@ -84,6 +85,22 @@ def test_a_poll_sees_what_was_written_before_it(
         return [one.job.status for one in found]
 
     assert asyncio.run(poll()) == [Status.CANCELLED] * 5
+
+
+def test_a_poll_survives_the_loss_of_its_connection(database: Database, looks: Looks) -> None:
+    """The server ends the idle connection, as a restart does; the next poll is answered through a new one."""
+    job = queue(database)
+
+    async def poll() -> str:
+        assert looks.engine is not None
+        await looks.find(job.id, "alice", KIND)
+        async with looks.engine.connect() as connection:
+            pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        with database.write() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        return (await looks.find(job.id, "alice", KIND)).job.id
+
+    assert asyncio.run(poll()) == job.id
 
 
 def test_a_poll_that_is_given_up_does_not_take_the_others_along(database: Database, looks: Looks) -> None:

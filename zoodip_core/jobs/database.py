@@ -107,6 +107,8 @@ def _sqlite(url: str, pool_size: int) -> Engine:
 
 
 def _postgresql(url: str, pool_size: int) -> Engine:
-    # No ping before each use: after a restart of the server the first query fails, all connections are made anew,
-    # and clients and workers try again; the ping would cost every poll a round trip.
-    return create_engine(url, pool_size=pool_size, max_overflow=30, isolation_level="AUTOCOMMIT")
+    # The ping finds connections from before a restart of the server. Polls, for which it would cost too much, do not
+    # come through here.
+    return create_engine(
+        url, pool_size=pool_size, max_overflow=30, isolation_level="AUTOCOMMIT", pool_pre_ping=True
+    )
