@@ -155,7 +155,7 @@ async def _wait(service: Service, owner: str, job_id: str, accepted: Response, w
         while True:
             await follower.wait()
             found = await service.looks.find(job_id, owner, KIND)
-            if found.job.ended:
+            if found.ended:
                 body = views.generation(found, service.settings.public_url)
                 return views.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
     return accepted

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Collection
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.records import Standing
@@ -23,6 +24,7 @@ class Looks:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._connection: AsyncConnection | None = None
         self.engine = None if database.is_sqlite else _engine(database.url)
         self._waiting: list[tuple[str, asyncio.Future[Standing | None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -38,14 +40,13 @@ class Looks:
         if self._asking is None:
             self._asking = asyncio.create_task(self._answer_all())
         found = await answer
-        check_found(None if found is None else found.job, job_id, owner, kind)
-        assert found is not None  # else: not found
-        return found
+        return check_found(found, job_id, owner, kind)
 
     async def close(self) -> None:
         """Close the connection."""
-        if self.engine is not None:
-            await self.engine.dispose()
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
     async def _answer_all(self) -> None:
         while self._waiting:
@@ -67,18 +68,23 @@ class Looks:
             with self._database.read() as connection:
                 return standings(connection, job_ids)
         try:
-            return await _ask_through(self.engine, job_ids)
+            return await self._ask_afar(job_ids)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            return await _ask_through(self.engine, job_ids)  # the connection was from before a restart
+            await self.close()  # it was from before a restart of the server
+            return await self._ask_afar(job_ids)
 
-
-async def _ask_through(engine: AsyncEngine, job_ids: Collection[str]) -> dict[str, Standing]:
-    async with engine.connect() as connection:
-        return await connection.run_sync(standings, job_ids)
+    async def _ask_afar(self, job_ids: Collection[str]) -> dict[str, Standing]:
+        assert self.engine is not None
+        if self._connection is None:
+            self._connection = await self.engine.connect()
+        return await self._connection.run_sync(standings, job_ids)
 
 
 def _engine(url: str) -> AsyncEngine:
-    """One connection that the event loop itself waits for: a thread would contend with it for the interpreter."""
-    return create_async_engine(url, pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")
+    """For one connection that the event loop itself waits for; a thread would contend with it for the interpreter.
+
+    Without a pool, since the connection is kept: to take it from one costs a third of a question.
+    """
+    return create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")

@@ -24,11 +24,10 @@ def timestamp(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def personalization(standing: Standing) -> schemas.Personalization:
+def personalization(job: Standing) -> schemas.Personalization:
     """The job as its owner sees it."""
-    job = standing.job
     return schemas.Personalization(
-        **_common(standing),
+        **_common(job),
         token=job.token or "",
         initializer=job.request["initializer"],
         kind=job.request["kind"],
@@ -39,9 +38,8 @@ def personalization(standing: Standing) -> schemas.Personalization:
     )
 
 
-def generation(standing: Standing, public_url: str) -> schemas.Generation:
+def generation(job: Standing, public_url: str) -> schemas.Generation:
     """The job as its owner sees it."""
-    job = standing.job
     seeds = (job.result or {}).get("seeds", [])
     images = [
         schemas.GeneratedImage(
@@ -52,7 +50,7 @@ def generation(standing: Standing, public_url: str) -> schemas.Generation:
         for k, seed in enumerate(seeds)
     ]
     return schemas.Generation(
-        **_common(standing),
+        **_common(job),
         prompt=job.request["settings"]["prompt"],
         images=images,
         result=job.result,
@@ -74,8 +72,7 @@ def concept(record: ConceptRecord) -> schemas.Concept:
     )
 
 
-def _common(standing: Standing) -> dict[str, Any]:
-    job = standing.job
+def _common(job: Standing) -> dict[str, Any]:
     return {
         "id": job.id,
         "status": job.status,
@@ -84,7 +81,7 @@ def _common(standing: Standing) -> dict[str, Any]:
         "total_steps": job.total_steps,
         "it_per_s": job.it_per_s,
         "eta_s": job.eta_s,
-        "queue_position": standing.queue_position,
+        "queue_position": job.queue_position,
         "error": job.error,
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),

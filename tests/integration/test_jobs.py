@@ -132,7 +132,7 @@ def test_pages_walk_the_whole_list_once(database: Database) -> None:
     with database.read() as connection:
         while more:
             page, more = list_page(connection, "alice", Kind.PERSONALIZATION, after=cursor, limit=3)
-            seen += [one.job.id for one in page]
+            seen += [one.id for one in page]
             cursor = seen[-1]
         assert seen == [job.id for job in reversed(jobs)]
         team, _ = list_page(connection, "alice", Kind.PERSONALIZATION, metadata={"team": "b"})
@@ -154,7 +154,7 @@ def test_the_queue_position_counts_those_before(database: Database) -> None:
         }
         leases.claim(connection, ids[1], "w", NOW, 30.0)
         page, _ = list_page(connection, "alice", Kind.PERSONALIZATION)
-        assert {one.job.id: one.queue_position for one in page} == {ids[0]: 0, ids[1]: None, ids[2]: 1}
+        assert {one.id: one.queue_position for one in page} == {ids[0]: 0, ids[1]: None, ids[2]: 1}
 
 
 def test_only_ended_jobs_can_be_deleted(database: Database) -> None:

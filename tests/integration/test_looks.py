@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from api.looks import Looks
 from tests.integration.support.jobs import NOW, queue
@@ -82,7 +83,7 @@ def test_a_poll_sees_what_was_written_before_it(
         found = [await one for one in late]
         await first
         assert len(statements) == before + 1
-        return [one.job.status for one in found]
+        return [one.status for one in found]
 
     assert asyncio.run(poll()) == [Status.CANCELLED] * 5
 
@@ -90,17 +91,24 @@ def test_a_poll_sees_what_was_written_before_it(
 def test_a_poll_survives_the_loss_of_its_connection(database: Database, looks: Looks) -> None:
     """The server ends the idle connection, as a restart does; the next poll is answered through a new one."""
     job = queue(database)
+    pids: list[int] = []
+    assert looks.engine is not None
+
+    @event.listens_for(looks.engine.sync_engine, "engine_connect")
+    def _on_connect(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.AsyncConnection)
+        pids.append(driver.info.backend_pid)
 
     async def poll() -> str:
-        assert looks.engine is not None
         await looks.find(job.id, "alice", KIND)
-        async with looks.engine.connect() as connection:
-            pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        with database.write() as other:
-            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-        return (await looks.find(job.id, "alice", KIND)).job.id
+        with database.write() as connection:
+            ended = connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pids[0]})
+            assert ended.scalar_one()
+        return (await looks.find(job.id, "alice", KIND)).id
 
     assert asyncio.run(poll()) == job.id
+    assert len(set(pids)) == 2
 
 
 def test_a_poll_that_is_given_up_does_not_take_the_others_along(database: Database, looks: Looks) -> None:
@@ -112,6 +120,6 @@ def test_a_poll_that_is_given_up_does_not_take_the_others_along(database: Databa
         second = asyncio.create_task(looks.find(job.id, "alice", KIND))
         await asyncio.sleep(0)
         first.cancel()
-        return (await second).job.id
+        return (await second).id
 
     assert asyncio.run(poll()) == job.id

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from zoodip_core.jobs.states import ENDED, Kind, Status, Wish
 
 
-class Job(NamedTuple):  # made for every poll: a frozen dataclass of so many fields takes ten times as long
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
     """A personalization or a generation: what was asked, where it stands, who holds it."""
 
     id: str
@@ -47,12 +48,36 @@ class Job(NamedTuple):  # made for every poll: a frozen dataclass of so many fie
         return self.status in ENDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A job with the number of jobs of its kind that start before it; None unless it is queued."""
+class Standing(
+    NamedTuple
+):  # made for every poll: a frozen dataclass of so many fields takes ten times as long
+    """A job as its owner sees it, with the number of jobs of its kind that start before it (if it is queued)."""
 
-    job: Job
+    id: str
+    kind: Kind
+    owner: str
+    status: Status
+    base_model: str
+    token: str | None
+    request: dict[str, Any]
+    metadata: dict[str, str]
+    total_steps: int
+    step: int
+    checkpoints: list[int]
+    it_per_s: float | None
+    eta_s: float | None
+    fixed_loss: float | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
     queue_position: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

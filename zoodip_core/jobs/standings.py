@@ -10,7 +10,6 @@ from sqlalchemy import Connection, bindparam, case, func, select, tuple_
 from zoodip_core.jobs.pages import newest_first
 from zoodip_core.jobs.records import Job, Standing
 from zoodip_core.jobs.states import Kind, Status
-from zoodip_core.jobs.store import job_of
 from zoodip_core.jobs.tables import jobs
 
 _earlier = jobs.alias("earlier")
@@ -27,14 +26,15 @@ _POSITION = case(
         .scalar_subquery(),
     )
 ).label("queue_position")
+_SEEN = [*(jobs.c[name] for name in Standing._fields if name != _POSITION.name), _POSITION]
 # Built once: status polls ask this more often than all others together.
-_OF_IDS = select(jobs, _POSITION).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_OF_IDS = select(*_SEEN).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:
     """Where those of the jobs stand that there are, by id."""
     found = [_standing(row) for row in connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings().all()]
-    return {standing.job.id: standing for standing in found}
+    return {standing.id: standing for standing in found}
 
 
 def standing(connection: Connection, job: Job) -> Standing:
@@ -53,7 +53,7 @@ def list_page(
     metadata: dict[str, str] | None = None,
 ) -> tuple[list[Standing], bool]:
     """The owner's jobs, newest first, from below the id `after`; and whether there are more."""
-    query = select(jobs, _POSITION).where(jobs.c.owner == owner, jobs.c.kind == kind)
+    query = select(*_SEEN).where(jobs.c.owner == owner, jobs.c.kind == kind)
     if status is not None:
         query = query.where(jobs.c.status == status)
     for name, value in (metadata or {}).items():
@@ -64,5 +64,5 @@ def list_page(
 
 def _standing(row: Mapping[Any, Any]) -> Standing:
     values = dict(row)
-    position = values.pop("queue_position")
-    return Standing(job=job_of(values), queue_position=position)
+    values["kind"], values["status"] = Kind(values["kind"]), Status(values["status"])
+    return Standing(**values)

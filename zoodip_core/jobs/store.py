@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,10 +20,11 @@ from sqlalchemy import (
 
 from zoodip_core.jobs import events, webhooks
 from zoodip_core.jobs.errors import ConflictError, NotFoundError
-from zoodip_core.jobs.records import Job, Lease, NewJob
+from zoodip_core.jobs.records import Job, Lease, NewJob, Standing
 from zoodip_core.jobs.states import ACTIVE, ENDED, TRANSITIONS, Kind, Status, Wish
 from zoodip_core.jobs.tables import jobs
 
+_Found = TypeVar("_Found", Job, Standing)
 _FIND = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _AT_REST: dict[str, Any] = {"it_per_s": None, "eta_s": None, "lease_owner": None, "lease_expires_at": None}
 
@@ -51,7 +52,7 @@ def find(connection: Connection, job_id: str, *, owner: str | None = None, kind:
     return check_found(None if row is None else job_of(row), job_id, owner, kind)
 
 
-def check_found(job: Job | None, job_id: str, owner: str | None, kind: Kind | None) -> Job:
+def check_found(job: _Found | None, job_id: str, owner: str | None, kind: Kind | None) -> _Found:
     """The job, if it is the owner's and of that kind.
 
     Raises:
