@@ -107,8 +107,13 @@ def _sqlite(url: str, pool_size: int) -> Engine:
 
 
 def _postgresql(url: str, pool_size: int) -> Engine:
-    # The ping finds connections from before a restart of the server. Polls, for which it would cost too much, do not
-    # come through here.
+    # The ping finds connections from before a restart of the server (polls, for which it would cost too much, do not
+    # come through here). Statements are not prepared: a plan made while a table was small would be kept.
     return create_engine(
-        url, pool_size=pool_size, max_overflow=30, isolation_level="AUTOCOMMIT", pool_pre_ping=True
+        url,
+        pool_size=pool_size,
+        max_overflow=30,
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+        connect_args={"prepare_threshold": None},
     )

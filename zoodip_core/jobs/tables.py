@@ -76,7 +76,7 @@ jobs = Table(
     Column("purged_at", _real),  # when retention dropped photos, previews and checkpoints
     Index("jobs_queue", "kind", "status", "queued_at", "id"),
     Index("jobs_owner", "owner", "kind", "id"),
-    Index("jobs_lease", "status", "lease_expires_at"),
+    Index("jobs_lease", "lease_expires_at"),  # none has one unless it runs
     Index("jobs_ended", "finished_at"),
 )
 
