@@ -152,11 +152,11 @@ def test_what_the_request_says_wins() -> None:
 
 
 def test_the_embedded_model_has_its_measured_defaults() -> None:
-    """400 steps of 8 directions are 3 600 forwards; the model card's table says why these."""
+    """720 steps of 4 directions are 3 600 forwards; docs/log.md has the table that they were chosen by."""
     settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
     assert settings.steps * (settings.n + 1) == 3600
     assert (settings.directions, settings.subspace) == ("orthogonal", "none")
-    assert (settings.learning_rate, settings.learning_rate_schedule) == (0.02, "cosine")
+    assert (settings.learning_rate, settings.learning_rate_schedule) == (0.03, "cosine")
     assert (settings.adam_eps, settings.mu, settings.t_low, settings.t_high) == (1e-8, 1e-3, 100, 950)
 
 
