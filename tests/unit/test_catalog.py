@@ -148,7 +148,7 @@ def test_what_the_request_says_wins() -> None:
     """Over the catalogue's settings and the family's."""
     entry = Catalog.load().default
     settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12"})
-    assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 8)
+    assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 4)
 
 
 def test_the_embedded_model_has_its_measured_defaults() -> None:
