@@ -37,6 +37,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         async with service.changes.heard():
             yield
         await service.close()
+        gc.unfreeze()  # where one process starts several
 
     app = FastAPI(title="zoodip", version=__version__, description=_ABOUT, lifespan=lifespan)
     app.state.requests = Requests()

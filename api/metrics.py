@@ -16,9 +16,9 @@ from zoodip_core.jobs import presence, store
 from zoodip_core.jobs.states import Status
 from zoodip_core.jobs.tables import jobs
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-
 __all__ = ["CONTENT_TYPE", "Requests", "render"]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class Requests:

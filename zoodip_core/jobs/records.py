@@ -48,9 +48,8 @@ class Job:
         return self.status in ENDED
 
 
-class Standing(
-    NamedTuple
-):  # made for every poll: a frozen dataclass of so many fields takes ten times as long
+# A tuple, since each poll makes one: a frozen dataclass of so many fields takes ten times as long.
+class Standing(NamedTuple):
     """A job as its owner sees it, with the number of jobs of its kind that start before it (if it is queued)."""
 
     id: str

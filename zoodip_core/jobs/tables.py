@@ -37,9 +37,7 @@ class _SqliteReal(TypeDecorator[float]):
 
 
 _json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-_real: TypeEngine[float] = Double().with_variant(
-    _SqliteReal(), "sqlite"
-)  # PostgreSQL's need no look at each value
+_real: TypeEngine[float] = Double().with_variant(_SqliteReal(), "sqlite")
 _serial = BigInteger().with_variant(Integer(), "sqlite")
 
 jobs = Table(
