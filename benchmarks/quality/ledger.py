@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -52,9 +52,6 @@ class Ledger(Generic[R]):
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __iter__(self) -> Iterator[R]:
-        return iter(self._rows.values())
 
     def add(self, row: R) -> None:
         """Add a line with one write, and wait until it is on the disk.

@@ -88,8 +88,10 @@ def test_the_longest_waiting_job_comes_first(database: Database) -> None:
 
 def test_the_claim_walks_an_index_however_long_the_queue(database: Database) -> None:
     """The plan of the oldest-queued query is a search in jobs_queue without a sort."""
-    where = "kind = 'personalization' AND status = 'queued'"
-    query = f"SELECT id FROM jobs WHERE {where} ORDER BY queued_at, id LIMIT 1"  # noqa: S608
+    query = (
+        "SELECT id FROM jobs WHERE kind = 'personalization' AND status = 'queued' "
+        "ORDER BY queued_at, id LIMIT 1"
+    )
     explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
     for number in range(200):  # of which the database has no statistics yet
         queue(database, now=NOW + number)
