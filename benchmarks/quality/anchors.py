@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.quality.bundles import Bundles
 from benchmarks.quality.drawing import Pictures, draw
+from benchmarks.quality.methods import BARE
 from benchmarks.quality.prompts import Prompt
 from benchmarks.quality.sources import Outcome, Source
 from benchmarks.quality.subjects import Case
@@ -45,7 +46,7 @@ def anchors(method: str, bundles: Bundles, cases: Sequence[Case], world: World) 
     if method == "initializer":
         yield from words(bundles, cases)
         return
-    settings = resolve_settings(bundles.entry, bundles.at().family, "default", {})
+    settings = resolve_settings(bundles.entry, bundles.at().family, BARE, {})
     for index, case in enumerate(cases):
         if method == "caption" and case.kind == "shapes":
             return

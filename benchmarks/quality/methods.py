@@ -17,6 +17,9 @@ ANCHORS = {
     "caption": "the subject in the model's own words",
     "real": "composed pictures of what each prompt asks for",
 }
+BARE: Preset = "paper"
+"""The preset of what is no search by forward passes: no figure of it may hang on how a base model is searched."""
+
 BACKPROP_RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
 
 
@@ -44,7 +47,9 @@ METHODS = {
         Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
         Method("paper-neither", "the paper without SG and PUTS", "paper", _WHOLE_SPACE | _ANY_TIMESTEP),
         *(
-            Method(f"ti-{rate:g}", "backpropagation, Adam with a falling rate", precision="fp32", rate=rate)
+            Method(
+                f"ti-{rate:g}", "backpropagation, Adam with a falling rate", BARE, precision="fp32", rate=rate
+            )
             for rate in BACKPROP_RATES
         ),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.quality.bundles import Bundles
 from benchmarks.quality.drawing import Pictures, draw
 from benchmarks.quality.learnable import Learnable
+from benchmarks.quality.methods import BARE
 from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.sources import Outcome
 from zoodip_core.catalog import resolve_settings
@@ -43,7 +44,7 @@ class Word:
 
 def words(bundles: Bundles, cases: Sequence[Learnable]) -> Iterator[Word]:
     """The word of every case."""
-    settings = resolve_settings(bundles.entry, bundles.at().family, "default", {})
+    settings = resolve_settings(bundles.entry, bundles.at().family, BARE, {})
     for index, case in enumerate(cases):
         yield Word(index, case_identity(bundles, case, settings), case, bundles, settings)
 

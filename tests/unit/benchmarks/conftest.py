@@ -67,10 +67,11 @@ def entry(family_folder: dict[str, Path]) -> BaseModelEntry:
 
 @pytest.fixture
 def booth(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> MakeBooth:
-    """Makes a booth of methods and counts of forwards."""
+    """Makes a booth; `settings` change the base model's own."""
 
-    def make(methods: Sequence[str], forwards: Sequence[int] = (12,)) -> Booth:
+    def make(methods: Sequence[str], forwards: Sequence[int] = (12,), **settings: object) -> Booth:
         chosen = Selection(tmp_path, prompts=2, pictures=2, changes={"fixed_rows": 2}, device="cpu")
-        return Booth(entry, Options(chosen, methods, seeds=1, forwards=forwards), tools, lambda _: None)
+        model = entry.model_copy(update={"settings": entry.settings | settings})
+        return Booth(model, Options(chosen, methods, seeds=1, forwards=forwards), tools, lambda _: None)
 
     return make

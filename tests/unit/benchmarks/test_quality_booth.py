@@ -54,6 +54,16 @@ def test_a_finished_run_is_not_measured_again(
     assert (tmp_path / "results.jsonl").read_bytes() == lines
 
 
+def test_other_defaults_of_a_model_measure_only_its_own_searches_again(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path
+) -> None:
+    """Anchors, backpropagation and the paper's settings keep their rows; `default` gets new ones."""
+    rows = booth((*NAMES, "default")).run()
+    changed = booth((*NAMES, "default"), n=3).run()
+    assert changed[:-2] == rows[:-2]
+    assert {row.id for row in changed[-2:]}.isdisjoint(row.id for row in rows)
+
+
 def test_a_lost_row_is_measured_to_the_same_figures(
     booth: MakeBooth, few_cases: list[Case], tmp_path: Path
 ) -> None:
