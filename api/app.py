@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 
 from api import concepts, events, generations, health, personalizations, problems, schemas
 from api.metrics import Requests
@@ -39,7 +40,9 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         await service.close()
         gc.unfreeze()  # where one process starts several
 
-    app = FastAPI(title="zoodip", version=__version__, description=_ABOUT, lifespan=lifespan)
+    app = FastAPIOffline(
+        redoc_url=None, title="zoodip", version=__version__, description=_ABOUT, lifespan=lifespan
+    )
     app.state.requests = Requests()
     for module in (personalizations, events, concepts, generations, health):
         app.include_router(module.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,15 @@ def test_every_route_lists_its_errors(client: TestClient) -> None:
                 assert {"401", "403", "422", "429", "503"} <= set(operation["responses"]), path
     refs = document["components"]["schemas"]
     assert {"Problem", "PersonalizationRequest", "Personalization"} <= set(refs)
+
+
+def test_the_page_of_all_calls_asks_no_other_host(client: TestClient) -> None:
+    """A browser beside a private service has no other host to ask, and need not run what another one sends."""
+    page = client.get("/docs").text
+    addresses = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page)
+    wanted = [one or other for one, other in addresses]
+    assert len(wanted) == 4  # script, style, icon, document
+    for address in wanted:
+        assert address.startswith("/")
+        assert client.get(address).is_success
+    assert not re.findall(r"https?://", page)
