@@ -95,6 +95,8 @@ def test_keys_are_made_listed_and_revoked_by_command(tmp_path: Path, monkeypatch
     assert made["key"].startswith("zd_")
     assert made["webhook_secret"].startswith("whsec_")
     assert run.invoke(keys, ["revoke", made["id"]]).exit_code == 0
+    shown = run.invoke(keys, ["list"]).stdout.splitlines()
+    assert sum(made["id"] in line and "laptop" in line for line in shown) == 1  # one line, to be grepped
     listed = run.invoke(keys, ["list", "--json"]).stdout
     (row,) = json.loads(listed)["keys"]
     assert made["key"] not in listed

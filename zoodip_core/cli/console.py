@@ -20,6 +20,8 @@ EXIT_INVALID_INPUT = 2
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
+_WIDE = 1000  # of a line that no terminal breaks
+
 _stderr = Console(stderr=True)
 
 
@@ -35,13 +37,13 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout."""
+    """A table on stdout: what a row is called by stays on one line, and all of a row in a pipe or a file."""
     table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")  # a fingerprint that is cut off is of no use
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")  # what is cut off is of no use
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def report(error: ZoodipError, *, as_json: bool) -> int:
