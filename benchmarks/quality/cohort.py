@@ -1,8 +1,7 @@
-"""All cases of one method, learned together: forward passes in the engine's batches, or backpropagation."""
+"""All cases of one method, learned together, by forward passes in the engine's batches."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,18 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.model.inversion import BATCH, FIRST_T, LAST_T
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import TOKEN, Learnable
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
-from zoodip_core.errors import LossNotFiniteError, ZoodipError
+from zoodip_core.errors import ZoodipError
 from zoodip_core.personalize import Personalization
-from zoodip_core.references import Sample, samples_request
-
-BACKPROP_FORWARDS = BATCH * (1 + 2)  # of one step of one case: a backward pass costs as much as two forwards
+from zoodip_core.references import samples_request
 
 
 class Cohort(Protocol):
@@ -94,7 +90,7 @@ class ForwardCohort:
         """
         for name, error in zip(self._names, self._engine.step(self._searches), strict=True):
             if error is not None:
-                raise _diverged(name, error) from error
+                raise diverged(name, error) from error
 
     def tokens(self) -> Float[Tensor, "cases flat"]:
         """θ of every search."""
@@ -110,113 +106,6 @@ class ForwardCohort:
         return {f"{index}/{name}": tensor for index, state in numbered for name, tensor in state.items()}
 
 
-class BackpropCohort:
-    """Textual Inversion: Adam with a falling rate on the true gradient, from the same references and captions."""
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        cases: Sequence[Learnable],
-        settings: PersonalizationSettings,
-        rate: float,
-        state: dict[str, Tensor] | None = None,
-    ) -> None:
-        self._bundle, self._settings, self._rate = bundle, settings, rate
-        self._names = [case.name for case in cases]
-        self._data = begin_all(bundle, cases, settings)
-        self._tokens = torch.stack([search.search.theta for search in self._data]).requires_grad_(True)
-        self._generator = torch.Generator().manual_seed(settings.seed)
-        self._adam = torch.optim.Adam([self._tokens], rate)
-        self._step = 0
-        if state is not None:
-            self._restore(state)
-
-    def _restore(self, state: dict[str, Tensor]) -> None:
-        self._step = int(state["step"])
-        self._generator.set_state(state["generator"])
-        with torch.no_grad():
-            self._tokens.copy_(state["tokens"])
-        if self._step:
-            names = ("step", "exp_avg", "exp_avg_sq")
-            self._adam.state[self._tokens] = {name: state[f"adam.{name}"].clone() for name in names}
-
-    @property
-    def step(self) -> int:
-        """Completed steps."""
-        return self._step
-
-    @property
-    def forwards_per_step(self) -> int:
-        """Rows of one case, forward and backward."""
-        return BACKPROP_FORWARDS
-
-    def _draw(self, search: Personalization) -> list[Sample]:
-        """A batch of one case."""
-        drawn = []
-        for _ in range(BATCH):
-            image, flipped, timestep, seed = (
-                int(torch.randint(low, high, (), generator=self._generator))
-                for low, high in (
-                    (0, len(search.references.posteriors)),
-                    (0, 2 if self._settings.flip else 1),
-                    (FIRST_T, LAST_T),
-                    (0, 2**62),
-                )
-            )
-            drawn.append(search.references.draw(image, flipped=bool(flipped), timestep=timestep, seed=seed))
-        return drawn
-
-    def advance(self) -> None:
-        """One step of every case; the cases share a batch, and Adam moves each number by itself.
-
-        Raises:
-            BenchmarkError: a loss is NaN or infinite.
-        """
-        turn = math.pi * self._step / self._settings.steps
-        self._adam.param_groups[0]["lr"] = self._rate * (0.5 + 0.5 * math.cos(turn))
-        samples = [self._draw(search) for search in self._data]
-        requests = [
-            samples_request(self._bundle.prompts, batch, TOKEN, token, self._settings.vectors)
-            for batch, token in zip(samples, self._tokens, strict=True)
-        ]
-        embedded = [torch.cat(column) for column in zip(*(r.embedded for r in requests), strict=True)]
-        states = self._bundle.prompts.encode(embedded, [p for r in requests for p in r.prompts])
-        device = self._bundle.device
-        predicted = self._bundle.denoiser.unet(
-            torch.cat([request.noisy for request in requests]).to(device),
-            torch.cat([request.timesteps for request in requests]).to(device),
-            encoder_hidden_states=states.states,
-        ).sample
-        targets = torch.stack([sample.target for batch in samples for sample in batch]).to(device)
-        losses = row_losses(predicted, targets).view(len(samples), BATCH).mean(dim=1)
-        for name, loss in zip(self._names, losses.tolist(), strict=True):
-            if not math.isfinite(loss):
-                raise _diverged(name, LossNotFiniteError())
-        self._adam.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self._adam.step()
-        self._step += 1
-
-    def tokens(self) -> Float[Tensor, "cases flat"]:
-        """The learned vectors as they are."""
-        return self._tokens.detach().clone()
-
-    @torch.no_grad()
-    def fixed_losses(self) -> list[float]:
-        """Each case's loss on its fixed set."""
-        return [
-            fixed_loss(self._bundle, search, token)
-            for search, token in zip(self._data, self.tokens(), strict=True)
-        ]
-
-    def state(self) -> dict[str, Tensor]:
-        """Tokens, moments and the generator."""
-        moments = self._adam.state[self._tokens]
-        adam = {f"adam.{name}": tensor.clone() for name, tensor in moments.items()}
-        own = {"step": torch.tensor(self._step), "tokens": self.tokens()}
-        return {**own, "generator": self._generator.get_state(), **adam}
-
-
 def fixed_loss(bundle: Bundle, search: Personalization, token: Float[Tensor, " flat"]) -> float:
     """The loss of a token on the fixed set of a case."""
     request = samples_request(bundle.prompts, search.fixed_set, TOKEN, token, search.settings.vectors)
@@ -230,5 +119,6 @@ def _part(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
 
 
-def _diverged(name: str, error: ZoodipError) -> BenchmarkError:
+def diverged(name: str, error: ZoodipError) -> BenchmarkError:
+    """What a search whose loss is no number is told as."""
     return BenchmarkError(f"{name}: {error.message}; with --set choose a smaller learning_rate")

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.quality.cohort import BACKPROP_FORWARDS, BackpropCohort, Cohort, ForwardCohort
+from benchmarks.quality.backprop import BACKPROP_FORWARDS, BackpropCohort
+from benchmarks.quality.cohort import Cohort, ForwardCohort
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import Learnable
 from benchmarks.quality.meter import Meter
