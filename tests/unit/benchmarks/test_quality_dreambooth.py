@@ -9,15 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import BitImageProcessorPil, Dinov2Model
 
 from benchmarks.quality import dreambooth, sources, words
-from benchmarks.quality.dino import Dino
 from benchmarks.quality.photos import PROMPTS, known_subjects, phrases, read_subjects
-from tests.tooling.encoders import SHORT_PX, SIDE_PX, build_clip, build_dino
+from tests.tooling.encoders import build_clip, build_dino
 from tests.tooling.models import WORDS
 from tests.tooling.tokenizers import write_real_tokenizer
 from zoodip_core.vocabulary import check_initializer, vocabulary
@@ -219,30 +216,6 @@ def _refused(run: Run, options: dict[str, str], message: str) -> None:
         run(options)
     assert str(told.value).startswith("error: ")
     assert "\n" not in str(told.value)
-
-
-def test_dino_sees_what_transformers_sees(given: Path) -> None:
-    """Where no pixel is resized, the embeddings are those of transformers' own preprocessing and class token."""
-    random = np.random.default_rng(1)
-    images = [
-        Image.fromarray(random.integers(0, 256, (SHORT_PX, SHORT_PX, 3), dtype=np.uint8)) for _ in range(3)
-    ]
-    processor = BitImageProcessorPil.from_pretrained(given / "dino")
-    pixels = processor(images, return_tensors="pt").pixel_values
-    assert pixels.shape[-1] == SIDE_PX
-    with torch.no_grad():
-        states = Dinov2Model.from_pretrained(given / "dino").eval()(pixel_values=pixels).last_hidden_state
-    expected = torch.nn.functional.normalize(states[:, 0], dim=-1)
-    torch.testing.assert_close(Dino(given / "dino").images(images), expected, atol=1e-5, rtol=0)
-
-
-def test_many_pictures_are_embedded_as_few(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches change nothing but the memory that is needed."""
-    random = np.random.default_rng(2)
-    images = [Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(5)]
-    whole = Dino(given / "dino").images(images)
-    monkeypatch.setattr("benchmarks.quality.dino.BATCH", 2)
-    torch.testing.assert_close(Dino(given / "dino").images(images), whole, atol=1e-6, rtol=0)
 
 
 def test_photos_are_kept_as_squares(given: Path) -> None:
