@@ -154,7 +154,8 @@ def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) ->
     explained = variance.cumsum(0) / variance.sum()
     i_star = int((explained <= 1 - nu).sum()) + 1  # Alg. 2 l.4
     removed: Tensor = directions[i_star:]  # Alg. 2 l.5
-    return removed.to(token_history.dtype).contiguous()  # Alg. 2 l.6
+    # The strides of a fresh tensor, one row included: by strides a product picks its kernel, and so how it rounds.
+    return removed.to(token_history.dtype).clone(memory_format=torch.contiguous_format)  # Alg. 2 l.6
 
 
 SUBSPACES: Mapping[SubspaceName, type[SubspaceGradient] | type[WholeSpace]] = {

@@ -139,3 +139,10 @@ def test_a_token_that_never_moved_removes_nothing() -> None:
 def test_a_share_below_rounding_removes_nothing() -> None:
     """Where 1 − ν rounds to 1 no cumulative share exceeds it: P is empty, never out of range."""
     assert len(low_variance_directions(random_walk(6, 9, 0), 1e-18)) == 0
+
+
+def test_one_row_is_laid_out_as_if_read_from_a_file() -> None:
+    """A product rounds by its kernel, and the kernel goes by strides: so that resumed bits are the same bits."""
+    removed = low_variance_directions(random_walk(2, 32, seed=0), 1e-3)
+    assert removed.shape == (1, 32)
+    assert removed.stride() == (32, 1)
