@@ -41,16 +41,26 @@ class Attendant:
 
     def run(self) -> None:
         """Attend until stopped."""
+        away = False
         while not self._stopped.wait(_LISTEN_EVERY_S):
-            try:
-                self._round(time.monotonic())
-            except AWAY:
-                _log.warning("database_away")
+            away = not self._reached(away)
         try:
             with self._ledger.database.write() as connection:
                 presence.leave(connection, self._ledger.worker_id)
         except AWAY:
             _log.warning("left_without_goodbye")
+
+    def _reached(self, away: bool) -> bool:
+        """A round; whether the database answered. A change is told, not each round."""
+        try:
+            self._round(time.monotonic())
+        except AWAY:
+            if not away:
+                _log.warning("database_away")
+            return False
+        if away:
+            _log.info("database_back")
+        return True
 
     def _round(self, now: float) -> None:
         held = self._runner.holding.leases()

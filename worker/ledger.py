@@ -91,5 +91,5 @@ class Ledger:
             except AWAY:
                 if time.monotonic() > end:
                     raise
-                _log.warning("database_away")
+                _log.warning("write_waits_for_database")
                 time.sleep(_RETRY_EVERY_S)

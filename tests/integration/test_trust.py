@@ -124,11 +124,11 @@ def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: Serv
 
 
 def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
-    """The API says 503 meanwhile and then goes on; the job ends as if nothing had been."""
+    """The API says 503 meanwhile and then goes on; the job ends as if nothing had been; the log tells it once."""
     with own_postgresql() as cluster:
         own = stub.model_copy(update={"database_url": cluster.url, "lease_s": 15.0})
         with _api(own) as client:
-            with worker(own, **SLOW):
+            with worker(own, **SLOW) as running:
                 made = create(client, settings={"steps": 150})
                 _wait_for_step(own, made.json()["id"], 20)
                 cluster.control("stop", "-m", "fast")
@@ -139,6 +139,8 @@ def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -
             assert done.status is Status.SUCCEEDED
             assert done.attempts == 1
             assert client.get(made.headers["Location"]).json()["step"] == 150
+            told = running.log.read_text()
+            assert [told.count(event) for event in ('"database_away"', '"database_back"')] == [1, 1]
 
 
 def test_a_concept_deleted_before_its_turn_is_a_typed_failure(
