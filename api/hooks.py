@@ -19,6 +19,11 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
     """
     if url is None:
         return
+    if not all("!" <= character <= "~" for character in url):
+        raise InvalidWebhookError(
+            f"webhook: {url!r} came; allowed: printable ASCII without spaces (others percent-encoded)",
+            field="webhook",
+        )
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -67,7 +67,7 @@ def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
     except KeyError as error:
         missing = {"type": "missing", "loc": ("body", "request"), "msg": "Field required"}
         raise RequestValidationError([missing]) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError(

@@ -13,7 +13,7 @@ from zoodip_core.jobs.states import Status
 
 
 def draw(job: Job, engine: Engine, ledger: Ledger, objects: ObjectStore, stats: Stats) -> None:
-    """Draw and store the images of a claimed job, and end it.
+    """Draw and store the images of a claimed job, and end it; a job that is cancelled meanwhile ends so.
 
     Raises:
         LeaseLostError: another worker has the job.
@@ -26,6 +26,8 @@ def draw(job: Job, engine: Engine, ledger: Ledger, objects: ObjectStore, stats: 
         found.append((record, load_concept(objects.get(concept_name(record.id)), token=record.token)))
     with stats.stage("generate"):
         pictures = engine.generate(job, found)
+    if ledger.leave(leases.lease_of(job)) is not None:  # cancelled while it was drawn: nothing is kept
+        return
     for k, picture in enumerate(pictures):
         objects.put(image_name(job.id, k), picture.png)
     result = {

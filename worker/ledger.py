@@ -70,8 +70,16 @@ class Ledger:
         """
         return self.insist(lambda c: leases.finish(c, lease, target, time.time(), values))
 
+    def leave(self, lease: Lease) -> Job | None:
+        """The job as its client wishes it; None if it wishes nothing any more.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        return self.insist(lambda c: leases.leave(c, lease, time.time()))
+
     def give_back(self, lease: Lease) -> Job:
-        """The job queued for another worker.
+        """The job queued for another worker, or as its client wishes it.
 
         Raises:
             LeaseLostError: the job is not ours any more.

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
@@ -75,10 +76,10 @@ class Messenger:
 
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_at:
-            retention.purge(self._database, self._objects, self._settings, time.time())
-            self._purge_at = time.monotonic() + _PURGE_EVERY_S
+            purged = retention.purge(self._database, self._objects, self._settings, time.time())
+            self._purge_at = time.monotonic() + (0.0 if purged else _PURGE_EVERY_S)  # until none is left
         if time.monotonic() >= self._orphans_at:
-            retention.purge_orphans(self._database, self._objects, time.time())
+            retention.purge_orphans(self._database, self._objects, self._settings, time.time())
             self._orphans_at = time.monotonic() + _ORPHANS_EVERY_S
 
 
@@ -91,8 +92,15 @@ def deliver(delivery: Delivery, secrets: Sequence[str], now: float, *, private: 
         now: seconds since 1970.
         private: allow http and addresses that are not public.
     """
+    try:
+        return _post(delivery, secrets, str(int(now)), private=private)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        _log.info("webhook_unreachable", job_id=delivery.job_id, error=type(error).__name__)
+        return None
+
+
+def _post(delivery: Delivery, secrets: Sequence[str], timestamp: str, *, private: bool) -> int:
     parts = urlsplit(delivery.url)
-    timestamp = str(int(now))
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "zoodip",
@@ -101,15 +109,9 @@ def deliver(delivery: Delivery, secrets: Sequence[str], now: float, *, private: 
         "webhook-signature": " ".join(sign(s, delivery.id, timestamp, delivery.payload) for s in secrets),
     }
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    connection = _connection(parts, private=private)
-    try:
+    with closing(_connection(parts, private=private)) as connection:
         connection.request("POST", target, delivery.payload.encode(), headers)
         return connection.getresponse().status
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        _log.info("webhook_unreachable", job_id=delivery.job_id, error=type(error).__name__)
-        return None
-    finally:
-        connection.close()
 
 
 def sign(secret: str, message_id: str, timestamp: str, payload: str) -> str:

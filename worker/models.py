@@ -136,9 +136,10 @@ class ModelEngine:
 
     def gauges(self) -> dict[str, float]:
         """Base models in memory and what they take."""
+        bundles = list(self._bundles.values())  # asked for by another thread, while this one may load
         gauges = {
-            "base_models": float(len(self._bundles)),
-            "base_models_mb": sum(_megabytes(bundle) for bundle in self._bundles.values()),
+            "base_models": float(len(bundles)),
+            "base_models_mb": sum(_megabytes(bundle) for bundle in bundles),
         }
         if torch.cuda.is_available():
             gauges["gpu_memory_mb"] = torch.cuda.memory_reserved() / 1e6

@@ -12,7 +12,7 @@ from worker.engines import Engine, Search
 from worker.ledger import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
-from zoodip_core.errors import StorageError
+from zoodip_core.errors import StorageError, ZoodipError
 from zoodip_core.jobs import concepts, leases
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
@@ -116,18 +116,23 @@ class Personalizing:
             self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
         try:
             replaced = self._end(record)
-        except BaseException:
+        except (
+            ZoodipError
+        ):  # nothing was written; of a database that is away nobody knows, and the daily look does
             self._drop_embedding(record)
             raise
         if replaced is not None:
             self._drop_embedding(replaced)
         if self._settings.delete_references_on_success:
-            self._objects.delete(self._reference_names())
+            self._drop(self._reference_names())
 
     def _drop_embedding(self, rowless: ConceptRecord) -> None:
-        """Delete it now, or leave it to the daily look: what the job came to must not depend on that."""
+        self._drop([concept_name(rowless.id)])
+
+    def _drop(self, names: list[str]) -> None:
+        """Delete objects now, or leave them to the daily look: what the job came to must not depend on that."""
         with contextlib.suppress(StorageError):
-            self._objects.delete([concept_name(rowless.id)])
+            self._objects.delete(names)
 
     def _end(self, record: ConceptRecord) -> ConceptRecord | None:
         """The row of the concept and the end of the job in one transaction."""
@@ -140,6 +145,8 @@ class Personalizing:
         }
 
         def write(connection: Connection) -> ConceptRecord | None:
+            if concepts.exists(connection, record.id):  # written before, and only the answer was lost
+                return None
             values = {"step": self.search.step, "result": result}
             leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
             return concepts.add(connection, record, replace=bool(self.job.request["replace"]))

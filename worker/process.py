@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -42,7 +43,7 @@ class WorkerProcess:
         self._messenger = Messenger(database, objects, settings)
         self._database = database
         self._threads = [
-            threading.Thread(target=part.run, name=name, daemon=True)
+            threading.Thread(target=_to_its_end, args=(name, part.run), name=name, daemon=True)
             for name, part in (
                 ("engine", self.runner),
                 ("attendant", self._attendant),
@@ -72,3 +73,16 @@ class WorkerProcess:
         self._database.close()
         if self._changes is not None:
             self._changes.close()
+
+
+def _to_its_end(name: str, run: Callable[[], None]) -> None:
+    """Run a part; a fault that it does not know ends the process.
+
+    A worker without its engine would renew leases that nobody works on. Without the process they run out, and
+    whoever started it starts another.
+    """
+    try:
+        run()
+    except Exception:  # noqa: BLE001 (logged, and the process ends)
+        _log.exception("part_died", part=name)
+        os._exit(1)

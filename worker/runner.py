@@ -113,10 +113,13 @@ class Runner:
                 self._guarded(live.job, partial(self._leave, live, wish))
 
     def _leave(self, live: Personalizing, wish: Wish) -> None:
+        """What the client wishes may have changed since it was heard: the row decides."""
         if wish == Wish.PAUSE:
             live.save_checkpoint()
-        self._ledger.finish(live.lease, Status.PAUSED if wish == Wish.PAUSE else Status.CANCELLED)
-        self._forget(live.lease)
+        if self._ledger.leave(live.lease) is None:
+            self.holding.learn([live.lease], {live.lease.job_id: None})
+        else:
+            self._forget(live.lease)
 
     def _step_all(self) -> None:
         """One step of every personalization: one forward for each base model."""

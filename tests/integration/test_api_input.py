@@ -84,6 +84,8 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "caption without the token": ({"captions": ["a dog"]}, "invalid_caption", "captions"),
     "plain http webhook": ({"webhook": "http://example.org"}, "invalid_webhook", "webhook"),
     "webhook with a password": ({"webhook": "https://a:b@example.org"}, "invalid_webhook", "webhook"),
+    "webhook with a space": ({"webhook": "https://exa mple.org"}, "invalid_webhook", "webhook"),
+    "webhook in another script": ({"webhook": "https://exämple.org"}, "invalid_webhook", "webhook"),
     "no url at all": ({"webhook": "example.org"}, "invalid_webhook", "webhook"),
     "unknown kind": ({"kind": "person"}, "invalid_request", "kind"),
     "too much metadata": ({"metadata": {f"k{n}": "v" for n in range(17)}}, "invalid_request", "metadata"),
@@ -113,6 +115,15 @@ def test_numbers_of_photos(client: TestClient) -> None:
     plain = client.post("/v1/personalizations", json=REQUEST)
     assert plain.status_code == 415
     assert plain.json()["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"token": "\\ud800"}', '{"token": "\\u0000"}', ""])
+def test_a_request_field_that_cannot_be_read(client: TestClient, text: str) -> None:
+    """Nested beyond measure, cut off, with half a character or NUL: 422, not a fault of the server."""
+    response = client.post(
+        "/v1/personalizations", files=[("images", ("a.png", photo()))], data={"request": text}
+    )
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
 def test_damaged_multipart_bodies(client: TestClient) -> None:

@@ -114,6 +114,7 @@ def test_a_zombie_writes_nothing(database: Database) -> None:
         lambda c: leases.record(c, zombie, later, event=("progress", {"step": 7}), values={"step": 7}),
         lambda c: leases.finish(c, zombie, Status.SUCCEEDED, later, {"result": {"concept_id": "x"}}),
         lambda c: leases.give_back(c, zombie, later),
+        lambda c: leases.leave(c, zombie, later),
     ):
         with pytest.raises(LeaseLostError), database.write() as connection:
             write(connection)
@@ -162,6 +163,42 @@ def test_a_drain_is_no_attempt_and_keeps_the_checkpoint(database: Database) -> N
         back = leases.give_back(connection, lease, NOW)
     assert (back.status, back.step, back.attempts) == (Status.QUEUED, 40, 0)
     assert back.lease_owner is None
+
+
+@pytest.mark.parametrize(("wish", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])
+def test_a_drain_fulfils_the_wish_of_its_jobs(database: Database, wish: str, status: Status) -> None:
+    """What a client asked for is not lost when the worker gives the job back before it obeyed."""
+    job = _claimed(database, queue(database).id)
+    with database.write() as connection:
+        (store.cancel if wish == "cancel" else store.pause)(connection, job, NOW)
+        assert leases.give_back(connection, leases.lease_of(job), NOW).status is status
+
+
+def test_the_last_wish_counts(database: Database) -> None:
+    """A worker that heard `pause` leaves the job as its row says then: cancelled, or running on after a resume."""
+    cancelled, resumed, paused = (_claimed(database, queue(database).id) for _ in range(3))
+    with database.write() as connection:
+        for job in (cancelled, resumed, paused):
+            store.pause(connection, job, NOW)
+        store.cancel(connection, cancelled, NOW)
+        store.resume(connection, resumed, NOW)
+        left = [leases.leave(connection, leases.lease_of(job), NOW) for job in (cancelled, resumed, paused)]
+        goes_on = store.find(connection, resumed.id)
+    assert [job and job.status for job in left] == [Status.CANCELLED, None, Status.PAUSED]
+    assert goes_on.status is Status.RUNNING
+
+
+def test_a_pause_is_no_attempt(database: Database) -> None:
+    """However often a client pauses and resumes, no start of those counts as a worker that died."""
+    job_id = queue(database).id
+    for _ in range(4):
+        job = _claimed(database, job_id)
+        with database.write() as connection:
+            store.pause(connection, job, NOW)
+            left = leases.leave(connection, leases.lease_of(job), NOW)
+            assert left is not None
+            store.resume(connection, left, NOW)
+    assert left.attempts == 0
 
 
 @pytest.mark.parametrize(("wish", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])

@@ -210,9 +210,21 @@ def test_bytes_without_a_row_go_after_an_hour(database: Database, tmp_path: Path
         concepts.add(connection, kept, replace=False)
     for concept_id in (kept.id, lost):
         objects.put(concept_name(concept_id), b"vectors")
-    assert retention.purge_orphans(database, objects, NOW + 7200) == [orphan, lost]
+    assert retention.purge_orphans(database, objects, ServiceSettings(), NOW + 7200) == [orphan, lost]
     assert objects.names("concepts/") == [concept_name(kept.id)]
     assert sorted(objects.names("jobs/")) == sorted(reference_name(job_id, 0) for job_id in (own, young))
+
+
+def test_photos_that_were_to_go_go_later(database: Database, tmp_path: Path) -> None:
+    """Where the object store refused when a job succeeded, the daily look deletes; a failed job's photos stay."""
+    objects = ObjectStore(f"file://{tmp_path}/objects")
+    done, failed = (_in_state(database, status) for status in (Status.SUCCEEDED, Status.FAILED))
+    for job in (done, failed):
+        objects.put(reference_name(job.id, 0), b"photo")
+    retention.purge_orphans(database, objects, ServiceSettings(), NOW)
+    assert len(objects.names("jobs/")) == 2
+    retention.purge_orphans(database, objects, ServiceSettings(delete_references_on_success=True), NOW)
+    assert objects.names("jobs/") == [reference_name(failed.id, 0)]
 
 
 def _concept(name: str) -> ConceptRecord:

@@ -108,3 +108,16 @@ def test_a_name_of_this_machine_is_not_called(receiver: Receiver) -> None:
     url = receiver.url("/hook").replace("127.0.0.1", "localhost")
     assert deliver(_delivery(url), (), time.time()) is None
     assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://exa mple.org/", "whsec_c2VjcmV0"),
+        ("https://[::1/", "whsec_c2VjcmV0"),
+        ("https://example.org/", "x"),
+    ],
+)
+def test_what_cannot_be_called_or_signed_is_an_answer_that_did_not_come(url: str, secret: str) -> None:
+    """A stored URL or secret that is no such thing ends no thread: it counts as a failed delivery."""
+    assert deliver(_delivery(url), (secret,), time.time()) is None

@@ -118,6 +118,31 @@ def test_a_drained_worker_gives_its_jobs_back(client: TestClient, settings: Serv
     assert client.get("/readyz").status_code == 503
 
 
+def test_a_generation_that_is_cancelled_while_it_is_drawn_keeps_nothing(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """It ends as the client was told, without an image."""
+    with worker(settings, STUB_DRAW_S="1.5"):
+        job_id = client.post("/v1/generations", json={"prompt": "a dog"}).json()["id"]
+        wait_for_job(settings, job_id, Status.RUNNING)
+        assert client.post(f"/v1/generations/{job_id}/cancel").status_code == 200
+        wait_for_job(settings, job_id, Status.CANCELLED)
+    assert ObjectStore(settings.object_store).names(f"jobs/{job_id}") == []
+
+
+def test_a_worker_that_lost_a_part_ends(client: TestClient, settings: ServiceSettings) -> None:
+    """It renews no leases that nobody works on: the process ends, and another takes the job."""
+    fault = settings.data_dir / "fault"
+    with worker(settings, STUB_STEP_S="0.02", STUB_FAULT=str(fault)) as broken:
+        job_id = create(client, settings={"steps": 60}).json()["id"]
+        wait_for_job(settings, job_id, Status.RUNNING)
+        fault.touch()
+        assert broken.process.wait(20) == 1
+    assert '"part_died"' in broken.log.read_text()
+    with worker(settings):
+        assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 2
+
+
 def test_replace_takes_the_name_at_the_end(client: TestClient, settings: ServiceSettings) -> None:
     """The first concept stays until the second succeeds; then its embedding is gone, and so are all photos."""
     with worker(settings.model_copy(update={"delete_references_on_success": True})):

@@ -87,6 +87,11 @@ def find(connection: Connection, concept_id: str, owner: str | None = None) -> C
     return ConceptRecord(**row)
 
 
+def exists(connection: Connection, concept_id: str) -> bool:
+    """Whether there is such a concept, whoever has it."""
+    return connection.execute(select(concepts.c.id).where(concepts.c.id == concept_id)).first() is not None
+
+
 def list_page(
     connection: Connection, owner: str, *, after: str | None = None, limit: int = 20
 ) -> tuple[list[ConceptRecord], bool]:

@@ -18,6 +18,8 @@ from zoodip_core.jobs.records import Job, Lease
 from zoodip_core.jobs.states import Kind, Status, Wish
 from zoodip_core.jobs.tables import jobs
 
+_ORDERLY = {"attempts": jobs.c.attempts - 1}  # a start that ends in order does not count as an attempt
+
 
 def claim(connection: Connection, job_id: str, worker: str, now: float, lease_s: float) -> Job | None:
     """The job, now running and this worker's; None if it is not queued (another was faster, or it ended)."""
@@ -126,13 +128,29 @@ def finish(
     return job
 
 
-def give_back(connection: Connection, lease: Lease, now: float) -> Job:
-    """The job queued again by an orderly drain: this start does not count as an attempt.
+def leave(connection: Connection, lease: Lease, now: float) -> Job | None:
+    """The job as its client wishes it now; None if it wishes nothing (any more) and the job goes on.
 
     Raises:
         LeaseLostError: the job is no longer this worker's; nothing was written.
     """
-    return finish(connection, lease, Status.QUEUED, now, {"attempts": jobs.c.attempts - 1})
+    asked = connection.execute(select(jobs.c.wish).where(_held(lease)).with_for_update()).first()
+    if asked is None:
+        raise LeaseLostError()
+    if asked.wish is None:
+        return None
+    if asked.wish == Wish.CANCEL:
+        return finish(connection, lease, Status.CANCELLED, now)
+    return finish(connection, lease, Status.PAUSED, now, _ORDERLY)
+
+
+def give_back(connection: Connection, lease: Lease, now: float) -> Job:
+    """The job queued again by an orderly drain, or as its client wishes it.
+
+    Raises:
+        LeaseLostError: the job is no longer this worker's; nothing was written.
+    """
+    return leave(connection, lease, now) or finish(connection, lease, Status.QUEUED, now, _ORDERLY)
 
 
 def reap(connection: Connection, now: float, max_attempts: int) -> list[Job]:

@@ -9,7 +9,7 @@ from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.ids import made_at
 from zoodip_core.jobs.objects import ObjectStore, concept_name, job_prefix
 from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import ENDED
+from zoodip_core.jobs.states import ENDED, Status
 from zoodip_core.jobs.tables import concepts, jobs
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
@@ -37,9 +37,19 @@ def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, n
     return ids
 
 
-def purge_orphans(database: Database, objects: ObjectStore, now: float) -> list[str]:
-    """Drop objects of jobs and concepts that never came to be: the process died between bytes and row."""
-    lost_jobs = _without_row(database, jobs, {_id_of(name) for name in objects.names("jobs/")}, now)
+def purge_orphans(
+    database: Database, objects: ObjectStore, settings: ServiceSettings, now: float
+) -> list[str]:
+    """Drop objects of jobs and concepts that never came to be: the process died between bytes and row.
+
+    And photos that were to go when their job succeeded, if the object store refused then.
+    """
+    names = objects.names("jobs/")
+    if settings.delete_references_on_success:
+        photos = [name for name in names if "/references/" in name]
+        done = _succeeded(database, sorted({_id_of(name) for name in photos}))
+        objects.delete(name for name in photos if _id_of(name) in done)
+    lost_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
     lost_concepts = _without_row(
         database, concepts, {_id_of(name) for name in objects.names("concepts/")}, now
     )
@@ -52,6 +62,18 @@ def purge_orphans(database: Database, objects: ObjectStore, now: float) -> list[
 def _id_of(name: str) -> str:
     """The job or concept that an object belongs to."""
     return name.split("/")[1].removesuffix(".safetensors")
+
+
+def _succeeded(database: Database, ids: list[str]) -> set[str]:
+    """Those of the jobs that have succeeded."""
+    found: set[str] = set()
+    for start in range(0, len(ids), _BATCH):
+        query = select(jobs.c.id).where(
+            jobs.c.id.in_(ids[start : start + _BATCH]), jobs.c.status == Status.SUCCEEDED
+        )
+        with database.read() as connection:
+            found |= set(connection.execute(query).scalars())
+    return found
 
 
 def _without_row(database: Database, table: Table, ids: set[str], now: float) -> list[str]:

@@ -1,4 +1,7 @@
-"""An engine without a model: a search is a counter with a deterministic vector. `STUB_STEP_S` slows its steps."""
+"""An engine without a model: a search is a counter with a deterministic vector.
+
+`STUB_STEP_S` and `STUB_DRAW_S` slow it, and it is broken while there is a file at `STUB_FAULT`.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,9 @@ class StubEngine:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._step_s = float(os.environ.get("STUB_STEP_S", "0"))
+        self._draw_s = float(os.environ.get("STUB_DRAW_S", "0"))
         self._log = os.environ.get("STUB_LOG")
+        self._fault = os.environ.get("STUB_FAULT")
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
         """The search, with a line in the log of where it began."""
@@ -93,11 +98,14 @@ class StubEngine:
 
     def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
         """Pictures of one colour."""
+        time.sleep(self._draw_s)
         settings = job.request["settings"]
         return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
 
     def gauges(self) -> dict[str, float]:
         """None."""
+        if self._fault is not None and Path(self._fault).exists():
+            raise RuntimeError
         return {}
 
 

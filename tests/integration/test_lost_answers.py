@@ -1,0 +1,71 @@
+"""A commit whose answer is lost: what was written counts, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from tests.integration.support.photos import create
+from tests.integration.support.stub_engine import StubEngine, StubSearch
+from tests.integration.support.workers import STUB
+from worker.ledger import Ledger
+from worker.personalizing import Personalizing
+from worker.stats import Stats
+from zoodip_core.jobs import concepts, leases, store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore, concept_name
+from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.jobs.states import Kind, Status
+
+
+class _LosesAnswer(Database):
+    """The connection goes after the first commit with a concept in it, before the answer comes."""
+
+    lost = False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction."""
+        with super().write() as connection:
+            yield connection
+            holds = concepts.count(connection, "local") > 0
+        if holds and not self.lost:
+            self.lost = True
+            raise OperationalError("COMMIT", {}, ConnectionError())
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
+    """A stub engine."""
+    (tmp_path / "data").mkdir()
+    return ServiceSettings(
+        data_dir=tmp_path / "data", database_url=database_url, base_models=catalogue, engine=STUB
+    )
+
+
+def test_a_concept_whose_commit_went_unheard_is_kept(client: TestClient, settings: ServiceSettings) -> None:
+    """The job has succeeded with one concept, and the concept has its embedding."""
+    create(client, settings={"steps": 3})
+    database, objects = _LosesAnswer(settings.database), ObjectStore(settings.object_store)
+    with database.write() as connection:
+        job = leases.claim_next(connection, Kind.PERSONALIZATION, "w", time.time(), 30.0)
+    assert job is not None
+    ledger = Ledger(database, "w", 30.0)
+    personalizing = Personalizing(job, StubEngine(settings), ledger, objects, settings, Stats())
+    assert isinstance(personalizing.search, StubSearch)
+    while not personalizing.finished:
+        personalizing.search.advance()
+    personalizing.complete()
+    assert database.lost
+    with database.read() as connection:
+        done = store.find(connection, job.id)
+    assert done.status is Status.SUCCEEDED
+    assert objects.names("concepts/") == [concept_name((done.result or {})["concept_id"])]
+    database.close()
