@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from api import schemas, views
 from api.auth import Caller, Reader, Writer
 from api.base_models import BaseModelFacts
-from api.creation import IdempotencyKey, Once, hash_of
+from api.creation import IdempotencyKey, Once, check_names, hash_of
 from api.pages import After, Id, Limit
 from api.problems import problems
 from api.service import Service
@@ -23,7 +23,7 @@ from zoodip_core.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError
 from zoodip_core.jobs import concepts, store
-from zoodip_core.jobs.errors import NotFoundError, QuotaExceededError
+from zoodip_core.jobs.errors import NotFoundError
 from zoodip_core.jobs.idempotency import Answer
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import concept_name, job_prefix
@@ -185,9 +185,7 @@ def _insert(
     *,
     replace: bool,
 ) -> Answer:
-    limit = None if caller.key is None else caller.key.max_concepts
-    if limit is not None and concepts.count(connection, caller.owner) >= limit:
-        raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")
+    check_names(connection, caller, record.base_model, record.token)
     previous = concepts.add(connection, record, replace=replace)
     caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
     if previous is not None:

@@ -13,7 +13,7 @@ from fastapi import Header, Response
 from sqlalchemy import Connection
 
 from api.auth import Caller
-from zoodip_core.jobs import idempotency, store
+from zoodip_core.jobs import concepts, idempotency, store
 from zoodip_core.jobs.errors import QueueFullError, QuotaExceededError
 from zoodip_core.jobs.idempotency import Answer, Ticket
 
@@ -83,6 +83,20 @@ def check_room(connection: Connection, caller: Caller) -> None:
         raise QuotaExceededError(f"this API key may have {limit} unfinished jobs, and has them")
     if store.count_active(connection) >= caller.service.settings.max_queued:
         raise QueueFullError()
+
+
+def check_names(connection: Connection, caller: Caller, base_model: str, token: str) -> None:
+    """Nothing, if the caller may have a concept of that name: one more, or in place of the one that has it.
+
+    Raises:
+        QuotaExceededError: the key has as many as it may, those that are being learned included.
+    """
+    limit = None if caller.key is None else caller.key.max_concepts
+    if limit is None:
+        return
+    names = concepts.names_of(connection, caller.owner)
+    if len(names | {(base_model, token)}) > max(limit, len(names)):
+        raise QuotaExceededError(f"this API key may have {limit} concepts, and has or learns them")
 
 
 def _respond(answer: Answer, *, replayed: bool) -> Response:

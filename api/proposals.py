@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from api import schemas, views
 from api.auth import Caller
 from api.base_models import BaseModelFacts
-from api.creation import check_room
+from api.creation import check_names, check_room
 from api.hooks import check_webhook
 from api.references import decode_all, drop_all
 from api.service import Service
@@ -30,7 +30,6 @@ from zoodip_core.catalog import (
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError
 from zoodip_core.jobs import concepts, presence, store
-from zoodip_core.jobs.errors import QuotaExceededError
 from zoodip_core.jobs.idempotency import Answer
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.records import NewJob
@@ -190,9 +189,7 @@ def _check_name(connection: Connection, caller: Caller, proposal: Proposal, reso
     wanted = proposal.wanted
     check_webhook(connection, caller, wanted.webhook)
     check_room(connection, caller)
-    limit = None if caller.key is None else caller.key.max_concepts
-    if limit is not None and not wanted.replace and concepts.count(connection, caller.owner) >= limit:
-        raise QuotaExceededError(f"this API key may have {limit} concepts, and has them")
+    check_names(connection, caller, resolved.entry.name, wanted.token)
     if not wanted.replace:
         concepts.check_free(connection, caller.owner, resolved.entry.name, wanted.token)
 

@@ -132,6 +132,27 @@ def test_quotas_and_rates(client: TestClient, settings: ServiceSettings) -> None
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
 
 
+def test_a_quota_of_concepts_counts_what_is_being_learned(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """A job takes a place from the start, `replace` none if the name is there, and a new name always one."""
+    key = make_key(settings, max_concepts=2)
+    content = tiny_concept(settings.base_models or Path())
+
+    def imported(**fields: str) -> int:
+        files = {"file": ("x.safetensors", content)}
+        return client.post("/v1/concepts", files=files, data=fields, headers=key).status_code
+
+    assert imported() == 201
+    assert create(client, token="<second>", headers=key).status_code == 202
+    for more in ({"token": "<third>"}, {"token": "<third>", "replace": True}):
+        full = create(client, headers=key, **more)
+        assert (full.status_code, full.json()["code"]) == (429, "quota_exceeded")
+    assert imported(token="<third>") == 429
+    assert imported(replace="true") == 201
+    assert create(client, replace=True, headers=key).status_code == 202
+
+
 def test_readiness_needs_a_worker_that_looks_for_work(client: TestClient, settings: ServiceSettings) -> None:
     """503 without one, 200 with one, and its numbers in /metrics."""
     assert client.get("/readyz").status_code == 503

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from zoodip_core.jobs.errors import NotFoundError, TokenTakenError
@@ -75,6 +75,15 @@ def check_free(connection: Connection, owner: str, base_model: str, token: str) 
         raise TokenTakenError(f"{token} is being learned by {job_id}", field="token")
 
 
+def names_of(connection: Connection, owner: str) -> set[tuple[str, str]]:
+    """(base model, token) of each concept that the owner has, or will have when what is being learned succeeds."""
+    stored = select(concepts.c.base_model, concepts.c.token).where(concepts.c.owner == owner)
+    learning = select(jobs.c.base_model, jobs.c.token).where(
+        jobs.c.owner == owner, jobs.c.kind == Kind.PERSONALIZATION, jobs.c.status.in_(ACTIVE)
+    )
+    return {(base_model, token) for base_model, token in connection.execute(stored.union(learning))}
+
+
 def find(connection: Connection, concept_id: str, owner: str | None = None) -> ConceptRecord:
     """The concept of that id, if it is the owner's.
 
@@ -99,11 +108,6 @@ def list_page(
     query = select(concepts).where(concepts.c.owner == owner)
     rows, more = newest_first(connection, query, concepts, after=after, limit=limit)
     return [ConceptRecord(**row) for row in rows], more
-
-
-def count(connection: Connection, owner: str) -> int:
-    """How many concepts the owner has."""
-    return connection.execute(select(func.count()).where(concepts.c.owner == owner)).scalar_one()
 
 
 def remove(connection: Connection, concept: ConceptRecord) -> None:

@@ -16,7 +16,7 @@ from zoodip_core.jobs.tables import disabled_webhooks, webhook_deliveries
 # The schedule of the Standard Webhooks specification: about a day in all.
 RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 GONE = 410
-_IN_HAND_S = 60.0  # a delivery that is under way is not due again for this long
+_IN_HAND_S = 300.0  # a delivery under way is not due again for this long: ten may be in hand, each slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
