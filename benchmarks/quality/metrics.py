@@ -71,20 +71,29 @@ def measure(
         clip_i=clip_i(embedder.images(case.references), embedded),
         clip_t=float((embedded * texts).sum(dim=-1).mean()),
         alike=alike(embedded.view(len(asked), each, -1)),
-        **_shares(case, asked, verdicts),
+        **shares(case, asked, verdicts),
     )
 
 
-def _shares(case: Case, asked: Sequence[Prompt], verdicts: Tensor) -> dict[str, float | None]:
-    """The judge's shares; the subject and the ground are judged where the prompt does not alter the look."""
+def shares(case: Case, asked: Sequence[Prompt], verdicts: Tensor) -> dict[str, float | None]:
+    """The judge's shares: "right" and "ground" where the prompt does not alter the look, "change" where it does.
+
+    A look of the whole picture hides its ground, which the judge does not name there, so a style has no such share.
+
+    Args:
+        case: what should be shown.
+        asked: the prompts.
+        verdicts: 1 where an attribute is right [prompts, seeds, attributes].
+    """
     plain = [k for k, prompt in enumerate(asked) if prompt.changed is None]
     changed = [k for k, prompt in enumerate(asked) if prompt.changed is not None]
-    columns = STYLE_COLUMNS if case.kind == "styles" else THING_COLUMNS
+    style = case.kind == "styles"
+    columns = STYLE_COLUMNS if style else THING_COLUMNS
     right = verdicts[plain][:, :, columns].all(dim=-1).float() if plain else torch.empty(0)
     obeyed = [verdicts[k, :, asked[k].changed] for k in changed]
     return {
         "right": _mean(right),
-        "ground": _mean(verdicts[plain][:, :, GROUND]),
+        "ground": None if style else _mean(verdicts[plain][:, :, GROUND]),
         "change": _mean(torch.cat(obeyed)) if obeyed else None,
     }
 

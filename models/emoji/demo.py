@@ -1,8 +1,8 @@
 """The demo's references: four pictures of one held-out subject, `python -m models.emoji.demo`.
 
 The subject is drawn by a fixed seed from the held-out ones that have a pattern too, so that all three attributes must
-be learned and nobody's eye for a good result has a say. The first draw, a striped pink turtle, is not learned in the
-demo's time (docs/log.md), so this is the second.
+be learned. The first draw, a striped pink turtle, is not learned in the demo's time (docs/log.md), so this is the
+second: a search that succeeds, which not every one does.
 """
 
 import json

@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from benchmarks.quality.metrics import alike, clip_i, interval
+from benchmarks.quality.metrics import GROUND, STYLE_COLUMNS, alike, clip_i, interval, shares
+from benchmarks.quality.prompts import prompts
+from benchmarks.quality.subjects import cases
+from models.emoji.judge import ATTRIBUTES
+from models.emoji.world import shipped_world
 
 
 def _unit(*shape: int) -> torch.Tensor:
@@ -19,6 +23,38 @@ def test_clip_i_takes_all_pairs() -> None:
     references, drawn = _unit(3, 8), _unit(5, 8)
     pairs = [float(one @ other) for one in references for other in drawn]
     assert clip_i(references, drawn) == pytest.approx(np.mean(pairs), abs=1e-6)
+
+
+def test_shares_are_of_the_prompts_that_ask_for_them() -> None:
+    """All three attributes at once on plain prompts, the changed one alone on the others, the ground apart."""
+    world = shipped_world()
+    (case,) = cases(world, "subjects", "report", 1)
+    asked = prompts(case, world, 4)
+    plain = [k for k, prompt in enumerate(asked) if prompt.changed is None]
+    changed = [k for k, prompt in enumerate(asked) if prompt.changed is not None]
+    assert len(plain) == 3
+    assert len(changed) == 1
+    verdicts = torch.ones(4, 2, len(ATTRIBUTES))
+    verdicts[plain[0], 0, 0] = (
+        0  # the thing of one picture, the tint of another, the ground of a third: of six
+    )
+    verdicts[plain[1], 1, 1] = 0
+    verdicts[plain[2], 0, GROUND] = 0
+    verdicts[changed[0], :, [c for c in range(len(ATTRIBUTES)) if c != asked[changed[0]].changed]] = 0
+    verdicts[changed[0], 0, asked[changed[0]].changed] = 0
+    found = shares(case, asked, verdicts)
+    assert found == pytest.approx({"right": 4 / 6, "ground": 5 / 6, "change": 1 / 2})
+
+
+def test_a_style_is_both_looks_and_has_no_ground() -> None:
+    """Thing and ground do not count; one wrong look of two is wrong."""
+    world = shipped_world()
+    (case,) = cases(world, "styles", "report", 1)
+    verdicts = torch.zeros(2, 2, len(ATTRIBUTES))
+    verdicts[:, :, list(STYLE_COLUMNS)] = 1
+    verdicts[0, 1, STYLE_COLUMNS[1]] = 0
+    found = shares(case, prompts(case, world, 2), verdicts)
+    assert found == {"right": pytest.approx(3 / 4), "ground": None, "change": None}
 
 
 def test_no_seed_meets_itself() -> None:
