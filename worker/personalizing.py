@@ -116,9 +116,7 @@ class Personalizing:
             self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
         try:
             replaced = self._end(record)
-        except (
-            ZoodipError
-        ):  # nothing was written; of a database that is away nobody knows, and the daily look does
+        except ZoodipError:  # nothing was written; what a lost database has written, the daily look finds out
             self._drop_embedding(record)
             raise
         if replaced is not None:
