@@ -45,6 +45,8 @@ def measure_cells(booth: Booth, arms: Sequence[str]) -> Cells:
 def write_case_grid(booth: Booth, case: Case, arms: Sequence[str], cells: Cells) -> None:
     """A row an arm: the first reference, then the first picture of the first prompt after each count.
 
+    Nothing where a row's pictures are not kept here, as when its line came from another folder.
+
     Raises:
         StorageError: the file could not be written.
     """
@@ -52,7 +54,10 @@ def write_case_grid(booth: Booth, case: Case, arms: Sequence[str], cells: Cells)
     labels = ["reference", *(f"{count} forwards" for count in columns)]
     rows = []
     for arm in arms:
-        shown = [read_shown(booth.kept_folder(cells[arm, case.name, count]))[0] for count in columns]
+        kept = [read_shown(booth.kept_folder(cells[arm, case.name, count])) for count in columns]
+        if not all(kept):
+            return
+        shown = [pictures[0] for pictures in kept]
         rows.append(GridRow(f"{arm}: {METHODS[arm].about}", [case.references[0], *shown], labels))
     chosen = booth.stage.selection
     write_grid(chosen.out / f"along-{chosen.kind}-{case.name.replace(' ', '-')}.png", rows)

@@ -97,7 +97,7 @@ class Booth:
         self.stage.tell(f"{row.method}, seed {row.seed}, {row.forwards} forwards, {row.subject}: measured")
 
     def _write_grid(self, method: str, rows: Sequence[Row]) -> None:
-        """A grid of the method's first seed after the most forwards."""
+        """A grid of the method's first seed after the most forwards, if its pictures are kept here."""
         most = max((row.forwards for row in rows), default=0)
         chosen = {row.subject: row for row in rows if row.forwards == most and row.seed == 0}
         shown = [
@@ -105,5 +105,5 @@ class Booth:
             for case, asked in zip(self.stage.cases, self.stage.asked, strict=True)
             if case.name in chosen
         ]
-        if shown:
+        if shown and all(one.pictures for one in shown):
             write_method_grid(self._out / f"grid-{self.stage.selection.kind}-{method}.png", shown)

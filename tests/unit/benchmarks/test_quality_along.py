@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def test_one_search_gives_every_count(
     write_case_grid(made, few_cases[0], ARMS, cells)
     with Image.open(tmp_path / f"along-subjects-{names[0].replace(' ', '-')}.png") as grid:
         assert grid.width == GAP_PX + 4 * (TILE_PX + GAP_PX)
+    shutil.rmtree(tmp_path / "pictures")  # lines from another folder have none
+    write_case_grid(made, few_cases[1], ARMS, cells)
+    assert len(list(tmp_path.glob("along-*.png"))) == 1
 
 
 def test_the_table_shows_each_subject_and_the_mean() -> None:

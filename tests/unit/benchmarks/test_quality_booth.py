@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_a_finished_run_is_not_measured_again(
         monkeypatch.setattr(module, name, forbidden)
     assert table(booth(NAMES).run()) == table(rows)
     assert (tmp_path / "results.jsonl").read_bytes() == lines
+
+
+def test_rows_from_elsewhere_leave_no_grid_of_nothing(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path
+) -> None:
+    """Lines without their pictures, as a published file of results has them, give their table and no grid."""
+    rows = booth(("paper",)).run()
+    shutil.rmtree(tmp_path / "pictures")
+    (tmp_path / "grid-subjects-paper.png").unlink()
+    assert booth(("paper",)).run() == rows
+    assert not (tmp_path / "grid-subjects-paper.png").exists()
 
 
 def test_other_defaults_of_a_model_measure_only_its_own_searches_again(
