@@ -10,9 +10,8 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
-from fastapi_offline import FastAPIOffline
 
-from api import concepts, events, generations, health, personalizations, problems, schemas
+from api import concepts, docs, events, generations, health, personalizations, problems, schemas
 from api.metrics import Requests
 from api.middleware import RequestIds
 from api.service import start
@@ -40,12 +39,18 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         await service.close()
         gc.unfreeze()  # where one process starts several
 
-    app = FastAPIOffline(
-        redoc_url=None, title="zoodip", version=__version__, description=_ABOUT, lifespan=lifespan
+    app = FastAPI(
+        title="zoodip",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.requests = Requests()
     for module in (personalizations, events, concepts, generations, health):
         app.include_router(module.router)
+    docs.install(app)
     problems.install(app)
     if settings.cors_origins:
         app.add_middleware(
