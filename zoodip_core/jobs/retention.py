@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import ColumnElement, Table, select, update
 
 from zoodip_core.jobs import events, idempotency
 from zoodip_core.jobs.database import Database
@@ -47,7 +47,8 @@ def purge_orphans(
     names = objects.names("jobs/")
     if settings.delete_references_on_success:
         photos = [name for name in names if "/references/" in name]
-        done = _succeeded(database, sorted({_id_of(name) for name in photos}))
+        ids = sorted({_id_of(name) for name in photos})
+        done = _known(database, jobs, ids, jobs.c.status == Status.SUCCEEDED)
         objects.delete(name for name in photos if _id_of(name) in done)
     lost_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
     lost_concepts = _without_row(
@@ -64,25 +65,18 @@ def _id_of(name: str) -> str:
     return name.split("/")[1].removesuffix(".safetensors")
 
 
-def _succeeded(database: Database, ids: list[str]) -> set[str]:
-    """Those of the jobs that have succeeded."""
-    found: set[str] = set()
-    for start in range(0, len(ids), _BATCH):
-        query = select(jobs.c.id).where(
-            jobs.c.id.in_(ids[start : start + _BATCH]), jobs.c.status == Status.SUCCEEDED
-        )
-        with database.read() as connection:
-            found |= set(connection.execute(query).scalars())
-    return found
-
-
 def _without_row(database: Database, table: Table, ids: set[str], now: float) -> list[str]:
     """Those of the ids, made more than an hour ago, that the table does not know."""
     old = sorted(one for one in ids if made_at(one) < now - _HOUR_S)
-    lost = []
-    for start in range(0, len(old), _BATCH):
-        batch = old[start : start + _BATCH]
+    known = _known(database, table, old)
+    return [one for one in old if one not in known]
+
+
+def _known(database: Database, table: Table, ids: list[str], *where: ColumnElement[bool]) -> set[str]:
+    """Those of the ids whose row is there and as asked."""
+    found: set[str] = set()
+    for start in range(0, len(ids), _BATCH):
+        query = select(table.c.id).where(table.c.id.in_(ids[start : start + _BATCH]), *where)
         with database.read() as connection:
-            known = set(connection.execute(select(table.c.id).where(table.c.id.in_(batch))).scalars())
-        lost += [one for one in batch if one not in known]
-    return lost
+            found |= set(connection.execute(query).scalars())
+    return found
