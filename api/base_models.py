@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +20,7 @@ from zoodip_core.catalog import (
     fingerprint,
     vocabulary,
 )
-from zoodip_core.fingerprint import weight_files
-
-_BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
-_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+from zoodip_core.footprint import weights_mb
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,7 @@ class BaseModelFacts:
     @cached_property
     def weights_mb(self) -> float:
         """What its weights take in memory at the entry's precision."""
-        folders = [self.folder / part for part in _PARTS if (self.folder / part).is_dir()]
-        weights = sum(_count(file) for folder in folders for file in weight_files(folder))
-        return weights * _BYTES_PER_WEIGHT[self.entry.precision] / 1e6
+        return weights_mb(self.folder, self.entry.precision)
 
 
 class BaseModels:
@@ -96,18 +90,3 @@ def _downloaded(hub_id: str) -> Path | None:
         return Path(snapshot_download(hub_id, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-
-
-def _count(file: Path) -> int:
-    """Numbers in a safetensors file, by its header."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            size = 1
-            for side in tensor["shape"]:
-                size *= side
-            total += size
-    return total

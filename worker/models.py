@@ -1,17 +1,19 @@
-"""The real engine: base models of the catalogue, least recently used out when memory is short."""
+"""The real engine: searches and pictures on base models of the catalogue."""
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
+from weakref import WeakSet
 
 import torch
 from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from worker.bundles import Bundles
 from worker.engines import Picture, Search
 from zoodip_core.artifact import Concept
 from zoodip_core.captions import captions_per_image
@@ -82,9 +84,10 @@ class ModelEngine:
     """Base models by name, loaded when first asked for."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        self._settings = settings
         self._catalog = Catalog.load(settings.base_models)
-        self._bundles: OrderedDict[str, Bundle] = OrderedDict()
+        load = partial(load_bundle, device=settings.device)
+        self._bundles = Bundles(self._catalog, settings.max_bundle_mb, load)
+        self._searches: WeakSet[ModelSearch] = WeakSet()
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
         """The job's search, from its start or from a state.
@@ -105,7 +108,9 @@ class ModelEngine:
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
-        return ModelSearch(personalization, self._preview_of(bundle, subject))
+        search = ModelSearch(personalization, self._preview_of(bundle, subject))
+        self._searches.add(search)
+        return search
 
     def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
         """One iteration of every search in one forward."""
@@ -136,30 +141,14 @@ class ModelEngine:
 
     def gauges(self) -> dict[str, float]:
         """Base models in memory and what they take."""
-        bundles = list(self._bundles.values())  # asked for by another thread, while this one may load
-        gauges = {
-            "base_models": float(len(bundles)),
-            "base_models_mb": sum(_megabytes(bundle) for bundle in bundles),
-        }
+        sizes = self._bundles.sizes_mb()
+        gauges = {"base_models": float(len(sizes)), "base_models_mb": sum(sizes.values())}
         if torch.cuda.is_available():
             gauges["gpu_memory_mb"] = torch.cuda.memory_reserved() / 1e6
         return gauges
 
     def _bundle(self, name: str) -> Bundle:
-        if name not in self._bundles:
-            entry = self._catalog.get(name)
-            bundle = load_bundle(entry, device=self._settings.device)
-            self._make_room(_megabytes(bundle))
-            self._bundles[name] = bundle
-        self._bundles.move_to_end(name)
-        return self._bundles[name]
-
-    def _make_room(self, wanted_mb: float) -> None:
-        """Forget base models, the longest unused first. A running search keeps its own alive by itself."""
-        held = sum(_megabytes(bundle) for bundle in self._bundles.values())
-        while self._bundles and held + wanted_mb > self._settings.max_bundle_mb:
-            _, bundle = self._bundles.popitem(last=False)
-            held -= _megabytes(bundle)
+        return self._bundles.get(name, {search.personalization.bundle.name for search in self._searches})
 
     def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
         ((sentence, *_),) = captions_per_image(
@@ -179,8 +168,3 @@ def _tensors(state: bytes) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise InvalidCheckpointError(f"checkpoint: it is damaged: {error}") from error
     return tensors
-
-
-def _megabytes(bundle: Bundle) -> float:
-    tensors = [t for module in bundle.modules for t in (*module.parameters(), *module.buffers())]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

@@ -52,7 +52,9 @@ class ServiceSettings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1, description="Starts of one job before a crash fails it")
     drain_s: Seconds = Field(default=25.0, description="Grace for checkpoints after SIGTERM")
     slots: int = Field(default=8, ge=1, description="Personalizations that one worker batches")
-    max_bundle_mb: int = Field(default=16_000, ge=1, description="Memory for base models in one worker")
+    max_bundle_mb: int = Field(
+        default=16_000, ge=1, description="Memory for base models in one worker; those in use stay beyond it"
+    )
     device: str | None = Field(default=None, description="cpu or cuda; unset: what is there")
     engine: str = Field(default="worker.models:ModelEngine", description="Import path of the engine")
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
