@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,19 +15,18 @@ from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook
 
 from api.app import create_app
+from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from worker.messenger import deliver
+from worker.delivery import deliver
+from worker.messenger import Messenger
+from zoodip_core.jobs import leases, webhooks
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
 from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.jobs.states import Status
 from zoodip_core.jobs.webhooks import Delivery
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
-    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
 
 
 class Receiver(HTTPServer):
@@ -121,3 +121,68 @@ def test_a_name_of_this_machine_is_not_called(receiver: Receiver) -> None:
 def test_what_cannot_be_called_or_signed_is_an_answer_that_did_not_come(url: str, secret: str) -> None:
     """A stored URL or secret that is no such thing ends no thread: it counts as a failed delivery."""
     assert deliver(_delivery(url), (secret,), time.time()) is None
+
+
+@pytest.fixture
+def tarpit() -> Iterator[socket.socket]:
+    """A receiver that takes connections and says nothing by itself."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield listening
+
+
+def _end_with_webhook(database: Database, url: str) -> None:
+    job = queue(database, webhook=url)
+    with database.write() as connection:
+        running = leases.claim(connection, job.id, "w", time.time(), 30.0)
+        assert running is not None
+        leases.finish(connection, leases.lease_of(running), Status.FAILED, time.time(), {})
+
+
+def test_a_receiver_that_does_not_answer_delays_its_own_messages_only(
+    database: Database, settings: ServiceSettings, receiver: Receiver, tarpit: socket.socket
+) -> None:
+    """Many wait for one that is silent: another one's comes at once, and the silent one is called once."""
+    silent = f"http://127.0.0.1:{tarpit.getsockname()[1]}/"
+    for _ in range(40):
+        _end_with_webhook(database, silent)
+    _end_with_webhook(database, receiver.url("/hook"))
+    changed = settings.model_copy(update={"webhook_private": True, "tick_s": 0.05})
+    messenger = Messenger(database, ObjectStore(settings.object_store), changed)
+    thread = threading.Thread(target=messenger.run)
+    thread.start()
+    try:
+        wait_until(lambda: bool(receiver.received), "the message")
+        with database.write() as connection:
+            assert webhooks.take_due(connection, time.time(), besides=[receiver.url("/hook")]) is not None
+    finally:
+        messenger.stop()
+        thread.join()
+    tarpit.settimeout(0)
+    with tarpit.accept()[0], suppress(BlockingIOError):
+        tarpit.accept()
+        pytest.fail("a second call while the first waits")
+
+
+def test_a_receiver_that_drips_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then keeps no thread: the whole of an answer has a time."""
+    monkeypatch.setattr("worker.delivery.WITHIN_S", 0.5)
+    ended = threading.Event()
+
+    def drip() -> None:
+        connection, _ = tarpit.accept()
+        with connection, suppress(OSError):
+            while not ended.wait(0.05):
+                connection.sendall(b"H")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    answers: list[int | None] = []
+    url = f"http://127.0.0.1:{tarpit.getsockname()[1]}/"
+    asking = threading.Thread(
+        target=lambda: answers.append(deliver(_delivery(url), (), time.time(), private=True)), daemon=True
+    )
+    asking.start()
+    asking.join(20)
+    ended.set()
+    dripping.join()
+    assert answers == [None]

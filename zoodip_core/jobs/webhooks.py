@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from zoodip_core.jobs.tables import disabled_webhooks, webhook_deliveries
 # The schedule of the Standard Webhooks specification: about a day in all.
 RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 GONE = 410
-_IN_HAND_S = 300.0  # a delivery under way is not due again for this long: ten may be in hand, each slow
+_IN_HAND_S = 300.0  # a delivery under way is not due again for this long: a name's look-up may be slow, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,22 +68,27 @@ def is_disabled(connection: Connection, owner: str, url: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def take_due(connection: Connection, now: float, limit: int = 10) -> list[Delivery]:
-    """Deliveries to make now, each taken by one worker: racing ones get others."""
+def take_due(connection: Connection, now: float, *, besides: Collection[str] = ()) -> Delivery | None:
+    """The delivery to make now that waits longest; racing workers get others.
+
+    Args:
+        connection: in a transaction that writes.
+        now: seconds since 1970.
+        besides: URLs whose messages are left alone.
+    """
     table = webhook_deliveries
-    due = (
-        select(table.c.id).where(table.c.due_at <= now).order_by(table.c.due_at).limit(limit)
-    ).with_for_update(skip_locked=True)
-    ids = connection.execute(due).scalars().all()
-    if not ids:
-        return []
-    rows = connection.execute(
+    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(besides)))
+    first = due.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
+    delivery_id = connection.execute(first).scalar()
+    if delivery_id is None:
+        return None
+    row = connection.execute(
         update(table)
-        .where(table.c.id.in_(ids), table.c.due_at <= now)
+        .where(table.c.id == delivery_id)
         .values(due_at=now + _IN_HAND_S, attempts=table.c.attempts + 1)
         .returning(*(table.c[name] for name in Delivery.__dataclass_fields__))
     ).mappings()
-    return [Delivery(**row) for row in rows]
+    return Delivery(**row.one())
 
 
 def settle(connection: Connection, delivery: Delivery, status: int | None, now: float) -> None:

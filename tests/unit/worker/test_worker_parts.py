@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from worker.delivery import public_address, sign
 from worker.holding import Holding
-from worker.messenger import public_address, sign
 from worker.stats import Stats
 from zoodip_core.jobs.keys import new_webhook_secret
 from zoodip_core.jobs.records import Lease
