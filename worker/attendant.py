@@ -15,9 +15,12 @@ from zoodip_core.jobs import leases, presence
 from zoodip_core.jobs.settings import ServiceSettings
 
 _LISTEN_EVERY_S = 0.25
-_STUCK_AFTER_S = 1_800.0  # the engine's thread may load a model or draw for long, but not for ever
 
 _log = structlog.get_logger("zoodip.worker")
+
+
+class EngineStuckError(Exception):
+    """The engine's thread has neither stepped nor drawn nor looked for work for too long."""
 
 
 class Attendant:
@@ -40,7 +43,11 @@ class Attendant:
         self._stopped.set()
 
     def run(self) -> None:
-        """Attend until stopped."""
+        """Attend until stopped.
+
+        Raises:
+            EngineStuckError: nothing can be done for the engine's thread but to end the process.
+        """
         away = False
         while not self._stopped.wait(_LISTEN_EVERY_S):
             away = not self._reached(away)
@@ -64,9 +71,8 @@ class Attendant:
 
     def _round(self, now: float) -> None:
         held = self._runner.holding.leases()
-        if now - self._runner.beat_at > _STUCK_AFTER_S:
-            _log.error("engine_stuck", held=len(held))  # leases run out, another worker goes on
-            return
+        if now - self._runner.beat_at > self._settings.stuck_after_s:
+            raise EngineStuckError(f"no sign for {self._settings.stuck_after_s:g} s; {len(held)} jobs held")
         if held and now >= self._heartbeat_at:
             with self._ledger.database.write() as connection:
                 answer = leases.heartbeat(connection, held, time.time(), self._settings.lease_s)

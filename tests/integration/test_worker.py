@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,6 +17,8 @@ from tests.integration.support.workers import STUB, wait_for_job, worker
 from zoodip_core.jobs.objects import ObjectStore
 from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.jobs.states import Status
+
+DOG: dict[str, Any] = {"url": "/v1/generations", "json": {"prompt": "a dog"}}
 
 
 @pytest.fixture
@@ -105,6 +109,33 @@ def test_pause_keeps_the_step_and_resume_goes_on(client: TestClient, settings: S
     assert [line.split()[1] for line in log.read_text().splitlines()] == ["0", str(paused.step)]
 
 
+def test_a_generation_starts_within_one_step_of_a_training(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """It waits for the step under way, and for one more at most if its message comes while that begins."""
+    calls = settings.data_dir / "calls"
+    with worker(settings, STUB_STEP_S="2", STUB_CALLS=str(calls)):
+        trained = create(client, settings={"steps": 100_000})
+        wait_for_job(settings, trained.json()["id"], Status.RUNNING)
+        for _ in range(3):
+            asked_at = time.time()
+            assert client.post(**DOG, headers={"Prefer": "wait=30"}).status_code == 200
+            lines = [line.split() for line in calls.read_text().splitlines()]
+            since = [call for call, at in lines if float(at) > asked_at]
+            assert since[: since.index("draw")] in ([], ["step"])
+        client.post(f"{trained.headers['Location']}/cancel")
+        wait_for_job(settings, trained.json()["id"], Status.CANCELLED)
+
+
+def test_a_message_alone_wakes_a_worker(client: TestClient, settings: ServiceSettings) -> None:
+    """Without looking for rows by itself it hears of each job through the broker."""
+    with worker(settings.model_copy(update={"tick_s": 3_600.0})):
+        for k in range(3):
+            job_id = create(client, token=f"<t{k}>", settings={"steps": 3}).json()["id"]
+            wait_for_job(settings, job_id, Status.SUCCEEDED)
+        assert client.post(**DOG, headers={"Prefer": "wait=30"}).status_code == 200
+
+
 def test_a_drained_worker_gives_its_jobs_back(client: TestClient, settings: ServiceSettings) -> None:
     """SIGTERM: a checkpoint, the job queued again without an attempt counted, and a quick end."""
     with worker(settings, STUB_STEP_S="0.02") as first:
@@ -166,3 +197,15 @@ def test_auto_stops_when_nothing_is_gained(client: TestClient, settings: Service
     assert done.result is not None
     assert done.result["stopped_early"]
     assert done.result["steps"] == done.step == 60
+
+
+def test_a_worker_whose_engine_hangs_ends(client: TestClient, settings: ServiceSettings) -> None:
+    """It looks ready no longer and holds no job for ever: another worker finishes it."""
+    impatient = settings.model_copy(update={"stuck_after_s": 3.0})
+    with worker(impatient, STUB_STEP_S="600") as hanging:
+        job_id = create(client, settings={"steps": 3}).json()["id"]
+        wait_for_job(settings, job_id, Status.RUNNING)
+        assert hanging.process.wait(30) == 1
+        assert "EngineStuckError" in hanging.log.read_text()
+    with worker(impatient):
+        assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 2

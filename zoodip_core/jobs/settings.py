@@ -51,6 +51,9 @@ class ServiceSettings(BaseSettings):
     )
     max_attempts: int = Field(default=3, ge=1, description="Starts of one job before a crash fails it")
     drain_s: Seconds = Field(default=25.0, description="Grace for checkpoints after SIGTERM")
+    stuck_after_s: Seconds = Field(
+        default=1_800.0, description="Silence of the engine (it may load, or draw) after which a worker ends"
+    )
     slots: int = Field(default=8, ge=1, description="Personalizations that one worker batches")
     max_bundle_mb: int = Field(
         default=16_000, ge=1, description="Memory for base models in one worker; those in use stay beyond it"

@@ -1,6 +1,7 @@
 """An engine without a model: a search is a counter with a deterministic vector.
 
-`STUB_STEP_S` and `STUB_DRAW_S` slow it, and it is broken while there is a file at `STUB_FAULT`.
+`STUB_STEP_S` and `STUB_DRAW_S` slow it, and it is broken while there is a file at `STUB_FAULT`. It notes where each
+search begins in `STUB_LOG`, and when it steps or draws in `STUB_CALLS`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class StubEngine:
         self._draw_s = float(os.environ.get("STUB_DRAW_S", "0"))
         self._log = os.environ.get("STUB_LOG")
         self._fault = os.environ.get("STUB_FAULT")
+        self._calls = os.environ.get("STUB_CALLS")
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
         """The search, with a line in the log of where it began."""
@@ -91,6 +93,7 @@ class StubEngine:
 
     def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
         """One step of each."""
+        self._note("step")
         time.sleep(self._step_s)
         if any(isinstance(search, StubSearch) and search.seed == HUGE_SEED for search in searches):
             raise OutOfMemoryError
@@ -98,9 +101,15 @@ class StubEngine:
 
     def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
         """Pictures of one colour."""
+        self._note("draw")
         time.sleep(self._draw_s)
         settings = job.request["settings"]
         return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
+
+    def _note(self, call: str) -> None:
+        if self._calls:
+            with Path(self._calls).open("a") as calls:
+                calls.write(f"{call} {time.time()}\n")
 
     def gauges(self) -> dict[str, float]:
         """None."""
