@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -13,12 +12,10 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from api.service import Service, service_of
-from zoodip_core.jobs import keys
 from zoodip_core.jobs.errors import ForbiddenError, UnauthorizedError
 from zoodip_core.jobs.records import Key
 
 LOCAL_OWNER = "local"
-_NOTE_USE_EVERY_S = 60.0
 _LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 
@@ -38,35 +35,41 @@ async def authenticate(request: Request, service: Service) -> Caller:
         UnauthorizedError: no key, an unknown or a revoked one, or a stranger where there are no keys.
         RateLimitedError: the key's requests come too fast.
     """
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    keyring, given = service.keyring, scheme.lower() == "bearer" and bool(secret)
-    if given:
-        key, fresh = keyring.recall(secret.strip())
-        if not fresh:
-            key = await run_in_threadpool(keyring.find, secret.strip())
-        if key is not None:
-            await _admit(service, key)
-            return Caller(service, key.owner, key)
-    exist = keyring.recall_any()
+    secret = _secret_of(request)
+    key = None if secret is None else await _key(service, secret)
+    if key is not None:
+        await _admit(service, key)
+        return Caller(service, key.owner, key)
+    exist = service.keyring.recall_any()
     if exist is None:
-        exist = await run_in_threadpool(keyring.find_any)
+        exist = await run_in_threadpool(service.keyring.find_any)
     if exist:
-        raise UnauthorizedError("This API key is unknown or revoked" if given else None)
+        raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked")
     _check_local(request, service)  # a key where there are none is a client's way of sending something
     return Caller(service, LOCAL_OWNER, None)
 
 
+async def is_still_open(request: Request, caller: Caller) -> bool:
+    """Whether the key of a request that lasts is still good; it is asked for anew each second at most."""
+    secret = _secret_of(request)
+    return caller.key is None or (secret is not None and await _key(caller.service, secret) is not None)
+
+
+def _secret_of(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def _key(service: Service, secret: str) -> Key | None:
+    key, fresh = service.keyring.recall(secret)
+    return key if fresh else await run_in_threadpool(service.keyring.find, secret)
+
+
 async def _admit(service: Service, key: Key) -> None:
-    now = time.time()
     if key.rate_per_minute is not None:
         await service.limits.take(key.id, key.rate_per_minute)
-    if key.last_used_at is None or now - key.last_used_at > _NOTE_USE_EVERY_S:
-        await run_in_threadpool(_note_use, service, key, now)
-
-
-def _note_use(service: Service, key: Key, now: float) -> None:
-    with service.database.write() as connection:
-        keys.note_use(connection, key.id, now)
+    if not service.keyring.is_use_noted(key):
+        await run_in_threadpool(service.keyring.note_use, key)
 
 
 async def _reader(request: Request) -> Caller:
@@ -101,17 +104,23 @@ def _check_local(request: Request, service: Service) -> None:
     if not is_loopback(host):
         raise UnauthorizedError(f"This service has no API keys, so it is not served as {host!r}")
     origin = request.headers.get("Origin")
-    if (
-        origin
-        and origin not in service.settings.cors_origins
-        and urlsplit(origin).netloc != request.url.netloc
-    ):
+    if origin and origin not in service.settings.cors_origins and _netloc_of(origin) != request.url.netloc:
         raise ForbiddenError(f"requests from pages of {origin} are not allowed; see ZOODIP_CORS_ORIGINS")
 
 
 @lru_cache(maxsize=1024)
 def _name_of(netloc: str) -> str:
-    return urlsplit(f"//{netloc}").hostname or ""
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,7 @@ from zoodip_core.catalog import (
     fingerprint,
     vocabulary,
 )
+from zoodip_core.errors import ZoodipError
 from zoodip_core.footprint import weights_mb
 
 
@@ -58,6 +59,20 @@ class BaseModelFacts:
         return int(cells * 2 ** (len(blocks) - 1))
 
     @cached_property
+    def timesteps(self) -> int:
+        """Timesteps of its noise schedule."""
+        config = json.loads((self.folder / "scheduler/scheduler_config.json").read_text())
+        return int(config.get("num_train_timesteps", 1000))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all can be told: a download under way has some files only, and files may be damaged."""
+        try:
+            return all((self.vocabulary, self.side_px, self.weights_mb, self.widths, self.timesteps))
+        except (ZoodipError, OSError, ValueError, LookupError):
+            return False
+
+    @cached_property
     def weights_mb(self) -> float:
         """What its weights take in memory at the entry's precision."""
         return weights_mb(self.folder, self.entry.precision)
@@ -78,15 +93,21 @@ class BaseModels:
         """
         entry = self.catalog.get(name)
         if entry.name not in self._facts:
-            folder = entry.path or _downloaded(entry.hub_id or "")
-            if folder is None:
+            facts = BaseModelFacts(entry, entry.path) if entry.path else _downloaded(entry)
+            if facts is None:
                 return entry, None
-            self._facts[entry.name] = BaseModelFacts(entry, folder)
+            self._facts[entry.name] = facts
         return entry, self._facts[entry.name]
 
+    def whole(self, name: str) -> BaseModelFacts | None:
+        """The facts of a base model if all of them can be told."""
+        _, facts = self.facts(name)
+        return facts if facts is not None and facts.is_whole else None
 
-def _downloaded(hub_id: str) -> Path | None:
+
+def _downloaded(entry: BaseModelEntry) -> BaseModelFacts | None:
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        facts = BaseModelFacts(entry, Path(snapshot_download(entry.hub_id or "", local_files_only=True)))
     except (LocalEntryNotFoundError, OSError):
         return None
+    return facts if facts.is_whole else None

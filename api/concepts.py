@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from api import schemas, views
 from api.auth import Caller, Reader, Writer
 from api.base_models import BaseModelFacts
-from api.creation import IdempotencyKey, Once, check_names, hash_of
+from api.creation import IdempotencyKey, Making, Once, check_names, hash_of
+from api.deletion import delete_concept
 from api.pages import After, Id, Limit
 from api.problems import problems
-from api.service import Service
 from api.uploads import Upload, read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
 from zoodip_core.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
-from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError
-from zoodip_core.jobs import concepts, store
-from zoodip_core.jobs.errors import NotFoundError
+from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
+from zoodip_core.jobs import concepts, retention
 from zoodip_core.jobs.idempotency import Answer
 from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import concept_name, job_prefix
+from zoodip_core.jobs.objects import concept_name
 from zoodip_core.jobs.records import ConceptRecord
 
 router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
@@ -95,22 +95,8 @@ def embedding(
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404))
 def delete(caller: Writer, id: Id) -> Response:
     """Purge the embedding, and the photos, previews and checkpoints that it came from."""
-    with caller.service.database.write() as connection:
-        record = concepts.find(connection, id, caller.owner)
-        concepts.remove(connection, record)
-        if record.from_personalization is not None:
-            _purge_source(connection, caller.service, record.from_personalization)
-        caller.service.objects.delete([concept_name(record.id)])
+    delete_concept(caller, id)
     return Response(status_code=204)
-
-
-def _purge_source(connection: Connection, service: Service, job_id: str) -> None:
-    try:
-        job = store.find(connection, job_id)
-    except NotFoundError:
-        return
-    if job.ended:
-        service.objects.delete_all(job_prefix(job_id))
 
 
 @router.post(
@@ -142,9 +128,7 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
     return once.run(lambda: _propose(caller, upload, files[0].read(), replace=replace == "true"))
 
 
-def _propose(
-    caller: Caller, upload: Upload, content: bytes, *, replace: bool
-) -> Callable[[Connection], Answer]:
+def _propose(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Making:
     entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
         raise InvalidInputError(f"base_model: {entry.name} has no files here yet", field="base_model")
@@ -162,7 +146,32 @@ def _propose(
         created_at=now,
         from_personalization=None,
     )
-    return lambda connection: _insert(connection, caller, record, concept, replace=replace)
+    caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
+    return _making(caller, record, replace=replace)
+
+
+def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Making:
+    database, objects = caller.service.database, caller.service.objects
+    replaced: list[ConceptRecord] = []
+
+    def write(connection: Connection) -> Answer:
+        check_names(connection, caller, record.base_model, record.token)
+        previous = concepts.add(connection, record, replace=replace)
+        replaced.extend([] if previous is None else [previous])
+        body = views.concept(record).model_dump(mode="json")
+        return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
+
+    def then(_answer: Answer) -> None:
+        with suppress(StorageError, DBAPIError):  # what stays is dropped by the daily look
+            for previous in replaced:
+                retention.forget(database, objects, previous, time.time())
+
+    return Making(
+        write=write,
+        is_there=lambda connection: concepts.exists(connection, record.id),
+        undo=lambda: objects.delete([concept_name(record.id)]),
+        then=then,
+    )
 
 
 def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
@@ -175,20 +184,3 @@ def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
         raise
     check_token(concept.token, facts.vocabulary)
     return concept
-
-
-def _insert(
-    connection: Connection,
-    caller: Caller,
-    record: ConceptRecord,
-    concept: Concept,
-    *,
-    replace: bool,
-) -> Answer:
-    check_names(connection, caller, record.base_model, record.token)
-    previous = concepts.add(connection, record, replace=replace)
-    caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
-    if previous is not None:
-        caller.service.objects.delete([concept_name(previous.id)])
-    body = views.concept(record).model_dump(mode="json")
-    return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)

@@ -6,14 +6,18 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Header, Response
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from api.auth import Caller
+from zoodip_core.errors import StorageError
 from zoodip_core.jobs import concepts, idempotency, store
+from zoodip_core.jobs.database import let_one_create
 from zoodip_core.jobs.errors import QueueFullError, QuotaExceededError
 from zoodip_core.jobs.idempotency import Answer, Ticket
 
@@ -25,6 +29,16 @@ IdempotencyKey = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How a thing comes to be: its bytes are stored already, its row is to be written."""
+
+    write: Callable[[Connection], Answer]  # in a transaction, alone among those that make something
+    is_there: Callable[[Connection], bool]  # whether the row was written, where the commit's answer was lost
+    undo: Callable[[], None] = lambda: None  # drop the bytes of what does not come to be
+    then: Callable[[Answer], None] = lambda _: None  # once it is made
+
+
 @dataclass(frozen=True)
 class Once:
     """A request that must have one effect, however often it comes."""
@@ -34,35 +48,69 @@ class Once:
     key: str | None
     request_hash: str
 
-    def run(
-        self, make: Callable[[], Callable[[Connection], Answer]], then: Callable[[Answer], None] | None = None
-    ) -> Response:
-        """The answer of `make`, or the one that the same request got before.
+    def run(self, prepare: Callable[[], Making]) -> Response:
+        """The answer of what `prepare` prepares, or the one that the same request got before.
 
-        `make` prepares outside of a transaction and returns what is to be done inside one, so that the thing
-        made and the stored answer come to be together or not at all. `then` follows what was made anew.
+        The thing made and the stored answer come to be together or not at all.
         """
         database = self.caller.service.database
-        ticket = None if self.key is None else Ticket(owner=self.caller.owner, route=self.route, key=self.key)
+        ticket = self._ticket()
         if ticket is not None:
             with database.write() as connection:
-                before = idempotency.begin(connection, ticket, self.request_hash, time.time())
+                before = idempotency.begin(connection, ticket)
             if before is not None:
                 return _respond(before, replayed=True)
         try:
-            act = make()
-            with database.write() as connection:
-                answer = act(connection)
-                if ticket is not None:
-                    idempotency.finish(connection, ticket, answer)
+            making = prepare()
+            answer = self._make(making, ticket)
         except BaseException:
             if ticket is not None:
-                with database.write() as connection:
+                with suppress(DBAPIError), database.write() as connection:
                     idempotency.abandon(connection, ticket)
             raise
-        if then is not None:
-            then(answer)
+        making.then(answer)
         return _respond(answer, replayed=False)
+
+    def _ticket(self) -> Ticket | None:
+        if not self.key:
+            return None
+        return Ticket(
+            owner=self.caller.owner,
+            route=self.route,
+            key=self.key,
+            request_hash=self.request_hash,
+            began_at=time.time(),
+        )
+
+    def _make(self, making: Making, ticket: Ticket | None) -> Answer:
+        database = self.caller.service.database
+        answer = None
+        try:
+            with database.write() as connection:
+                let_one_create(connection)
+                made = making.write(connection)
+                if ticket is not None:
+                    idempotency.finish(connection, ticket, made)
+                answer = made  # from here on only the commit's answer can be lost
+        except DBAPIError:
+            if answer is not None and self._was_made(making):
+                return answer
+            _take_back(making)
+            raise
+        except BaseException:
+            _take_back(making)
+            raise
+        return answer
+
+    def _was_made(self, making: Making) -> bool:
+        """Whether the commit happened; while the database is away it may have: the bytes stay, for the daily look."""
+        with self.caller.service.database.read() as connection:
+            return making.is_there(connection)
+
+
+def _take_back(making: Making) -> None:
+    with suppress(StorageError):  # what stays is dropped by the daily look
+        making.undo()
 
 
 def hash_of(request: dict[str, Any], digests: list[str]) -> str:

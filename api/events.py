@@ -10,12 +10,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from api.auth import Reader
+from api.auth import Caller, Reader, is_still_open
 from api.pages import Id
 from api.problems import problems
 from api.service import Service
 from zoodip_core.jobs import events, store
+from zoodip_core.jobs.errors import NotFoundError
 from zoodip_core.jobs.records import Event, Job
 from zoodip_core.jobs.states import ENDED, Kind
 
@@ -45,7 +47,7 @@ async def follow(
     job, first = await run_in_threadpool(_look, caller.service, id, seen, caller.owner)
     if job.ended and not first and last_event_id is not None:
         return Response(status_code=204)  # tells an EventSource to stop asking
-    stream = _stream(request, caller.service, job, first, seen)
+    stream = _stream(request, caller, job, first, seen)
     return StreamingResponse(
         stream,
         media_type="text/event-stream",
@@ -59,10 +61,27 @@ def _look(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, li
         return job, events.after(connection, job_id, seen)  # an end seen here has its event seen there
 
 
+async def _look_again(
+    request: Request, caller: Caller, job: Job, seen: int
+) -> tuple[Job, list[Event]] | None:
+    """The job as it is now with its new events; as it was while the database is away.
+
+    None once there is nothing more to tell: the job is deleted, the key revoked, or the client gone.
+    """
+    try:
+        if await request.is_disconnected() or not await is_still_open(request, caller):
+            return None
+        return await run_in_threadpool(_look, caller.service, job.id, seen, caller.owner)
+    except NotFoundError:
+        return None
+    except (OperationalError, InterfaceError):
+        return job, []
+
+
 async def _stream(
-    request: Request, service: Service, job: Job, found: list[Event], seen: int
+    request: Request, caller: Caller, job: Job, found: list[Event], seen: int
 ) -> AsyncIterator[str]:
-    told_end = False
+    service, told_end = caller.service, False
     spoke = time.monotonic()
     yield "retry: 2000\n\n"
     with service.changes.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
@@ -81,9 +100,10 @@ async def _stream(
                     yield ": ping\n\n"
                     spoke = time.monotonic()
                 await follower.wait()
-            if await request.is_disconnected():
+            again = await _look_again(request, caller, job, seen)
+            if again is None:
                 return
-            job, found = await run_in_threadpool(_look, service, job.id, seen, job.owner)
+            job, found = again
 
 
 def _format(service: Service, event: Event) -> str:

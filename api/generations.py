@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import anyio
@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from api import schemas, views
 from api.auth import Caller, Reader, Writer
-from api.creation import IdempotencyKey, Once, check_room, hash_of
+from api.creation import IdempotencyKey, Making, Once, check_room, hash_of
+from api.deletion import delete_job
 from api.middleware import MAX_JSON_BYTES
 from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
@@ -22,9 +23,10 @@ from api.service import Service
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 from zoodip_core.jobs import concepts, store
+from zoodip_core.jobs.errors import NotFoundError
 from zoodip_core.jobs.idempotency import Answer
 from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import image_name, job_prefix
+from zoodip_core.jobs.objects import image_name
 from zoodip_core.jobs.records import NewJob
 from zoodip_core.jobs.standings import list_page, standing
 from zoodip_core.jobs.states import Kind, Status
@@ -81,23 +83,19 @@ def _create(
     trace: str | None,
 ) -> Response:
     once = Once(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
-    return once.run(
-        lambda: _propose(caller, wanted, trace),
-        then=lambda answer: caller.service.wake(KIND, answer.body["id"]),
-    )
+    return once.run(lambda: _propose(caller, wanted, trace))
 
 
-def _propose(
-    caller: Caller, wanted: schemas.GenerationRequest, trace: str | None
-) -> Callable[[Connection], Answer]:
+def _propose(caller: Caller, wanted: schemas.GenerationRequest, trace: str | None) -> Making:
     entry, _ = caller.service.base_models.facts(wanted.base_model)
     settings = _settings(wanted, entry.generation)
+    job_id = new_id("gen")
 
-    def insert(connection: Connection) -> Answer:
+    def write(connection: Connection) -> Answer:
         check_room(connection, caller)
         found = _concepts(connection, caller.owner, entry.name, wanted)
         new = NewJob(
-            id=new_id("gen"),
+            id=job_id,
             kind=KIND,
             owner=caller.owner,
             base_model=entry.name,
@@ -112,7 +110,11 @@ def _propose(
         )
         return Answer(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
 
-    return insert
+    return Making(
+        write=write,
+        is_there=lambda connection: store.exists(connection, job_id),
+        then=lambda _: caller.service.wake(KIND, job_id),
+    )
 
 
 def _settings(wanted: schemas.GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
@@ -149,6 +151,7 @@ def _concepts(
 async def _wait(service: Service, owner: str, job_id: str, accepted: Response, wait_s: int) -> Response:
     """The finished job within the wait, else the answer that accepted it."""
     with (
+        suppress(NotFoundError),  # the answer was a replay, and the job has been deleted
         anyio.move_on_after(wait_s),
         service.changes.follow(job_id, look_every_s=_LOOK_EVERY_S) as follower,
     ):
@@ -190,10 +193,7 @@ def cancel(caller: Writer, id: Id) -> Response:
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
 def delete(caller: Writer, id: Id) -> Response:
     """Drop an ended generation with its images."""
-    with caller.service.database.write() as connection:
-        job = store.find(connection, id, owner=caller.owner, kind=KIND)
-        store.remove(connection, job)
-        caller.service.objects.delete_all(job_prefix(id))
+    delete_job(caller, id, KIND)
     return Response(status_code=204)
 
 

@@ -22,11 +22,11 @@ def base_models(caller: Reader) -> Response:
     """The catalogue."""
     infos = []
     for entry in caller.service.base_models.catalog.entries:
-        _, facts = caller.service.base_models.facts(entry.name)
+        facts = caller.service.base_models.whole(entry.name)
         infos.append(
             schemas.BaseModelInfo(
                 id=entry.name,
-                family=None if facts is None else facts.family,
+                family=entry.family if facts is None else facts.family,
                 precision=entry.precision,
                 default=entry.default,
                 side_px=None if facts is None else facts.side_px,

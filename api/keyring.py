@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from contextlib import suppress
+
+from sqlalchemy.exc import DBAPIError
 
 from zoodip_core.jobs import keys
 from zoodip_core.jobs.database import Database
@@ -11,6 +15,7 @@ from zoodip_core.jobs.records import Key
 
 FRESH_S = 1.0  # a revoked key opens nothing after this long, in every API process
 _MAX_KNOWN = 10_000
+_NOTE_USE_EVERY_S = 60.0
 
 
 class Keyring:
@@ -19,13 +24,14 @@ class Keyring:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[Key | None, float]] = {}
+        self._known: dict[str, tuple[Key | None, float]] = {}  # by digest: no secret stays in memory
+        self._noted: dict[str, float] = {}
         self._any: tuple[bool, float] | None = None
 
     def recall(self, secret: str) -> tuple[Key | None, bool]:
         """The key with this secret, and whether that is known without asking."""
         with self._lock:
-            key, asked_at = self._known.get(secret, (None, 0.0))
+            key, asked_at = self._known.get(keys.digest(secret), (None, 0.0))
         return key, time.monotonic() - asked_at < FRESH_S
 
     def find(self, secret: str) -> Key | None:
@@ -35,8 +41,18 @@ class Keyring:
         with self._lock:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known[secret] = (key, time.monotonic())
+            self._known[keys.digest(secret)] = (key, time.monotonic())
         return key
+
+    def is_use_noted(self, key: Key) -> bool:
+        """Whether this process has noted lately that the key is used."""
+        return time.monotonic() - self._noted.get(key.id, -math.inf) < _NOTE_USE_EVERY_S
+
+    def note_use(self, key: Key) -> None:
+        """Note it; a database that cannot be written now must not keep anyone from reading."""
+        self._noted[key.id] = time.monotonic()
+        with suppress(DBAPIError), self._database.write() as connection:
+            keys.note_use(connection, key.id, time.time())
 
     def recall_any(self) -> bool | None:
         """Whether there are keys at all; None if that must be asked. Once there are, there are for ever."""

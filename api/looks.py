@@ -23,8 +23,9 @@ class Looks:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         self._connection: AsyncConnection | None = None
+        # Kept, for a poll must not wait for a pool that waiting writers have emptied.
+        self._own = database.connect() if database.is_sqlite else None
         self.engine = None if database.is_sqlite else _engine(database.url)
         self._waiting: list[tuple[str, asyncio.Future[Standing | None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -44,6 +45,8 @@ class Looks:
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._own is not None:
+            self._own.close()
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -64,9 +67,9 @@ class Looks:
         self._asking = None
 
     async def _ask(self, job_ids: Collection[str]) -> dict[str, Standing]:
-        if self.engine is None:  # SQLite's reads take less than the way to a thread, and never wait
-            with self._database.read() as connection:
-                return standings(connection, job_ids)
+        if self.engine is None:  # SQLite's reads take less than the way to a thread, and wait for no writer
+            assert self._own is not None
+            return standings(self._own, job_ids)
         try:
             return await self._ask_afar(job_ids)
         except DBAPIError as error:
@@ -87,4 +90,4 @@ def _engine(url: str) -> AsyncEngine:
 
     Without a pool, since the connection is kept: to take it from one costs a third of a question.
     """
-    return create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    return create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)

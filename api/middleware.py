@@ -19,6 +19,7 @@ _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 MAX_JSON_BYTES = 64_000  # a prompt, its negative and metadata; uploads have caps of their own
 _TOO_LARGE = problem(413, "body_too_large", f"The body has more than {MAX_JSON_BYTES:,} bytes")
+_FAULT = problem(500, "internal_error", "This is a fault of the service; the log has it under the request id")
 
 
 class RequestIds:
@@ -38,7 +39,7 @@ class RequestIds:
         given = headers.get("X-Request-Id", "")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 500
+        status = 0
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -56,7 +57,9 @@ class RequestIds:
                 await app(scope, receive, send_with_id)
         except Exception:
             self.log.exception("request_failed", method=scope["method"])
-            raise
+            if status:  # half an answer is out: the connection is all that can end
+                raise
+            await _FAULT(scope, receive, send_with_id)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 

@@ -13,13 +13,14 @@ from sqlalchemy import Connection
 from api import schemas, views
 from api.auth import Caller, Reader, Writer
 from api.creation import IdempotencyKey, Once, hash_of
+from api.deletion import delete_job
 from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
 from api.proposals import Proposal, parse_request, propose, validation
 from api.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.jobs import store
-from zoodip_core.jobs.objects import job_prefix, preview_name
+from zoodip_core.jobs.objects import preview_name
 from zoodip_core.jobs.records import Job
 from zoodip_core.jobs.standings import list_page, standing
 from zoodip_core.jobs.states import Kind, Status
@@ -97,10 +98,7 @@ def _create(caller: Caller, proposal: Proposal, key: str | None) -> Response:
         key,
         hash_of(proposal.wanted.model_dump(), digests),
     )
-    return once.run(
-        lambda: propose(caller, proposal),
-        then=lambda answer: caller.service.wake(KIND, answer.body["id"]),
-    )
+    return once.run(lambda: propose(caller, proposal))
 
 
 @router.get("", response_model=schemas.PersonalizationList, responses=problems())
@@ -151,12 +149,7 @@ def _steer(caller: Caller, job_id: str, act: Callable[[Connection, Job, float], 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
 def delete(caller: Writer, id: Id) -> Response:
     """Drop an ended personalization with its photos, previews and checkpoints; its concept stays."""
-    with caller.service.database.write() as connection:
-        job = store.find(connection, id, owner=caller.owner, kind=KIND)
-        store.remove(connection, job)
-        caller.service.objects.delete_all(
-            job_prefix(id)
-        )  # inside: if bytes cannot go, the row stays to try again
+    delete_job(caller, id, KIND)
     return Response(status_code=204)
 
 

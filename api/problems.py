@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from zoodip_core.errors import ZoodipError
@@ -64,6 +65,7 @@ _OPENAI_TYPE = {
     409: "conflict_error",
     429: "rate_limit_error",
 }
+_CODE_OF_STATUS = {413: "body_too_large"}  # where the code is not the status's own name
 _RETRY_AFTER_S = {"queue_full": 30, "database_unavailable": 5, "storage_failed": 10, "quota_exceeded": 60}
 
 _log = structlog.get_logger("zoodip.api")
@@ -140,9 +142,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ZoodipError, _on_zoodip_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (OperationalError, InterfaceError):
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(kind, _on_database_error)
-    app.add_exception_handler(Exception, _on_unexpected)
 
 
 def of_error(error: ZoodipError) -> JSONResponse:
@@ -172,16 +173,10 @@ def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
 
 def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     found = cast("HTTPException", error)
-    code = HTTPStatus(found.status_code).name.lower()
+    code = _CODE_OF_STATUS.get(found.status_code, HTTPStatus(found.status_code).name.lower())
     return problem(found.status_code, code, str(found.detail), headers=dict(found.headers or {}))
 
 
 def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
     _log.warning("database_unavailable", error=type(error).__name__)
     return problem(503, "database_unavailable", "The database does not answer; try again")
-
-
-def _on_unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    return problem(
-        500, "internal_error", "This is a fault of the service; the log has it under the request id"
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Response
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 from api import schemas, views
 from api.auth import Caller
 from api.base_models import BaseModelFacts
-from api.creation import check_names, check_room
+from api.creation import Making, check_names, check_room
 from api.hooks import check_webhook
 from api.references import decode_all, drop_all
 from api.service import Service
@@ -35,6 +34,8 @@ from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.records import NewJob
 from zoodip_core.jobs.standings import standing
 from zoodip_core.jobs.states import Kind
+
+MAX_CHECKPOINT_EVERY = 100  # steps: what a crash may cost
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def validation(caller: Caller, proposal: Proposal) -> Response:
     return views.reply(body)
 
 
-def propose(caller: Caller, proposal: Proposal) -> Callable[[Connection], Answer]:
+def propose(caller: Caller, proposal: Proposal) -> Making:
     """Checks all, stores the photos; what it returns makes the row.
 
     Raises:
@@ -115,17 +116,18 @@ def propose(caller: Caller, proposal: Proposal) -> Callable[[Connection], Answer
     warnings = _decode(caller.service, proposal, resolved, store_for=job_id)
     new = _new_job(job_id, caller, proposal, resolved, warnings)
 
-    def insert(connection: Connection) -> Answer:
-        try:  # the name again, now that no other can come between
-            _check_name(connection, caller, proposal, resolved)
-            job = store.add(connection, new, time.time())
-        except BaseException:
-            drop_all(caller.service, new.id)
-            raise
+    def write(connection: Connection) -> Answer:
+        _check_name(connection, caller, proposal, resolved)  # again, now that no other can come between
+        job = store.add(connection, new, time.time())
         body = views.personalization(standing(connection, job)).model_dump(mode="json")
         return Answer(status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body)
 
-    return insert
+    return Making(
+        write=write,
+        is_there=lambda connection: store.exists(connection, new.id),
+        undo=lambda: drop_all(caller.service, new.id),
+        then=lambda answer: caller.service.wake(new.kind, new.id),
+    )
 
 
 def _new_job(
@@ -161,13 +163,29 @@ def _resolve(service: Service, proposal: Proposal) -> _Resolved:
     preset = overrides.pop("preset", "default")
     if not isinstance(preset, str):
         raise InvalidSettingsError(f"settings.preset = {preset!r} is no text", field="settings.preset")
-    settings = resolve_settings(entry, "sd1" if facts is None else facts.family, preset, overrides)
+    family = entry.family if facts is None else facts.family
+    assert family is not None, "the catalogue asks for it wherever there may be no files"
+    settings = resolve_settings(entry, family, preset, overrides)
+    _check_settings(settings, facts)
     check_token_format(wanted.token)
     if facts is not None:
         check_token(wanted.token, facts.vocabulary)
         check_initializer(wanted.initializer, facts.vocabulary)
     _check_captions(wanted, len(proposal.files))
     return _Resolved(entry, facts, settings)
+
+
+def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | None) -> None:
+    """What the command line may do and a service must not, or what the base model cannot do."""
+    if settings.checkpoint_every > MAX_CHECKPOINT_EVERY:
+        raise InvalidSettingsError(
+            f"settings.checkpoint_every = {settings.checkpoint_every}; allowed: up to {MAX_CHECKPOINT_EVERY}",
+            field="settings.checkpoint_every",
+        )
+    if facts is not None and settings.t_high > facts.timesteps:
+        raise InvalidSettingsError(
+            f"settings.t_high = {settings.t_high}; allowed: up to {facts.timesteps}", field="settings.t_high"
+        )
 
 
 def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None:

@@ -19,15 +19,28 @@ Time = Annotated[str, Field(examples=["2026-03-01T12:00:00.000Z"])]
 SCHEDULERS = ("ddim", "ddpm", "dpm++", "euler", "euler_ancestral", "heun", "pndm", "unipc")
 
 
+def is_storable(value: object) -> bool:
+    """Whether it holds no NUL and no half of a surrogate pair: neither database stores them.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    lone = not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)
+    return not lone and "\\u0000" not in text
+
+
 class _Request(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, value: object) -> object:
-        """No NUL and no half of a surrogate pair: neither database stores them."""
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        if "\\u0000" in text or (not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)):
+        try:
+            storable = is_storable(value)
+        except RecursionError as error:
+            raise ValueError("the values are nested too deep") from error
+        if not storable:
             raise ValueError("text must not hold NUL or lone surrogates")
         return value
 

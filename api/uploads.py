@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from fastapi import Request
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from zoodip_core.errors import ImageTooLargeError, InvalidInputError
+from zoodip_core.errors import ImageTooLargeError, InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -55,7 +55,8 @@ class Upload:
     def close(self) -> None:
         """Delete the files."""
         for file in self.files:
-            file.content.close()
+            with suppress(OSError):  # what a full disk did not take is tried once more
+                file.content.close()
 
 
 @asynccontextmanager
@@ -66,6 +67,7 @@ async def read_upload(request: Request, *, max_file_bytes: int, max_files: int) 
         HTTPException: 415 for another content type, 400 for a damaged body or one that never ends.
         ImageTooLargeError: a file passes the cap; what follows is not read.
         InvalidInputError: too many files or fields, or a field that is too long.
+        StorageError: the disk for temporary files is full.
     """
     kind, options = parse_options_header(request.headers.get("Content-Type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
@@ -79,7 +81,7 @@ async def read_upload(request: Request, *, max_file_bytes: int, max_files: int) 
         if not reader.ended:
             raise HTTPException(400, "The multipart body ends too early")
         yield reader.upload
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise HTTPException(400, "The multipart body is damaged") from error
     except ClientDisconnect as error:  # nobody reads the answer; the log must not show a fault of ours
         raise HTTPException(400, "The client went away") from error
@@ -139,11 +141,9 @@ class _Reader:
         if len(self.upload.files) >= self._caps[1]:
             raise InvalidInputError(f"{part}: more than {self._caps[1]} files came", field=part)
         name = options[b"filename"].decode("utf-8", "replace")[:_NAME_CHARACTERS]
-        self._file = UploadedFile(
-            part,
-            name or f"file {len(self.upload.files) + 1}",
-            tempfile.TemporaryFile(),  # noqa: SIM115 (closed with the upload)
-        )
+        with _disk():
+            content = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the upload)
+        self._file = UploadedFile(part, name or f"file {len(self.upload.files) + 1}", content)
         self.upload.files.append(self._file)
 
     def _on_data(self, data: bytes) -> None:
@@ -152,7 +152,8 @@ class _Reader:
             if self._file.size_bytes > self._caps[0]:
                 message = f"{self._file.part}: {self._file.name!r} has more than {self._caps[0]:,} bytes"
                 raise ImageTooLargeError(message, field=self._file.part)
-            self._file.content.write(data)
+            with _disk():
+                self._file.content.write(data)
             self._file.digest.update(data)
         elif self._field is not None:
             self._field[1].extend(data)
@@ -168,3 +169,14 @@ class _Reader:
 
     def _on_end(self) -> None:
         self.ended = True
+        with _disk():
+            for file in self.upload.files:
+                file.content.flush()
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"the upload could not be kept: {error.strerror or error}") from error

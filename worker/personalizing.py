@@ -9,11 +9,11 @@ from collections import deque
 from sqlalchemy import Connection
 
 from worker.engines import Engine, Search
-from worker.ledger import Ledger
+from worker.ledger import AWAY, Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.errors import StorageError, ZoodipError
-from zoodip_core.jobs import concepts, leases
+from zoodip_core.jobs import concepts, leases, retention
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.jobs.records import ConceptRecord, Job
@@ -117,15 +117,13 @@ class Personalizing:
         try:
             replaced = self._end(record)
         except ZoodipError:  # nothing was written; what a lost database has written, the daily look finds out
-            self._drop_embedding(record)
+            self._drop([concept_name(record.id)])
             raise
         if replaced is not None:
-            self._drop_embedding(replaced)
+            with contextlib.suppress(StorageError, *AWAY):  # what stays is dropped by the daily look
+                retention.forget(self._ledger.database, self._objects, replaced, time.time())
         if self._settings.delete_references_on_success:
             self._drop(self._reference_names())
-
-    def _drop_embedding(self, rowless: ConceptRecord) -> None:
-        self._drop([concept_name(rowless.id)])
 
     def _drop(self, names: list[str]) -> None:
         """Delete objects now, or leave them to the daily look: what the job came to must not depend on that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -62,6 +62,7 @@ class BaseModelEntry(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     path: Path | None = None
     hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    family: Family | None = None  # needed with hub_id: settings hang on it before anything is downloaded
     precision: Precision = "int8"
     default: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
@@ -73,6 +74,8 @@ class BaseModelEntry(BaseModel):
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub_id is None):
             raise ValueError("either path or hub_id is needed, and not both")
+        if self.hub_id is not None and self.family is None:
+            raise ValueError(f"family is needed beside hub_id; allowed: {', '.join(get_args(Family))}")
         return self
 
     @property

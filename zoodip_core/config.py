@@ -69,8 +69,8 @@ class SearchSettings(_Settings):
     tau: int = Field(128, ge=2, le=4096)  # length of the token history B, Eq. (4)
     nu: float = Field(1e-3, gt=0, lt=1)  # share of variance to drop, Eq. (6)
     timesteps: TimestepsName = "partial_uniform"
-    t_low: int = Field(500, ge=0)  # T_L, Eq. (9)
-    t_high: int = Field(900, ge=1)  # T_U, Eq. (9)
+    t_low: int = Field(500, ge=0, lt=1_000_000)  # T_L, Eq. (9)
+    t_high: int = Field(900, ge=1, le=1_000_000)  # T_U, Eq. (9)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -88,8 +88,10 @@ class PersonalizationSettings(SearchSettings):
     flip: bool = True  # mirror images at random: only in the published script
     stop: StopName = "steps"  # "auto": end before that once the fixed-set loss has stopped falling
     fixed_rows: int = Field(48, ge=1, le=1024)  # size of the fixed set that measures progress
-    measure_every: int = Field(500, ge=1)  # steps between two measurements: 3 % more forwards at n = 2
-    checkpoint_every: int = Field(100, ge=1)  # steps between two checkpoints
+    measure_every: int = Field(
+        500, ge=1, le=1_000_000
+    )  # steps between two measurements: 3 % more forwards at n = 2
+    checkpoint_every: int = Field(100, ge=1, le=1_000_000)  # steps between two checkpoints
 
 
 class GenerationSettings(_Settings):

@@ -43,6 +43,7 @@ def test_serve_keeps_api_and_worker_alive_and_stops_them(tmp_path: Path) -> None
         "ZOODIP_DATA_DIR": str(tmp_path / "data"),
         "ZOODIP_ENGINE": STUB,
         "ZOODIP_LEASE_S": "2",
+        "ZOODIP_HEARTBEAT_S": "0.5",
     }
     with (tmp_path / "log").open("wb") as log:
         serve = subprocess.Popen(

@@ -48,6 +48,7 @@ def test_a_file_adds_base_models(tmp_path: Path) -> None:
         [[base_models]]
         name = "sdxl"
         hub_id = "stabilityai/stable-diffusion-xl-base-1.0"
+        family = "sdxl"
     """
     catalog = Catalog.load(written(tmp_path, text))
     assert [entry.name for entry in catalog.entries] == ["emoji", "sd15", "sdxl"]
@@ -71,12 +72,21 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
 @pytest.mark.parametrize(
     ("text", "fault", "field"),
     [
-        (SD15 + "colour = 1", "base_models[0] colour: is no field; allowed: default, guidance", "colour"),
+        (
+            SD15 + "colour = 1",
+            "base_models[0] colour: is no field; allowed: default, family, guidance",
+            "colour",
+        ),
         (SD15 + 'hub_id = "a/b"', "base_models[0] Value error, either path or hub_id is needed", None),
         ('[[base_models]]\nname = "a"', "base_models[0] Value error, either path or hub_id is needed", None),
         ('[[base_models]]\npath = "sd15"', "base_models[0] name:", "name"),
         ('[[base_models]]\nname = "a b"\npath = "sd15"', "base_models[0] name: 'a b': String should", "name"),
         ('[[base_models]]\nname = "a"\npath = "no"', "no does not exist", "path"),
+        (
+            '[[base_models]]\nname = "a"\nhub_id = "b/c"',
+            "family is needed beside hub_id; allowed: sd1, sd2, sdxl",
+            None,
+        ),
         ('[[base_models]]\nname = "a"\nhub_id = "sd15"', "base_models[0] hub_id: 'sd15': String", "hub_id"),
         (
             SD15 + 'precision = "int3"',

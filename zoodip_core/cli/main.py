@@ -6,6 +6,7 @@ import logging
 import sys
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from zoodip_core import __version__
 from zoodip_core.cli.console import EXIT_INTERRUPTED, report, say
@@ -18,7 +19,7 @@ from zoodip_core.cli.personalize import personalize
 from zoodip_core.cli.serve import migrate, serve
 from zoodip_core.cli.settings import settings
 from zoodip_core.cli.worker import worker
-from zoodip_core.errors import InterruptedSearchError, ZoodipError
+from zoodip_core.errors import InterruptedSearchError, StorageError, ZoodipError
 
 app = typer.Typer(
     name="zoodip",
@@ -59,6 +60,12 @@ def run() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except ZoodipError as error:
         sys.exit(report(error, as_json=as_json))
+    except SQLAlchemyError as error:
+        fault = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        sys.exit(report(StorageError(f"the database cannot be used: {fault}"), as_json=as_json))
+    except OSError as error:
+        place = error.filename or "this machine"
+        sys.exit(report(StorageError(f"{place}: {error.strerror or error}"), as_json=as_json))
     except KeyboardInterrupt:
         say("interrupted before the search began; nothing was written")
         sys.exit(EXIT_INTERRUPTED)

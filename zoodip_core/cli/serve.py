@@ -12,11 +12,13 @@ from typing import Annotated
 
 import typer
 
+from zoodip_core.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.jobs import keys
 from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
 from zoodip_core.jobs.settings import ServiceSettings
 
 _API_GRACE_S = 3
@@ -52,9 +54,13 @@ def prepare(settings: ServiceSettings) -> None:
     """Migrate, make the bootstrap key known, and refuse to be open to the network without any key.
 
     Raises:
-        InvalidInputError: the host is not this machine's own and there is no key.
+        InvalidInputError: the host is not this machine's own and there is no key, or a mistake in the catalogue.
+        StorageError: the object store cannot be used.
+        OSError: the data folder cannot be made.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    Catalog.load(settings.base_models)
+    ObjectStore(settings.object_store)
     database = Database(settings.database)
     database.migrate()
     with database.write() as connection:

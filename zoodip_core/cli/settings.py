@@ -36,7 +36,14 @@ def _shown(name: str, value: object) -> str:
         return ""
     if name in _MASKED or isinstance(value, SecretStr):
         return "(set)"
-    if name.endswith("_url") and "@" in str(value):  # a password may stand before the @
-        scheme, _, rest = str(value).partition("://")
-        return f"{scheme}://…@{rest.rpartition('@')[2]}"
+    if name.endswith("_url"):
+        return _masked(str(value))
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _masked(url: str) -> str:
+    """The URL without what may be a password: the part before an @, and the query."""
+    scheme, _, rest = url.partition("://")
+    place, asked, _ = rest.partition("?")
+    _, at, host = place.rpartition("@")
+    return f"{scheme}://{'…@' if at else ''}{host}{'?…' if asked else ''}"

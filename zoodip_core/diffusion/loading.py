@@ -103,11 +103,16 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         max_rows: most rows of one U-Net forward; None for no limit.
 
     Raises:
-        InvalidModelError: the folder is incomplete, of an unsupported kind, or holds no safetensors.
+        InvalidModelError: the folder is incomplete, of an unsupported or another kind, or holds no safetensors.
     """
     place = choose_device(device)
     folder = locate(entry)
     family = detect_family(folder)
+    if entry.family not in (None, family):
+        message = (
+            f"base model {entry.name}: {folder} is of the family {family}; the catalogue says {entry.family}"
+        )
+        raise InvalidModelError(message, field="base_model")
     dtype = compute_dtype(place, entry.precision)
     index = read_config(folder, "model_index.json")
     unet = _load_unet(folder, entry.precision, place, dtype)

@@ -12,7 +12,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 
 BUSY_TIMEOUT_S = 30.0
-_MIGRATION_LOCK = 5_270_117  # any constant: PostgreSQL's advisory lock of our migrations
+_MIGRATION_LOCK = 5_270_117  # any constants: PostgreSQL's advisory locks of our migrations
+_CREATION_LOCK = 5_270_118  # and of what makes jobs and concepts
 _CHANGED = "zoodip_changed_jobs"
 
 
@@ -44,6 +45,10 @@ class Database:
         with self._reading.connect() as connection:
             yield connection
 
+    def connect(self) -> Connection:
+        """A connection to keep, such as that of `read`; the caller closes it."""
+        return self._reading.connect()
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end, or leaves nothing behind an exception.
@@ -65,14 +70,26 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
-            if not self.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            _wait_for(_MIGRATION_LOCK, connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+
+def let_one_create(connection: Connection) -> None:
+    """Until this transaction ends no other one passes here, so what it counts and looks up stays true.
+
+    SQLite has one writer at a time anyhow.
+    """
+    _wait_for(_CREATION_LOCK, connection)
+
+
+def _wait_for(lock: int, connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
 
 def note_change(connection: Connection, job_id: str) -> None:
@@ -88,7 +105,8 @@ def _sqlite(url: str, pool_size: int) -> Engine:
         url,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         pool_size=pool_size,
-        max_overflow=30,
+        max_overflow=31,  # one is kept for polls beside those of forty threads
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -115,5 +133,6 @@ def _postgresql(url: str, pool_size: int) -> Engine:
         max_overflow=30,
         isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={"prepare_threshold": None},
     )

@@ -7,6 +7,7 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _TIME_BITS, _RANDOM_BITS = 48, 72
+_CHARACTERS = (_TIME_BITS + _RANDOM_BITS) // 5
 
 
 def new_id(prefix: str, now: float | None = None) -> str:
@@ -15,6 +16,12 @@ def new_id(prefix: str, now: float | None = None) -> str:
     number = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     shifts = range(_TIME_BITS + _RANDOM_BITS - 5, -1, -5)
     return f"{prefix}_" + "".join(_ALPHABET[number >> shift & 31] for shift in shifts)
+
+
+def is_id(text: str) -> bool:
+    """Whether it has the form of an id of ours."""
+    prefix, _, rest = text.partition("_")
+    return prefix.isalpha() and len(rest) == _CHARACTERS and set(rest) <= set(_ALPHABET)
 
 
 def made_at(one: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from zoodip_core.errors import InvalidInputError
+from zoodip_core.jobs.database import let_one_create
 from zoodip_core.jobs.errors import NotFoundError
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.records import Key
@@ -57,7 +58,7 @@ def create(
         .values(
             id=key_id,
             prefix=secret[:_VISIBLE_CHARACTERS],
-            sha256=_digest(secret),
+            sha256=digest(secret),
             name=name,
             owner=owner or key_id,
             scopes=list(scopes),
@@ -74,7 +75,7 @@ def create(
 
 def find(connection: Connection, secret: str) -> Key | None:
     """The key with this secret, unless it was revoked."""
-    query = select(keys).where(keys.c.sha256 == _digest(secret), keys.c.revoked_at.is_(None))
+    query = select(keys).where(keys.c.sha256 == digest(secret), keys.c.revoked_at.is_(None))
     row = connection.execute(query).mappings().first()
     return None if row is None else _key(row)
 
@@ -123,7 +124,8 @@ def note_use(connection: Connection, key_id: str, now: float) -> None:
 
 def ensure(connection: Connection, secret: str, now: float, name: str) -> None:
     """Make sure that this key exists with every scope (containers start with one given by environment)."""
-    if connection.execute(select(keys.c.id).where(keys.c.sha256 == _digest(secret))).first() is None:
+    let_one_create(connection)  # several start together
+    if connection.execute(select(keys.c.id).where(keys.c.sha256 == digest(secret))).first() is None:
         create(connection, secret, now, name=name, scopes=SCOPES)
 
 
@@ -145,7 +147,8 @@ def _check(secret: str, scopes: tuple[str, ...]) -> None:
         raise InvalidInputError(f"a key starts with {PREFIX} and has at least {_MIN_CHARACTERS} characters")
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """What is stored of a secret: SHA-256 in hex."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

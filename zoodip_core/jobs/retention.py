@@ -6,8 +6,9 @@ from sqlalchemy import ColumnElement, Table, select, update
 
 from zoodip_core.jobs import events, idempotency
 from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.ids import made_at
+from zoodip_core.jobs.ids import is_id, made_at
 from zoodip_core.jobs.objects import ObjectStore, concept_name, job_prefix
+from zoodip_core.jobs.records import ConceptRecord
 from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.jobs.states import ENDED, Status
 from zoodip_core.jobs.tables import concepts, jobs
@@ -30,11 +31,36 @@ def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, n
     with database.read() as connection:
         ids = list(connection.execute(too_old.limit(_BATCH)).scalars())
     for job_id in ids:
-        objects.delete_all(job_prefix(job_id))  # first the bytes: a failure leaves the row to be tried again
-        with database.write() as connection:
-            events.forget(connection, job_id)
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
+        empty(database, objects, job_id, now)
     return ids
+
+
+def empty(database: Database, objects: ObjectStore, job_id: str, now: float) -> None:
+    """Drop the photos, previews, checkpoints and events of an ended job; what it was and came to stays.
+
+    Raises:
+        StorageError: the object store refuses; the row still says that there are some.
+    """
+    objects.delete_all(job_prefix(job_id))  # first the bytes: a failure leaves the row to be tried again
+    with database.write() as connection:
+        events.forget(connection, job_id)
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
+
+
+def forget(database: Database, objects: ObjectStore, concept: ConceptRecord, now: float) -> None:
+    """Drop all bytes of a concept that goes: its embedding, and what the job holds that learned it.
+
+    Raises:
+        StorageError: the object store refuses.
+    """
+    objects.delete([concept_name(concept.id)])
+    if concept.from_personalization is None:
+        return
+    ended = (jobs.c.id == concept.from_personalization, jobs.c.status.in_(ENDED))
+    with database.read() as connection:
+        job_id = connection.execute(select(jobs.c.id).where(*ended)).scalar()
+    if job_id is not None:
+        empty(database, objects, job_id, now)
 
 
 def purge_orphans(
@@ -44,16 +70,17 @@ def purge_orphans(
 
     And photos that were to go when their job succeeded, if the object store refused then.
     """
-    names = objects.names("jobs/")
+    names = [
+        name for name in objects.names("jobs/") if is_id(_id_of(name))
+    ]  # people put other files there, too
     if settings.delete_references_on_success:
         photos = [name for name in names if "/references/" in name]
         ids = sorted({_id_of(name) for name in photos})
         done = _known(database, jobs, ids, jobs.c.status == Status.SUCCEEDED)
         objects.delete(name for name in photos if _id_of(name) in done)
     lost_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
-    lost_concepts = _without_row(
-        database, concepts, {_id_of(name) for name in objects.names("concepts/")}, now
-    )
+    learned = {_id_of(name) for name in objects.names("concepts/")}
+    lost_concepts = _without_row(database, concepts, {one for one in learned if is_id(one)}, now)
     for job_id in lost_jobs:
         objects.delete_all(job_prefix(job_id))
     objects.delete(concept_name(concept_id) for concept_id in lost_concepts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -25,10 +25,16 @@ class ServiceSettings(BaseSettings):
 
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of everything local")
     database_url: str | None = Field(
-        default=None, description="postgresql://…; unset: SQLite in the data folder"
+        default=None,
+        pattern=r"^(postgres|postgresql|postgresql\+psycopg|sqlite)://",
+        description="postgresql://…; unset: SQLite in the data folder",
     )
-    broker_url: str | None = Field(default=None, description="redis://…; unset: a folder in the data folder")
-    object_store_url: str | None = Field(default=None, description="s3://bucket/prefix; unset: a folder")
+    broker_url: str | None = Field(
+        default=None, pattern=r"^rediss?://", description="redis://…; unset: a folder in the data folder"
+    )
+    object_store_url: str | None = Field(
+        default=None, pattern=r"^(s3|file)://", description="s3://bucket/prefix; unset: a folder"
+    )
     base_models: Path | None = Field(
         default=None, description="TOML catalogue; unset: the embedded model alone"
     )
@@ -41,7 +47,9 @@ class ServiceSettings(BaseSettings):
         default=None, description="A key (zd_…) with every scope, made known at start"
     )
     public_url: str = Field(default="", description="Prefix of the URLs in answers; empty: relative URLs")
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
     otlp_endpoint: str | None = Field(default=None, description="Where traces go (extra `telemetry`)")
 
     lease_s: Seconds = Field(default=30.0, description="A worker silent for this long has lost its jobs")
@@ -64,7 +72,7 @@ class ServiceSettings(BaseSettings):
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
     keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints kept of one job")
 
-    max_file_mb: Annotated[float, Field(gt=0)] = Field(
+    max_file_mb: Annotated[float, Field(gt=0, le=10)] = Field(
         default=10.0, description="Largest reference image file"
     )
     max_queued: int = Field(default=10_000, ge=1, description="Unfinished jobs of the whole service")
@@ -82,6 +90,14 @@ class ServiceSettings(BaseSettings):
         default=(), description="whsec_… of a service without keys, comma-separated, newest first"
     )
     webhook_private: bool = Field(default=False, description="Allow http and private addresses (an intranet)")
+
+    @model_validator(mode="after")
+    def _outlives_a_heartbeat(self) -> Self:
+        if self.lease_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s ({self.heartbeat_s:g})"
+            )
+        return self
 
     @field_validator("cors_origins", "webhook_secrets", mode="before")
     @classmethod
@@ -103,7 +119,7 @@ class ServiceSettings(BaseSettings):
             if isinstance(error, SettingsError):
                 raise InvalidSettingsError(str(error)) from error
             first = error.errors(include_url=False, include_input=False)[0]
-            variable = f"ZOODIP_{first['loc'][0]}".upper()
+            variable = f"ZOODIP_{(*first['loc'], 'lease_s')[0]}".upper()
             raise InvalidSettingsError(f"{variable}: {first['msg']}", field=variable) from error
 
     @property

@@ -52,6 +52,11 @@ def find(connection: Connection, job_id: str, *, owner: str | None = None, kind:
     return check_found(None if row is None else job_of(row), job_id, owner, kind)
 
 
+def exists(connection: Connection, job_id: str) -> bool:
+    """Whether there is such a job, whoever has it."""
+    return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
+
+
 def check_found(job: _Found | None, job_id: str, owner: str | None, kind: Kind | None) -> _Found:
     """The job, if it is the owner's and of that kind.
 
@@ -174,8 +179,17 @@ def remove(connection: Connection, job: Job) -> None:
     Raises:
         ConflictError: it has not ended.
     """
-    gone = connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.status.in_(ENDED)))
-    if gone.rowcount == 0:
+    check_ended(job)
+    connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.status.in_(ENDED)))
+
+
+def check_ended(job: Job) -> None:
+    """Nothing, if the job may be deleted: an end is final.
+
+    Raises:
+        ConflictError: it has not ended.
+    """
+    if not job.ended:
         raise ConflictError(f"a job that is {job.status} cannot be deleted; cancel it first")
 
 

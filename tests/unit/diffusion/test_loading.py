@@ -62,7 +62,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Offline and not on disk: one typed error that names the model."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidModelError, match="nobody/nothing"):
-        locate(BaseModelEntry(name="far", hub_id="nobody/nothing"))
+        locate(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])

@@ -1,0 +1,124 @@
+"""Requests whose transaction fails: nothing is made and nothing is lost, bytes included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from api.keyring import Keyring
+from tests.integration.support.concepts import tiny_concept
+from tests.integration.support.keys import make_key
+from tests.integration.support.photos import create
+from zoodip_core.jobs import keys
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.jobs.settings import ServiceSettings
+
+_FAULT = OperationalError("COMMIT", {}, ConnectionError())
+
+
+class _Breaks(Database):
+    """A database whose writes fail: before they begin, at their end, or with only the commit's answer lost."""
+
+    def __init__(self, url: str, when: str) -> None:
+        super().__init__(url)
+        self._when = when
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that breaks."""
+        if self._when == "begin":
+            raise _FAULT
+        with super().write() as connection:
+            yield connection
+            if self._when == "commit":
+                raise _FAULT
+        raise _FAULT
+
+
+@contextmanager
+def _broken(client: TestClient, settings: ServiceSettings, when: str) -> Iterator[None]:
+    """The API on such a database for a while."""
+    service = client.app.state.service  # type: ignore[attr-defined]
+    whole, service.database = service.database, _Breaks(settings.database, when)
+    try:
+        yield
+    finally:
+        service.database.close()
+        service.database = whole
+
+
+def _import(client: TestClient, content: bytes, **fields: str) -> int:
+    files = {"file": ("x.safetensors", content)}
+    return client.post("/v1/concepts", files=files, data={"base_model": "tiny", **fields}).status_code
+
+
+@pytest.mark.parametrize("when", ["begin", "commit"])
+def test_an_upload_that_cannot_be_recorded_leaves_no_photo(
+    client: TestClient, settings: ServiceSettings, when: str
+) -> None:
+    """503, no row, no object; and the same request succeeds later."""
+    with _broken(client, settings, when):
+        failed = create(client)
+    assert (failed.status_code, failed.json()["code"]) == (503, "database_unavailable")
+    assert ObjectStore(settings.object_store).names("") == []
+    assert client.get("/v1/personalizations").json()["data"] == []
+    assert create(client).status_code == 202
+
+
+def test_an_upload_whose_commit_went_unheard_is_accepted(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """The job is there, so the client hears of it, and its photo stays."""
+    with _broken(client, settings, "answer"):
+        made = create(client)
+    assert made.status_code == 202
+    assert client.get(made.headers["Location"]).json()["status"] == "queued"
+    assert len(ObjectStore(settings.object_store).names(f"jobs/{made.json()['id']}")) == 1
+
+
+@pytest.mark.parametrize("when", ["begin", "commit"])
+def test_a_replacement_that_cannot_be_recorded_leaves_the_old_concept(
+    client: TestClient, settings: ServiceSettings, catalogue: Path, when: str
+) -> None:
+    """Its embedding can still be fetched, and nothing of the new one stays."""
+    content = tiny_concept(catalogue)
+    assert _import(client, content) == 201
+    (old,) = client.get("/v1/concepts").json()["data"]
+    with _broken(client, settings, when):
+        assert _import(client, content, replace="true") == 503
+    assert [one["id"] for one in client.get("/v1/concepts").json()["data"]] == [old["id"]]
+    assert client.get(f"/v1/concepts/{old['id']}/embedding").status_code == 200
+    assert ObjectStore(settings.object_store).names("") == [f"concepts/{old['id']}.safetensors"]
+
+
+def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: ServiceSettings) -> None:
+    """That a use is not noted keeps nobody out; and no secret stays in memory."""
+    header = make_key(settings)
+    secret = header["Authorization"].removeprefix("Bearer ")
+    broken = _Breaks(settings.database, "begin")
+    keyring = Keyring(broken)
+    key = keyring.find(secret)
+    assert key is not None
+    keyring.note_use(key)
+    assert keyring.is_use_noted(key)
+    assert keyring.recall(secret) == (key, True)
+    assert secret not in str(vars(keyring))
+    broken.close()
+
+
+def test_a_failed_statement_does_not_tell_its_values(database: Database) -> None:
+    """Errors go to logs and terminals; what was to be written does not."""
+    secret = keys.new_secret()
+    with database.write() as connection:
+        keys.create(connection, secret, 0.0, name="private-name")
+    with database.write() as connection, pytest.raises(IntegrityError) as error:
+        keys.create(connection, secret, 0.0, name="private-name")
+    assert "private-name" not in str(error.value)
+    assert "whsec_" not in str(error.value)

@@ -1,0 +1,95 @@
+"""Event streams that meet trouble: silence, a deletion, a revoked key, a database that is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+
+from tests.integration.support.apis import api_here
+from tests.integration.support.jobs import NOW, queue
+from tests.integration.support.keys import make_key
+from tests.integration.support.servers import own_postgresql
+from zoodip_core.jobs import keys, store
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.records import Job
+from zoodip_core.jobs.settings import ServiceSettings
+
+
+@contextmanager
+def _lines(url: str, job: Job, headers: dict[str, str] | None = None) -> Iterator[Iterator[str]]:
+    """The lines of a job's stream as they come; reading fails if the server breaks it off."""
+    path = f"{url}/v1/personalizations/{job.id}/events"
+    with httpx2.stream("GET", path, headers=headers, timeout=30) as answer:
+        assert answer.status_code == 200
+        yield answer.iter_lines()
+
+
+def _until(lines: Iterator[str], wanted: str) -> list[str]:
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if wanted in line:
+            return seen
+    pytest.fail(f"{wanted} did not come, but {seen}")
+
+
+def test_a_stream_without_news_is_kept_alive(
+    database: Database, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment comes now and then, which proxies count as traffic and clients ignore."""
+    job = queue(database, owner="local")
+    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    with api_here(settings) as url, _lines(url, job) as lines:
+        _until(lines, ": ping")
+        _until(lines, ": ping")
+
+
+def test_a_stream_ends_when_its_job_is_deleted(
+    database: Database, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In order, not broken off, whether its last word came or not."""
+    job = queue(database, owner="local")
+    with api_here(settings) as url, _lines(url, job) as lines:
+        _until(lines, '"queued"')
+        with database.write() as connection:
+            store.remove(connection, store.cancel(connection, job, NOW))
+        list(lines)
+    assert "Exception" not in caplog.text
+
+
+def test_a_revoked_key_loses_its_open_streams(database: Database, settings: ServiceSettings) -> None:
+    """A second later, as it loses all else, though the job goes on."""
+    header = make_key(settings, owner="alice")
+    job = queue(database)
+    with api_here(settings) as url, _lines(url, job, header) as lines:
+        _until(lines, '"queued"')
+        with database.write() as connection:
+            (key,) = keys.list_all(connection)
+            keys.revoke(connection, key.id, time.time())
+        list(lines)  # to their end
+
+
+def test_a_stream_outlives_a_restart_of_postgresql(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing meanwhile and tells what happened after."""
+    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    with own_postgresql() as cluster:
+        own = settings.model_copy(update={"database_url": cluster.url})
+        database = Database(own.database)
+        database.migrate()
+        job = queue(database, owner="local")
+        with api_here(own) as url, _lines(url, job) as lines:
+            _until(lines, '"queued"')
+            cluster.control("stop", "-m", "fast")
+            _until(lines, ": ping")
+            _until(lines, ": ping")
+            cluster.control("start")
+            with database.write() as connection:
+                store.cancel(connection, job, NOW)
+            assert any('"cancelled"' in line for line in lines)
+        database.close()

@@ -1,0 +1,67 @@
+"""Requests that come together: names, quotas and first keys hold on PostgreSQL as on SQLite's one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from tests.integration.support.jobs import NOW
+from tests.integration.support.keys import make_key
+from tests.integration.support.photos import create
+from zoodip_core.jobs import keys
+from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.settings import ServiceSettings
+
+_MANY = 6
+
+
+def _together(act: Callable[[int], Any]) -> list[Any]:
+    """What each of several threads gets that begin at once."""
+    barrier = Barrier(_MANY)
+
+    def begin(number: int) -> Any:
+        barrier.wait()
+        return act(number)
+
+    with ThreadPoolExecutor(_MANY) as pool:
+        return list(pool.map(begin, range(_MANY)))
+
+
+def test_one_of_many_requests_gets_a_token(client: TestClient) -> None:
+    """The others hear that it is taken, at once and not after a training."""
+    for attempt in range(3):
+        token = f"<t{attempt}>"
+        answers = _together(lambda _, token=token: create(client, token=token))
+        assert sorted(answer.status_code for answer in answers) == [202] + [409] * (_MANY - 1)
+        assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"token_taken"}
+
+
+def test_quotas_hold_among_many_requests(client: TestClient, settings: ServiceSettings) -> None:
+    """Of unfinished jobs, personalizations and generations alike, and of concepts."""
+    few = make_key(settings, max_active_jobs=2)
+    answers = _together(lambda n: create(client, token=f"<a{n}>", headers=few).status_code)
+    assert sorted(answers) == [202] * 2 + [429] * (_MANY - 2)
+    drawing = make_key(settings, max_active_jobs=2)
+    body = {"prompt": "a dog"}
+    drawn = _together(lambda _: client.post("/v1/generations", json=body, headers=drawing).status_code)
+    assert sorted(drawn) == [202] * 2 + [429] * (_MANY - 2)
+    small = make_key(settings, max_concepts=3)
+    learned = _together(lambda n: create(client, token=f"<b{n}>", headers=small).status_code)
+    assert sorted(learned) == [202] * 3 + [429] * (_MANY - 3)
+
+
+def test_processes_that_start_together_make_one_first_key(database: Database) -> None:
+    """Each makes sure that the key of the environment is there."""
+    secret = keys.new_secret()
+
+    def ensure(_number: int) -> None:
+        with database.write() as connection:
+            keys.ensure(connection, secret, NOW, "bootstrap")
+
+    _together(ensure)
+    with database.read() as connection:
+        assert len(keys.list_all(connection)) == 1
