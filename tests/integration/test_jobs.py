@@ -200,19 +200,22 @@ def test_age_takes_photos_and_events_but_not_the_job(database: Database, tmp_pat
 
 
 def test_bytes_without_a_row_go_after_an_hour(database: Database, tmp_path: Path) -> None:
-    """What an upload left that died before its row was written; a young one and a job's own stay."""
+    """What an upload left that died before its row was written; a young one, a job's own and other files stay."""
     objects = ObjectStore(f"file://{tmp_path}/objects")
     own, orphan, young = queue(database).id, new_id("per", NOW), new_id("per", NOW + 7200)
     for job_id in (own, orphan, young):
         objects.put(reference_name(job_id, 0), b"photo")
+    foreign = ["concepts/.DS_Store", "concepts/copy_of_mine.safetensors", "jobs/lost+found/x", "jobs/README"]
+    for name in foreign:
+        objects.put(name, b"not ours")
     kept, lost = replace(_concept("con"), id=new_id("con", NOW)), new_id("con", NOW)
     with database.write() as connection:
         concepts.add(connection, kept, replace=False)
     for concept_id in (kept.id, lost):
         objects.put(concept_name(concept_id), b"vectors")
     assert retention.purge_orphans(database, objects, ServiceSettings(), NOW + 7200) == [orphan, lost]
-    assert objects.names("concepts/") == [concept_name(kept.id)]
-    assert sorted(objects.names("jobs/")) == sorted(reference_name(job_id, 0) for job_id in (own, young))
+    ours = [concept_name(kept.id), *(reference_name(job_id, 0) for job_id in (own, young))]
+    assert sorted(objects.names("")) == sorted(ours + foreign)
 
 
 def test_photos_that_were_to_go_go_later(database: Database, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from zoodip_core.cli.keys import keys
 from zoodip_core.cli.settings import settings as settings_command
 
 _SERVE = "import typer; from zoodip_core.cli.serve import serve; typer.run(serve)"
+_COMMAND = "from zoodip_core.cli.main import run; run()"
 
 
 def _get(port: int, path: str) -> tuple[int, Any]:
@@ -88,6 +89,35 @@ def test_a_service_without_keys_does_not_open_to_the_network(tmp_path: Path) -> 
         assert message in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "changes", "message"),
+    [
+        (["migrate"], {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used"),
+        (["keys", "list"], {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used"),
+        (["serve"], {"DATA_DIR": "/proc/nope"}, "/proc/nope: No such file"),
+        (["serve"], {"BASE_MODELS": "/nope.toml"}, "/nope.toml: cannot be read"),
+        (["serve"], {"OBJECT_STORE_URL": "file:///proc/nope"}, "the object store's folder cannot be made"),
+        (["settings"], {"DATABASE_URL": "nonsense"}, "ZOODIP_DATABASE_URL"),
+    ],
+)
+def test_what_a_deployment_got_wrong_is_one_line(
+    tmp_path: Path, command: list[str], changes: dict[str, str], message: str
+) -> None:
+    """A message and an exit code, no traceback, and nothing is started."""
+    given = {f"ZOODIP_{name}": value for name, value in {"DATA_DIR": str(tmp_path), **changes}.items()}
+    refused = subprocess.run(
+        [sys.executable, "-c", _COMMAND, *command],
+        cwd=ROOT,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode in (1, 2)
+    (line,) = refused.stderr.splitlines()
+    assert message in line
+
+
 def test_keys_are_made_listed_and_revoked_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secret shows once; lists have its prefix only; a revoked key is marked."""
     monkeypatch.setenv("ZOODIP_DATA_DIR", str(tmp_path))
@@ -109,13 +139,13 @@ def test_keys_are_made_listed_and_revoked_by_command(tmp_path: Path, monkeypatch
 
 def test_settings_are_listed_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable with its meaning; passwords and keys are masked."""
-    monkeypatch.setenv("ZOODIP_DATABASE_URL", "postgresql://user:secret@db/zoodip")
+    monkeypatch.setenv("ZOODIP_DATABASE_URL", "postgresql://user:secret@db/zoodip?password=secret")
     monkeypatch.setenv("ZOODIP_BOOTSTRAP_KEY", "zd_secret")
     command = Typer()
     command.command()(settings_command)
     shown = CliRunner().invoke(command, ["--json"]).stdout
     rows = {row["variable"]: row for row in json.loads(shown)["settings"]}
-    assert rows["ZOODIP_DATABASE_URL"]["value"] == "postgresql://…@db/zoodip"
+    assert rows["ZOODIP_DATABASE_URL"]["value"] == "postgresql://…@db/zoodip?…"
     assert rows["ZOODIP_BOOTSTRAP_KEY"]["value"] == "(set)"
     assert "secret" not in shown.replace("WEBHOOK_SECRETS", "")
     assert all(row["meaning"] for row in rows.values())

@@ -32,8 +32,21 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ServiceSettings.from_environment().cors_origins == ("https://a.example", "https://b.example")
 
 
-def test_a_mistake_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value of the wrong kind is one clear error."""
-    monkeypatch.setenv("ZOODIP_SLOTS", "many")
-    with pytest.raises(InvalidSettingsError, match="ZOODIP_SLOTS"):
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SLOTS", "many"),
+        ("LEASE_S", "5"),  # a heartbeat comes every 10 s
+        ("LOG_LEVEL", "verbose"),
+        ("MAX_FILE_MB", "20"),
+        ("DATABASE_URL", "mysql://db/zoodip"),
+        ("DATABASE_URL", "nonsense"),
+        ("BROKER_URL", "localhost:6379"),
+        ("OBJECT_STORE_URL", "/data"),
+    ],
+)
+def test_a_mistake_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """A value of the wrong kind, or one with which the service could not run, is one clear error."""
+    monkeypatch.setenv(f"ZOODIP_{variable}", value)
+    with pytest.raises(InvalidSettingsError, match=f"ZOODIP_{variable}"):
         ServiceSettings.from_environment()
