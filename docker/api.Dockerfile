@@ -1,7 +1,7 @@
 # The HTTP side: no torch, no model. Build from the repository's root.
 FROM python:3.11-slim
 
-RUN useradd --create-home --uid 10001 zoodip && install -d -o zoodip /data
+RUN useradd --create-home --uid 10001 zoodip && install -d -o zoodip /data /models
 WORKDIR /srv/zoodip
 
 COPY constraints.txt docker/requirements-api.txt ./

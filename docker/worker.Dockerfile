@@ -5,7 +5,7 @@ FROM python:3.11-slim
 ARG TORCH_VERSION=2.13.0
 ARG TORCH_INDEX=
 
-RUN useradd --create-home --uid 10001 zoodip && install -d -o zoodip /data
+RUN useradd --create-home --uid 10001 zoodip && install -d -o zoodip /data /models
 WORKDIR /srv/zoodip
 
 COPY constraints.txt ./

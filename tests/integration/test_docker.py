@@ -167,6 +167,9 @@ def test_compose_names_what_exists() -> None:
         assert {v for v in service.get("environment", {}) if v.startswith("ZOODIP_")} <= known
         for volume in service["volumes"]:
             assert volume.partition(":")[0] in composed["volumes"]
+        if "build" in service:
+            assert service["env_file"] == [{"path": "zoodip.env", "required": False}]
+            assert {"data:/data", "models:/models"} <= set(service["volumes"])
     assert services["worker"]["profiles"] == ["cpu"]
     assert services["worker-gpu"]["profiles"] == ["gpu"]
     grace = float(re.sub(r"\D", "", services["worker"]["stop_grace_period"]))

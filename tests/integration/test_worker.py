@@ -76,6 +76,24 @@ def test_jobs_from_upload_to_result(client: TestClient, settings: ServiceSetting
         }
 
 
+def test_a_concept_that_goes_takes_what_its_job_held(client: TestClient, settings: ServiceSettings) -> None:
+    """Replaced or deleted: photos, previews and checkpoints go, and the job names none of them any more."""
+    with worker(settings):
+        first, second = (create(client, settings={"steps": 45}, replace=replace) for replace in (False, True))
+        jobs = [wait_for_job(settings, made.json()["id"], Status.SUCCEEDED) for made in (first, second)]
+    objects = ObjectStore(settings.object_store)
+    assert objects.names(f"jobs/{jobs[0].id}") == []
+    kept = (jobs[1].result or {})["concept_id"]
+    assert objects.names("concepts/") == [f"concepts/{kept}.safetensors"]
+    assert client.get(f"{second.headers['Location']}/previews/45.png").status_code == 200
+    assert client.delete(f"/v1/concepts/{kept}").status_code == 204
+    assert objects.names("") == []
+    for made in (first, second):
+        shown = client.get(made.headers["Location"]).json()
+        assert (shown["status"], shown["checkpoints"]) == ("succeeded", [])
+        assert "preview" not in client.get(f"{made.headers['Location']}/events").text
+
+
 def test_memory_that_is_too_small_is_a_typed_failure(client: TestClient, settings: ServiceSettings) -> None:
     """Not even one row fits: out_of_memory, which another worker may not meet; the next job runs."""
     with worker(settings):
