@@ -43,13 +43,10 @@ _BODY: dict[str, Any] = {
                             "maxItems": MAX_IMAGES,
                             "items": {"type": "string", "format": "binary"},
                         },
-                        "request": {
-                            "type": "string",
-                            "description": "JSON, see PersonalizationRequest",
-                            "examples": ['{"token": "<my-dog>", "initializer": "dog"}'],
-                        },
+                        "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
                     },
-                }
+                },
+                "encoding": {"request": {"contentType": "application/json"}},
             }
         },
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from zoodip_core.config import Kind
 from zoodip_core.jobs.states import Status
+from zoodip_core.vocabulary import TOKEN_PATTERN
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -48,7 +49,9 @@ class _Request(BaseModel):
 class PersonalizationRequest(_Request):
     """The `request` field of a personalization."""
 
-    token: str = Field(max_length=100, examples=["<my-dog>"])
+    token: str = Field(
+        max_length=100, examples=["<my-dog>"], json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"}
+    )
     initializer: str = Field(max_length=100, examples=["dog"])
     kind: Kind = "object"
     base_model: str | None = Field(default=None, examples=["emoji"])

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.integration.support.postgresql import postgresql_url
+from tests.integration.support.servers import shared_redis_url
 from tests.tooling.models import build_family
 from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.settings import ServiceSettings
@@ -50,11 +51,18 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
-    """A service of its own: data folder, database, catalogue."""
+def broker_url(database_url: str) -> str | None:
+    """Redis beside PostgreSQL, a folder beside SQLite: the two deployments."""
+    return shared_redis_url() if database_url.startswith("postgresql") else None
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, broker_url: str | None, catalogue: Path) -> ServiceSettings:
+    """A service of its own: data folder, database, broker, catalogue."""
     return ServiceSettings(
         data_dir=tmp_path / "data",
         database_url=database_url,
+        broker_url=broker_url,
         base_models=catalogue,
         webhook_secrets=("whsec_" + "c2VjcmV0" * 4,),
         log_level="ERROR",

@@ -17,12 +17,6 @@ from zoodip_core.jobs.objects import ObjectStore
 from zoodip_core.jobs.settings import ServiceSettings
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    """Checks that come before the database need one kind of it only."""
-    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
-
-
 def _png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))

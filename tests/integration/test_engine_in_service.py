@@ -23,12 +23,6 @@ from zoodip_core.jobs.states import Status
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
-    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
-
-
-@pytest.fixture
 def quick(settings: ServiceSettings) -> ServiceSettings:
     """The real engine with quick leases and few previews."""
     settings.data_dir.mkdir(exist_ok=True)

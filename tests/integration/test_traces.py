@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -21,17 +20,20 @@ from zoodip_core.jobs.states import Status
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
-    return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
-
-
-def test_a_job_joins_the_trace_of_its_request(client: TestClient, settings: ServiceSettings) -> None:
-    """Request, begin, steps, checkpoint and completion carry the client's trace id; a bad header is ignored."""
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    """Where spans go; a process has one provider, for ever."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    return exporter
+
+
+def test_a_job_joins_the_trace_of_its_request(
+    client: TestClient, settings: ServiceSettings, exporter: InMemorySpanExporter
+) -> None:
+    """Request, begin, steps, checkpoint and completion carry the client's trace id; a bad header is ignored."""
+    exporter.clear()
     headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
     made = create(client, settings={"steps": 15}, headers=headers)
     assert create(client, token="<bad>", headers={"traceparent": "x" * 300}).status_code == 202

@@ -16,7 +16,7 @@ from api.app import create_app
 from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
-from tests.integration.support.servers import own_postgresql, own_redis, shared_redis_url
+from tests.integration.support.servers import own_postgresql, own_redis
 from tests.integration.support.workers import (
     STUB,
     Worker,
@@ -35,14 +35,6 @@ from zoodip_core.jobs.tables import concepts, jobs
 from zoodip_core.jobs.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
-
-
-@pytest.fixture
-def settings(settings: ServiceSettings) -> ServiceSettings:
-    """SQLite with the folder transport, PostgreSQL with Redis; tests that break a server bring their own."""
-    if not (settings.database_url or "").startswith("postgresql"):
-        return settings
-    return settings.model_copy(update={"broker_url": shared_redis_url()})
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.integration.support.photos import create
-from tests.integration.support.servers import shared_redis_url
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
 from tests.integration.support.workers import STUB, wait_for_job, worker
 from zoodip_core.jobs.objects import ObjectStore
@@ -22,23 +20,11 @@ DOG: dict[str, Any] = {"url": "/v1/generations", "json": {"prompt": "a dog"}}
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
-    """SQLite with the folder transport, PostgreSQL with Redis: the two deployments."""
-    broker_url = None
-    if database_url.startswith("postgresql"):
-        broker_url = shared_redis_url()
-    (tmp_path / "data").mkdir()
-    return ServiceSettings(
-        data_dir=tmp_path / "data",
-        database_url=database_url,
-        broker_url=broker_url,
-        base_models=catalogue,
-        engine=STUB,
-        lease_s=2.0,
-        heartbeat_s=0.5,
-        tick_s=0.3,
-        log_level="INFO",
-    )
+def settings(settings: ServiceSettings) -> ServiceSettings:
+    """A stub for the models, and quick leases."""
+    settings.data_dir.mkdir()
+    changes = {"engine": STUB, "lease_s": 2.0, "heartbeat_s": 0.5, "tick_s": 0.3, "log_level": "INFO"}
+    return settings.model_copy(update=changes)
 
 
 def test_jobs_from_upload_to_result(client: TestClient, settings: ServiceSettings) -> None:
