@@ -73,6 +73,7 @@ def test_a_revoked_key_loses_its_open_streams(database: Database, settings: Serv
         list(lines)  # to their end
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # it brings its own
 def test_a_stream_outlives_a_restart_of_postgresql(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

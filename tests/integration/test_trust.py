@@ -35,6 +35,7 @@ from zoodip_core.jobs.tables import concepts, jobs
 from zoodip_core.jobs.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
+OWN_SERVERS = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # and so once
 
 
 @pytest.fixture
@@ -82,6 +83,7 @@ def test_a_frozen_worker_wakes_as_a_zombie_and_changes_nothing(
     assert _told(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
+@OWN_SERVERS
 def test_a_job_survives_redis_restarted_and_flushed(stub: ServiceSettings, tmp_path: Path) -> None:
     """Jobs made while Redis is away, or whose message was flushed, run; later ones are woken again."""
     (tmp_path / "redis").mkdir()
@@ -117,6 +119,7 @@ def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: Serv
     assert [line.split()[0] for line in log.read_text().splitlines()] == [job_id, other]
 
 
+@OWN_SERVERS
 def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
     """The API says 503 meanwhile and then goes on; the job ends as if nothing had been; the log tells it once."""
     with own_postgresql() as cluster:
@@ -138,6 +141,46 @@ def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -
                 lambda: '"database_back"' in running.log.read_text(), "the worker's word of its return"
             )
             assert running.log.read_text().count('"database_away"') == 1
+
+
+@OWN_SERVERS
+def test_a_database_that_is_away_for_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
+    """The worker lets go of what it cannot vouch for; once PostgreSQL is back the job goes on at its checkpoint."""
+    with own_postgresql() as cluster:
+        own = stub.model_copy(update={"database_url": cluster.url})
+        begins = stub.data_dir / "begins"
+        with _api(own) as client, worker(own, **SLOW, STUB_LOG=str(begins)) as running:
+            job_id = create(client, settings={"steps": 400}).json()["id"]
+            wait_for(own, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
+            cluster.control("stop", "-m", "fast")
+            wait_until(lambda: '"database_lost"' in running.log.read_text(), "the worker's letting go")
+            cluster.control("start")
+            done = wait_for_job(own, job_id, *ENDED)
+    assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)
+    first, second = (int(line.split()[1]) for line in begins.read_text().splitlines())
+    assert first == 0 < second
+
+
+def test_cancels_that_race_with_the_end_leave_a_whole_job(client: TestClient, stub: ServiceSettings) -> None:
+    """Forty jobs are cancelled at about their end: each has succeeded with a concept, or been cancelled without."""
+    random.seed(1)
+    objects, ended = ObjectStore(stub.object_store), []
+    with worker(stub):
+        for number in range(40):
+            made = create(client, token=f"<t{number}>", settings={"steps": 3})
+            time.sleep(random.uniform(0.0, 0.1))  # up to the time that such a job takes
+            client.post(f"{made.headers['Location']}/cancel")
+            ended.append(wait_for_job(stub, made.json()["id"], *ENDED))
+    names = {one["token"]: one["id"] for one in client.get("/v1/concepts?limit=100").json()["data"]}
+    for job in ended:
+        assert _told(stub, job.id)[-1] == job.status
+        assert _told(stub, job.id).count(job.status) == 1
+        assert (job.token in names) == (job.status is Status.SUCCEEDED)
+        assert (job.result or {}).get("concept_id") == names.get(job.token or "")
+    assert sorted(objects.names("concepts/")) == sorted(
+        f"concepts/{one}.safetensors" for one in names.values()
+    )
+    assert {job.status for job in ended} == {Status.SUCCEEDED, Status.CANCELLED}  # or nothing raced
 
 
 def test_a_concept_deleted_before_its_turn_is_a_typed_failure(

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.integration.support.photos import create
+from tests.integration.support.processes import wait_until
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
 from tests.integration.support.workers import STUB, wait_for_job, worker
 from zoodip_core.jobs.objects import ObjectStore
@@ -44,6 +45,13 @@ def test_jobs_from_upload_to_result(client: TestClient, settings: ServiceSetting
             if line.startswith('data: {"eta') or '"total_steps"' in line
         ]
         assert [news["step"] for news in progress] == [0, 10, 20, 30, 40, 45]
+        assert all(news["it_per_s"] > 0 and news["eta_s"] >= 0 for news in progress[1:])
+        wait_until(lambda: "zoodip_worker_steps_total" in client.get("/metrics").text, "the worker's figures")
+        shown = client.get("/metrics").text
+        for name in ("step_seconds", "rows_per_forward", "personalizations", "forwards_total", "rows_total"):
+            assert f'zoodip_worker_{name}{{worker="' in shown
+        for stage in ("begin", "step", "measure", "checkpoint", "preview", "save"):
+            assert f'stage="{stage}"' in shown
         assert (
             client.get(f"{made.headers['Location']}/previews/10.png").headers["content-type"] == "image/png"
         )
