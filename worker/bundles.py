@@ -46,6 +46,11 @@ class Bundles:
         self._kept.move_to_end(name)
         return self._kept[name]
 
+    def trim(self, in_use: Collection[str]) -> None:
+        """Let idle ones go that are beyond the budget beside those in use; a single one stays at any size."""
+        if len(self._kept) > 1:
+            self._make_room(0.0, in_use)
+
     def sizes_mb(self) -> dict[str, float]:
         """What each takes now. Another thread may ask while this one loads."""
         return {name: _megabytes(bundle) for name, bundle in list(self._kept.items())}

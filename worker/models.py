@@ -126,8 +126,12 @@ class ModelEngine:
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
         vectors = concept_vectors([concept for _, concept in concepts], bundle)
+        try:
+            images = generate(bundle, settings, vectors)
+        finally:
+            self._bundles.trim(self._in_use())
         pictures = []
-        for drawn in generate(bundle, settings, vectors):
+        for drawn in images:
             facts = PngInfo()
             facts.add_itxt("prompt", settings.prompt)
             facts.add_text("seed", str(drawn.seed))
@@ -148,7 +152,10 @@ class ModelEngine:
         return gauges
 
     def _bundle(self, name: str) -> Bundle:
-        return self._bundles.get(name, {search.personalization.bundle.name for search in self._searches})
+        return self._bundles.get(name, self._in_use())
+
+    def _in_use(self) -> set[str]:
+        return {search.personalization.bundle.name for search in self._searches}
 
     def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
         ((sentence, *_),) = captions_per_image(

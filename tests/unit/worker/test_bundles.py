@@ -79,12 +79,15 @@ def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) 
 
 
 def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, one_mb: float) -> None:
-    """Beyond the budget too: idle ones go, and the search's own is given again."""
+    """Beyond the budget too: idle ones go, and the search's own is given again; the last one stays at any size."""
     bundles = Bundles(catalog, 1.1 * one_mb, _load)
     used = bundles.get("a", ())
     bundles.get("b", {"a"})
     bundles.get("c", {"a"})
     assert set(bundles.sizes_mb()) == {"a", "c"}
+    bundles.trim({"a"})
+    assert list(bundles.sizes_mb()) == ["a"]
+    bundles.trim(())
     assert bundles.get("a", {"a"}) is used
     bundles.get("b", ())
     assert list(bundles.sizes_mb()) == ["b"]
