@@ -26,7 +26,7 @@ def fingerprint(folder: Path) -> str:
     """
     parts = (*TEXT_ENCODERS[detect_family(folder)], "unet")
     files = sorted(file for part in parts for file in weight_files(folder / part))
-    lines = "".join(f"{_file_hash(file)}\n" for file in files)
+    lines = "".join(f"{file_hash(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -66,7 +66,8 @@ def _shards(index: Path) -> list[Path]:
     return files
 
 
-def _file_hash(file: Path) -> str:
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, in hex, kept for as long as its size and time stay."""
     status = file.stat()
     key = (str(file.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _known:

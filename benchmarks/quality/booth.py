@@ -69,11 +69,10 @@ class Booth:
         return self._out / "pictures" / row.id
 
     def _id(self, source: Source[Prompt]) -> str:
-        """The id of a source's row."""
-        selection = self.stage.selection
-        name = self.stage.cases[source.index].name
-        facts = (source.method, selection.kind, name, source.seed, source.forwards, source.own)
-        return row_id([*facts, selection.prompts, selection.pictures, self.stage.tools.id])
+        """The id of a source's row: everything that its figures depend on."""
+        stage, name = self.stage, self.stage.cases[source.index].name
+        facts = (source.method, stage.selection.kind, name, source.seed, source.forwards, source.own)
+        return row_id([*facts, *stage.drawn(source.index)])
 
     def _measure(self, own: str, source: Source[Prompt]) -> None:
         """Keep what was drawn, then its figures: a row that is there has its pictures."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoodip_core.catalog import BaseModelEntry, Precision
-from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.diffusion.loading import Bundle, load_bundle, locate
+from zoodip_core.fingerprint import file_hash, weight_files
 
 
 class Bundles:
@@ -16,6 +19,12 @@ class Bundles:
         self.entry = entry
         self._device, self._max_rows = device, max_rows
         self._loaded: dict[Precision, Bundle] = {}
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What pictures depend on beside the bundle's fingerprint: steps and guidance, and the VAE."""
+        files = weight_files(locate(self.entry) / "vae")
+        return {**self.entry.generation, "vae": [file_hash(file) for file in files]}
 
     def at(self, precision: Precision | None = None) -> Bundle:
         """The bundle at a precision; the base model's own for None.

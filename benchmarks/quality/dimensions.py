@@ -87,9 +87,9 @@ class Dimensions:
         """Every cut of every case."""
         stage = self._stage
         points = walk(self._plan, self._bundle, stage.cases, stage.selection.out / "searches", stage.tell)
-        for index, case in enumerate(stage.cases):
+        for index in range(len(stage.cases)):
             for cut in cuts(points[:, index]):
-                own = self._id(case.name, cut)
+                own = self._id(index, cut)
                 if own not in self._ledger:
                     self._measure(own, index, cut)
                 yield self._ledger[own]
@@ -121,10 +121,10 @@ class Dimensions:
         """The fixed sets of all cases."""
         return begin_all(self._bundle, self._stage.cases, self._plan.settings)
 
-    def _id(self, subject: str, cut: Cut) -> str:
-        chosen = self._stage.selection
+    def _id(self, index: int, cut: Cut) -> str:
+        subject = self._stage.cases[index].name
         facts = (self._own, self._plan.forwards[0], subject, cut.directions, cut.kept)
-        return row_id([*facts, chosen.prompts, chosen.pictures, self._stage.tools.id])
+        return row_id([*facts, *self._stage.drawn(index)])
 
     def _measure(self, own: str, index: int, cut: Cut) -> None:
         stage, settings = self._stage, self._plan.settings

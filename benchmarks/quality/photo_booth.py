@@ -120,9 +120,7 @@ class PhotoBooth:
         """Everything that the figures depend on, how the base model draws included."""
         facts = (source.method, self._subjects[index].name, source.seed, source.forwards, source.own)
         texts = [phrase.template for phrase in self._phrases[index]]
-        return row_id(
-            [*facts, texts, self._asked.pictures, self._bundles.entry.generation, self._encoders.id]
-        )
+        return row_id([*facts, texts, self._asked.pictures, self._bundles.drawing, self._encoders.id])
 
     def _measure(self, own: str, index: int, source: Source[Phrase]) -> None:
         """Keep what was drawn, then its figures: a row that is there has its pictures."""

@@ -78,6 +78,11 @@ class Stage:
             tell=self.tell,
         )
 
+    def drawn(self, index: int) -> list[Any]:
+        """What is drawn and measured of a case, by whom: the facts of a row's id beside its token."""
+        asked = [str(prompt) for prompt in self.asked[index]]  # words, and the scene that they are judged by
+        return [asked, self.selection.pictures, self.bundles.drawing, self.tools.id]
+
     def figures(self, index: int, drawn: Pictures) -> Figures:
         """The figures of the pictures of one case."""
         tools = self.tools

@@ -76,6 +76,32 @@ def test_other_defaults_of_a_model_measure_only_its_own_searches_again(
     assert {row.id for row in changed[-2:]}.isdisjoint(row.id for row in rows)
 
 
+def test_a_row_belongs_to_what_was_drawn_and_how(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path
+) -> None:
+    """Another text of a prompt, another guidance or another VAE: another id, where counts alone are the same."""
+    one = booth(("initializer",))
+
+    def ids() -> list[str]:
+        return [one._id(source) for source in one.stage.sources("initializer", seeds=1, forwards=())]
+
+    found, entry = ids(), one.stage.bundles.entry
+    assert ids() == found
+    kept = one.stage.asked
+    one.stage.asked = [[replace(prompt, template=f"{prompt.template}!") for prompt in own] for own in kept]
+    assert set(ids()).isdisjoint(found)
+    one.stage.asked = kept
+    one.stage.bundles.entry = entry.model_copy(update={"guidance_scale": 3.0})
+    assert set(ids()).isdisjoint(found)
+    assert entry.path is not None
+    copied = shutil.copytree(entry.path, tmp_path / "copy")
+    one.stage.bundles.entry = entry.model_copy(update={"path": copied})
+    assert ids() == found
+    (weights,) = (copied / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\x80?")
+    assert set(ids()).isdisjoint(found)
+
+
 def test_a_lost_row_is_measured_to_the_same_figures(
     booth: MakeBooth, few_cases: list[Case], tmp_path: Path
 ) -> None:
