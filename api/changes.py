@@ -16,6 +16,7 @@ LOOK_ANYWAY_S = 5.0  # a message may be lost; the row is not
 _RETRY_S = 0.5
 _TIMEOUT_S = 2.0
 _PING_EVERY_S = 10.0
+_CANCEL_AGAIN_S = 0.1
 
 _log = structlog.get_logger("zoodip.api")
 
@@ -60,9 +61,11 @@ class Changes:
         try:
             yield
         finally:
-            listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            while (
+                not listening.done()
+            ):  # redis-py swallows a cancel that comes while it connects, now and then
+                listening.cancel()
+                await asyncio.wait([listening], timeout=_CANCEL_AGAIN_S)
 
     async def _listen(self, redis_url: str) -> None:
         redis = Redis.from_url(

@@ -83,6 +83,19 @@ def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) ->
     sender.close()
 
 
+def test_listening_ends_whenever_it_is_told_to() -> None:
+    """Stopped at every stage of connecting and subscribing: no stop is lost, or the API would never end."""
+    url = shared_redis_url()
+
+    async def start_and_stop() -> None:
+        async with asyncio.timeout(60):
+            for number in range(100):
+                async with Changes(url).heard():
+                    await asyncio.sleep(number * 4e-5)
+
+    asyncio.run(start_and_stop())
+
+
 def test_what_is_rolled_back_is_not_told(tmp_path: Path) -> None:
     """`on_change` hears of committed transactions alone, once for a job, also on a connection that is used again."""
     told: list[str] = []
