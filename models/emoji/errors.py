@@ -19,3 +19,7 @@ class SpriteError(EmojiModelError):
 
 class CheckpointError(EmojiModelError):
     """A checkpoint cannot be read: truncated, or of another training."""
+
+
+class DivergedError(EmojiModelError):
+    """A training has left the finite numbers."""

@@ -15,7 +15,7 @@ ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
 CHANNELS = (24, 48, 96, 160)
 
 
-def _classes(world: World) -> tuple[tuple[str, ...], ...]:
+def classes_of(world: World) -> tuple[tuple[str, ...], ...]:
     """The names of each attribute's classes."""
     return (
         world.things,
@@ -34,7 +34,7 @@ def _named(scene: Scene) -> tuple[str, ...]:
 
 def judge_labels(scenes: list[Scene], world: World) -> torch.Tensor:
     """The classes of scenes, [n, 6]."""
-    classes = [{name: index for index, name in enumerate(names)} for names in _classes(world)]
+    classes = [{name: index for index, name in enumerate(names)} for names in classes_of(world)]
     return torch.tensor(
         [[table[name] for table, name in zip(classes, _named(one), strict=True)] for one in scenes]
     )
@@ -54,7 +54,7 @@ class Judge(nn.Module):
         a, b, c, d = channels
         plan = ((3, a, 2), (a, b, 2), (b, b, 1), (b, c, 2), (c, c, 1), (c, d, 2), (d, d, 1))
         self.body = nn.Sequential(*(_block(*one) for one in plan), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.heads = nn.ModuleList(nn.Linear(4 * d, len(names)) for names in _classes(world))
+        self.heads = nn.ModuleList(nn.Linear(4 * d, len(names)) for names in classes_of(world))
         self.world = world
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:

@@ -1,60 +1,73 @@
 """`python -m models.emoji.train PART`: one part, or all of them one after the other.
 
-Each part goes on from its checkpoint in `--work`; without one, from the shipped weights; without those, anew.
+Each part goes on from its checkpoint in `--work`; without one, from the shipped weights, or from fresh ones with
+`--anew`. The committed principal components belong to the shipped weights: `all` fits others with `--anew` alone.
 """
 
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.settings import FILE, LoopSettings, Settings, read_settings
-from models.emoji.train.data import PictureSet, read_set, write_set
+from models.emoji.settings import FILE, Settings, read_settings
+from models.emoji.train.autoencoder import train_autoencoder
+from models.emoji.train.clip import train_clip
+from models.emoji.train.components import fit_work_components, work_components
+from models.emoji.train.data import read_set, write_set
+from models.emoji.train.diffusion import train_diffusion
 from models.emoji.train.folder import SHIPPED
+from models.emoji.train.judge import train_judge
+from models.emoji.train.networks import trained_networks
+from models.emoji.train.work import begin_anew, begun_anew, start_of
 from models.emoji.world import World, shipped_world
 
-PARTS = ("data", "diffusion", "autoencoder", "clip", "judge")
+TRAINED = ("diffusion", "autoencoder", "clip", "judge")
+PARTS = ("data", "components", *TRAINED)
 
 
-def with_budget(settings: LoopSettings, pictures: int | None, decay: int | None) -> LoopSettings:
-    """The settings of a part, with another number of pictures to see."""
-    changes = {"pictures": pictures, "decay": decay}
-    return dataclasses.replace(
-        settings, **{name: value for name, value in changes.items() if value is not None}
-    )
+def with_budget(settings: Settings, pictures: int | None, decay: int | None) -> Settings:
+    """The settings with another number of pictures for every trained part to see."""
+    changes = {name: value for name, value in (("pictures", pictures), ("decay", decay)) if value is not None}
+    parts: dict[str, Any] = {
+        part: dataclasses.replace(getattr(settings, part), **changes) for part in TRAINED
+    }
+    return dataclasses.replace(settings, **parts)
 
 
-def train_part(part: str, settings: Settings, world: World, work: Path, start: Path | None) -> None:
-    """Train one part, from its checkpoint on."""
+def train_part(part: str, settings: Settings, world: World, work: Path, start: Path) -> None:
+    """Train one part, from its checkpoint on.
+
+    Raises:
+        EmojiModelError: the training set, or the weights to go on from, are missing, broken or do not fit.
+    """
     if part == "data":
         write_set(work / "data", settings.data.pictures, settings.data.processes)
         return
     if part == "judge":  # it composes its own pictures: it has to know what is held out, too
-        from models.emoji.train.judge import train_judge
-
-        train_judge(settings.judge, world, work, anew=start is None)
+        train_judge(settings.judge, world, work, anew=begun_anew(work, part))
         return
-    pictures: PictureSet = read_set(work / "data", world)
+    pictures = read_set(work / "data", world)
+    if part == "components":
+        fit_work_components(work, pictures, settings.components.pictures)
+        return
+    own = start_of(work, part, start)
     if part == "diffusion":
-        from models.emoji.train.diffusion import train_diffusion
-
-        train_diffusion(settings.diffusion, world, pictures, work, start)
-    elif part == "autoencoder":
-        from models.emoji.train.autoencoder import train_autoencoder
-
-        train_autoencoder(settings.autoencoder, world, pictures, work, start)
+        train_diffusion(settings.diffusion, world, pictures, work, own)
+    elif part == "clip":
+        train_clip(settings.clip, world, pictures, work, own)
     else:
-        from models.emoji.train.clip import train_clip
+        drawn_by = None if begun_anew(work, part) else start
+        nets = trained_networks(settings.diffusion, world, work_components(work), work, drawn_by)
+        train_autoencoder(settings.autoencoder, world, pictures, work, own, nets)
 
-        train_clip(settings.clip, world, pictures, work, start)
 
-
-def main() -> None:
-    """Run the command line."""
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.train", description=__doc__)
     parser.add_argument("part", choices=[*PARTS, "all"])
     parser.add_argument(
@@ -62,21 +75,28 @@ def main() -> None:
     )
     parser.add_argument("--settings", type=Path, default=FILE)
     parser.add_argument("--start", type=Path, default=SHIPPED, help="model folder to start from")
-    parser.add_argument("--anew", action="store_true", help="start from fresh weights")
+    parser.add_argument(
+        "--anew", action="store_true", help="start from fresh weights, in a work folder without"
+    )
     parser.add_argument("--pictures", type=int, help="pictures to see in all, instead of the settings'")
     parser.add_argument("--decay", type=int, help="pictures over which the rate falls at the end")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = _options(arguments)
     torch.manual_seed(0)
     try:
-        settings, world = read_settings(options.settings), shipped_world()
-        for part in PARTS if options.part == "all" else (options.part,):
-            if part != "data":
-                changed: dict[str, Any] = {
-                    part: with_budget(getattr(settings, part), options.pictures, options.decay)
-                }
-                settings = dataclasses.replace(settings, **changed)
-            train_part(part, settings, world, options.work, None if options.anew else options.start)
-    except EmojiModelError as error:
+        settings = with_budget(read_settings(options.settings), options.pictures, options.decay)
+        parts: Sequence[str] = PARTS if options.part == "all" else (options.part,)
+        if options.anew:
+            begin_anew(options.work, parts)
+        if options.part == "all" and not begun_anew(options.work, "components"):
+            parts = [part for part in parts if part != "components"]
+        for part in parts:
+            train_part(part, settings, shipped_world(), options.work, options.start)
+    except (EmojiModelError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -12,15 +12,17 @@ from torch import nn
 from torch.nn import functional
 
 from models.emoji.settings import AutoencoderSettings
-from models.emoji.train.components import Components, read_components
+from models.emoji.train.components import Components, work_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, StyledChoice, compose_set
 from models.emoji.train.device import Network, autocast, batches, best_device
+from models.emoji.train.fit import check_sizes, made_for
 from models.emoji.train.folder import read_part
 from models.emoji.train.guesses import Guesses
 from models.emoji.train.loop import Training, log, step_generator
+from models.emoji.train.networks import Networks
 from models.emoji.train.optim import Optimiser
 from models.emoji.train.sampling import write_grid
-from models.emoji.train.wiring import POSTERIOR_STD, encoder_error, new_autoencoder
+from models.emoji.train.wiring import POSTERIOR_STD, new_autoencoder
 from models.emoji.world import World
 
 PART = "autoencoder"
@@ -99,55 +101,73 @@ class DecoderLoss:
         return loss
 
 
-def train_autoencoder(
-    settings: AutoencoderSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
-) -> None:
-    """Train the decoder until the settings' pictures are seen; checkpoint, figures and grid in `folder`.
+def started_autoencoder(settings: AutoencoderSettings, components: Components, start: Path | None) -> Network:
+    """The autoencoder of a model folder, or a wired one with a fresh decoder for None.
 
-    With a model folder to start from, its U-Net gives part of the latents.
+    Raises:
+        CheckpointError: the folder is missing, truncated, or of other sizes.
     """
-    components, device = read_components(), best_device()
-    if start is not None and (start / "vae").exists():
-        model = read_part(AutoencoderKL, start / "vae")
-        log(PART, f"starts from {start.name}/")
-    else:
-        model = new_autoencoder(settings, components)
-    guesses = None
-    if start is not None and (start / "unet").exists():
-        guesses = Guesses(start, world, pictures.captions)
+    if start is None:
+        return new_autoencoder(settings, components)
+    model = read_part(AutoencoderKL, start / "vae")
+    sizes = {
+        "channels": model.config.block_out_channels,
+        "layers_per_block": model.config.layers_per_block,
+        "norm_groups": model.config.norm_num_groups,
+    }
+    check_sizes(PART, settings.sizes, sizes, start)
+    return model
+
+
+def show_pairs(model: Network, components: Components, held_back: torch.Tensor, path: Path) -> None:
+    """Log how near decoded pictures are to their originals; a grid of pairs, original and decoded, goes to `path`."""
+    device = best_device()
+    with torch.no_grad():
+        latents = components.encode(held_back).to(device)
+        decoded = torch.cat([model.decode(part).sample.cpu() for part in batches(latents, 50)])
+    figure = decibels(decoded, held_back)
+    log(PART, f"{path.stem}: {figure.mean():.2f} dB (worst {figure.min():.1f})")
+    write_grid(torch.stack([held_back[:32], decoded[:32]], 1).flatten(0, 1), path, columns=8)
+
+
+def train_autoencoder(
+    settings: AutoencoderSettings,
+    world: World,
+    pictures: PictureSet,
+    folder: Path,
+    start: Path | None,
+    nets: Networks | None,
+) -> None:
+    """Train the decoder until the settings' pictures are seen; checkpoint, figures and grids in `folder`.
+
+    Args:
+        settings: of the autoencoder.
+        world: of the captions.
+        pictures: the training set.
+        folder: of the checkpoint.
+        start: the model folder to start from; None for a fresh decoder.
+        nets: the U-Net and text encoder that say part of the latents; None for the pictures' own alone.
+
+    Raises:
+        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings.
+        DivergedError: the loss is not finite.
+    """
+    components, device = work_components(folder), best_device()
+    model = started_autoencoder(settings, components, start)
+    guesses = None if nets is None else Guesses(nets, world, pictures.captions)
+    log(PART, "latents: the pictures' own" + ("" if guesses is None else ", and by the U-Net's word"))
     model.to(device=device, memory_format=torch.channels_last)
     heads = LevelHeads(model.decoder, settings.channels).to(device)
     named = {name: param for name, param in model.named_parameters() if name.startswith("decoder.")}
     named |= {f"heads.{name}": param for name, param in heads.named_parameters()}
     optimiser = Optimiser(named, settings.rate, settings.average)
-    held_back = compose_set(VALIDATION_SEED, 200)
+    held_back = compose_set(VALIDATION_SEED, 200).batch(range(200))
+    loss = DecoderLoss(model, heads, pictures, components, settings, guesses)
 
     def show(step: int) -> None:
-        for name, param in named.items():
-            param.data.copy_(optimiser.average[name])
-        targets = held_back.batch(range(len(held_back.captions)))
-        with torch.no_grad():
-            latents = components.encode(targets).to(device)
-            decoded = torch.cat([model.decode(part).sample.cpu() for part in batches(latents, 50)])
-        figure = decibels(decoded, targets)
-        error = (
-            encoder_error(model, components, targets[:50].to(device))
-            if device.type == "cpu"
-            else float("nan")
-        )
-        log(
-            PART, f"step {step}: {figure.mean():.2f} dB (worst {figure.min():.1f}), encoder error {error:.1e}"
-        )
-        pairs = torch.stack([targets[:32], decoded[:32]], 1).flatten(0, 1)
-        write_grid(pairs, folder / f"{PART}-{step:06d}.png", columns=8)
+        show_pairs(model, components, held_back, folder / f"{PART}-{step:06d}.png")
 
-    training = Training(
-        PART,
-        settings,
-        folder,
-        optimiser,
-        DecoderLoss(model, heads, pictures, components, settings, guesses),
-        show,
-    )
-    training.resume()
+    made = made_for(settings, components=components.digest)
+    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    training.resume(start)
     training.run()

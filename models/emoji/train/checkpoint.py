@@ -40,10 +40,11 @@ def read_checkpoint(path: Path, part: str) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as broken:
         raise CheckpointError(
-            f"the checkpoint {path} cannot be read (truncated?): remove it to start from the shipped weights"
+            f"the checkpoint {path} cannot be read (truncated?): remove it to train the part again"
         ) from broken
-    if state.get("part") != part:
-        raise CheckpointError(f"{path} is a checkpoint of {state.get('part')!r}, not of {part!r}")
+    found = state.get("part") if isinstance(state, dict) else None
+    if found != part:
+        raise CheckpointError(f"{path} is a checkpoint of {found!r}, not of {part!r}")
     return state
 
 

@@ -12,12 +12,13 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
 from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, style_words
-from models.emoji.settings import ClipSettings
+from models.emoji.settings import HEAD_WIDTH, ClipSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
 from models.emoji.train.device import Network, autocast, best_device, plain_attention
-from models.emoji.train.folder import HEAD_WIDTH, read_part, silence_untrained_rows, text_config
+from models.emoji.train.fit import check_sizes, check_vocabulary, made_for
+from models.emoji.train.folder import read_part, silence_untrained_rows, text_config
 from models.emoji.train.judge import softened
 from models.emoji.train.loop import Training, log, step_generator
 from models.emoji.train.optim import Optimiser
@@ -168,26 +169,48 @@ def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) 
     return float(right / len(texts))
 
 
+def started_clip(settings: ClipSettings, world: World, start: Path | None) -> Network:
+    """The pair of a model folder, or a fresh one for None.
+
+    Raises:
+        CheckpointError: the folder is missing, truncated, of other sizes, or of another vocabulary.
+    """
+    if start is None:
+        return new_clip(settings, world)
+    check_vocabulary(world.words, start)
+    model = read_part(CLIPModel, start / "scorer")
+    text, vision = model.config.text_config, model.config.vision_config
+    sizes = {
+        "width": vision.hidden_size,
+        "projection": model.config.projection_dim,
+        "vision_layers": vision.num_hidden_layers,
+        "text_layers": text.num_hidden_layers,
+        "patch_px": vision.patch_size,
+    }
+    check_sizes(PART, settings.sizes, sizes, start)
+    return model
+
+
 def train_clip(
     settings: ClipSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
 ) -> None:
-    """Train the pair until the settings' pictures are seen; checkpoint in `folder`."""
-    if start is not None and (start / "scorer" / "config.json").exists():
-        model = read_part(CLIPModel, start / "scorer")
-        log(PART, f"starts from {start.name}/")
-    else:
-        model = new_clip(settings, world)
+    """Train the pair until the settings' pictures are seen; checkpoint in `folder`.
+
+    Raises:
+        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings or the world.
+        DivergedError: the loss is not finite.
+    """
+    model = started_clip(settings, world, start)
     plain_attention(model)
     model.to(best_device()).train()
     optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
     held_back = compose_set(VALIDATION_SEED, 500)
 
     def show(step: int) -> None:
-        for name, param in model.named_parameters():
-            param.data.copy_(optimiser.average[name])
-        share = retrieval(model.eval(), held_back, build_vocabulary(world.words))
+        share = retrieval(model, held_back, build_vocabulary(world.words))
         log(PART, f"step {step}: the own caption is best of 500 for {share:.3f} of held-back pictures")
 
-    training = Training(PART, settings, folder, optimiser, ClipLoss(model, settings, world, pictures), show)
-    training.resume()
+    loss, made = ClipLoss(model, settings, world, pictures), made_for(settings, world.words)
+    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    training.resume(start)
     training.run()

@@ -12,11 +12,13 @@ import torch
 
 from models.emoji.compose import training_sample
 from models.emoji.errors import CheckpointError
+from models.emoji.train.checkpoint import replace_file
 from models.emoji.world import Scene, World, shipped_world
 
 CHUNK = 1000
 TRAINING_SEED = 0
 VALIDATION_SEED = 10_000_000  # far from every training seed
+AGAIN = "remove it and run `python -m models.emoji.train data` again"
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,17 @@ class StyledChoice:
     """Places of pictures for a batch, of which some have a style more often than chance would have it."""
 
     def __init__(self, scenes: list[Scene], share: float) -> None:
-        """Find the pictures with a style; `share` of a batch (at least as many as the set has) is drawn from them."""
+        """Find the pictures with a style; `share` of a batch (at least as many as the set has) is drawn from them.
+
+        Raises:
+            CheckpointError: no picture has one.
+        """
         self._count, self._share = len(scenes), share
         self._styled = torch.tensor([index for index, scene in enumerate(scenes) if any(scene.style)])
+        if not len(self._styled):
+            raise CheckpointError(
+                f"none of the {len(scenes)} pictures of the training set has a style: compose more (data.pictures)"
+            )
 
     def __call__(self, rows: int, rng: torch.Generator) -> torch.Tensor:
         """The places, [rows]."""
@@ -80,33 +90,54 @@ def compose_set(first_seed: int, count: int, processes: int = 1) -> PictureSet:
 
 def write_set(folder: Path, count: int, processes: int) -> None:
     """The training set in `folder`; one that is there and long enough is kept."""
-    if (folder / "scenes.json").exists() and len(json.loads((folder / "scenes.json").read_text())) >= count:
+    if _length(folder / "scenes.json") >= count:
         return
     folder.mkdir(parents=True, exist_ok=True)
     made = compose_set(TRAINING_SEED, count, processes)
+    (folder / "scenes.json").unlink(missing_ok=True)
     np.save(folder / "pictures.npy", made.pictures)
     (folder / "captions.json").write_text(json.dumps(made.captions))
     scenes = [[one.thing, one.tint, one.pattern, one.ground, list(one.style)] for one in made.scenes]
-    (folder / "scenes.json").write_text(json.dumps(scenes))  # last: it says that the set is whole
+    text = json.dumps(scenes)
+    replace_file(
+        folder / "scenes.json", lambda half: half.write_text(text)
+    )  # last: it says that the set is whole
+
+
+def _length(scenes: Path) -> int:
+    """How many scenes a file lists; none if it is missing or broken."""
+    try:
+        return len(json.loads(scenes.read_text()))
+    except (OSError, ValueError):
+        return 0
 
 
 def read_set(folder: Path, world: World) -> PictureSet:
     """The training set of a folder, checked again for what is held out.
 
     Raises:
-        CheckpointError: there is no whole set in the folder.
+        CheckpointError: there is no whole set in the folder, or one of another world.
         LeakError: a scene holds something held out.
     """
     if not (folder / "scenes.json").exists():
         raise CheckpointError(
             f"there is no training set in {folder}: run `python -m models.emoji.train data` first"
         )
-    rows = json.loads((folder / "scenes.json").read_text())
-    scenes = [
-        Scene(thing, tint, pattern, ground, (style[0], style[1]))
-        for thing, tint, pattern, ground, style in rows
-    ]
+    try:
+        rows = json.loads((folder / "scenes.json").read_text())
+        scenes = [
+            Scene(thing, tint, pattern, ground, (style[0], style[1]))
+            for thing, tint, pattern, ground, style in rows
+        ]
+        pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+        captions: list[str] = json.loads((folder / "captions.json").read_text())
+    except (OSError, ValueError, TypeError, IndexError) as broken:
+        raise CheckpointError(f"the training set in {folder} is broken ({broken}): {AGAIN}") from broken
+    if not len(pictures) == len(captions) == len(scenes):
+        raise CheckpointError(f"the training set in {folder} lacks pictures or captions: {AGAIN}")
+    unknown = {word for text in captions for word in text.split()} - set(world.words)
+    if unknown:
+        raise CheckpointError(f"the training set in {folder} names the unknown {min(unknown)!r}: {AGAIN}")
     for scene in scenes:
         world.held_out.check(scene)
-    pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-    return PictureSet(pictures, json.loads((folder / "captions.json").read_text()), scenes)
+    return PictureSet(pictures, captions, scenes)

@@ -1,55 +1,22 @@
 """U-Net and text encoder, trained together on principal-component latents (v-prediction)."""
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import nn
-from transformers import CLIPTextModel
 
 from models.emoji.settings import DiffusionSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
-from models.emoji.train.components import Components, read_components
+from models.emoji.train.components import Components, work_components
 from models.emoji.train.data import PictureSet, StyledChoice, as_tensor
-from models.emoji.train.device import Network, autocast, best_device, plain_attention
-from models.emoji.train.folder import new_text_encoder, new_unet, read_part
+from models.emoji.train.device import autocast, best_device, plain_attention
+from models.emoji.train.fit import made_for
 from models.emoji.train.loop import Training, log, step_generator
+from models.emoji.train.networks import PART, Networks, networks
 from models.emoji.train.optim import Optimiser
 from models.emoji.train.sampling import draw_latents, write_grid
 from models.emoji.train.schedule import sampled_timesteps, signal_and_noise
 from models.emoji.world import World
-
-PART = "diffusion"
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The two networks that are trained together."""
-
-    unet: Network
-    text_encoder: Network
-
-    def named_parameters(self) -> dict[str, nn.Parameter]:
-        """All parameters, with the network's name before their own."""
-        parts = (("unet", self.unet), ("text_encoder", self.text_encoder))
-        return {f"{name}.{key}": param for name, part in parts for key, param in part.named_parameters()}
-
-
-def networks(settings: DiffusionSettings, world: World, start: Path | None) -> Networks:
-    """The networks of a model folder, or fresh ones.
-
-    Raises:
-        CheckpointError: the folder is there but truncated.
-    """
-    if start is not None and (start / "unet").exists():
-        log(PART, f"starts from {start.name}/")
-        return Networks(
-            read_part(UNet2DConditionModel, start / "unet"), read_part(CLIPTextModel, start / "text_encoder")
-        )
-    vocabulary = build_vocabulary(world.words)
-    return Networks(new_unet(settings), new_text_encoder(settings, vocabulary, world.words))
 
 
 def encode_set(pictures: PictureSet, components: Components) -> torch.Tensor:
@@ -116,8 +83,13 @@ def sample_captions(world: World, pictures: PictureSet) -> list[str]:
 def train_diffusion(
     settings: DiffusionSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
 ) -> None:
-    """Train until the settings' pictures are seen; checkpoint and sample grid in `folder`."""
-    components, vocabulary = read_components(), build_vocabulary(world.words)
+    """Train until the settings' pictures are seen; checkpoint and sample grids in `folder`.
+
+    Raises:
+        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings or the world.
+        DivergedError: the loss is not finite.
+    """
+    components, vocabulary = work_components(folder), build_vocabulary(world.words)
     nets = networks(settings, world, start)
     device = best_device()
     plain_attention(nets.unet, nets.text_encoder)
@@ -127,13 +99,14 @@ def train_diffusion(
     loss = DiffusionLoss(nets, settings, pictures, components, vocabulary)
 
     def show(step: int) -> None:
-        for name, param in nets.named_parameters().items():
-            param.data.copy_(optimiser.average[name])
         captions = sample_captions(world, pictures)
         prompts = torch.tensor(word_ids(captions, vocabulary))
         latents = draw_latents(nets.unet, nets.text_encoder, prompts, loss.empty, seed=0)
-        write_grid(components.decode(latents), folder / f"{PART}-{step:06d}.png", columns=8)
+        path = folder / f"{PART}-{step:06d}.png"
+        write_grid(components.decode(latents), path, columns=8)
+        log(PART, f"samples of step {step} in {path}")
 
-    training = Training(PART, settings, folder, optimiser, loss, show)
-    training.resume()
+    made = made_for(settings, world.words, components.digest)
+    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    training.resume(start)
     training.run()

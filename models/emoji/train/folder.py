@@ -9,14 +9,13 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from models.emoji.errors import CheckpointError
-from models.emoji.settings import DiffusionSettings
+from models.emoji.settings import HEAD_WIDTH, DiffusionSettings
 from models.emoji.tokenizer import BEGIN, END, MAX_TOKENS, WORD_END
 from models.emoji.train.components import COMPONENTS
 from models.emoji.train.device import Network
 
 LATENT_PX = 8
 SHIPPED = Path(__file__).parents[3] / "zoodip_core" / "assets" / "emoji"
-HEAD_WIDTH = 48
 
 
 def new_unet(settings: DiffusionSettings) -> Network:
@@ -81,6 +80,8 @@ def read_part(kind: Any, folder: Path) -> Network:
     Raises:
         CheckpointError: its folder is missing or truncated.
     """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no {folder}, which would hold a {kind.__name__}")
     try:
         part: Network = kind.from_pretrained(folder).float()
     except Exception as broken:

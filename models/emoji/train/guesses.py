@@ -4,15 +4,11 @@ A sampler ends on the U-Net's word, which lacks some of what tells flat blocks a
 that has seen such latents beside the true pictures draws the blocks.
 """
 
-from pathlib import Path
-
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel
 
 from models.emoji.tokenizer import build_vocabulary, word_ids
 from models.emoji.train.device import autocast, best_device, plain_attention
-from models.emoji.train.folder import read_part
+from models.emoji.train.networks import Networks
 from models.emoji.train.schedule import signal_and_noise
 from models.emoji.world import World
 
@@ -23,19 +19,13 @@ LAST_T = 400
 class Guesses:
     """The frozen U-Net's one-step guess at the latents of captioned pictures."""
 
-    def __init__(self, folder: Path, world: World, captions: list[str]) -> None:
-        """Read the networks of a model folder.
-
-        Raises:
-            CheckpointError: a part is missing or truncated.
-        """
+    def __init__(self, nets: Networks, world: World, captions: list[str]) -> None:
+        """Freeze the networks, and note what the pictures of the training set are said to show."""
         self._device = best_device()
-        unet, text_encoder = (
-            read_part(kind, folder / name).requires_grad_(False).eval().to(self._device)
-            for kind, name in ((UNet2DConditionModel, "unet"), (CLIPTextModel, "text_encoder"))
+        self._unet, self._text_encoder = (
+            part.requires_grad_(False).eval().to(self._device) for part in (nets.unet, nets.text_encoder)
         )
-        plain_attention(unet, text_encoder)
-        self._unet, self._text_encoder = unet, text_encoder
+        plain_attention(self._unet, self._text_encoder)
         self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words)))
         signal, noise = signal_and_noise()
         self._signal, self._noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)

@@ -9,12 +9,21 @@ import torch
 from torch.nn import functional
 
 from models.emoji.compose import draw_scene
-from models.emoji.judge.network import ATTRIBUTES, WEIGHTS, Judge, judge_labels, read_judge
+from models.emoji.judge.network import (
+    ATTRIBUTES,
+    CHANNELS,
+    WEIGHTS,
+    Judge,
+    classes_of,
+    judge_labels,
+    read_judge,
+)
 from models.emoji.settings import JudgeSettings
 from models.emoji.train.checkpoint import write_weights
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import as_tensor
 from models.emoji.train.device import autocast, batches, best_device
+from models.emoji.train.fit import check_sizes, made_for
 from models.emoji.train.loop import Training, log, step_generator
 from models.emoji.train.optim import Optimiser
 from models.emoji.world import PLAIN, Scene, World, shipped_world
@@ -68,10 +77,10 @@ def attribute_losses(logits: list[torch.Tensor], labels: torch.Tensor) -> torch.
 
 def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """The share of pictures judged rightly, an attribute."""
+    device = next(judge.parameters()).device
     with torch.no_grad():
-        found = [
-            torch.cat(rows) for rows in zip(*(judge(part) for part in batches(pictures, 250)), strict=True)
-        ]
+        rows = [judge(part.to(device)) for part in batches(pictures, 250)]
+    found = [torch.cat(logits).cpu() for logits in zip(*rows, strict=True)]
     clear = labels[:, COLOUR_LOOK] == 0
     shares = {}
     for index, name in enumerate(ATTRIBUTES):
@@ -80,17 +89,40 @@ def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> 
     return shares
 
 
-def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int = 2) -> None:
-    """Train the judge, from its committed weights unless `anew`; checkpoint and weights in `folder`."""
-    chunks = [range(SEEN_SEED + first, SEEN_SEED + first + 1000) for first in range(0, SEEN, 1000)]
+def composed(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The judged pictures and classes of `count` seeds from `first_seed` on."""
+    seeds = range(first_seed, first_seed + count)
+    chunks = [seeds[first : first + 1000] for first in range(0, count, 1000)]
     with get_context("fork").Pool(processes) as pool:
         parts = pool.map(judged_pictures, chunks, chunksize=1)
     pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return pictures, labels
+
+
+def started_judge(settings: JudgeSettings, world: World, anew: bool) -> Judge:
+    """The committed judge, or a fresh one.
+
+    Raises:
+        CheckpointError: the committed one is missing, truncated, or of other sizes.
+    """
+    if anew:
+        return Judge(world, settings.channels)
+    check_sizes(PART, settings.sizes, {"channels": CHANNELS}, WEIGHTS)
+    return read_judge().requires_grad_(True)
+
+
+def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int = 2) -> None:
+    """Train the judge, from its committed weights unless `anew`; checkpoint and weights in `folder`.
+
+    Raises:
+        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings.
+        DivergedError: the loss is not finite.
+    """
     components, device = read_components(), best_device()
-    judge = (
-        Judge(world, settings.channels) if anew or not WEIGHTS.exists() else read_judge().requires_grad_(True)
-    )
+    judge = started_judge(settings, world, anew)
     judge.to(device)
+    pictures, labels = composed(SEEN_SEED, SEEN, processes)
+    unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)
     optimiser = Optimiser(dict(judge.named_parameters()), settings.rate, settings.average)
 
     def loss(step: int) -> torch.Tensor:
@@ -102,20 +134,14 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
         return attribute_losses(logits, labels[chosen].to(device))
 
     def show(step: int) -> None:
-        for name, param in judge.named_parameters():
-            param.data.copy_(optimiser.average[name])
-        judge.cpu().eval()
         write_weights(folder / f"{PART}.safetensors", judge.state_dict())
-        unseen, classes = judged_pictures(range(UNSEEN_SEED, UNSEEN_SEED + UNSEEN))
         real = as_tensor(unseen.numpy())
-        for kind, batch in (
-            ("real", real),
-            ("soft", softened(real, components, step_generator(PART, -1 - step))),
-        ):
+        soft = softened(real, components, step_generator(PART, -1 - step))
+        for kind, batch in (("real", real), ("soft", soft)):
             shares = shares_right(judge, batch, classes)
             log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
 
-    judge.train()
-    training = Training(PART, settings, folder, optimiser, loss, show)
-    training.resume()
+    made = made_for(settings, [name for names in classes_of(world) for name in names])
+    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    training.resume(None if anew else WEIGHTS)
     training.run()

@@ -1,6 +1,7 @@
 """Muon for matrices and AdamW for the rest, with a moving average of the weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,6 +91,24 @@ class Optimiser:
         self.updates += 1
         keep = min(self.average_decay, self.updates / (self.updates + 20))
         torch._foreach_lerp_(list(self.average.values()), [param.data for param in params], 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The average in the weights' place; afterwards every weight has its own bits again."""
+        own = {name: param.detach().clone() for name, param in self.named.items()}
+        self._set(self.average)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def _set(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, param in self.named.items():
+            param.data.copy_(weights[name])
+
+    def finite(self) -> bool:
+        """Whether every weight is a finite number."""
+        return all(bool(param.detach().isfinite().all()) for param in self.named.values())
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, the weights included."""

@@ -22,7 +22,8 @@ from models.emoji.tokenizer import build_vocabulary
 from models.emoji.train.components import read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set, read_set
 from models.emoji.train.device import plain_attention
-from models.emoji.train.diffusion import DiffusionLoss, Networks, networks
+from models.emoji.train.diffusion import DiffusionLoss
+from models.emoji.train.networks import Networks, networks
 from models.emoji.train.optim import Optimiser
 from models.emoji.world import World, shipped_world
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.emoji.errors import CheckpointError, EmojiModelError
+from models.emoji.errors import CheckpointError, DivergedError, EmojiModelError
 from models.emoji.settings import FILE, LoopSettings, read_settings
 from models.emoji.train.checkpoint import (
     read_checkpoint,
@@ -19,13 +19,14 @@ from models.emoji.train.checkpoint import (
 from models.emoji.train.clip import Claim, contrastive_loss, fitting
 from models.emoji.train.components import fit_components, read_components
 from models.emoji.train.data import compose_set, read_set
+from models.emoji.train.fit import made_for
 from models.emoji.train.loop import Training, rate_factor
 from models.emoji.train.optim import Optimiser, orthogonalised
 from models.emoji.train.schedule import signal_and_noise
 from models.emoji.train.wiring import encoder_error, new_autoencoder
 from models.emoji.world import Scene, shipped_world
 
-LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80, decay=20)
+LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80, decay=20, samples_every=80)
 
 
 def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, nn.Linear]:
@@ -38,7 +39,8 @@ def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, n
         return (model(batch) - batch[:, :3]).square().mean()
 
     optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
-    return Training("tiny", settings, folder, optimiser, loss, lambda _step: None), model
+    made = made_for(settings)
+    return Training("tiny", settings, folder, made, optimiser, loss, lambda _step: None), model
 
 
 def test_the_wired_encoder_is_the_component_map() -> None:
@@ -176,3 +178,31 @@ def test_captions_fit_every_picture_that_has_what_they_name() -> None:
     fits = fitting([bare, full], [red, teal])
     assert fits.tolist() == [[True, True], [False, True]]
     assert contrastive_loss(10 * fits.float(), fits) < contrastive_loss(torch.zeros(2, 2), fits)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    """At a loss of NaN the training ends with one message, and the checkpoint is the one of before."""
+    training, _ = a_training(tmp_path, dataclasses.replace(LOOP, pictures=20))
+    training.run()
+    kept = training.checkpoint.read_bytes()
+    longer, model = a_training(tmp_path)
+    longer.resume()
+    whole = longer.loss
+    longer.loss = lambda step: whole(step) * (float("nan") if step == 7 else 1.0)
+    with pytest.raises(
+        DivergedError, match=r"tiny: the loss is nan at step 7; .*tiny\.pt is kept.*tiny\.rate"
+    ):
+        longer.run()
+    assert longer.checkpoint.read_bytes() == kept
+    assert model.weight.isfinite().all()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    """A gradient that spoils the weights in the last step, after which no loss is taken, spoils no checkpoint."""
+    training, model = a_training(tmp_path, dataclasses.replace(LOOP, pictures=20))
+    training.run()
+    kept = training.checkpoint.read_bytes()
+    model.weight.data[0, 0] = float("inf")
+    with pytest.raises(DivergedError, match="weights are not finite at step 5"):
+        training.save()
+    assert training.checkpoint.read_bytes() == kept

@@ -2,10 +2,12 @@
 
 import torch
 
+from models.emoji.settings import read_settings
 from models.emoji.train.components import read_components
 from models.emoji.train.data import StyledChoice, compose_set
 from models.emoji.train.folder import SHIPPED
 from models.emoji.train.guesses import Guesses
+from models.emoji.train.networks import networks
 from models.emoji.world import Scene, shipped_world
 
 PLAIN_SCENE = Scene("cat", "", "", "on blue")
@@ -26,7 +28,8 @@ def test_a_guess_is_near_its_picture_and_not_its_equal() -> None:
     pictures, components = compose_set(50, 16), read_components()
     latents = components.encode(pictures.batch(range(16)))
     places = torch.arange(16)
-    guess = Guesses(SHIPPED, shipped_world(), pictures.captions)
+    nets = networks(read_settings().diffusion, shipped_world(), SHIPPED)
+    guess = Guesses(nets, shipped_world(), pictures.captions)
     first = guess(latents, places, torch.Generator().manual_seed(0))
     error = (first - latents).square().mean() / latents.var()
     assert 1e-4 < error < 0.3

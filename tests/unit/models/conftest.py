@@ -1,0 +1,101 @@
+"""A training of narrow networks that takes seconds: its settings, and a work folder with a small training set."""
+
+from pathlib import Path
+
+import pytest
+
+from models.emoji.train.data import write_set
+
+PICTURES = 120
+
+TINY = """
+[data]
+pictures = 120
+processes = 1
+
+[components]
+pictures = 100
+
+[diffusion]
+channels = [32, 32]
+layers_per_block = 1
+text_width = 48
+text_layers = 1
+batch = 4
+rate = 2.0e-3
+average = 0.9
+warmup_steps = 2
+caption_dropout = 0.1
+styled_share = 0.4
+logit_normal_share = 0.65
+pictures = 40
+decay = 20
+samples_every = 16
+
+[autoencoder]
+channels = [12, 16, 32, 64]
+layers_per_block = 1
+norm_groups = 4
+styled_share = 0.4
+guessed_share = 0.5
+batch = 4
+rate = 3.0e-3
+average = 0.9
+warmup_steps = 2
+pictures = 16
+decay = 8
+samples_every = 16
+
+[clip]
+width = 48
+projection = 16
+vision_layers = 1
+text_layers = 1
+patch_px = 16
+batch = 8
+rate = 2.0e-3
+average = 0.9
+warmup_steps = 2
+pictures = 16
+decay = 8
+samples_every = 16
+
+[judge]
+channels = [8, 8, 8, 8]
+batch = 8
+rate = 2.0e-3
+average = 0.9
+warmup_steps = 2
+pictures = 16
+decay = 8
+samples_every = 16
+"""
+
+
+@pytest.fixture
+def tiny_settings(tmp_path: Path) -> Path:
+    """A settings file of narrow networks."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small training set on disk; read, never written."""
+    folder = tmp_path_factory.mktemp("set") / "data"
+    write_set(folder, PICTURES, processes=1)
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path, training_set: Path) -> Path:
+    """A work folder in which nothing is trained yet."""
+    return new_work(tmp_path / "work", training_set)
+
+
+def new_work(folder: Path, training_set: Path) -> Path:
+    """A work folder with the training set linked into it."""
+    folder.mkdir(parents=True)
+    (folder / "data").symlink_to(training_set)
+    return folder

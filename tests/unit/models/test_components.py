@@ -1,0 +1,59 @@
+"""The principal components: fitted by a command, the same each time, and the committed ones are of its kind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.emoji.errors import CheckpointError
+from models.emoji.train.__main__ import main
+from models.emoji.train.autoencoder import decibels
+from models.emoji.train.checkpoint import write_weights
+from models.emoji.train.components import COMPONENTS, SHIPPED, fit_components, read_components
+from models.emoji.train.data import compose_set
+
+LEADING = 7  # axes whose variances are far from the next one's, so that no other pictures turn them
+
+
+def test_the_command_fits_an_orthonormal_basis_and_keeps_it(work: Path, tiny_settings: Path) -> None:
+    """`train components` writes a map of the training set's pictures; a second run leaves it alone."""
+    arguments = ["components", "--work", str(work), "--settings", str(tiny_settings)]
+    main(arguments)
+    path = work / "components.safetensors"
+    fitted, first = read_components(path), path.read_bytes()
+    assert torch.allclose(fitted.axes @ fitted.axes.T, torch.eye(COMPONENTS), atol=1e-4)
+    path.unlink()
+    main(arguments)
+    assert path.read_bytes() == first
+    path.write_bytes(SHIPPED.read_bytes())
+    main(arguments)
+    assert path.read_bytes() == SHIPPED.read_bytes()
+
+
+def test_no_sign_is_left_to_the_machine() -> None:
+    """The largest entry of every axis is positive, whatever signs the eigenvectors came with."""
+    axes = fit_components(compose_set(50, 40).batch(range(40))).axes
+    assert bool((axes.gather(1, axes.abs().argmax(1, keepdim=True)) > 0).all())
+
+
+def test_the_committed_map_is_what_the_method_gives() -> None:
+    """Refitted on a few of today's pictures: the same leading axes and scales, and as good a picture.
+
+    The committed map was fitted on 12 000 pictures of the prototype, which knew no styles, so the fine axes differ.
+    """
+    pictures = compose_set(0, 600).batch(range(600))
+    fitted, committed = fit_components(pictures), read_components()
+    along = (fitted.axes[:LEADING] @ committed.axes[:LEADING].T).square().sum(1)
+    assert along.min() > 0.9
+    assert torch.allclose(committed.scale, fitted.scale, rtol=0.1)
+    assert torch.allclose(committed.axes @ committed.axes.T, torch.eye(COMPONENTS), atol=1e-4)
+    held_back = compose_set(10_000_000, 50).batch(range(50))
+    both = [decibels(one.decode(one.encode(held_back)), held_back).mean() for one in (fitted, committed)]
+    assert abs(both[0] - both[1]) < 0.5
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    """A safetensors file that holds no components of these patches gets one message with its path."""
+    write_weights(tmp_path / "other.safetensors", {"mean": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"other\.safetensors holds no 16 components"):
+        read_components(tmp_path / "other.safetensors")
