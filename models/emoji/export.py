@@ -4,81 +4,41 @@ Parts without a checkpoint in the work folder keep the weights that the model fo
 """
 
 import argparse
-import json
-import shutil
 import sys
-import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
-from models.emoji.compose import PICTURE_PX
 from models.emoji.errors import CheckpointError, EmojiModelError
-from models.emoji.settings import Settings, read_settings
-from models.emoji.tokenizer import build_vocabulary, write_tokenizer
-from models.emoji.train.checkpoint import read_checkpoint, replace_file
+from models.emoji.model_folder import write_folder
+from models.emoji.settings import FILE, Settings, read_settings
 from models.emoji.train.clip import new_clip
-from models.emoji.train.components import read_components
+from models.emoji.train.components import work_components
 from models.emoji.train.device import Network
-from models.emoji.train.folder import SHIPPED, new_text_encoder, new_unet, read_part
-from models.emoji.train.schedule import SCHEDULER
+from models.emoji.train.fit import averaged, check_vocabulary, made_for
+from models.emoji.train.folder import SHIPPED, read_part
+from models.emoji.train.networks import networks
 from models.emoji.train.wiring import new_autoencoder
+from models.emoji.train.work import check_components
 from models.emoji.world import World, shipped_world
 
-MAX_FILE_BYTES = 16_000_000
-MODEL_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "_diffusers_version": "0.42.1",
-    "feature_extractor": [None, None],
-    "image_encoder": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "DDPMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
-PREPROCESSOR = {
-    "image_processor_type": "CLIPImageProcessor",
-    "crop_size": {"height": PICTURE_PX, "width": PICTURE_PX},
-    "do_center_crop": True,
-    "do_convert_rgb": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-    "resample": 3,
-    "rescale_factor": 1 / 255,
-    "size": {"shortest_edge": PICTURE_PX},
-}
+DRAWING: dict[str, Any] = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 
 
-def averaged(work: Path, part: str, prefix: str = "") -> dict[str, torch.Tensor] | None:
-    """The averaged weights of a part's checkpoint whose names begin with `prefix`, or None without a checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint is truncated or another part's.
-    """
-    state = read_checkpoint(work / f"{part}.pt", part)
-    if state is None:
-        return None
-    average: dict[str, torch.Tensor] = state["optimiser"]["average"]
-    return {name.removeprefix(prefix): weight for name, weight in average.items() if name.startswith(prefix)}
-
-
-def _filled(module: Network, weights: dict[str, torch.Tensor], part: str) -> Network:
-    """The module with averaged weights.
+def filled(module: Network, weights: Mapping[str, torch.Tensor], part: str, prefix: str = "") -> Network:
+    """The module with those weights whose names begin with `prefix`; what a training keeps for itself is left out.
 
     Raises:
         CheckpointError: a weight is unknown to the module, or has another shape.
     """
+    own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    own = {name: weight for name, weight in own.items() if not name.startswith("heads.")}
     try:
-        found = module.load_state_dict(weights, strict=False)
+        found = module.load_state_dict(own, strict=False)
     except RuntimeError as mismatch:
         raise CheckpointError(f"the checkpoint of {part} does not fit the settings: {mismatch}") from mismatch
     if found.unexpected_keys:
@@ -92,74 +52,52 @@ def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[
     """The parts to export, by subfolder: averaged where there is a checkpoint, else as the folder has them.
 
     Raises:
-        CheckpointError: a part is neither in the work folder nor in the model folder, or is broken.
+        CheckpointError: there is no checkpoint; or a part is missing, broken, or made for other settings, other words
+            or other components than the rest.
     """
-    vocabulary = build_vocabulary(world.words)
-    fresh: dict[str, tuple[str, str, Any, Any]] = {
-        "unet": ("diffusion", "unet.", UNet2DConditionModel, lambda: new_unet(settings.diffusion)),
-        "text_encoder": (
-            "diffusion",
-            "text_encoder.",
-            CLIPTextModel,
-            lambda: new_text_encoder(settings.diffusion, vocabulary, world.words),
-        ),
-        "vae": (
-            "autoencoder",
-            "",
-            AutoencoderKL,
-            lambda: new_autoencoder(settings.autoencoder, read_components()),
-        ),
-        "scorer": ("clip", "", CLIPModel, lambda: new_clip(settings.clip, world)),
+    words, components = world.words, work_components(work)
+    asked = {
+        "diffusion": made_for(settings.diffusion, words, components.digest),
+        "autoencoder": made_for(settings.autoencoder, components=components.digest),
+        "clip": made_for(settings.clip, words),
     }
-    parts: dict[str, Network] = {}
-    for name, (part, prefix, kind, new) in fresh.items():
-        weights = averaged(work, part, prefix)
-        if weights is None:
-            parts[name] = read_part(kind, folder / name)
-            continue
-        weights = {key: weight for key, weight in weights.items() if not key.startswith("heads.")}
-        parts[name] = _filled(new(), weights, part)
+    drawn, decoded, scored = (averaged(work / f"{part}.pt", part, made) for part, made in asked.items())
+    if drawn is None and decoded is None and scored is None:
+        raise CheckpointError(f"there is no checkpoint of any part in {work}: train one first")
+    if drawn is None or scored is None:
+        check_vocabulary(words, folder)
+    if (drawn is None) != (decoded is None):
+        check_components(folder, components)
+    parts = {
+        name: read_part(kind, folder / name) for name, kind in _untrained(drawn, decoded, scored).items()
+    }
+    if drawn is not None:
+        nets = networks(settings.diffusion, world, None)
+        parts |= {name: filled(getattr(nets, name), drawn, "diffusion", f"{name}.") for name in DRAWING}
+    if decoded is not None:
+        parts["vae"] = filled(new_autoencoder(settings.autoencoder, components), decoded, "autoencoder")
+    if scored is not None:
+        parts["scorer"] = filled(new_clip(settings.clip, world), scored, "clip")
     return parts
 
 
-def write_folder(parts: dict[str, Network], folder: Path, world: World) -> int:
-    """The size in bytes of the folder, written whole beside its place and then moved there, file by file.
-
-    Raises:
-        EmojiModelError: a file is larger than the package may hold.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
-        whole = Path(beside)
-        for name, part in parts.items():
-            part.half().save_pretrained(whole / name)
-        DDPMScheduler(**SCHEDULER).save_pretrained(whole / "scheduler")
-        write_tokenizer(whole / "tokenizer", world.words)
-        shutil.copytree(whole / "tokenizer", whole / "scorer", dirs_exist_ok=True)
-        (whole / "scorer" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2))
-        (whole / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2))
-        files = [path for path in sorted(whole.rglob("*")) if path.is_file()]
-        for path in files:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise EmojiModelError(
-                    f"{path.name} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES} may ship"
-                )
-        size = sum(path.stat().st_size for path in files)
-        for path in files:
-            target = folder / path.relative_to(whole)
-            replace_file(target, lambda half, path=path: path.replace(half))  # type: ignore[misc]
-    return size
+def _untrained(drawn: object, decoded: object, scored: object) -> dict[str, Any]:
+    """The classes of the parts that have no checkpoint, by subfolder."""
+    kinds = DRAWING if drawn is None else {}
+    kinds = kinds if decoded is not None else kinds | {"vae": AutoencoderKL}
+    return kinds if scored is not None else kinds | {"scorer": CLIPModel}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.export", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder of the checkpoints")
+    parser.add_argument("--settings", type=Path, default=FILE, help="that the checkpoints were trained with")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="the model folder")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         world = shipped_world()
-        parts = collect(options.work, options.out, read_settings(), world)
+        parts = collect(options.work, options.out, read_settings(options.settings), world)
         size = write_folder(parts, options.out, world)
     except EmojiModelError as error:
         sys.exit(f"error: {error}")
