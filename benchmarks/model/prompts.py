@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 
 from models.emoji.compose import CAPTION_WORDS, caption, scene_caption
-from models.emoji.world import PLAIN, Scene, Style, World
+from models.emoji.looks import Style
+from models.emoji.world import PLAIN, Scene, World
 
 SEED = 77
 SEEN_PROMPTS = 200

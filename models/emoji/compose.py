@@ -12,10 +12,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.grounds import jittered, paint_ground
-from models.emoji.looks import apply_style
-from models.emoji.sprite_files import SIDE_PX, sprite
-from models.emoji.world import PLAIN, Colour, Scene, Style, World, shipped_world
+from models.emoji.grounds import Colour, jittered, paint_ground
+from models.emoji.looks import Style, apply_style
+from models.emoji.patterns import patterned
+from models.emoji.sprite_files import sprite
+from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 PICTURE_PX = 64
 CAPTION_WORDS = 14  # 16 tokens less the begin and end tokens
@@ -67,32 +68,16 @@ def _tinted(picture: Image.Image, colour: Colour) -> Image.Image:
     return painted
 
 
-def _patterned(picture: Image.Image, pattern: str) -> Image.Image:
-    """The sprite with dark stripes or spots."""
-    mask = Image.new("L", picture.size, 0)
-    draw = ImageDraw.Draw(mask)
-    if pattern == "striped":
-        for top in range(0, SIDE_PX, 26):
-            draw.rectangle([0, top, SIDE_PX, top + 11], fill=200)
-    else:
-        for row, y in enumerate(range(6, SIDE_PX, 28)):
-            for x in range(6 + 14 * (row % 2), SIDE_PX, 28):
-                draw.ellipse([x - 7, y - 7, x + 7, y + 7], fill=220)
-    painted = Image.composite(Image.new("RGBA", picture.size, (40, 32, 40, 255)), picture, mask)
-    painted.putalpha(picture.getchannel("A"))
-    return painted
-
-
 def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
     """The scene as an RGB picture, mirrored, turned and placed a little by `rng`."""
     thing = sprite(scene.thing)
     if scene.tint:
         thing = _tinted(thing, jittered(world.tints[scene.tint], rng))
     if scene.pattern:
-        thing = _patterned(thing, scene.pattern)
+        thing = patterned(thing, scene.pattern)
     if rng.random() < 0.5:
         thing = ImageOps.mirror(thing)
-    picture = paint_ground(world, scene.ground, rng, PICTURE_PX)
+    picture = paint_ground(world.plain_grounds, scene.ground, rng, PICTURE_PX)
     side = rng.randint(42, 54)
     thing = thing.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS
@@ -130,7 +115,15 @@ def sampled_scene(seed: int, world: World) -> tuple[Scene, str]:
     Raises:
         LeakError: the scene holds something held out (the lists are wrong).
     """
-    rng = random.Random(seed)
+    return drawn_scene(random.Random(seed), world)
+
+
+def drawn_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
+    """A training scene and its caption, by one generator's draws.
+
+    Raises:
+        LeakError: the scene holds something held out (the lists are wrong).
+    """
     ground = rng.choice(world.grounds)
     style, words = _sampled_style(rng, world)
     if rng.random() < INDIVIDUALS_SHARE:

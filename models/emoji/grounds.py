@@ -1,13 +1,12 @@
 """The grounds a thing stands on: plain colours and painted scenes."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.emoji.world import Colour, World
-
+Colour = tuple[int, int, int]
 STARS = 12
 
 
@@ -84,9 +83,11 @@ SCENES: dict[str, Callable[[random.Random, int], Image.Image]] = {
 }
 
 
-def paint_ground(world: World, ground: str, rng: random.Random, side_px: int) -> Image.Image:
-    """The picture of an empty ground."""
+def paint_ground(
+    plain_grounds: Mapping[str, Colour], ground: str, rng: random.Random, side_px: int
+) -> Image.Image:
+    """The picture of an empty ground: a painted scene, or "on" a plain colour."""
     if ground in SCENES:
         return SCENES[ground](rng, side_px)
-    colour = world.plain_grounds[ground.removeprefix("on ")]
+    colour = plain_grounds[ground.removeprefix("on ")]
     return Image.new("RGB", (side_px, side_px), jittered(colour, rng))

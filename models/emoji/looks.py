@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from models.emoji.world import Style
-
+Style = tuple[str, str]  # (colour look, form look), either may be ""
 BLOCK_PX = 4
 FRAME_PX = 6
 
@@ -57,11 +56,14 @@ def _vignette(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(picture) * light).astype("uint8"))
 
 
-LOOKS: dict[str, Callable[[Image.Image], Image.Image]] = {
+Look = Callable[[Image.Image], Image.Image]
+COLOUR_LOOKS: dict[str, Look] = {
     "sepia": _sepia,
     "blueprint": _blueprint,
     "negative": _negative,
     "faded": _faded,
+}
+FORM_LOOKS: dict[str, Look] = {
     "pixelated": _pixelated,
     "posterised": _posterised,
     "framed": _framed,
@@ -71,7 +73,7 @@ LOOKS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def apply_style(picture: Image.Image, style: Style) -> Image.Image:
     """The picture in a style: the colour look first (a frame stays white), then the form look."""
-    for look in style:
-        if look:
-            picture = LOOKS[look](picture)
-    return picture
+    colour, form = style
+    if colour:
+        picture = COLOUR_LOOKS[colour](picture)
+    return FORM_LOOKS[form](picture) if form else picture

@@ -4,19 +4,21 @@ The lists are files (`lists/*.toml`), read and checked here: a name that the wor
 held-out item in a training list, is an error that says where and what.
 """
 
+import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from models.emoji.errors import LeakError, WorldError
+from models.emoji.grounds import Colour
+from models.emoji.looks import Style
+from models.emoji.painted import colours, painted_lists
 
 LISTS = Path(__file__).parent / "lists"
 PLAIN = ""  # no tint, no pattern, no look
-
-Colour = tuple[int, int, int]
-Style = tuple[str, str]  # (colour look, form look), either may be PLAIN
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,31 @@ def _read(path: Path) -> dict[str, Any]:
         raise WorldError(f"{path} is not TOML: {broken}") from broken
 
 
-def _colours(table: dict[str, list[int]]) -> dict[str, Colour]:
-    """RGB triples by name."""
-    return {name: (red, green, blue) for name, (red, green, blue) in table.items()}
+def _check_words(world: World) -> None:
+    """Pass if every name is one word that captions can hold, and no word has two meanings.
+
+    Raises:
+        WorldError: says which.
+    """
+    kinds: dict[str, Iterable[str]] = {
+        "things": world.sprites,
+        "tints": world.tints,
+        "patterns": world.patterns,
+        "colour looks": world.colour_looks,
+        "form looks": world.form_looks,
+        "individuals": world.individuals,
+        "named styles": world.named_styles,
+    }
+    meaning: dict[str, str] = {}
+    for kind, names in kinds.items():
+        for name in names:
+            if not re.fullmatch("[a-z]+", name):
+                raise WorldError(f"{kind} names {name!r}; allowed: one word of the letters a to z")
+            if name in meaning:
+                raise WorldError(
+                    f"{name!r} is among the {meaning[name]} and among the {kind}; it may mean one thing"
+                )
+            meaning[name] = kind
 
 
 def _check_names(world: World) -> None:
@@ -169,8 +193,7 @@ def read_world(folder: Path = LISTS) -> World:
     """
     table, held, invented = (_read(folder / f"{name}.toml") for name in ("world", "held_out", "individuals"))
     try:
-        tints = _colours(table["tints"])
-        lists = {name: tuple(items) for name, items in table["lists"].items()}
+        tints = colours("tints", table["tints"])
         held_out = HeldOut(
             subjects=tuple((thing, tint, pattern) for thing, tint, pattern in held["subjects"]),
             shapes=tuple(held["shapes"]),
@@ -179,14 +202,15 @@ def read_world(folder: Path = LISTS) -> World:
         world = World(
             sprites=dict(table["things"]),
             tints=tints,
-            plain_grounds=tints | _colours(table["plain_grounds"]),
+            plain_grounds=tints | colours("plain_grounds", table["plain_grounds"]),
             individuals={word: (a, b, c) for word, (a, b, c) in invented["things"].items()},
             named_styles={word: (colour, form) for word, (colour, form) in invented["styles"].items()},
             held_out=held_out,
-            **lists,
+            **painted_lists(table["lists"]),
         )
     except (KeyError, TypeError, ValueError) as broken:
         raise WorldError(f"the world files in {folder} lack or misshape an entry: {broken!r}") from broken
+    _check_words(world)
     _check_names(world)
     for thing, tint, pattern in world.individuals.values():
         held_out.check(Scene(thing, tint, pattern, world.grounds[0]))

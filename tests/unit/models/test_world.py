@@ -90,6 +90,34 @@ def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
         ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "unknown form look 'cubist'"),
         ("world.toml", "[tints]", "[tints", "is not TOML"),
         ("world.toml", "[things]", "[objects]", "lack or misshape"),
+        (
+            "world.toml",
+            '"spotted"',
+            '"zigzag"',
+            r"lists\.patterns names the unknown 'zigzag'; known: spotted",
+        ),
+        (
+            "world.toml",
+            '"on the wood"',
+            '"on Mars"',
+            r"lists\.scenes names the unknown 'on Mars'; known: by a brick",
+        ),
+        (
+            "world.toml",
+            '"sepia"',
+            '"noir"',
+            r"lists\.colour_looks names the unknown 'noir'; known: blueprint",
+        ),
+        ("world.toml", '"framed"', '"sepia"', r"lists\.form_looks names the unknown 'sepia'; known: framed"),
+        ("world.toml", '["striped", "spotted"]', "3", r"lists\.patterns names the unknown 3; known"),
+        (
+            "world.toml",
+            "[214, 48, 49]",
+            "[214, 48, 256]",
+            r"tints\.red is \[214, 48, 256\]; allowed: three whole",
+        ),
+        ("world.toml", "cat =", '"polar bear" =', "things names 'polar bear'; allowed: one word"),
+        ("individuals.toml", "bamu =", "crab =", "'crab' is among the things and among the individuals"),
     ],
 )
 def test_a_list_with_an_unknown_name_is_refused(
