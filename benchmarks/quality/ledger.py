@@ -58,21 +58,35 @@ class Ledger(Generic[R]):
         """Add a line with one write, and wait until it is on the disk.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: it could not be written; the file is as long as before.
         """
         line = (json.dumps(asdict(row), allow_nan=False) + "\n").encode()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                if os.write(descriptor, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(descriptor)
+                _append(descriptor, line)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise StorageError(f"{self._path} could not be written: {error.strerror or error}") from error
         self._rows[row.id] = row
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Put a whole line at the end of a file, or nothing: half a line would spoil the next run."""
+    length = os.fstat(descriptor).st_size
+    try:
+        _write(descriptor, line)
+    except OSError:
+        os.ftruncate(descriptor, length)
+        raise
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
 
 
 def row_id(facts: Sequence[Any]) -> str:
