@@ -2,24 +2,30 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel
 
-from benchmarks.model.drawing import draw
+from benchmarks.model.drawing import draw, read_tokenizer
 from benchmarks.model.inversion import Inversion
 from benchmarks.model.prompts import Prompt
 from models.emoji.judge import ATTRIBUTES, Judge
 from models.emoji.train.autoencoder import decibels
 from models.emoji.train.data import VALIDATION_SEED, as_tensor, compose_set
 from models.emoji.train.device import batches
+from models.emoji.train.folder import read_part
 from models.emoji.train.judge import UNSEEN_SEED, judged_pictures, shares_right
 from models.emoji.world import PLAIN, World
 
+ALL_THREE, GROUND, STYLE = "thing, tint and pattern", "ground", "style"
 MAX_MEGABYTES = 40.0
+MAX_FILE_MEGABYTES = 16.0
+MAX_SECONDS = 6.0
+MIN_DECIBELS = 28.0
 INVERTED_SUBJECTS = 8
 INVERSION_GROUNDS = ("on white", "in the snow", "on the grass", "by a brick wall", "on teal", "in the night")
 
@@ -43,44 +49,59 @@ class Figure:
 
 
 def judged(
-    name: str, pipeline: Any, judge: Judge, prompts: list[Prompt], seeds: int, bars: dict[str, float]
+    name: str,
+    pipeline: Any,
+    judge: Judge,
+    prompts: list[Prompt],
+    seeds: int,
+    bars: Mapping[str, float | None],
 ) -> tuple[list[Figure], torch.Tensor]:
     """The shares that the judge finds right, of every prompt at every seed, and the pictures of the first seed."""
     drawn = [draw(pipeline, [prompt.text for prompt in prompts], seed=1000 * seed) for seed in range(seeds)]
     scenes = [prompt.scene for prompt in prompts]
     right = torch.cat([judge.right(pictures, scenes) for pictures in drawn])
     shares = {attribute: right[:, index].float().mean().item() for index, attribute in enumerate(ATTRIBUTES)}
-    shares["thing, tint and pattern"] = right[:, :3].all(1).float().mean().item()
-    shares["style"] = right[:, 4:].all(1).float().mean().item()
-    wanted = list(bars) or [*ATTRIBUTES[:4], "thing, tint and pattern"]
-    shown = [key for key in shares if key in wanted or (key in ATTRIBUTES[:4] and "style" not in bars)]
+    shares[ALL_THREE] = right[:, :3].all(1).float().mean().item()
+    shares[STYLE] = right[:, 4:].all(1).float().mean().item()
+    shown = [key for key in shares if key in bars or (key in ATTRIBUTES[:4] and STYLE not in bars)]
     return [Figure(f"{name}: {key}", shares[key], bars.get(key)) for key in shown], drawn[0]
 
 
+class Scorer:
+    """The CLIP pair of a model folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read it.
+
+        Raises:
+            CheckpointError: it is missing or truncated.
+        """
+        self.model = read_part(CLIPModel, folder / "scorer").eval()
+        self.tokenizer = read_tokenizer(folder / "scorer")
+
+
 @torch.no_grad()
-def chosen_by_clip(folder: Path, pictures: torch.Tensor, prompts: list[Prompt], world: World) -> float:
+def chosen_by_clip(scorer: Scorer, pictures: torch.Tensor, prompts: list[Prompt], world: World) -> float:
     """The share of pictures for which the shipped CLIP pair prefers the right thing's caption to 9 other things'."""
-    model: Any = CLIPModel.from_pretrained(folder / "scorer").float().eval()
-    tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "scorer")
     rng, right = random.Random(0), 0
     for picture, prompt in zip(pictures, prompts, strict=True):
         others = rng.sample([thing for thing in world.trained_things if thing != prompt.scene.thing], 9)
         texts = [prompt.text.replace(prompt.scene.thing, thing) for thing in (prompt.scene.thing, *others)]
-        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
-        scores = model(input_ids=ids, pixel_values=picture[None]).logits_per_image[0]
+        ids = scorer.tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+        scores = scorer.model(input_ids=ids, pixel_values=picture[None]).logits_per_image[0]
         right += int(scores.argmax() == 0)
     return right / len(prompts)
 
 
 @torch.no_grad()
-def reconstruction(pipeline: Any, count: int = 200) -> Figure:
+def reconstruction(pipeline: Any, count: int) -> Figure:
     """The mean peak signal to noise of held-back pictures through the autoencoder."""
     targets = compose_set(VALIDATION_SEED, count).batch(range(count))
     vae = pipeline.vae
     decoded = torch.cat(
         [vae.decode(vae.encode(part).latent_dist.mean).sample for part in batches(targets, 50)]
     )
-    return Figure("reconstruction", decibels(decoded, targets).mean().item(), 28.0, unit="dB")
+    return Figure("reconstruction", decibels(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB")
 
 
 def weight(folder: Path) -> Figure:
@@ -92,7 +113,7 @@ def weight(folder: Path) -> Figure:
 def largest_file(folder: Path) -> Figure:
     """The largest file of the folder."""
     size = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Figure("largest file", size / 1e6, 16.0, at_most=True, unit="MB")
+    return Figure("largest file", size / 1e6, MAX_FILE_MEGABYTES, at_most=True, unit="MB")
 
 
 def drawing_time(pipeline: Any) -> Figure:
@@ -101,17 +122,19 @@ def drawing_time(pipeline: Any) -> Figure:
     draw(pipeline, prompts, seed=0)
     start = time.perf_counter()
     draw(pipeline, prompts, seed=0)
-    return Figure("20 steps for 4 pictures", time.perf_counter() - start, 6.0, at_most=True, unit="s")
+    return Figure("20 steps for 4 pictures", time.perf_counter() - start, MAX_SECONDS, at_most=True, unit="s")
 
 
-def judge_on_real(judge: Judge, count: int = 1000) -> list[Figure]:
+def judge_on_real(judge: Judge, count: int) -> list[Figure]:
     """The judge on composed pictures that it was not trained on."""
     pictures, labels = judged_pictures(range(UNSEEN_SEED, UNSEEN_SEED + count))
     shares = shares_right(judge, as_tensor(pictures.numpy()), labels)
     return [Figure(f"judge on real pictures: {name}", share, 0.95) for name, share in shares.items()]
 
 
-def inversion(pipeline: Any, judge: Judge, world: World, shapes: bool) -> tuple[Figure, torch.Tensor]:
+def inversion(
+    pipeline: Any, judge: Judge, world: World, shapes: bool, steps: int
+) -> tuple[Figure, torch.Tensor]:
     """Backprop Textual Inversion on held-out subjects, or on held-out shapes: the share right, and pictures."""
     subjects = list(world.held_out.subjects[:INVERTED_SUBJECTS])
     initializers = [thing for thing, _, _ in subjects]
@@ -119,7 +142,7 @@ def inversion(pipeline: Any, judge: Judge, world: World, shapes: bool) -> tuple[
         subjects = [(shape, PLAIN, PLAIN) for shape in world.held_out.shapes]
         initializers = ["cat"] * len(subjects)
     search = Inversion(pipeline, world, subjects, initializers)
-    search.train()
+    search.train(steps)
     pictures, scenes = search.draw(list(INVERSION_GROUNDS), seed=7)
     right = judge.right(pictures, scenes)[:, :3].all(1).float().mean().item()
     name = (

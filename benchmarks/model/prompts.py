@@ -82,3 +82,26 @@ def held_out_style_prompts(world: World) -> list[Prompt]:
     rng = random.Random(SEED + 4)
     styles = world.held_out.styles
     return [prompt for style in styles for prompt in _in_style(style, " ".join(style), 16, rng, world)]
+
+
+@dataclass(frozen=True)
+class PromptLists:
+    """All lists of the bar."""
+
+    seen: list[Prompt]
+    held_out: list[Prompt]
+    individuals: list[Prompt]
+    styles: list[Prompt]
+    held_out_styles: list[Prompt]
+
+    @classmethod
+    def of(cls, world: World, most: int | None) -> "PromptLists":
+        """The lists of a world, each cut to at most so many prompts; None for whole ones."""
+        makers = (
+            seen_prompts,
+            held_out_prompts,
+            individual_prompts,
+            style_word_prompts,
+            held_out_style_prompts,
+        )
+        return cls(*(make(world)[:most] for make in makers))

@@ -23,3 +23,8 @@ class CheckpointError(EmojiModelError):
 
 class DivergedError(EmojiModelError):
     """A training has left the finite numbers."""
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library says, without the advice that follows its first two lines."""
+    return " ".join(" ".join(str(error).splitlines()[:2]).split()) or type(error).__name__

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
-from models.emoji.errors import CheckpointError, EmojiModelError
+from models.emoji.errors import CheckpointError, EmojiModelError, in_one_line
 from models.emoji.model_folder import write_folder
 from models.emoji.settings import FILE, Settings, read_settings
 from models.emoji.train.clip import new_clip
@@ -40,7 +40,9 @@ def filled(module: Network, weights: Mapping[str, torch.Tensor], part: str, pref
     try:
         found = module.load_state_dict(own, strict=False)
     except RuntimeError as mismatch:
-        raise CheckpointError(f"the checkpoint of {part} does not fit the settings: {mismatch}") from mismatch
+        raise CheckpointError(
+            f"the checkpoint of {part} does not fit the settings: {in_one_line(mismatch)}"
+        ) from mismatch
     if found.unexpected_keys:
         raise CheckpointError(
             f"the checkpoint of {part} has unknown weights, such as {found.unexpected_keys[0]!r}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.emoji.errors import CheckpointError
+from models.emoji.errors import CheckpointError, in_one_line
 from models.emoji.train.checkpoint import read_weights
 from models.emoji.train.device import batches
 from models.emoji.world import PLAIN, Scene, World, shipped_world
@@ -81,5 +81,5 @@ def read_judge(path: Path = WEIGHTS) -> Judge:
     try:
         judge.load_state_dict(read_weights(path))
     except RuntimeError as mismatch:
-        raise CheckpointError(f"{path} holds no weights of this judge: {mismatch}") from mismatch
+        raise CheckpointError(f"{path} holds no weights of this judge: {in_one_line(mismatch)}") from mismatch
     return judge.eval().requires_grad_(False)

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from models.emoji.errors import CheckpointError
+from models.emoji.errors import CheckpointError, in_one_line
 from models.emoji.settings import HEAD_WIDTH, DiffusionSettings
 from models.emoji.tokenizer import BEGIN, END, MAX_TOKENS, WORD_END
 from models.emoji.train.components import COMPONENTS
@@ -85,5 +85,5 @@ def read_part(kind: Any, folder: Path) -> Network:
     try:
         part: Network = kind.from_pretrained(folder).float()
     except Exception as broken:
-        raise CheckpointError(f"{folder} holds no whole {kind.__name__}: {broken}") from broken
+        raise CheckpointError(f"{folder} holds no whole {kind.__name__}: {in_one_line(broken)}") from broken
     return part

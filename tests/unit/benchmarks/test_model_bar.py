@@ -1,0 +1,180 @@
+"""The bar of the embedded model: its thresholds, its table, its grid, and mistakes told in one line."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.model import __main__ as command
+from benchmarks.model import figures
+from benchmarks.model.drawing import read_pipeline
+from benchmarks.model.figures import Figure
+from benchmarks.model.measuring import Scale, drawn_lists, measure, table
+from benchmarks.model.prompts import PromptLists
+from models.emoji.judge import read_judge
+from models.emoji.train.folder import SHIPPED
+from models.emoji.world import shipped_world
+
+AT_LEAST = {
+    "seen things: thing, tint and pattern": 0.97,
+    "seen things: ground": 0.99,
+    "held-out pairs in words: thing, tint and pattern": 0.97,
+    "individuals by name: thing, tint and pattern": 0.97,
+    "style words: style": 0.95,
+    "reconstruction": 28,
+    **{
+        f"judge on real pictures: {name}": 0.95
+        for name in ("thing", "tint", "pattern", "ground", "colour look", "form look")
+    },
+}
+AT_MOST = {"folder": 40, "largest file": 16, "20 steps for 4 pictures": 6}
+SMALL = Scale(seeds=1, prompts=2, reconstructed=4, judged=20, inverted=0)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_libraries() -> Iterator[None]:
+    """Diffusers and transformers warn about packages that are not needed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Figure], Path]:
+    """The figures of the shipped folder on two prompts a list, and the folder of the grids."""
+    out = tmp_path_factory.mktemp("out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return measure(SHIPPED, out, SMALL), out
+
+
+def test_the_thresholds_are_those_that_were_set(measured: tuple[list[Figure], Path]) -> None:
+    """Each figure of the bar is measured beside its threshold, and no other figure has one."""
+    found, _ = measured
+    assert {one.name: one.bar for one in found if one.bar is not None and not one.at_most} == AT_LEAST
+    assert {one.name: one.bar for one in found if one.at_most} == AT_MOST
+
+
+def test_as_many_prompts_as_were_set_are_judged() -> None:
+    """200 prompts of seen things at 4 seeds, all held-out pairs, a third of the individuals, every look."""
+    world = shipped_world()
+    seen, held, named, styles, pairs = drawn_lists(PromptLists.of(world, None), Scale().seeds)
+    assert (len(seen.prompts), seen.seeds) == (200, 4)
+    assert {(one.scene.thing, one.scene.tint) for one in held.prompts} == world.held_out.tinted_things
+    assert len({one.text.split()[4] for one in named.prompts}) == 96
+    assert {one.scene.style for one in styles.prompts} >= set(world.named_styles.values())
+    assert {one.scene.style for one in pairs.prompts} == set(world.held_out.styles)
+
+
+def test_a_grid_for_eyes_is_drawn(measured: tuple[list[Figure], Path]) -> None:
+    """The grid shows every listed prompt, and its prompts lie beside it; whole lists make 64."""
+    _, out = measured
+    count = len((out / "grid.txt").read_text().splitlines())
+    assert count == 2 + 1 + 2 + 1
+    with Image.open(out / "grid.png") as grid:
+        assert grid.size == (8 * 66 * 2, 66 * 2)
+        assert len(set(grid.convert("L").getdata())) > 50
+
+
+def test_the_table_has_every_figure_with_its_bar_and_whether_it_is_met(
+    measured: tuple[list[Figure], Path],
+) -> None:
+    """One row a figure; yes and NO follow the threshold in its direction, and a figure without one has neither."""
+    found, _ = measured
+    rows = table(found).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [one.name for one in found]
+    made = [
+        Figure("a", 0.97, 0.97),
+        Figure("b", 0.9699, 0.97),
+        Figure("c", 16.1, 16.0, at_most=True, unit="MB"),
+        Figure("d", 16.0, 16.0, at_most=True, unit="MB"),
+        Figure("e", 0.5),
+    ]
+    assert table(made).splitlines()[2:] == [
+        "| a | 0.970 | ≥ 0.97 | yes |",
+        "| b | 0.970 | ≥ 0.97 | NO |",
+        "| c | 16.1 MB | ≤ 16 MB | NO |",
+        "| d | 16.0 MB | ≤ 16 MB | yes |",
+        "| e | 0.500 | – |  |",
+    ]
+
+
+def test_textual_inversion_has_its_threshold_on_subjects_alone() -> None:
+    """Held-out subjects must reach .85; held-out shapes are for eyes. Both draw a picture on each ground."""
+    world, pipeline, judge = shipped_world(), read_pipeline(SHIPPED), read_judge()
+    held = dataclasses.replace(
+        world.held_out, subjects=world.held_out.subjects[:1], shapes=world.held_out.shapes[:1]
+    )
+    small = dataclasses.replace(world, held_out=held)
+    for shapes, bar in ((False, 0.85), (True, None)):
+        figure, pictures = figures.inversion(pipeline, judge, small, shapes, steps=1)
+        assert figure.bar == bar
+        assert 0 <= figure.value <= 1
+        assert pictures.shape == (len(figures.INVERSION_GROUNDS), 3, 64, 64)
+
+
+def test_the_command_prints_the_table_and_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is printed is what `table.md` holds; `figures.json` has the numbers."""
+    monkeypatch.setattr(command, "Scale", lambda *_, **__: SMALL)
+    command.main(["--out", str(tmp_path / "out"), "--no-inversion"])
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out" / "table.md").read_text() == printed
+    values = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert values.keys() >= AT_LEAST.keys() | AT_MOST.keys()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that the command ends with, exit code 1."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(list(arguments))
+    message = ended.value.code
+    assert isinstance(message, str)  # which Python prints, and exits with 1
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    assert not capsys.readouterr().out
+    return message
+
+
+def test_a_missing_model_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--model with a folder that is not there names it, and writes no table."""
+    out = tmp_path / "out"
+    message = refusal(capsys, "--model", str(tmp_path / "missing"), "--out", str(out))
+    assert (
+        message
+        == f"error: --model {tmp_path / 'missing'}: there is no model folder (it has no model_index.json)"
+    )
+    assert not list(out.glob("*"))
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "scorer/model"])
+def test_a_truncated_model_folder_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    """A part whose weights were cut short is told before anything is measured."""
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED, folder)
+    path = folder / f"{part}.safetensors"
+    path.write_bytes(path.read_bytes()[:10_000])
+    message = refusal(capsys, "--model", str(folder), "--out", str(tmp_path / "out"))
+    assert "holds no whole" in message
+
+
+@pytest.mark.parametrize("seeds", ["0", "-3"])
+def test_no_seeds_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: str) -> None:
+    """--seeds below one says what came and what is allowed, and makes no folder."""
+    message = refusal(capsys, "--seeds", seeds, "--out", str(tmp_path / "out"))
+    assert message == f"error: --seeds {seeds}: allowed: 1 or more"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--out that names a file is refused with its path."""
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refusal(capsys, "--out", str(tmp_path / "file"))
