@@ -171,6 +171,7 @@ class JudgeSettings(LoopSettings):
 
     SIZES: ClassVar = ("channels",)
 
+    composed: int  # pictures of its own, since it has to know what is held out too
     channels: tuple[int, ...]
 
     def shapes(self) -> list[tuple[str, bool, str]]:

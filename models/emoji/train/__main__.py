@@ -49,7 +49,7 @@ def train_part(part: str, settings: Settings, world: World, work: Path, start: P
         write_set(work / "data", settings.data.pictures, settings.data.processes)
         return
     if part == "judge":  # it composes its own pictures: it has to know what is held out, too
-        train_judge(settings.judge, world, work, anew=begun_anew(work, part))
+        train_judge(settings.judge, world, work, begun_anew(work, part), settings.data.processes)
         return
     pictures = read_set(work / "data", world)
     if part == "components":

@@ -30,7 +30,7 @@ from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 PART = "judge"
 SEEN_SEED, UNSEEN_SEED = 20_000_000, 30_000_000  # far from the model's training seeds
-SEEN, UNSEEN = 100_000, 2_000
+UNSEEN = 2_000
 STYLE_SHARE = 0.4
 COLOUR_LOOK = ATTRIBUTES.index("colour look")
 HIDDEN_BY_COLOUR = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
@@ -93,8 +93,11 @@ def composed(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor,
     """The judged pictures and classes of `count` seeds from `first_seed` on."""
     seeds = range(first_seed, first_seed + count)
     chunks = [seeds[first : first + 1000] for first in range(0, count, 1000)]
-    with get_context("fork").Pool(processes) as pool:
-        parts = pool.map(judged_pictures, chunks, chunksize=1)
+    if processes > 1:
+        with get_context("fork").Pool(processes) as pool:
+            parts = pool.map(judged_pictures, chunks, chunksize=1)
+    else:
+        parts = [judged_pictures(chunk) for chunk in chunks]
     pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return pictures, labels
 
@@ -111,7 +114,7 @@ def started_judge(settings: JudgeSettings, world: World, anew: bool) -> Judge:
     return read_judge().requires_grad_(True)
 
 
-def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int = 2) -> None:
+def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int) -> None:
     """Train the judge, from its committed weights unless `anew`; checkpoint and weights in `folder`.
 
     Raises:
@@ -121,7 +124,7 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
     components, device = read_components(), best_device()
     judge = started_judge(settings, world, anew)
     judge.to(device)
-    pictures, labels = composed(SEEN_SEED, SEEN, processes)
+    pictures, labels = composed(SEEN_SEED, settings.composed, processes)
     unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)
     optimiser = Optimiser(dict(judge.named_parameters()), settings.rate, settings.average)
 

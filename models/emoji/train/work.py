@@ -29,13 +29,12 @@ def begin_anew(work: Path, parts: Iterable[str]) -> None:
         EmojiModelError: one of them has been trained in this folder already; names its checkpoint.
     """
     wanted = list(parts)
-    for part in wanted:
-        for path in (work / f"{part}.pt", work / f"{part}.safetensors"):
-            if path.exists():
-                raise EmojiModelError(
-                    f"--anew starts from fresh weights, but {path} is there: "
-                    "leave --anew out to go on from it, remove it, or name another --work"
-                )
+    for path in (work / f"{part}.pt" for part in wanted):
+        if path.exists():
+            raise EmojiModelError(
+                f"--anew starts from fresh weights, but {path} is there: "
+                "leave --anew out to go on from it, remove it, or name another --work"
+            )
     work.mkdir(parents=True, exist_ok=True)
     for part in wanted:
         _anew(work, part).touch()

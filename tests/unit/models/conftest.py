@@ -61,6 +61,7 @@ decay = 8
 samples_every = 16
 
 [judge]
+composed = 40
 channels = [8, 8, 8, 8]
 batch = 8
 rate = 2.0e-3

@@ -10,10 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main
 from models.emoji.train.checkpoint import read_checkpoint
 from models.emoji.train.components import SHIPPED as COMMITTED
 from models.emoji.train.components import read_components
+from models.emoji.train.folder import SHIPPED
+from models.emoji.train.networks import trained_networks
+from models.emoji.train.work import begin_anew
+from models.emoji.world import shipped_world
 from tests.unit.models.conftest import new_work
 
 ROOT = Path(__file__).parents[3]
@@ -130,19 +135,41 @@ def test_anew_refuses_a_folder_that_was_trained_in(work: Path, tiny_settings: Pa
     assert the_checkpoint(work)[".step"] == 4
 
 
+@pytest.mark.slow
 def test_all_parts_anew_build_on_each_other(
     work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Components, U-Net and decoder of one run fit each other, and the decoder hears the U-Net just trained."""
-    for part in ("components", "diffusion", "autoencoder", "clip"):
-        train(part, work, tiny_settings, "--anew")
+    """`all --anew` trains every part from fresh weights in its order: the decoder hears the U-Net just trained."""
+    train("all", work, tiny_settings, "--anew")
     said = capsys.readouterr().out
+    starts = [line.split()[1] for line in said.splitlines() if line.endswith("starts from fresh weights")]
+    assert starts == ["diffusion", "autoencoder", "clip", "judge"]
     assert "autoencoder latents: the pictures' own, and by the U-Net's word" in said
-    assert said.count("starts from fresh weights") == 3
     digest = read_components(work / COMMITTED.name).digest
     assert digest != read_components().digest
     for part in ("diffusion", "autoencoder"):
         assert the_checkpoint(work, part)[".made_for.components"] == digest
+
+
+def test_a_training_begun_anew_stays_anew_when_it_is_cut(
+    work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut before its first checkpoint, or between two parts, it never goes on from the shipped weights instead."""
+    begin_anew(work, ["diffusion", "clip"])
+    train("clip", work, tiny_settings, "--pictures", "8")
+    assert "clip starts from fresh weights" in capsys.readouterr().out
+
+
+def test_the_decoder_hears_the_unet_of_the_work_folder(work: Path, tiny_settings: Path) -> None:
+    """The U-Net whose word the decoder hears has the work folder's averaged weights, not the model folder's."""
+    train("diffusion", work, tiny_settings, "--anew", "--pictures", "8")
+    settings, world = read_settings(tiny_settings).diffusion, shipped_world()
+    nets = trained_networks(settings, world, read_components(), work, SHIPPED)
+    assert nets is not None
+    saved = the_checkpoint(work)
+    for name, param in nets.named_parameters().items():
+        assert torch.equal(param, saved[f".optimiser.average.{name}"]), name  # type: ignore[arg-type]
+    assert trained_networks(settings, world, read_components(), work / "none", None) is None
 
 
 def test_a_decoder_alone_and_anew_says_that_no_unet_helps(
