@@ -211,7 +211,9 @@ def read_settings(path: Path = FILE) -> Settings:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = {name: _part(path, name, kind, table[name]) for name, kind in PARTS.items()}
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as broken:
+    except OSError as missing:
+        raise EmojiModelError(f"the settings {path} cannot be read: {missing.strerror}") from missing
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise EmojiModelError(f"the settings {path} lack or misspell an entry: {broken}") from broken
     return Settings(**parts)
 

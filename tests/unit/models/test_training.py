@@ -170,6 +170,17 @@ def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
         read_settings(path)
 
 
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """A missing file, one that is not TOML, and a part that is no table each get one message with the path."""
+    path = tmp_path / "settings.toml"
+    with pytest.raises(EmojiModelError, match=r"settings\.toml cannot be read: No such file"):
+        read_settings(path)
+    for text in ("[data", "data = 3", FILE.read_text().replace("[clip]", "[klip]")):
+        path.write_text(text)
+        with pytest.raises(EmojiModelError, match=r"settings\.toml lack or misspell an entry"):
+            read_settings(path)
+
+
 def test_captions_fit_every_picture_that_has_what_they_name() -> None:
     """A caption that names only thing and ground fits all tints; the loss is least when fitting pairs score best."""
     red, teal = Scene("cat", "red", "", "on blue"), Scene("cat", "teal", "", "on blue")
