@@ -1,15 +1,15 @@
 """`python -m models.emoji.train.trials`: what an equal share of processor time buys, one change at a time.
 
 Every trial starts from fresh weights, trains for the same processor seconds while its rate falls, and is judged on
-the same noisy rows of pictures that no training sees. Processor seconds, not the clock's: other work on the machine
-changes little.
+the same noisy rows of pictures that no training sees, those of individuals apart: not every trial has been shown any.
+Processor seconds, not the clock's: other work on the machine changes little.
 """
 
 import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,32 @@ DECAY_SHARE = 0.5  # of the time, at the end
 
 @dataclass(frozen=True)
 class Trial:
-    """Changes to the shipped settings, and how many of the pictures of individuals are kept."""
+    """Changes to the shipped settings, the share of the pictures of individuals that is kept, and the loss."""
 
     changes: Mapping[str, Any]
     individuals: float = 1.0
+    loss: type[DiffusionLoss] = DiffusionLoss
+
+
+class MinSnrLoss(DiffusionLoss):
+    """The loss with less weight where there is little noise.
+
+    Source: arXiv:2303.09556 (Min-SNR-γ with γ = 5, for v-prediction)
+    """
+
+    def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The mean over rows, each weighed by min(SNR, 5) / (SNR + 1)."""
+        ratio = (self.signal / self.noise).square()[timesteps]
+        return (errors * (ratio.clamp(max=5.0) / (ratio + 1)).to(errors.device)).mean()
+
+
+class LateLoss(DiffusionLoss):
+    """The loss with more weight where there is much noise, and words decide."""
+
+    def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The mean over rows, each weighed by 1/2 + t/T."""
+        weights = 0.5 + timesteps.view(-1, 1, 1, 1) / len(self.noise)
+        return (errors * weights.to(errors.device)).mean()
 
 
 TRIALS: Mapping[str, Trial] = {
@@ -54,20 +76,32 @@ TRIALS: Mapping[str, Trial] = {
     "logit-normal timesteps": Trial({"logit_normal_share": 1.0}),
     "no individuals": Trial({}, individuals=0.0),
     "a quarter of the individuals": Trial({}, individuals=0.25),
+    "loss weighed by min-SNR": Trial({}, loss=MinSnrLoss),
+    "loss weighed by the noise": Trial({}, loss=LateLoss),
 }
 
 
 def thinned(pictures: PictureSet, world: World, share: float) -> PictureSet:
     """The set with that share of its pictures of individuals; the others all stay."""
     seen, kept = 0, []
-    for index, caption in enumerate(pictures.captions):
-        if not world.individuals.keys().isdisjoint(caption.split()):
+    for index, is_one in enumerate(of_individuals(pictures, world)):
+        if is_one:
             seen += 1
             if int(seen * share) == int((seen - 1) * share):
                 continue
         kept.append(index)
+    return subset(pictures, kept)
+
+
+def of_individuals(pictures: PictureSet, world: World) -> list[bool]:
+    """Of each picture, whether its caption names an individual."""
+    return [not world.individuals.keys().isdisjoint(text.split()) for text in pictures.captions]
+
+
+def subset(pictures: PictureSet, kept: Sequence[int]) -> PictureSet:
+    """Some pictures of a set with all that belongs to them."""
     captions, scenes = ([column[k] for k in kept] for column in (pictures.captions, pictures.scenes))
-    return PictureSet(pictures.pictures[kept], captions, scenes)  # type: ignore[arg-type]
+    return PictureSet(pictures.pictures[list(kept)], captions, scenes)  # type: ignore[arg-type]
 
 
 def train_for(seconds: float, nets: Networks, loss: DiffusionLoss, settings: DiffusionSettings) -> int:
@@ -83,26 +117,38 @@ def train_for(seconds: float, nets: Networks, loss: DiffusionLoss, settings: Dif
     return step * settings.batch
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial saw and came to."""
+
+    pictures: int
+    parameters: int
+    loss: float  # on held-back pictures without individuals, at uniform timesteps
+    individuals: float  # the same on held-back pictures of individuals, by their names
+
+
 def run_trial(
     trial: Trial, settings: DiffusionSettings, world: World, pictures: PictureSet, seconds: float
-) -> tuple[int, float, float]:
-    """Pictures seen, parameters in millions, and the loss on held-back pictures at uniform timesteps."""
+) -> Outcome:
+    """Train and judge one trial."""
     torch.manual_seed(0)
     changed = dataclasses.replace(settings, **trial.changes)
     nets, components = networks(changed, world, None), read_components()
     plain_attention(nets.unet, nets.text_encoder)
     vocabulary = build_vocabulary(world.words)
     shown = thinned(pictures, world, trial.individuals)
-    seen = train_for(seconds, nets, DiffusionLoss(nets, changed, shown, components, vocabulary), changed)
+    seen = train_for(seconds, nets, trial.loss(nets, changed, shown, components, vocabulary), changed)
     judged = dataclasses.replace(
         settings, batch=HELD_BACK, logit_normal_share=0.0, caption_dropout=0.0, styled_share=0.0
     )
-    held_back = compose_set(VALIDATION_SEED, HELD_BACK)
-    measure = DiffusionLoss(nets, judged, held_back, components, vocabulary)
-    with torch.no_grad():
-        losses = [measure(step).item() for step in range(JUDGED_BATCHES)]
-    size = sum(param.numel() for param in nets.named_parameters().values()) / 1e6
-    return seen, size, sum(losses) / len(losses)
+    held_back = compose_set(VALIDATION_SEED, 2 * HELD_BACK)
+    losses = []
+    for wanted in (False, True):
+        rows = [k for k, is_one in enumerate(of_individuals(held_back, world)) if is_one is wanted]
+        measure = DiffusionLoss(nets, judged, subset(held_back, rows), components, vocabulary)
+        with torch.no_grad():
+            losses.append(sum(measure(step).item() for step in range(JUDGED_BATCHES)) / JUDGED_BATCHES)
+    return Outcome(seen, sum(param.numel() for param in nets.named_parameters().values()), *losses)
 
 
 def chosen(names: str | None) -> list[str]:
@@ -128,10 +174,11 @@ def main() -> None:
     try:
         settings, world = read_settings().diffusion, shipped_world()
         names, pictures = chosen(options.only), read_set(options.work / "data", world)
-        sys.stdout.write("| trial | pictures | parameters | held-back loss |\n|---|---|---|---|\n")
+        sys.stdout.write("| trial | pictures | parameters | loss | of individuals |\n|---|---|---|---|---|\n")
         for name in names:
-            seen, size, loss = run_trial(TRIALS[name], settings, world, pictures, options.seconds)
-            sys.stdout.write(f"| {name} | {seen} | {size:.1f} M | {loss:.4f} |\n")
+            found = run_trial(TRIALS[name], settings, world, pictures, options.seconds)
+            size, losses = found.parameters / 1e6, f"{found.loss:.4f} | {found.individuals:.4f}"
+            sys.stdout.write(f"| {name} | {found.pictures} | {size:.1f} M | {losses} |\n")
             sys.stdout.flush()
     except EmojiModelError as error:
         sys.exit(f"error: {error}")

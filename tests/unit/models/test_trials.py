@@ -3,19 +3,23 @@
 import dataclasses
 
 import pytest
+import torch
 
 from models.emoji.errors import EmojiModelError
 from models.emoji.settings import read_settings
 from models.emoji.train.data import compose_set
-from models.emoji.train.trials import TRIALS, chosen, run_trial, thinned
+from models.emoji.train.diffusion import DiffusionLoss
+from models.emoji.train.schedule import signal_and_noise
+from models.emoji.train.trials import TRIALS, LateLoss, MinSnrLoss, chosen, run_trial, thinned
 from models.emoji.world import shipped_world
 
 
 def test_every_trial_changes_a_setting_that_there_is() -> None:
-    """Each trial but the first differs from what ships, in the settings or in the share of individuals."""
+    """Each trial but the first differs from what ships: in settings, share of individuals or loss."""
     settings = read_settings().diffusion
     for name, trial in TRIALS.items():
-        same = dataclasses.replace(settings, **trial.changes) == settings and trial.individuals == 1
+        same = dataclasses.replace(settings, **trial.changes) == settings
+        same = same and (trial.individuals, trial.loss) == (1, DiffusionLoss)
         assert same is (name == "as shipped"), name
 
 
@@ -41,7 +45,22 @@ def test_a_trial_learns_and_is_judged() -> None:
     """A trial of two processor seconds sees pictures and gives a finite loss on held-back ones."""
     world = shipped_world()
     small = dataclasses.replace(TRIALS["one layer a level"], changes={"layers_per_block": 1, "batch": 8})
-    seen, size, loss = run_trial(small, read_settings().diffusion, world, compose_set(0, 60), seconds=2)
-    assert seen >= 8
-    assert 4 < size < 7
-    assert 0 < loss < 2
+    found = run_trial(small, read_settings().diffusion, world, compose_set(0, 60), seconds=2)
+    assert found.pictures >= 8
+    assert 4e6 < found.parameters < 7e6
+    assert 0 < found.loss < 2
+    assert 0 < found.individuals < 2
+    assert found.loss != found.individuals
+
+
+def test_weighed_losses_weigh_as_they_say() -> None:
+    """Errors of one at the start, in the middle and at the end of the schedule."""
+    signal, noise = signal_and_noise()
+    ones, timesteps = torch.ones(3, 16, 8, 8), torch.tensor([0, 500, 999])
+    ratio = (signal / noise).square()[timesteps]
+    of_min_snr, of_noise = MinSnrLoss.__new__(MinSnrLoss), LateLoss.__new__(LateLoss)
+    for loss in (of_min_snr, of_noise):
+        loss.signal, loss.noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+    expected = (ratio.clamp(max=5) / (ratio + 1)).mean()
+    assert of_min_snr.combined(ones, timesteps).item() == pytest.approx(expected.item())
+    assert of_noise.combined(ones, timesteps).item() == pytest.approx((0.5 + 1.0 + 1.499) / 3, abs=1e-3)
