@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,4 +31,13 @@ def inspect(
     if as_json:
         print_json(facts)
     else:
-        print_table(["field", "value"], [[key, str(value)] for key, value in facts.items()])
+        print_table(["field", "value"], list(_rows(facts)))
+
+
+def _rows(facts: Mapping[str, Any], within: str = "") -> Iterator[list[str]]:
+    """A row a fact; those of a group are named `group.fact`."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{within}{name}.")
+        else:
+            yield [f"{within}{name}", "" if value is None else str(value)]

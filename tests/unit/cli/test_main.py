@@ -87,6 +87,11 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
     inspected = zoodip("inspect", "x.safetensors", "--json")
     assert inspected.json["token"] == "<x>"
     assert inspected.json["vectors"] == {"clip": [1, 192]}
+    shown = zoodip("inspect", "x.safetensors").out.splitlines()
+    for name, value in (("token", "<x>"), ("vectors.clip", "[1, 192]"), ("provenance.settings.n", "1")):
+        (line,) = [line for line in shown if f" {name} " in line]
+        assert f" {value} " in line
+        assert len(line) < 120
     drawn = zoodip(
         "generate",
         "--prompt",
