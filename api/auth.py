@@ -9,7 +9,6 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 
 from api.service import Service, service_of
 from zoodip_core.jobs.errors import ForbiddenError, UnauthorizedError
@@ -42,7 +41,7 @@ async def authenticate(request: Request, service: Service) -> Caller:
         return Caller(service, key.owner, key)
     exist = service.keyring.recall_any()
     if exist is None:
-        exist = await run_in_threadpool(service.keyring.find_any)
+        exist = await service.keyring.find_any()
     if exist:
         raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked")
     _check_local(request, service)  # a key where there are none is a client's way of sending something
@@ -62,14 +61,14 @@ def _secret_of(request: Request) -> str | None:
 
 async def _key(service: Service, secret: str) -> Key | None:
     key, fresh = service.keyring.recall(secret)
-    return key if fresh else await run_in_threadpool(service.keyring.find, secret)
+    return key if fresh else await service.keyring.find(secret)
 
 
 async def _admit(service: Service, key: Key) -> None:
     if key.rate_per_minute is not None:
         await service.limits.take(key.id, key.rate_per_minute)
     if not service.keyring.is_use_noted(key):
-        await run_in_threadpool(service.keyring.note_use, key)
+        service.keyring.note_use(key)
 
 
 async def _reader(request: Request) -> Caller:

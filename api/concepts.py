@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from api import schemas, views
 from api.auth import Caller, Reader, Writer
@@ -23,7 +22,7 @@ from zoodip_core.artifact import Concept, check_compatible, export_concept, file
 from zoodip_core.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
-from zoodip_core.jobs import concepts, retention
+from zoodip_core.jobs import concepts
 from zoodip_core.jobs.idempotency import Answer
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import concept_name
@@ -151,20 +150,21 @@ def _propose(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -
 
 
 def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Making:
-    database, objects = caller.service.database, caller.service.objects
-    replaced: list[ConceptRecord] = []
+    objects = caller.service.objects
+    replaced: list[str] = []
 
     def write(connection: Connection) -> Answer:
         check_names(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
-        replaced.extend([] if previous is None else [previous])
+        replaced.extend([] if previous is None else [previous.id])
         body = views.concept(record).model_dump(mode="json")
         return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
     def then(_answer: Answer) -> None:
-        with suppress(StorageError, DBAPIError):  # what stays is dropped by the daily look
-            for previous in replaced:
-                retention.forget(database, objects, previous, time.time())
+        with suppress(
+            StorageError
+        ):  # what stays is dropped by the daily look; what its job holds, by the next purge
+            objects.delete(concept_name(concept_id) for concept_id in replaced)
 
     return Making(
         write=write,

@@ -104,7 +104,8 @@ class Once:
 
     def _was_made(self, making: Making) -> bool:
         """Whether the commit happened; while the database is away it may have: the bytes stay, for the daily look."""
-        with self.caller.service.database.read() as connection:
+        with self.caller.service.database.write() as connection:
+            let_one_create(connection)  # which waits for a commit that is still under way
             return making.is_there(connection)
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.auth import Caller, Reader, is_still_open
 from api.pages import Id
@@ -63,10 +64,10 @@ def _look(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, li
 
 async def _look_again(
     request: Request, caller: Caller, job: Job, seen: int
-) -> tuple[Job, list[Event]] | None:
-    """The job as it is now with its new events; as it was while the database is away.
+) -> tuple[Job, list[Event] | None] | None:
+    """The job as it is now with its new events, which are None while the database is away.
 
-    None once there is nothing more to tell: the job is deleted, the key revoked, or the client gone.
+    None in all once there is nothing more to tell: the job is deleted, the key revoked, or the client gone.
     """
     try:
         if await request.is_disconnected() or not await is_still_open(request, caller):
@@ -74,24 +75,24 @@ async def _look_again(
         return await run_in_threadpool(_look, caller.service, job.id, seen, caller.owner)
     except NotFoundError:
         return None
-    except (OperationalError, InterfaceError):
-        return job, []
+    except (OperationalError, InterfaceError, PoolTimeoutError):
+        return job, None
 
 
 async def _stream(
-    request: Request, caller: Caller, job: Job, found: list[Event], seen: int
+    request: Request, caller: Caller, job: Job, found: list[Event] | None, seen: int
 ) -> AsyncIterator[str]:
     service, told_end = caller.service, False
     spoke = time.monotonic()
     yield "retry: 2000\n\n"
     with service.changes.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
         while True:
-            for event in found:
+            for event in found or ():
                 yield _format(service, event)
                 seen = event.id
                 told_end = told_end or (event.type == "status" and event.data["status"] in ENDED)
                 spoke = time.monotonic()
-            if job.ended and not found:
+            if job.ended and found == []:
                 if not told_end:  # its events went with age
                     yield f"event: status\ndata: {json.dumps({'status': job.status})}\n\n"
                 return

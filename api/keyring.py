@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
 from contextlib import suppress
 
-from sqlalchemy.exc import DBAPIError
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import SQLAlchemyError
 
 from zoodip_core.jobs import keys
 from zoodip_core.jobs.database import Database
@@ -16,6 +18,7 @@ from zoodip_core.jobs.records import Key
 FRESH_S = 1.0  # a revoked key opens nothing after this long, in every API process
 _MAX_KNOWN = 10_000
 _NOTE_USE_EVERY_S = 60.0
+_READERS = 3
 
 
 class Keyring:
@@ -26,6 +29,9 @@ class Keyring:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Key | None, float]] = {}  # by digest: no secret stays in memory
         self._noted: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+        # Threads of their own: those of requests may all be waiting for a writer.
+        self._readers, self._writers = CapacityLimiter(_READERS), CapacityLimiter(1)
         self._any: tuple[bool, float] | None = None
 
     def recall(self, secret: str) -> tuple[Key | None, bool]:
@@ -34,8 +40,11 @@ class Keyring:
             key, asked_at = self._known.get(keys.digest(secret), (None, 0.0))
         return key, time.monotonic() - asked_at < FRESH_S
 
-    def find(self, secret: str) -> Key | None:
+    async def find(self, secret: str) -> Key | None:
         """The key with this secret, asked of the database."""
+        return await to_thread.run_sync(self._find, secret, limiter=self._readers)
+
+    def _find(self, secret: str) -> Key | None:
         with self._database.read() as connection:
             key = keys.find(connection, secret)
         with self._lock:
@@ -49,9 +58,19 @@ class Keyring:
         return time.monotonic() - self._noted.get(key.id, -math.inf) < _NOTE_USE_EVERY_S
 
     def note_use(self, key: Key) -> None:
-        """Note it; a database that cannot be written now must not keep anyone from reading."""
+        """Note it some time: a database that cannot be written now must not keep anyone from reading."""
         self._noted[key.id] = time.monotonic()
-        with suppress(DBAPIError), self._database.write() as connection:
+        noting = asyncio.create_task(to_thread.run_sync(self._write_use, key, limiter=self._writers))
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
+
+    async def close(self) -> None:
+        """Wait for what is being noted."""
+        if self._noting:
+            await asyncio.wait(self._noting)
+
+    def _write_use(self, key: Key) -> None:
+        with suppress(SQLAlchemyError), self._database.write() as connection:
             keys.note_use(connection, key.id, time.time())
 
     def recall_any(self) -> bool | None:
@@ -61,8 +80,11 @@ class Keyring:
         exist, asked_at = self._any
         return exist if exist or time.monotonic() - asked_at < FRESH_S else None
 
-    def find_any(self) -> bool:
+    async def find_any(self) -> bool:
         """Whether there are keys at all, asked of the database."""
+        return await to_thread.run_sync(self._find_any, limiter=self._readers)
+
+    def _find_any(self) -> bool:
         with self._database.read() as connection:
             exist = keys.any_exist(connection)
         self._any = (exist, time.monotonic())

@@ -51,6 +51,7 @@ class Service:
 
     async def close(self) -> None:
         """Close what it is connected to."""
+        await self.keyring.close()
         await self.limits.close()
         await self.looks.close()
         self.database.close()

@@ -82,6 +82,7 @@ def public_address(host: str, port: int, *, private: bool = False) -> tuple[str,
 def _connection(parts: SplitResult, *, private: bool) -> http.client.HTTPConnection:
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
+    address = public_address(host, port, private=private)  # before the time runs: a look-up may be slow
     connection: http.client.HTTPConnection
     if secure:
         connection = http.client.HTTPSConnection(
@@ -91,7 +92,7 @@ def _connection(parts: SplitResult, *, private: bool) -> http.client.HTTPConnect
         connection = http.client.HTTPConnection(host, port, timeout=_SILENCE_S)
 
     def connect(_address: object, timeout: float, source: object) -> socket.socket:
-        return socket.create_connection(public_address(host, port, private=private), timeout, source)  # type: ignore[arg-type]
+        return socket.create_connection(address, timeout, source)  # type: ignore[arg-type]
 
     connection._create_connection = connect  # type: ignore[attr-defined]  # http.client's own seam
     return connection

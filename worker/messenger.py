@@ -17,6 +17,7 @@ from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.jobs.webhooks import Delivery
 
 _AT_ONCE = 16
+_MOMENT_S = 1.5
 _PURGE_EVERY_S = 600.0
 _ORPHANS_EVERY_S = 86_400.0  # it lists the whole store
 
@@ -36,7 +37,7 @@ class Messenger:
         self._orphans_at = 0.0
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; what is under way gets a moment to end."""
         self._stopped.set()
 
     def run(self) -> None:
@@ -49,6 +50,9 @@ class Messenger:
                 continue  # the attendant tells of it
             except ZoodipError as error:
                 _log.warning("purge_failed", code=error.code)
+        end = time.monotonic() + _MOMENT_S
+        for thread in self._under_way.values():
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _deliver_due(self) -> None:
         """Begin what is due: each URL's messages one after the other, so that a slow one delays only its own."""
@@ -63,6 +67,13 @@ class Messenger:
             thread.start()
 
     def _deliver(self, delivery: Delivery) -> None:
+        """Deliver it, and what else is due to its URL."""
+        following: Delivery | None = delivery
+        while following is not None:
+            following = self._deliver_one(following)
+
+    def _deliver_one(self, delivery: Delivery) -> Delivery | None:
+        """Deliver it; what is due to its URL next."""
         try:
             with self._database.read() as connection:
                 secrets = keys.webhook_secrets_of(connection, delivery.owner)
@@ -74,10 +85,14 @@ class Messenger:
             )
             with self._database.write() as connection:
                 webhooks.settle(connection, delivery, status, time.time())
+            _log.info("webhook", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
+            if self._stopped.is_set():
+                return None
+            with self._database.write() as connection:
+                return webhooks.take_due(connection, time.time(), url=delivery.url)
         except AWAY:
             _log.warning("webhook_unsettled", job_id=delivery.job_id)  # it is due again after a while
-        else:
-            _log.info("webhook", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
+            return None
 
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_at:

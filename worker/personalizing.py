@@ -9,11 +9,11 @@ from collections import deque
 from sqlalchemy import Connection
 
 from worker.engines import Engine, Search
-from worker.ledger import AWAY, Ledger
+from worker.ledger import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.errors import StorageError, ZoodipError
-from zoodip_core.jobs import concepts, leases, retention
+from zoodip_core.jobs import concepts, leases
 from zoodip_core.jobs.ids import new_id
 from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.jobs.records import ConceptRecord, Job
@@ -119,9 +119,8 @@ class Personalizing:
         except ZoodipError:  # nothing was written; what a lost database has written, the daily look finds out
             self._drop([concept_name(record.id)])
             raise
-        if replaced is not None:
-            with contextlib.suppress(StorageError, *AWAY):  # what stays is dropped by the daily look
-                retention.forget(self._ledger.database, self._objects, replaced, time.time())
+        if replaced is not None:  # what its job holds goes with the next purge: it may be much
+            self._drop([concept_name(replaced.id)])
         if self._settings.delete_references_on_success:
             self._drop(self._reference_names())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from zoodip_core.errors import InvalidModelError
 from zoodip_core.fingerprint import weight_files
 
 _BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
@@ -17,7 +18,7 @@ def weights_mb(folder: Path, precision: str) -> float:
     """Memory of all networks of a pipeline folder at that precision, in 10⁶ bytes.
 
     Raises:
-        InvalidModelError: weights are missing, or not in safetensors form.
+        InvalidModelError: weights are missing, damaged, or not in safetensors form.
     """
     parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
     weights = sum(_count(file) for part in parts for file in weight_files(part))
@@ -26,7 +27,8 @@ def weights_mb(folder: Path, precision: str) -> float:
 
 def _count(file: Path) -> int:
     """Numbers in a safetensors file, by its header."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InvalidModelError(f"base model: {file} is damaged: {error}") from error

@@ -187,7 +187,7 @@ def test_a_name_is_one_concepts_at_a_time(database: Database) -> None:
 def test_age_takes_photos_and_events_but_not_the_job(database: Database, tmp_path: Path) -> None:
     """Retention drops what an old ended job left, and nothing of a young one."""
     objects = ObjectStore(f"file://{tmp_path}/objects")
-    old = _in_state(database, Status.SUCCEEDED)
+    old = _in_state(database, Status.FAILED)
     objects.put(reference_name(old.id, 0), b"photo")
     settings = ServiceSettings(retention_days=30)
     assert retention.purge(database, objects, settings, NOW + 29 * 86_400) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ _FAULT = OperationalError("COMMIT", {}, ConnectionError())
 
 
 class _Breaks(Database):
-    """A database whose writes fail: before they begin, at their end, or with only the commit's answer lost."""
+    """A database whose first write fails: before it begins, at its end, or with only the commit's answer lost."""
 
     def __init__(self, url: str, when: str) -> None:
         super().__init__(url)
@@ -32,14 +33,16 @@ class _Breaks(Database):
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that breaks."""
-        if self._when == "begin":
+        """A transaction, the first time one that breaks."""
+        when, self._when = self._when, ""
+        if when == "begin":
             raise _FAULT
         with super().write() as connection:
             yield connection
-            if self._when == "commit":
+            if when == "commit":
                 raise _FAULT
-        raise _FAULT
+        if when:
+            raise _FAULT
 
 
 @contextmanager
@@ -103,13 +106,18 @@ def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: 
     header = make_key(settings)
     secret = header["Authorization"].removeprefix("Bearer ")
     broken = _Breaks(settings.database, "begin")
-    keyring = Keyring(broken)
-    key = keyring.find(secret)
-    assert key is not None
-    keyring.note_use(key)
-    assert keyring.is_use_noted(key)
-    assert keyring.recall(secret) == (key, True)
-    assert secret not in str(vars(keyring))
+
+    async def use() -> None:
+        keyring = Keyring(broken)
+        key = await keyring.find(secret)
+        assert key is not None
+        keyring.note_use(key)
+        assert keyring.is_use_noted(key)
+        assert keyring.recall(secret) == (key, True)
+        assert secret not in str(vars(keyring))
+        await keyring.close()
+
+    asyncio.run(use())
     broken.close()
 
 

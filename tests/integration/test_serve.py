@@ -97,6 +97,7 @@ def test_a_service_without_keys_does_not_open_to_the_network(tmp_path: Path) -> 
         (["serve"], {"DATA_DIR": "/proc/nope"}, "/proc/nope: No such file"),
         (["serve"], {"BASE_MODELS": "/nope.toml"}, "/nope.toml: cannot be read"),
         (["serve"], {"OBJECT_STORE_URL": "file:///proc/nope"}, "the object store's folder cannot be made"),
+        (["serve"], {"OBJECT_STORE_URL": "s3://"}, "is no object store"),
         (["settings"], {"DATABASE_URL": "nonsense"}, "ZOODIP_DATABASE_URL"),
     ],
 )
@@ -139,7 +140,7 @@ def test_keys_are_made_listed_and_revoked_by_command(tmp_path: Path, monkeypatch
 
 def test_settings_are_listed_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable with its meaning; passwords and keys are masked."""
-    monkeypatch.setenv("ZOODIP_DATABASE_URL", "postgresql://user:secret@db/zoodip?password=secret")
+    monkeypatch.setenv("ZOODIP_DATABASE_URL", "postgresql://user:sec?secret@db/zoodip?password=secret")
     monkeypatch.setenv("ZOODIP_BOOTSTRAP_KEY", "zd_secret")
     command = Typer()
     command.command()(settings_command)

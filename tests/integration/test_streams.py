@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from tests.integration.support.apis import api_here
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.keys import make_key
 from tests.integration.support.servers import own_postgresql
-from zoodip_core.jobs import keys, store
+from zoodip_core.jobs import events, keys, store
 from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.records import Job
 from zoodip_core.jobs.settings import ServiceSettings
@@ -46,6 +47,19 @@ def test_a_stream_without_news_is_kept_alive(
     with api_here(settings) as url, _lines(url, job) as lines:
         _until(lines, ": ping")
         _until(lines, ": ping")
+
+
+def test_a_long_past_is_told_whole(database: Database, settings: ServiceSettings) -> None:
+    """More events than one look gives, of a job that has ended: all of them, in order, and then the end."""
+    job = queue(database, owner="local")
+    with database.write() as connection:
+        for step in range(1_100):
+            events.append(connection, job.id, "checkpoint", {"step": step}, NOW)
+        store.cancel(connection, job, NOW)
+    with api_here(settings) as url, _lines(url, job) as lines:
+        told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert [data["step"] for data in told if "step" in data] == list(range(1_100))
+    assert told[-1] == {"status": "cancelled"}
 
 
 def test_a_stream_ends_when_its_job_is_deleted(

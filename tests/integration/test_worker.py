@@ -13,6 +13,8 @@ from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
 from tests.integration.support.workers import STUB, wait_for_job, worker
+from zoodip_core.jobs import retention
+from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.objects import ObjectStore
 from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.jobs.states import Status
@@ -75,13 +77,16 @@ def test_a_concept_that_goes_takes_what_its_job_held(client: TestClient, setting
     with worker(settings):
         first, second = (create(client, settings={"steps": 45}, replace=replace) for replace in (False, True))
         jobs = [wait_for_job(settings, made.json()["id"], Status.SUCCEEDED) for made in (first, second)]
-    objects = ObjectStore(settings.object_store)
+    objects, database = ObjectStore(settings.object_store), Database(settings.database)
+    assert retention.purge(database, objects, settings, time.time()) == [jobs[0].id]
     assert objects.names(f"jobs/{jobs[0].id}") == []
     kept = (jobs[1].result or {})["concept_id"]
     assert objects.names("concepts/") == [f"concepts/{kept}.safetensors"]
     assert client.get(f"{second.headers['Location']}/previews/45.png").status_code == 200
     assert client.delete(f"/v1/concepts/{kept}").status_code == 204
     assert objects.names("") == []
+    assert retention.purge(database, objects, settings, time.time()) == []
+    database.close()
     for made in (first, second):
         shown = client.get(made.headers["Location"]).json()
         assert (shown["status"], shown["checkpoints"]) == ("succeeded", [])

@@ -42,8 +42,10 @@ def _shown(name: str, value: object) -> str:
 
 
 def _masked(url: str) -> str:
-    """The URL without what may be a password: the part before an @, and the query."""
-    scheme, _, rest = url.partition("://")
-    place, asked, _ = rest.partition("?")
-    _, at, host = place.rpartition("@")
+    """The URL without what may be a password: all before the last @, and the query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    _, at, place = rest.rpartition("@")
+    host, asked, _ = place.partition("?")
     return f"{scheme}://{'…@' if at else ''}{host}{'?…' if asked else ''}"

@@ -6,15 +6,20 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 
 BUSY_TIMEOUT_S = 30.0
+_OVERFLOW = 35  # beyond ten: for forty threads, those that look for keys, and the connection that polls keep
 _MIGRATION_LOCK = 5_270_117  # any constants: PostgreSQL's advisory locks of our migrations
 _CREATION_LOCK = 5_270_118  # and of what makes jobs and concepts
 _CHANGED = "zoodip_changed_jobs"
+# Of PostgreSQL: a process that freezes within a transaction must not hold up all others for ever.
+_TIMEOUTS_S = {"lock_timeout": 20, "idle_in_transaction_session_timeout": 60}
 
 
 class Database:
@@ -70,6 +75,8 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))  # others may have much to migrate
             _wait_for(_MIGRATION_LOCK, connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -105,7 +112,7 @@ def _sqlite(url: str, pool_size: int) -> Engine:
         url,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         pool_size=pool_size,
-        max_overflow=31,  # one is kept for polls beside those of forty threads
+        max_overflow=_OVERFLOW,
         hide_parameters=True,
     )
 
@@ -127,12 +134,21 @@ def _sqlite(url: str, pool_size: int) -> Engine:
 def _postgresql(url: str, pool_size: int) -> Engine:
     # The ping finds connections from before a restart of the server (polls, for which it would cost too much, do not
     # come through here). Statements are not prepared: a plan made while a table was small would be kept.
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
-        max_overflow=30,
+        max_overflow=_OVERFLOW,
         isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={"prepare_threshold": None},
     )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: psycopg.Connection[Any], _record: object) -> None:
+        with connection.cursor() as cursor:
+            for name, seconds in _TIMEOUTS_S.items():
+                cursor.execute(f"SET {name} = '{seconds}s'".encode())
+        connection.commit()
+
+    return engine

@@ -36,9 +36,12 @@ class ObjectStore:
             # automatic_cleanup: a folder goes with its last object
             self._store: LocalStore | S3Store = LocalStore(folder, automatic_cleanup=True)
         elif parts.scheme == "s3":
-            self._store = S3Store.from_url(
-                url, client_options={"allow_http": True, "timeout": "30s"}, retry_config=_RETRIES
-            )
+            try:
+                self._store = S3Store.from_url(
+                    url, client_options={"allow_http": True, "timeout": "30s"}, retry_config=_RETRIES
+                )
+            except (BaseError, ValueError) as error:
+                raise StorageError(f"{url} is no object store: {_reason(error)}") from error
         else:
             raise StorageError(f"an object store is file:///… or s3://…, not {parts.scheme}://")
 

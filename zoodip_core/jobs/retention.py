@@ -1,8 +1,8 @@
-"""What goes with age: photos, previews, checkpoints and events of ended jobs, old idempotency records."""
+"""What goes with age, or with its concept: photos, previews, checkpoints and events of ended jobs; old answers."""
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Table, select, update
+from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, update
 
 from zoodip_core.jobs import events, idempotency
 from zoodip_core.jobs.database import Database
@@ -10,7 +10,7 @@ from zoodip_core.jobs.ids import is_id, made_at
 from zoodip_core.jobs.objects import ObjectStore, concept_name, job_prefix
 from zoodip_core.jobs.records import ConceptRecord
 from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import ENDED, Status
+from zoodip_core.jobs.states import ENDED, Kind, Status
 from zoodip_core.jobs.tables import concepts, jobs
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
@@ -18,18 +18,21 @@ _BATCH = 50
 
 
 def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, now: float) -> list[str]:
-    """Drop what is too old; the ids of the jobs that lost their objects and events."""
+    """Drop what is too old, or belonged to a concept that is gone; the ids of the jobs that lost all they held."""
     with database.write() as connection:
         idempotency.forget_old(connection, now - settings.idempotency_hours * _HOUR_S)
-    if settings.retention_days is None:
-        return []
-    too_old = select(jobs.c.id).where(
-        jobs.c.finished_at < now - settings.retention_days * _DAY_S,
-        jobs.c.status.in_(ENDED),
-        jobs.c.purged_at.is_(None),
+    outlived = and_(
+        jobs.c.kind == Kind.PERSONALIZATION,
+        jobs.c.status == Status.SUCCEEDED,
+        ~exists().where(concepts.c.from_personalization == jobs.c.id),
     )
+    goes = outlived
+    if settings.retention_days is not None:
+        old = jobs.c.finished_at < now - settings.retention_days * _DAY_S
+        goes = or_(outlived, and_(jobs.c.status.in_(ENDED), old))
     with database.read() as connection:
-        ids = list(connection.execute(too_old.limit(_BATCH)).scalars())
+        query = select(jobs.c.id).where(jobs.c.purged_at.is_(None), goes).limit(_BATCH)
+        ids = list(connection.execute(query).scalars())
     for job_id in ids:
         empty(database, objects, job_id, now)
     return ids
@@ -48,19 +51,17 @@ def empty(database: Database, objects: ObjectStore, job_id: str, now: float) -> 
 
 
 def forget(database: Database, objects: ObjectStore, concept: ConceptRecord, now: float) -> None:
-    """Drop all bytes of a concept that goes: its embedding, and what the job holds that learned it.
+    """Drop all bytes of a concept that goes: what the job holds that learned it, and then its embedding.
 
     Raises:
-        StorageError: the object store refuses.
+        StorageError: the object store refuses; the embedding is still there.
     """
-    objects.delete([concept_name(concept.id)])
-    if concept.from_personalization is None:
-        return
     ended = (jobs.c.id == concept.from_personalization, jobs.c.status.in_(ENDED))
     with database.read() as connection:
         job_id = connection.execute(select(jobs.c.id).where(*ended)).scalar()
     if job_id is not None:
         empty(database, objects, job_id, now)
+    objects.delete([concept_name(concept.id)])
 
 
 def purge_orphans(

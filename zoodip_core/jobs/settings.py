@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from zoodip_core.errors import InvalidSettingsError
 
@@ -98,6 +100,16 @@ class ServiceSettings(BaseSettings):
                 f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s ({self.heartbeat_s:g})"
             )
         return self
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                make_url(value)
+            except (ArgumentError, ValueError):  # its words may hold the password
+                raise ValueError("it is no URL of a database") from None
+        return value
 
     @field_validator("cors_origins", "webhook_secrets", mode="before")
     @classmethod

@@ -68,16 +68,21 @@ def is_disabled(connection: Connection, owner: str, url: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def take_due(connection: Connection, now: float, *, besides: Collection[str] = ()) -> Delivery | None:
+def take_due(
+    connection: Connection, now: float, *, url: str | None = None, besides: Collection[str] = ()
+) -> Delivery | None:
     """The delivery to make now that waits longest; racing workers get others.
 
     Args:
         connection: in a transaction that writes.
         now: seconds since 1970.
+        url: whose messages are wanted alone.
         besides: URLs whose messages are left alone.
     """
     table = webhook_deliveries
     due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(besides)))
+    if url is not None:
+        due = due.where(table.c.url == url)
     first = due.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
     delivery_id = connection.execute(first).scalar()
     if delivery_id is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from functools import partial
 from pathlib import Path
@@ -97,11 +98,17 @@ def test_what_cannot_be_loaded_leaves_the_rest(catalog: Catalog, one_mb: float, 
     """An unknown name and a folder without weights: an error, and what was there is there."""
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare/model_index.json").write_text("{}")
-    bare = BaseModelEntry(name="bare", path=tmp_path / "bare")
-    bundles = Bundles(Catalog((*catalog.entries, bare)), 1.1 * one_mb, _load)
+    folder = catalog.get("a").path
+    assert folder is not None
+    cut = shutil.copytree(folder, tmp_path / "cut")
+    for weights in (cut / "unet").glob("*.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-100])
+    broken = tuple(BaseModelEntry(name=name, path=tmp_path / name) for name in ("bare", "cut"))
+    bundles = Bundles(Catalog((*catalog.entries, *broken)), 1.1 * one_mb, _load)
     kept = bundles.get("a", ())
     with pytest.raises(UnknownBaseModelError):
         bundles.get("nope", ())
-    with pytest.raises(InvalidModelError):
-        bundles.get("bare", ())
+    for name in ("bare", "cut"):
+        with pytest.raises(InvalidModelError):
+            bundles.get(name, ())
     assert bundles.get("a", ()) is kept
