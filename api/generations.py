@@ -183,7 +183,7 @@ def list_all(
 
 @router.post("/{id}/cancel", response_model=schemas.Generation, responses=problems(404))
 def cancel(caller: Writer, id: Id) -> Response:
-    """Do not draw it; an ended one stays as it is."""
+    """Do not draw it, or stop within a step of the denoising; an ended one stays as it is."""
     with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         job = store.cancel(connection, job, time.time())

@@ -62,8 +62,10 @@ class Engine(Protocol):
     def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
         """One iteration of every search of one base model; for each its error, or None."""
 
-    def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
-        """The images that the job asks for."""
+    def generate(
+        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
+    ) -> list[Picture]:
+        """The images that the job asks for; `before_step` is called now and then, and what it raises ends it."""
 
     def gauges(self) -> dict[str, float]:
         """Figures of the moment, such as memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from worker.engines import Engine
 from worker.ledger import Ledger
 from worker.stats import Stats
@@ -12,8 +14,22 @@ from zoodip_core.jobs.records import Job
 from zoodip_core.jobs.states import Status
 
 
-def draw(job: Job, engine: Engine, ledger: Ledger, objects: ObjectStore, stats: Stats) -> None:
-    """Draw and store the images of a claimed job, and end it; a job that is cancelled meanwhile ends so.
+class DrawingStopped(Exception):  # noqa: N818 (no fault: it was asked for)
+    """The images are not wanted any more, or not from this worker."""
+
+
+def draw(
+    job: Job,
+    engine: Engine,
+    ledger: Ledger,
+    objects: ObjectStore,
+    stats: Stats,
+    before_step: Callable[[], None],
+) -> None:
+    """Draw and store the images of a claimed job, and end it.
+
+    A job that is cancelled meanwhile ends so, and one that `before_step` stops for another reason waits again;
+    nothing is kept of either.
 
     Raises:
         LeaseLostError: another worker has the job.
@@ -24,8 +40,12 @@ def draw(job: Job, engine: Engine, ledger: Ledger, objects: ObjectStore, stats: 
         records = [concepts.find(connection, concept_id) for concept_id in job.request["concepts"].values()]
     for record in records:
         found.append((record, load_concept(objects.get(concept_name(record.id)), token=record.token)))
-    with stats.stage("generate"):
-        pictures = engine.generate(job, found)
+    try:
+        with stats.stage("generate"):
+            pictures = engine.generate(job, found, before_step)
+    except DrawingStopped:
+        ledger.give_back(leases.lease_of(job))
+        return
     if ledger.leave(leases.lease_of(job)) is not None:  # cancelled while it was drawn: nothing is kept
         return
     for k, picture in enumerate(pictures):

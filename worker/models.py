@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from weakref import WeakSet
@@ -117,7 +117,9 @@ class ModelEngine:
         personalizations = [s.personalization for s in searches if isinstance(s, ModelSearch)]
         return Engine(personalizations[0].bundle).step(personalizations)
 
-    def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
+    def generate(
+        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
+    ) -> list[Picture]:
         """The images that the job asks for; their metadata says how to draw them again.
 
         Raises:
@@ -127,7 +129,7 @@ class ModelEngine:
         settings = GenerationSettings.parse(job.request["settings"])
         vectors = concept_vectors([concept for _, concept in concepts], bundle)
         try:
-            images = generate(bundle, settings, vectors)
+            images = generate(bundle, settings, vectors, before_step=before_step)
         finally:
             self._bundles.trim(self._in_use())
         pictures = []

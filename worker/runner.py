@@ -11,7 +11,7 @@ from itertools import groupby
 import structlog
 
 from worker.engines import Engine
-from worker.generating import draw
+from worker.generating import DrawingStopped, draw
 from worker.holding import Holding
 from worker.ledger import AWAY, Ledger
 from worker.personalizing import Personalizing
@@ -93,8 +93,17 @@ class Runner:
 
     def _draw(self, job: Job) -> None:
         with span("generation", job.trace, job_id=job.id):
-            draw(job, self._engine, self._ledger, self._objects, self._stats)
+            before_step = partial(self._before_drawing_step, leases.lease_of(job))
+            draw(job, self._engine, self._ledger, self._objects, self._stats, before_step)
         self.holding.drop(leases.lease_of(job))
+
+    def _before_drawing_step(self, lease: Lease) -> None:
+        """Show that the engine lives, and obey."""
+        self.beat_at = time.monotonic()
+        if self.holding.is_lost(lease):
+            raise LeaseLostError
+        if self.draining or self.holding.wish(lease) is not None:
+            raise DrawingStopped
 
     def _begin(self, job: Job) -> None:
         _log.info("personalization_begins", job_id=job.id, step=job.checkpoint_step, attempt=job.attempts)

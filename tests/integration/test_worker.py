@@ -169,13 +169,29 @@ def test_a_drained_worker_gives_its_jobs_back(client: TestClient, settings: Serv
 def test_a_generation_that_is_cancelled_while_it_is_drawn_keeps_nothing(
     client: TestClient, settings: ServiceSettings
 ) -> None:
-    """It ends as the client was told, without an image."""
-    with worker(settings, STUB_DRAW_S="1.5"):
-        job_id = client.post("/v1/generations", json={"prompt": "a dog"}).json()["id"]
+    """It ends within a step, as the client was told, without an image; and the worker goes on."""
+    with worker(settings, STUB_DRAW_S="600") as drawing:
+        for _ in range(2):
+            job_id = client.post(**DOG).json()["id"]
+            wait_for_job(settings, job_id, Status.RUNNING)
+            assert client.post(f"/v1/generations/{job_id}/cancel").status_code == 200
+            wait_for_job(settings, job_id, Status.CANCELLED)
+        assert ObjectStore(settings.object_store).names("") == []
+        assert "failed" not in drawing.log.read_text()
+
+
+def test_a_generation_is_given_back_by_a_worker_that_drains(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """However long it would take: the worker ends soon, and the next one draws it with no attempt lost."""
+    job_id = client.post(**DOG).json()["id"]
+    with worker(settings, STUB_DRAW_S="600") as first:
         wait_for_job(settings, job_id, Status.RUNNING)
-        assert client.post(f"/v1/generations/{job_id}/cancel").status_code == 200
-        wait_for_job(settings, job_id, Status.CANCELLED)
-    assert ObjectStore(settings.object_store).names(f"jobs/{job_id}") == []
+        first.process.terminate()
+        assert first.process.wait(20) == 0
+    assert wait_for_job(settings, job_id, Status.QUEUED).attempts == 0
+    with worker(settings):
+        assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 1
 
 
 def test_a_worker_that_lost_a_part_ends(client: TestClient, settings: ServiceSettings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,11 @@ class Drawn:
 
 @torch.no_grad()
 def generate(
-    bundle: Bundle, settings: GenerationSettings, concepts: ConceptVectors | None = None
+    bundle: Bundle,
+    settings: GenerationSettings,
+    concepts: ConceptVectors | None = None,
+    *,
+    before_step: Callable[[], None] = lambda: None,
 ) -> list[Drawn]:
     """Images of a prompt; image k is drawn from `seed + k` alone, so it does not depend on `n`.
 
@@ -39,6 +43,7 @@ def generate(
         bundle: the base model.
         settings: prompt, number, size, steps, guidance, seed and scheduler.
         concepts: vectors of each learned token that the prompt may hold.
+        before_step: called before each step of the denoising; what it raises ends the drawing.
 
     Raises:
         UnknownTokenError: the prompt holds a token that is not in `concepts`.
@@ -58,6 +63,7 @@ def generate(
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
     for t in scheduler.timesteps:
+        before_step()
         noisy = scheduler.scale_model_input(latents, t)
         output = _guide(bundle, noisy, t, conditions, settings.guidance_scale)
         latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]

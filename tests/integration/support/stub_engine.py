@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -99,10 +99,15 @@ class StubEngine:
             raise OutOfMemoryError
         return [search.advance() for search in searches if isinstance(search, StubSearch)]
 
-    def generate(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> list[Picture]:
+    def generate(
+        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
+    ) -> list[Picture]:
         """Pictures of one colour."""
         self._note("draw")
-        time.sleep(self._draw_s)
+        end = time.monotonic() + self._draw_s
+        while time.monotonic() < end:
+            before_step()
+            time.sleep(0.02)
         settings = job.request["settings"]
         return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
 

@@ -49,6 +49,23 @@ def test_pictures_equal_those_of_diffusers(
         assert np.abs(np.asarray(a.image, int) - np.asarray(b, int)).max() <= 1
 
 
+def test_drawing_can_be_stopped_before_any_step(bundles: dict[str, Bundle]) -> None:
+    """The caller hears of each step before it begins, and what it raises ends the drawing; the model is as before."""
+    settings = GenerationSettings(prompt="a dog", steps=3, scheduler="ddim")
+    heard: list[None] = []
+    whole = generate(bundles["sd1"], settings, before_step=lambda: heard.append(None))
+    assert len(heard) == 3
+
+    def stop() -> None:
+        heard.pop()
+        if len(heard) == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        generate(bundles["sd1"], settings, before_step=stop)
+    assert generate(bundles["sd1"], settings)[0].image == whole[0].image
+
+
 def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> None:
     """Image k of a batch is the image that its seed draws alone, up to rounding."""
     both = generate(bundles["sd1"], GenerationSettings(prompt="a dog", n=2, steps=3, seed=5))
