@@ -1,6 +1,6 @@
 """Averaged weights as a folder in diffusers' layout: `python -m models.emoji.export --work emoji-work`.
 
-Parts without a checkpoint in the work folder keep the weights that the model folder has.
+Parts without a checkpoint in the work folder are those of the model folder that the training started from.
 """
 
 import argparse
@@ -95,11 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m models.emoji.export", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder of the checkpoints")
     parser.add_argument("--settings", type=Path, default=FILE, help="that the checkpoints were trained with")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="the model folder")
+    parser.add_argument("--start", type=Path, default=SHIPPED, help="model folder of the untrained parts")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="the model folder that is written")
     options = parser.parse_args(arguments)
     try:
         world = shipped_world()
-        parts = collect(options.work, options.out, read_settings(options.settings), world)
+        parts = collect(options.work, options.start, read_settings(options.settings), world)
         size = write_folder(parts, options.out, world)
     except EmojiModelError as error:
         sys.exit(f"error: {error}")

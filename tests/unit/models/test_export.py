@@ -100,6 +100,24 @@ def test_the_averaged_weights_are_exported_and_draw(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
 
 
+def test_a_new_place_gets_what_was_not_trained_from_the_start(
+    work: Path, settings_file: Path, tmp_path: Path
+) -> None:
+    """A folder that is not there yet becomes a whole model; the shipped one is as it was."""
+    for part in ("diffusion", "autoencoder"):
+        (work / f"{part}.pt").unlink()
+    before, new = contents(SHIPPED), tmp_path / "new"
+    export.main(["--work", str(work), "--out", str(new), "--settings", str(settings_file)])
+    after = contents(new)
+    assert set(after) == set(before)
+    assert (
+        after["unet/diffusion_pytorch_model.safetensors"]
+        == before["unet/diffusion_pytorch_model.safetensors"]
+    )
+    assert after["scorer/model.safetensors"] != before["scorer/model.safetensors"]
+    assert contents(SHIPPED) == before
+
+
 def test_a_part_without_a_checkpoint_keeps_its_weights(
     work: Path, settings_file: Path, shipped_copy: Path
 ) -> None:
