@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
 from tests.integration.support.jobs import NOW
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
 from zoodip_core.jobs import keys
-from zoodip_core.jobs.database import Database
+from zoodip_core.jobs.database import _TIMEOUTS_S, Database
 from zoodip_core.jobs.settings import ServiceSettings
 
 _MANY = 6
@@ -52,6 +54,30 @@ def test_quotas_hold_among_many_requests(client: TestClient, settings: ServiceSe
     small = make_key(settings, max_concepts=3)
     learned = _together(lambda n: create(client, token=f"<b{n}>", headers=small).status_code)
     assert sorted(learned) == [202] * 3 + [429] * (_MANY - 3)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_freezes_in_a_transaction_does_not_hold_up_the_others(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends its session; what it wrote is not there, and the next one writes."""
+    monkeypatch.setitem(_TIMEOUTS_S, "idle_in_transaction_session_timeout", 1)
+    frozen, other = (Database(ServiceSettings(database_url=database_url).database) for _ in range(2))
+    frozen.migrate()
+    ours, theirs = keys.new_secret(), keys.new_secret()
+
+    def freeze() -> None:
+        with frozen.write() as connection:
+            keys.ensure(connection, ours, NOW, "frozen")
+            with other.write() as late:
+                keys.ensure(late, theirs, NOW, "other")
+
+    with pytest.raises(OperationalError):
+        freeze()
+    with other.read() as connection:
+        assert [key.name for key in keys.list_all(connection)] == ["other"]
+    frozen.close()
+    other.close()
 
 
 def test_processes_that_start_together_make_one_first_key(database: Database) -> None:

@@ -11,15 +11,16 @@ from typing import Any
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 
 BUSY_TIMEOUT_S = 30.0
 _OVERFLOW = 35  # beyond ten: for forty threads, those that look for keys, and the connection that polls keep
 _MIGRATION_LOCK = 5_270_117  # any constants: PostgreSQL's advisory locks of our migrations
 _CREATION_LOCK = 5_270_118  # and of what makes jobs and concepts
 _CHANGED = "zoodip_changed_jobs"
-# Of PostgreSQL: a process that freezes within a transaction must not hold up all others for ever.
-_TIMEOUTS_S = {"lock_timeout": 20, "idle_in_transaction_session_timeout": 60}
+# Of PostgreSQL: a process that freezes within a transaction must not hold up all others, whose patience is longer.
+_TIMEOUTS_S = {"lock_timeout": 30, "idle_in_transaction_session_timeout": 20}
 
 
 class Database:
@@ -150,5 +151,14 @@ def _postgresql(url: str, pool_size: int) -> Engine:
             for name, seconds in _TIMEOUTS_S.items():
                 cursor.execute(f"SET {name} = '{seconds}s'".encode())
         connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> OperationalError | None:
+        """A session that the server ended is a lost connection, as after a restart."""
+        cause = context.original_exception
+        if not isinstance(cause, psycopg.errors.IdleInTransactionSessionTimeout):
+            return None
+        context.is_disconnect = True
+        return OperationalError(context.statement, None, cause)
 
     return engine
