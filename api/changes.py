@@ -61,10 +61,8 @@ class Changes:
         try:
             yield
         finally:
-            while (
-                not listening.done()
-            ):  # redis-py swallows a cancel that comes while it connects, now and then
-                listening.cancel()
+            while not listening.done():
+                listening.cancel()  # again: redis-py swallows one that comes while it connects, now and then
                 await asyncio.wait([listening], timeout=_CANCEL_AGAIN_S)
 
     async def _listen(self, redis_url: str) -> None:

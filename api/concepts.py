@@ -161,9 +161,8 @@ def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Making:
         return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
     def then(_answer: Answer) -> None:
-        with suppress(
-            StorageError
-        ):  # what stays is dropped by the daily look; what its job holds, by the next purge
+        # What stays is dropped by the daily look; what the job of it holds, by the next purge.
+        with suppress(StorageError):
             objects.delete(concept_name(concept_id) for concept_id in replaced)
 
     return Making(

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from api.app import create_app
-from tests.integration.support.jobs import queue
+from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import own_postgresql, own_redis
@@ -213,17 +213,8 @@ def test_a_thousand_jobs_end_exactly_once_while_workers_are_killed(stub: Service
     many = stub.model_copy(update={"max_attempts": 50, "slots": 20})
     database = Database(many.database)
     database.migrate()
-    settings = {"seed": 0, "measure_every": 10, "checkpoint_every": 10, "stop": "steps"}
-    request = {
-        "initializer": "dog",
-        "kind": "object",
-        "captions": None,
-        "settings": settings,
-        "replace": False,
-        "images": 0,
-    }
     for number in range(1000):
-        queue(database, now=time.time(), token=f"<t{number}>", total_steps=3, request=request)
+        queue(database, now=time.time(), token=f"<t{number}>", total_steps=3, request=WITHOUT_PHOTOS)
 
     def count(*statuses: Status) -> int:
         with database.read() as connection:

@@ -11,6 +11,14 @@ from zoodip_core.jobs.records import Job, NewJob
 from zoodip_core.jobs.states import Kind
 
 NOW = 1_700_000_000.0
+WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can run
+    "initializer": "dog",
+    "kind": "object",
+    "captions": None,
+    "settings": {"seed": 0, "measure_every": 10, "checkpoint_every": 10, "stop": "steps"},
+    "replace": False,
+    "images": 0,
+}
 
 
 def queue(database: Database, *, kind: Kind = Kind.PERSONALIZATION, now: float = NOW, **fields: Any) -> Job:
