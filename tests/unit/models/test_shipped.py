@@ -26,7 +26,7 @@ from models.emoji.world import Scene, shipped_world
 from zoodip_core.fingerprint import fingerprint
 
 MAX_BYTES = 40_000_000
-FINGERPRINT = "8fd00ce179f49920f4591d77db1975ee0b12495af333577d084922bc1fda5ce6"
+FINGERPRINT = "51dc7f2e57193c2a4e0df25c8338e109a8547567014f43d8fa00b0e3ff8d1312"
 
 
 @pytest.fixture(scope="module")
