@@ -1,8 +1,7 @@
 """The demo's references: four pictures of one held-out subject, `python -m models.emoji.demo`.
 
-The subject is drawn by a fixed seed from the held-out ones that have a pattern too, so that all three attributes must
-be learned. The first draw, a striped pink turtle, is not learned in the demo's time (docs/log.md), so this is the
-second: a search that succeeds, which not every one does.
+The subject is drawn by a fixed seed, before any result, from the held-out ones that have a pattern too, so that all
+three attributes must be learned.
 """
 
 import json
@@ -16,7 +15,6 @@ from models.emoji.train.checkpoint import replace_file
 from models.emoji.world import Scene, World, shipped_world
 
 FOLDER = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
-DRAW = 2
 FIRST_SEED = 40_000_000  # far from every training seed
 REFERENCE_GROUNDS = ("in the snow", "on the grass", "on white", "by a brick wall")
 PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
@@ -25,8 +23,7 @@ PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
 def write_demo(folder: Path, world: World) -> None:
     """Reference pictures and `demo.json` in `folder`."""
     patterned = [subject for subject in world.held_out.subjects if subject[2]]
-    draws = random.Random("demo")
-    thing, tint, pattern = [draws.choice(patterned) for _ in range(DRAW)][-1]
+    thing, tint, pattern = random.Random("demo").choice(patterned)
     scenes = [Scene(thing, tint, pattern, ground) for ground in REFERENCE_GROUNDS]
     for index, scene in enumerate(scenes):
         picture = draw_scene(scene, random.Random(FIRST_SEED + index), world)

@@ -46,7 +46,7 @@ def test_the_library_example_learns_and_draws(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    with Image.open(tmp_path / "ghost.png") as picture:
+    with Image.open(tmp_path / "turtle.png") as picture:
         assert picture.size == (64, 64)
         assert picture.getcolors(100) is None  # more than a hundred: not blank
 
@@ -56,7 +56,7 @@ def test_the_library_example_learns_and_draws(tmp_path: Path) -> None:
 def test_the_five_curl_commands_learn_and_draw(tmp_path: Path) -> None:
     """A token is learned, its events end with success, it is listed, and a picture of it is fetched."""
     port, commands = free_port(), _commands()
-    for name in ("job.json", "drawn.json", "ghost.png"):
+    for name in ("job.json", "drawn.json", "turtle.png"):
         assert name in commands
         commands = commands.replace(name, str(tmp_path / name))
     environment = {**os.environ, "ZOODIP_DATA_DIR": str(tmp_path / "data")}
@@ -80,8 +80,8 @@ def test_the_five_curl_commands_learn_and_draw(tmp_path: Path) -> None:
         )
         assert ran.returncode == 0, ran.stderr
         assert '"succeeded"' in ran.stdout
-        assert "<my-ghost>" in ran.stdout
-        with Image.open(tmp_path / "ghost.png") as picture:
+        assert "<my-turtle>" in ran.stdout
+        with Image.open(tmp_path / "turtle.png") as picture:
             assert picture.size == (64, 64)
     finally:
         stop(serve)
