@@ -7,6 +7,7 @@ three attributes must be learned.
 import json
 import random
 import sys
+from functools import partial
 from pathlib import Path
 
 from models.emoji.compose import caption, draw_scene, noun_phrase
@@ -27,7 +28,7 @@ def write_demo(folder: Path, world: World) -> None:
     scenes = [Scene(thing, tint, pattern, ground) for ground in REFERENCE_GROUNDS]
     for index, scene in enumerate(scenes):
         picture = draw_scene(scene, random.Random(FIRST_SEED + index), world)
-        replace_file(folder / f"reference-{index + 1}.png", lambda half, p=picture: p.save(half, "PNG"))  # type: ignore[misc]
+        replace_file(folder / f"reference-{index + 1}.png", partial(picture.save, format="PNG"))
     demo = {
         "initializer": thing,
         "caption": caption(noun_phrase(scenes[0]), ""),

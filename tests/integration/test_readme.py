@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.integration.support.postgresql import missing
 from tests.integration.support.processes import accepts, free_port, stop, wait_until
 from tests.integration.support.workers import ROOT
 
@@ -52,9 +53,11 @@ def test_the_library_example_learns_and_draws(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
 def test_the_five_curl_commands_learn_and_draw(tmp_path: Path) -> None:
     """A token is learned, its events end with success, it is listed, and a picture of it is fetched."""
+    for program in ("curl", "jq"):
+        if shutil.which(program) is None:
+            missing(program)
     port, commands = free_port(), _commands()
     for name in ("job.json", "drawn.json", "turtle.png"):
         assert name in commands
