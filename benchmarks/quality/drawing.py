@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.quality.learnable import TOKEN
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.config import GenerationSettings
-from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 
@@ -28,13 +28,11 @@ def draw(
     concepts: ConceptVectors | None = None,
 ) -> Pictures:
     """`each` pictures of every text, which may hold the token when `concepts` has its vectors."""
-    drawn = []
-    for index, text in enumerate(texts):
-        settings = GenerationSettings.parse(
-            entry.generation | {"prompt": text, "n": each, "seed": index * SEEDS_APART}
-        )
-        drawn.append([one.image for one in generate(bundle, settings, concepts)])
-    return drawn
+    asked = [
+        GenerationSettings.parse(entry.generation | {"prompt": text, "n": each, "seed": index * SEEDS_APART})
+        for index, text in enumerate(texts)
+    ]
+    return [[one.image for one in drawn] for drawn in generate_together(bundle, asked, concepts)]
 
 
 def concept(bundle: Bundle, flat: Float[Tensor, " flat"], vectors: int) -> ConceptVectors:

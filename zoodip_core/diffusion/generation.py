@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -51,52 +52,87 @@ def generate(
         OutOfMemoryError: not even one row fits.
         ImageNotFiniteError: the model's values overflow.
     """
-    side = (settings.height or bundle.side_px, settings.width or bundle.side_px)
+    (drawn,) = generate_together(bundle, [settings], concepts, before_step=before_step)
+    return drawn
+
+
+@torch.no_grad()
+def generate_together(
+    bundle: Bundle,
+    asked: Sequence[GenerationSettings],
+    concepts: ConceptVectors | None = None,
+    *,
+    before_step: Callable[[], None] = lambda: None,
+) -> list[list[Drawn]]:
+    """Images of several prompts, denoised in one batch: of each what `generate` draws, up to rounding.
+
+    Args:
+        bundle: the base model.
+        asked: settings that differ in prompt, number and seed alone; at least one.
+        concepts: as in `generate`.
+        before_step: as in `generate`.
+
+    Raises:
+        InvalidSettingsError: two settings differ in something else.
+        ZoodipError: as in `generate`.
+    """
+    shared = _shared(asked)
+    side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
     _check_size(bundle, side)
-    scheduler = make_scheduler(bundle.folder / "scheduler", settings.scheduler)
-    scheduler.set_timesteps(settings.steps, device=bundle.device)
-    seeds = [settings.seed + k for k in range(settings.n)]
+    scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
+    scheduler.set_timesteps(shared.steps, device=bundle.device)
+    seeds = [settings.seed + k for settings in asked for k in range(settings.n)]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     latents = _start(bundle, side, generators) * scheduler.init_noise_sigma
-    guided = settings.guidance_scale > 1
-    conditions = _conditions(bundle, settings, concepts or {}, guided=guided, side=side)
+    branches = _branches(bundle, asked, concepts or {})
+    time_ids = bundle.time_ids(side)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
     for t in scheduler.timesteps:
         before_step()
         noisy = scheduler.scale_model_input(latents, t)
-        output = _guide(bundle, noisy, t, conditions, settings.guidance_scale)
+        rows = Rows.cat([_rows(noisy, t, states, time_ids) for states in branches])
+        output = _guided(bundle.denoiser.predict(rows), shared.guidance_scale, len(branches))
         latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
     images = decode_latents(bundle.vae, latents)
-    return [Drawn(image, seed) for image, seed in zip(images, seeds, strict=True)]
+    drawn = iter(Drawn(image, seed) for image, seed in zip(images, seeds, strict=True))
+    return [list(islice(drawn, settings.n)) for settings in asked]
 
 
-@dataclass(frozen=True)
-class _Condition:
-    """What one branch of the guidance is conditioned on (one row)."""
+def _shared(asked: Sequence[GenerationSettings]) -> GenerationSettings:
+    """The first of the settings; the others are alike but for what an image has of its own."""
+    for settings in asked:
+        for name in GenerationSettings.model_fields.keys() - {"prompt", "n", "seed"}:
+            first, other = getattr(asked[0], name), getattr(settings, name)
+            if other != first:
+                raise InvalidSettingsError(
+                    f"{name}: {other!r} beside {first!r}; prompts drawn together share it", field=name
+                )
+    return asked[0]
 
-    states: PromptStates
-    time_ids: Float[Tensor, "1 6"] | None
+
+def _branches(
+    bundle: Bundle, asked: Sequence[GenerationSettings], concepts: ConceptVectors
+) -> list[PromptStates]:
+    """What the images are conditioned on, a row each: [negative, positive] with guidance, else [positive]."""
+    encoded = [_repeated(_encode(bundle, one.prompt, concepts), one.n) for one in asked]
+    pooled = [states.pooled for states in encoded if states.pooled is not None]
+    rows = PromptStates(
+        torch.cat([states.states for states in encoded]), torch.cat(pooled) if pooled else None
+    )
+    if asked[0].guidance_scale <= 1:
+        return [rows]
+    negative = _encode(bundle, asked[0].negative_prompt, concepts)
+    if bundle.zero_empty_prompt and not asked[0].negative_prompt:
+        nothing = None if negative.pooled is None else torch.zeros_like(negative.pooled)
+        negative = PromptStates(torch.zeros_like(negative.states), nothing)
+    return [_repeated(negative, len(rows.states)), rows]
 
 
-def _conditions(
-    bundle: Bundle,
-    settings: GenerationSettings,
-    concepts: ConceptVectors,
-    *,
-    guided: bool,
-    side: tuple[int, int],
-) -> list[_Condition]:
-    """[negative, positive] with guidance, else [positive]."""
-    time_ids = bundle.time_ids(side)
-    positive = _Condition(_encode(bundle, settings.prompt, concepts), time_ids)
-    if not guided:
-        return [positive]
-    negative = _encode(bundle, settings.negative_prompt, concepts)
-    if bundle.zero_empty_prompt and not settings.negative_prompt:
-        pooled = None if negative.pooled is None else torch.zeros_like(negative.pooled)
-        negative = PromptStates(torch.zeros_like(negative.states), pooled)
-    return [_Condition(negative, time_ids), positive]
+def _repeated(states: PromptStates, count: int) -> PromptStates:
+    """One row as `count` rows, without a copy."""
+    pooled = None if states.pooled is None else states.pooled.expand(count, -1)
+    return PromptStates(states.states.expand(count, -1, -1), pooled)
 
 
 def _encode(bundle: Bundle, text: str, concepts: ConceptVectors) -> PromptStates:
@@ -109,32 +145,22 @@ def _counts(concepts: ConceptVectors) -> Mapping[str, int]:
     return {token: len(parts[0]) for token, parts in concepts.items()}
 
 
-def _guide(
-    bundle: Bundle,
-    noisy: Float[Tensor, "images c h w"],
-    t: Tensor,
-    conditions: Sequence[_Condition],
-    guidance_scale: float,
+def _guided(
+    output: Float[Tensor, "rows c h w"], guidance_scale: float, branches: int
 ) -> Float[Tensor, "images c h w"]:
-    """The model's output, moved away from the negative prompt (classifier-free guidance)."""
-    rows = Rows.cat([_rows(noisy, t, condition) for condition in conditions])
-    output = bundle.denoiser.predict(rows)
-    if len(conditions) == 1:
+    """The model's output, moved away from the negative prompt where there is one (classifier-free guidance)."""
+    if branches == 1:
         return output
     negative, positive = output.chunk(2)
     return negative + guidance_scale * (positive - negative)
 
 
-def _rows(noisy: Float[Tensor, "images c h w"], t: Tensor, condition: _Condition) -> Rows:
+def _rows(
+    noisy: Float[Tensor, "images c h w"], t: Tensor, states: PromptStates, time_ids: Tensor | None
+) -> Rows:
     count = len(noisy)
-    states = condition.states
-    return Rows(
-        noisy,
-        t.expand(count),
-        states.states.expand(count, -1, -1),
-        None if states.pooled is None else states.pooled.expand(count, -1),
-        None if condition.time_ids is None else condition.time_ids.expand(count, -1),
-    )
+    shape = None if time_ids is None else time_ids.expand(count, -1)
+    return Rows(noisy, t.expand(count), states.states, states.pooled, shape)
 
 
 def _start(

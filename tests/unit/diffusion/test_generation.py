@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zoodip_core.config import GenerationSettings
-from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.generation import generate, generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.schedulers import SCHEDULERS
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
@@ -73,6 +73,31 @@ def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> Non
     assert both[1].seed == alone[0].seed == 6
     difference = np.abs(np.asarray(both[1].image, int) - np.asarray(alone[0].image, int))
     assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_prompts_drawn_together_are_drawn_as_alone(
+    family: str, bundles: dict[str, Bundle], guidance_scale: float
+) -> None:
+    """Each prompt of a batch has the pictures, in number and order, that it has by itself, up to rounding."""
+    shared = {"steps": 3, "guidance_scale": guidance_scale, "negative_prompt": "a red house"}
+    asked = [
+        GenerationSettings.parse(shared | {"prompt": "a dog", "n": 2, "seed": 5}),
+        GenerationSettings.parse(shared | {"prompt": "a photo of a cat in the snow", "seed": 9}),
+    ]
+    together = generate_together(bundles[family], asked)
+    for settings, drawn in zip(asked, together, strict=True):
+        alone = generate(bundles[family], settings)
+        assert [one.seed for one in drawn] == [one.seed for one in alone]
+        for a, b in zip(drawn, alone, strict=True):
+            assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1
+
+
+def test_prompts_drawn_together_share_their_settings(bundles: dict[str, Bundle]) -> None:
+    """Another number of steps is refused by its name, with both values."""
+    asked = [GenerationSettings(prompt="a dog", steps=3), GenerationSettings(prompt="a cat", steps=4)]
+    with pytest.raises(InvalidSettingsError, match=r"steps: 4 beside 3"):
+        generate_together(bundles["sd1"], asked)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
