@@ -80,8 +80,9 @@ class DecoderLoss:
     def _latents(self, pictures: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Rough latents of the pictures; the first of them by the U-Net's word, where there is one."""
         latents = self.components.encode(pictures)
-        amplitude = POSTERIOR_STD + ROUGHNESS * torch.rand(len(latents), 1, 1, 1, generator=rng) ** 2
-        rough = latents + amplitude * torch.randn(latents.shape, generator=rng)
+        share = torch.rand(len(latents), 1, 1, 1, generator=rng, device=self.device)
+        amplitude = POSTERIOR_STD + ROUGHNESS * share**2
+        rough = latents + amplitude * torch.randn(latents.shape, generator=rng, device=self.device)
         if self.guesses is None:
             return rough
         count = round(self.settings.guessed_share * len(latents))
@@ -89,13 +90,13 @@ class DecoderLoss:
 
     def __call__(self, step: int) -> torch.Tensor:
         """The loss of the step's batch."""
-        rng = step_generator(PART, step)
+        rng = step_generator(PART, step, self.device)
         chosen = self.choice(self.settings.batch, rng)
-        pictures = self.pictures.batch(chosen.tolist())
+        pictures = self.pictures.batch(chosen.tolist(), self.device)
         latents = self._latents(pictures, chosen, rng)
-        pictures = pictures.to(self.device, memory_format=torch.channels_last)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
-            decoded = self.model.decode(latents.to(self.device, memory_format=torch.channels_last)).sample
+            decoded = self.model.decode(latents.contiguous(memory_format=torch.channels_last)).sample
             below = self.heads.loss(pictures)
         loss: torch.Tensor = (decoded.float() - pictures).square().mean() + LEVEL_WEIGHT * below
         return loss

@@ -31,8 +31,9 @@ class Components:
     scale: torch.Tensor  # [16]
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures [n, 3, h, w] in [-1, 1] as latents [n, 16, h/8, w/8] of about unit variance."""
-        rows = (patches(pictures) - self.mean) @ self.axes.T / self.scale
+        """Pictures [n, 3, h, w] in [-1, 1] as latents [n, 16, h/8, w/8] of about unit variance, on their device."""
+        mean, axes, scale = (numbers.to(pictures.device) for numbers in (self.mean, self.axes, self.scale))
+        rows = (patches(pictures) - mean) @ axes.T / scale
         height, width = (side // PATCH_PX for side in pictures.shape[-2:])
         return rows.transpose(1, 2).reshape(len(pictures), -1, height, width)
 

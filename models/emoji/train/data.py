@@ -29,9 +29,9 @@ class PictureSet:
     captions: list[str]
     scenes: list[Scene]
 
-    def batch(self, indices: Iterable[int]) -> torch.Tensor:
-        """Pictures as [rows, 3, 64, 64] in [-1, 1]."""
-        return as_tensor(self.pictures[list(indices)])
+    def batch(self, indices: Iterable[int], device: torch.device | str = "cpu") -> torch.Tensor:
+        """Pictures as [rows, 3, 64, 64] in [-1, 1], on a device."""
+        return as_tensor(self.pictures[list(indices)], device)
 
 
 class StyledChoice:
@@ -51,16 +51,19 @@ class StyledChoice:
             )
 
     def __call__(self, rows: int, rng: torch.Generator) -> torch.Tensor:
-        """The places, [rows]."""
-        chosen = torch.randint(0, self._count, (rows,), generator=rng)
-        styled = self._styled[torch.randint(0, len(self._styled), (rows,), generator=rng)]
-        more = torch.rand(rows, generator=rng) < self._share
+        """The places, [rows], on the generator's device."""
+        device = rng.device
+        chosen = torch.randint(0, self._count, (rows,), generator=rng, device=device)
+        place = torch.randint(0, len(self._styled), (rows,), generator=rng, device=device)
+        styled = self._styled.to(device)[place]
+        more = torch.rand(rows, generator=rng, device=device) < self._share
         return torch.where(more, styled, chosen)
 
 
-def as_tensor(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Byte pictures [n, h, w, 3] as [n, 3, h, w] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def as_tensor(pictures: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Byte pictures [n, h, w, 3] as [n, 3, h, w] in [-1, 1], on a device."""
+    levels = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    return levels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def compose_chunk(seeds: range) -> tuple[npt.NDArray[np.uint8], list[str], list[Scene]]:

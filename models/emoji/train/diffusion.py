@@ -19,11 +19,13 @@ from models.emoji.train.schedule import sampled_timesteps, signal_and_noise
 from models.emoji.world import World
 
 
-def encode_set(pictures: PictureSet, components: Components) -> torch.Tensor:
-    """The latents of a training set, [n, 16, 8, 8] in fp16."""
+def encode_set(pictures: PictureSet, components: Components, device: torch.device) -> torch.Tensor:
+    """The latents of a training set on a device, [n, 16, 8, 8] in fp16."""
     count = len(pictures.captions)
     chunks = (range(first, min(first + 1000, count)) for first in range(0, count, 1000))
-    return torch.cat([components.encode(as_tensor(pictures.pictures[chunk])).half() for chunk in chunks])
+    return torch.cat(
+        [components.encode(as_tensor(pictures.pictures[part], device)).half() for part in chunks]
+    )
 
 
 class DiffusionLoss:
@@ -38,32 +40,32 @@ class DiffusionLoss:
         vocabulary: dict[str, int],
     ) -> None:
         self.device, self.settings = best_device(), settings
-        self.latents = encode_set(pictures, components)
+        self.latents = encode_set(pictures, components, self.device)
         self.ids, self.empty = (
-            torch.tensor(word_ids(texts, vocabulary)) for texts in (pictures.captions, [""])
+            torch.tensor(word_ids(texts, vocabulary)).to(self.device) for texts in (pictures.captions, [""])
         )
         self.choice = StyledChoice(pictures.scenes, settings.styled_share)
         compiled = self.device.type == "cuda"  # on a CPU it gains a tenth and costs minutes
         self.unet = torch.compile(nets.unet) if compiled else nets.unet
         self.text_encoder = torch.compile(nets.text_encoder) if compiled else nets.text_encoder
-        signal, noise = signal_and_noise()
-        self.signal, self.noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+        self.signal, self.noise = (share.view(-1, 1, 1, 1).to(self.device) for share in signal_and_noise())
 
     def __call__(self, step: int) -> torch.Tensor:
         """The loss of the step's batch."""
-        rng, rows = step_generator(PART, step), self.settings.batch
+        rng, rows = step_generator(PART, step, self.device), self.settings.batch
         chosen = self.choice(rows, rng)
         latents = self.latents[chosen].float().contiguous(memory_format=torch.channels_last)
-        dropped = torch.rand(rows, generator=rng) < self.settings.caption_dropout
-        ids = torch.where(dropped[:, None], self.empty, self.ids[chosen]).to(self.device)
-        noise = torch.randn(latents.shape, generator=rng).contiguous(memory_format=torch.channels_last)
+        dropped = torch.rand(rows, generator=rng, device=self.device) < self.settings.caption_dropout
+        ids = torch.where(dropped[:, None], self.empty, self.ids[chosen])
+        noise = torch.randn(latents.shape, generator=rng, device=self.device)
+        noise = noise.contiguous(memory_format=torch.channels_last)
         t = sampled_timesteps(rows, rng, self.settings.logit_normal_share)
         noisy = self.signal[t] * latents + self.noise[t] * noise
         velocity = self.signal[t] * noise - self.noise[t] * latents
         with autocast(self.device):
             states = self.text_encoder(ids).last_hidden_state
-            predicted = self.unet(noisy.to(self.device), t.to(self.device), states).sample
-        return self.combined((predicted.float() - velocity.to(self.device)).square(), t)
+            predicted = self.unet(noisy, t, states).sample
+        return self.combined((predicted.float() - velocity).square(), t)
 
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """One loss of the squared errors of a batch, [rows, 16, 8, 8], at its timesteps, [rows]: all count alike."""

@@ -26,24 +26,23 @@ class Guesses:
             part.requires_grad_(False).eval().to(self._device) for part in (nets.unet, nets.text_encoder)
         )
         plain_attention(self._unet, self._text_encoder)
-        self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words)))
-        signal, noise = signal_and_noise()
-        self._signal, self._noise = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+        self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words))).to(self._device)
+        self._signal, self._noise = (share.view(-1, 1, 1, 1).to(self._device) for share in signal_and_noise())
 
     @torch.no_grad()
     def __call__(self, latents: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """The guess at latents [rows, 16, 8, 8] from a noisy version of each.
 
         Args:
-            latents: of the chosen pictures.
+            latents: of the chosen pictures, on the networks' device, as all here.
             chosen: their places in the training set, [rows].
             rng: draws timesteps and noise.
         """
-        t = torch.randint(0, LAST_T + 1, (len(latents),), generator=rng)
-        noise = torch.randn(latents.shape, generator=rng)
+        t = torch.randint(0, LAST_T + 1, (len(latents),), generator=rng, device=self._device)
+        noise = torch.randn(latents.shape, generator=rng, device=self._device)
         noisy = self._signal[t] * latents + self._noise[t] * noise
         with autocast(self._device):
-            states = self._text_encoder(self._ids[chosen].to(self._device)).last_hidden_state
-            velocity = self._unet(noisy.to(self._device), t.to(self._device), states).sample.float().cpu()
+            states = self._text_encoder(self._ids[chosen]).last_hidden_state
+            velocity = self._unet(noisy, t, states).sample.float()
         guess: torch.Tensor = self._signal[t] * noisy - self._noise[t] * velocity
         return guess

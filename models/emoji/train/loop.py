@@ -23,9 +23,9 @@ LOG_STEPS = 50
 CHECKPOINT_S = 120.0
 
 
-def step_generator(part: str, step: int) -> torch.Generator:
-    """The randomness of one step: a function of the step alone, so that a resumed run draws the same."""
-    return torch.Generator().manual_seed(sum(part.encode()) * 1_000_003 + step)
+def step_generator(part: str, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The randomness of one step on a device: a function of the step alone, so that a resumed run draws the same."""
+    return torch.Generator(device).manual_seed(sum(part.encode()) * 1_000_003 + step)
 
 
 def log(part: str, text: str) -> None:

@@ -20,17 +20,21 @@ NOT_MATRICES = (
 
 
 def orthogonalised(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
-    """The nearest half-orthogonal matrix of a matrix, roughly, by Newton and Schulz's iteration.
+    """The nearest half-orthogonal matrix of each matrix, roughly, by Newton and Schulz's iteration.
+
+    Args:
+        update: matrices, [..., rows, columns].
+        steps: of the iteration.
 
     Source: kellerjordan.github.io/posts/muon (coefficients of the quintic).
     """
-    wide = update / (update.norm() + 1e-7)
-    tall = wide.shape[0] > wide.shape[1]
-    wide = wide.T if tall else wide
+    wide = update / (update.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = wide.shape[-2] > wide.shape[-1]
+    wide = wide.mT if tall else wide
     for _ in range(steps):
-        gram = wide @ wide.T
+        gram = wide @ wide.mT
         wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
-    result: torch.Tensor = wide.T if tall else wide
+    result: torch.Tensor = wide.mT if tall else wide
     return result
 
 
@@ -44,22 +48,32 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient; matrices of one shape together, which a GPU wants."""
         del closure
         for group in self.param_groups:
+            alike: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
             for param in group["params"]:
-                if param.grad is None:
-                    continue
-                state = self.state[param]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(param)
-                state["momentum"].lerp_(param.grad, 1 - group["momentum"])
-                matrix = param.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
-                scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5 * 0.2 * max(matrix.shape) ** 0.5
-                matrix = matrix.bfloat16() if native_bf16(matrix.device) else matrix
-                update = orthogonalised(matrix).to(param.dtype) * scale
-                param.mul_(1 - group["lr"] * group["decay"])
-                param.add_(update.view_as(param), alpha=-group["lr"])
+                if param.grad is not None:
+                    alike.setdefault(param.flatten(1).shape, []).append((param, param.grad))
+            for (rows, columns), pairs in alike.items():
+                scale = max(1.0, rows / columns) ** 0.5 * 0.2 * max(rows, columns) ** 0.5
+                self._move(pairs, scale * group["lr"], group["momentum"], 1 - group["lr"] * group["decay"])
+
+    def _move(
+        self, pairs: list[tuple[nn.Parameter, torch.Tensor]], size: float, momentum: float, keep: float
+    ) -> None:
+        """Move parameters that are matrices of one shape, each given with its gradient."""
+        directions = []
+        for param, gradient in pairs:
+            state = self.state[param]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(param)
+            state["momentum"].lerp_(gradient, 1 - momentum)
+            directions.append(gradient.lerp(state["momentum"], momentum).flatten(1))
+        matrices = torch.stack(directions)
+        matrices = matrices.bfloat16() if native_bf16(matrices.device) else matrices
+        for (param, _), update in zip(pairs, orthogonalised(matrices), strict=True):
+            param.mul_(keep).sub_(update.to(param.dtype).view_as(param), alpha=size)
 
 
 class Optimiser:

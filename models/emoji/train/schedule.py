@@ -30,7 +30,9 @@ def signal_and_noise() -> tuple[torch.Tensor, torch.Tensor]:
 
 def sampled_timesteps(count: int, generator: torch.Generator, logit_normal_share: float) -> torch.Tensor:
     """Timesteps of a batch: a share logit-normal (the middle, where words matter), the rest uniform."""
-    uniform = torch.rand(count, generator=generator)
-    middle = torch.sigmoid(torch.randn(count, generator=generator) + 0.3)
-    chosen = torch.where(torch.rand(count, generator=generator) < logit_normal_share, middle, uniform)
+    device = generator.device
+    uniform = torch.rand(count, generator=generator, device=device)
+    middle = torch.sigmoid(torch.randn(count, generator=generator, device=device) + 0.3)
+    share = torch.rand(count, generator=generator, device=device)
+    chosen = torch.where(share < logit_normal_share, middle, uniform)
     return (chosen * TIMESTEPS).long().clamp(0, TIMESTEPS - 1)
