@@ -20,7 +20,7 @@ def draw_latents(
     device = next(unet.parameters()).device
     signal, noise = signal_and_noise()
     with autocast(device):
-        states = text_encoder(torch.cat([empty.expand_as(ids), ids]).to(device)).last_hidden_state
+        states = text_encoder(torch.cat([empty.to(ids).expand_as(ids), ids]).to(device)).last_hidden_state
     shape = (len(ids), unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     times = [round(TIMESTEPS - 1 - (TIMESTEPS - 1) * step / STEPS) for step in range(STEPS)]
