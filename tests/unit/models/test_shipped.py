@@ -26,7 +26,7 @@ from models.emoji.world import Scene, shipped_world
 from zoodip_core.fingerprint import fingerprint
 
 MAX_BYTES = 40_000_000
-FINGERPRINT = "51dc7f2e57193c2a4e0df25c8338e109a8547567014f43d8fa00b0e3ff8d1312"
+FINGERPRINT = "810257e29a5f326c8f5e024136131557970c6ad5e5284059c712c989a6678090"
 
 
 @pytest.fixture(scope="module")
