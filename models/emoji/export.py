@@ -50,8 +50,8 @@ def filled(module: Network, weights: Mapping[str, torch.Tensor], part: str, pref
     return module
 
 
-def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[str, Network]:
-    """The parts to export, by subfolder: averaged where there is a checkpoint, else as the folder has them.
+def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[str, Network | Path]:
+    """The parts to export, by subfolder: averaged where there is a checkpoint, else the place in the folder.
 
     Raises:
         CheckpointError: there is no checkpoint; or a part is missing, broken, or made for other settings, other words
@@ -70,9 +70,10 @@ def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[
         check_vocabulary(words, folder)
     if (drawn is None) != (decoded is None):
         check_components(folder, components)
-    parts = {
-        name: read_part(kind, folder / name) for name, kind in _untrained(drawn, decoded, scored).items()
-    }
+    parts: dict[str, Network | Path] = {}
+    for name, kind in _untrained(drawn, decoded, scored).items():
+        read_part(kind, folder / name)  # a broken one is not passed on
+        parts[name] = folder / name
     if drawn is not None:
         nets = networks(settings.diffusion, world, None)
         parts |= {name: filled(getattr(nets, name), drawn, "diffusion", f"{name}.") for name in DRAWING}

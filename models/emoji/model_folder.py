@@ -46,8 +46,13 @@ PREPROCESSOR = {
 }
 
 
-def write_folder(parts: Mapping[str, Network], folder: Path, world: World) -> int:
+def write_folder(parts: Mapping[str, Network | Path], folder: Path, world: World) -> int:
     """The size in bytes of the folder, written whole beside its place before it takes it.
+
+    Args:
+        parts: by subfolder; networks are written in half precision, folders are copied as they are.
+        folder: the place.
+        world: of the tokenizer's words.
 
     Raises:
         EmojiModelError: a file is larger than the package may hold, the place holds something else than a model, or
@@ -73,10 +78,13 @@ def write_folder(parts: Mapping[str, Network], folder: Path, world: World) -> in
     return size
 
 
-def _fill(whole: Path, parts: Mapping[str, Network], world: World) -> None:
+def _fill(whole: Path, parts: Mapping[str, Network | Path], world: World) -> None:
     """Write every file of the folder."""
     for name, part in parts.items():
-        part.half().save_pretrained(whole / name)
+        if isinstance(part, Path):
+            shutil.copytree(part, whole / name)
+        else:
+            part.half().save_pretrained(whole / name)
     DDPMScheduler(**SCHEDULER).save_pretrained(whole / "scheduler")
     write_tokenizer(whole / "tokenizer", world.words)
     shutil.copytree(whole / "tokenizer", whole / "scorer", dirs_exist_ok=True)

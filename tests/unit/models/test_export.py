@@ -19,7 +19,6 @@ from models.emoji.model_folder import write_folder
 from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main as train
 from models.emoji.train.checkpoint import read_checkpoint
-from models.emoji.train.device import Network
 from models.emoji.train.folder import SHIPPED
 from models.emoji.world import World, shipped_world
 from tests.unit.models.conftest import TINY, new_work
@@ -118,17 +117,16 @@ def test_a_new_place_gets_what_was_not_trained_from_the_start(
     assert contents(SHIPPED) == before
 
 
-def test_a_part_without_a_checkpoint_keeps_its_weights(
+def test_a_part_without_a_checkpoint_keeps_its_files(
     work: Path, settings_file: Path, shipped_copy: Path
 ) -> None:
-    """With a checkpoint of the scoring pair alone, the other weights keep their bytes."""
+    """With a checkpoint of the scoring pair alone, every file of the other parts keeps its bytes."""
     for part in ("diffusion", "autoencoder"):
         (work / f"{part}.pt").unlink()
     export.main(["--work", str(work), "--out", str(shipped_copy), "--settings", str(settings_file)])
     before, after = contents(SHIPPED), contents(shipped_copy)
-    weights = [name for name in before if name.endswith(".safetensors")]
-    changed = [name for name in weights if before[name] != after[name]]
-    assert changed == ["scorer/model.safetensors"]
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"scorer/config.json", "scorer/model.safetensors"}
 
 
 def test_without_any_checkpoint_there_is_nothing_to_export(
@@ -209,7 +207,7 @@ def test_a_write_that_fails_leaves_the_old_folder_and_no_other(
 ) -> None:
     """When the last part cannot be written, every file is as before and nothing lies beside the folder."""
     before = contents(shipped_copy)
-    parts: dict[str, Network] = collect(work, shipped_copy, read_settings(settings_file), shipped_world())
+    parts = collect(work, shipped_copy, read_settings(settings_file), shipped_world())
     with pytest.raises(EmojiModelError, match=r"model could not be written: No space left"):
         write_folder(parts | {"scorer": Failing()}, shipped_copy, shipped_world())
     assert contents(shipped_copy) == before
