@@ -30,9 +30,10 @@ TRAINED = ("diffusion", "autoencoder", "clip", "judge")
 PARTS = ("data", "components", *TRAINED)
 
 
-def with_budget(settings: Settings, pictures: int | None, decay: int | None) -> Settings:
-    """The settings with another number of pictures for every trained part to see."""
-    changes = {name: value for name, value in (("pictures", pictures), ("decay", decay)) if value is not None}
+def with_budget(settings: Settings, pictures: int | None, decay: int | None, batch: int | None) -> Settings:
+    """The settings with other numbers of pictures for every trained part to see, in all and in a step."""
+    asked = (("pictures", pictures), ("decay", decay), ("batch", batch))
+    changes = {name: value for name, value in asked if value is not None}
     parts: dict[str, Any] = {
         part: dataclasses.replace(getattr(settings, part), **changes) for part in TRAINED
     }
@@ -80,6 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--pictures", type=int, help="pictures to see in all, instead of the settings'")
     parser.add_argument("--decay", type=int, help="pictures over which the rate falls at the end")
+    parser.add_argument("--batch", type=int, help="pictures of a step; a GPU wants thousands")
     return parser.parse_args(arguments)
 
 
@@ -88,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.manual_seed(0)
     try:
-        settings = with_budget(read_settings(options.settings), options.pictures, options.decay)
+        given = read_settings(options.settings)
+        settings = with_budget(given, options.pictures, options.decay, options.batch)
         parts: Sequence[str] = PARTS if options.part == "all" else (options.part,)
         if options.anew:
             begin_anew(options.work, parts)

@@ -124,6 +124,14 @@ def test_sample_grids_appear_during_the_training_and_change_nothing(
         assert grid.size == (8 * 66 * 2, 8 * 66 * 2)
 
 
+def test_a_step_takes_as_many_pictures_as_asked(work: Path, tiny_settings: Path) -> None:
+    """--batch 8 sees sixteen pictures in two steps instead of four; a batch of none is refused by its name."""
+    arguments = ("diffusion", "--work", work, "--settings", tiny_settings, "--anew", "--pictures", "16")
+    assert "batch is 0; allowed: whole numbers from 1 on" in refusal(*arguments, "--batch", "0")
+    train("diffusion", work, tiny_settings, "--anew", "--pictures", "16", "--batch", "8")
+    assert the_checkpoint(work)[".step"] == 2
+
+
 def test_anew_refuses_a_folder_that_was_trained_in(work: Path, tiny_settings: Path) -> None:
     """--anew never goes on from a checkpoint: it says which one is there, and leaves it as it is."""
     train("diffusion", work, tiny_settings, "--anew", "--pictures", "8")
