@@ -60,6 +60,8 @@ def main() -> None:
             build_sd15(Path(folder), parts=("unet", "text_encoder"))
             large = BaseModelEntry.model_validate({"name": "sd15-shapes", "path": folder})
             rows += _rows(large, options, n=1, steps=options.steps if options.device == "cuda" else 1)
+            if options.device == "cuda":
+                rows += _rows(large, options, n=4, steps=options.steps)
     print_table(HEAD, rows)
 
 

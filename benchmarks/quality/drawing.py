@@ -15,6 +15,9 @@ from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 
+TOGETHER = (
+    24  # pictures in one batch: more gain a core nothing, and a large model has no room for a whole case
+)
 SEEDS_APART = 1000  # first seeds of two prompts: every method draws prompt k from 1000 k on
 
 Pictures = list[list[Image.Image]]  # of each prompt, one a seed
@@ -32,7 +35,10 @@ def draw(
         GenerationSettings.parse(entry.generation | {"prompt": text, "n": each, "seed": index * SEEDS_APART})
         for index, text in enumerate(texts)
     ]
-    return [[one.image for one in drawn] for drawn in generate_together(bundle, asked, concepts)]
+    prompts = max(1, TOGETHER // each)
+    parts = (asked[first : first + prompts] for first in range(0, len(asked), prompts))
+    drawn = [one for part in parts for one in generate_together(bundle, part, concepts)]
+    return [[picture.image for picture in pictures] for pictures in drawn]
 
 
 def concept(bundle: Bundle, flat: Float[Tensor, " flat"], vectors: int) -> ConceptVectors:

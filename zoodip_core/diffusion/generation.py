@@ -30,7 +30,6 @@ class Drawn:
     seed: int
 
 
-@torch.no_grad()
 def generate(
     bundle: Bundle,
     settings: GenerationSettings,
@@ -101,8 +100,9 @@ def generate_together(
 
 def _shared(asked: Sequence[GenerationSettings]) -> GenerationSettings:
     """The first of the settings; the others are alike but for what an image has of its own."""
+    common = [name for name in GenerationSettings.model_fields if name not in ("prompt", "n", "seed")]
     for settings in asked:
-        for name in GenerationSettings.model_fields.keys() - {"prompt", "n", "seed"}:
+        for name in common:
             first, other = getattr(asked[0], name), getattr(settings, name)
             if other != first:
                 raise InvalidSettingsError(

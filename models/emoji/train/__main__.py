@@ -81,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--pictures", type=int, help="pictures to see in all, instead of the settings'")
     parser.add_argument("--decay", type=int, help="pictures over which the rate falls at the end")
-    parser.add_argument("--batch", type=int, help="pictures of a step; a GPU wants thousands")
+    parser.add_argument("--batch", type=int, help="pictures of a step (diffusion: 2048 on a GPU)")
     return parser.parse_args(arguments)
 
 

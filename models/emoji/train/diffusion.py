@@ -15,7 +15,7 @@ from models.emoji.train.loop import Training, log, step_generator
 from models.emoji.train.networks import PART, Networks, networks
 from models.emoji.train.optim import Optimiser
 from models.emoji.train.sampling import draw_latents, write_grid
-from models.emoji.train.schedule import sampled_timesteps, signal_and_noise
+from models.emoji.train.schedule import sampled_timesteps, shares_of_rows
 from models.emoji.world import World
 
 
@@ -48,7 +48,7 @@ class DiffusionLoss:
         compiled = self.device.type == "cuda"  # on a CPU it gains a tenth and costs minutes
         self.unet = torch.compile(nets.unet) if compiled else nets.unet
         self.text_encoder = torch.compile(nets.text_encoder) if compiled else nets.text_encoder
-        self.signal, self.noise = (share.view(-1, 1, 1, 1).to(self.device) for share in signal_and_noise())
+        self.signal, self.noise = shares_of_rows(self.device)
 
     def __call__(self, step: int) -> torch.Tensor:
         """The loss of the step's batch."""

@@ -9,7 +9,7 @@ import torch
 from models.emoji.tokenizer import build_vocabulary, word_ids
 from models.emoji.train.device import autocast, best_device, plain_attention
 from models.emoji.train.networks import Networks
-from models.emoji.train.schedule import signal_and_noise
+from models.emoji.train.schedule import shares_of_rows
 from models.emoji.world import World
 
 LAST_T = 400
@@ -27,7 +27,7 @@ class Guesses:
         )
         plain_attention(self._unet, self._text_encoder)
         self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words))).to(self._device)
-        self._signal, self._noise = (share.view(-1, 1, 1, 1).to(self._device) for share in signal_and_noise())
+        self._signal, self._noise = shares_of_rows(self._device)
 
     @torch.no_grad()
     def __call__(self, latents: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

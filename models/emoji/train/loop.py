@@ -16,7 +16,7 @@ import torch
 from models.emoji.errors import DivergedError
 from models.emoji.settings import LoopSettings
 from models.emoji.train.checkpoint import write_checkpoint
-from models.emoji.train.fit import fitting_checkpoint
+from models.emoji.train.fit import check_sizes, fitting_checkpoint
 from models.emoji.train.optim import Optimiser
 
 LOG_STEPS = 50
@@ -24,7 +24,7 @@ CHECKPOINT_S = 120.0
 
 
 def step_generator(part: str, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The randomness of one step on a device: a function of the step alone, so that a resumed run draws the same."""
+    """The randomness of one step, by the step and the kind of device alone, so that a resumed run draws the same."""
     return torch.Generator(device).manual_seed(sum(part.encode()) * 1_000_003 + step)
 
 
@@ -121,12 +121,14 @@ class Training:
             start: where the weights came from that are trained without a checkpoint; None for fresh ones.
 
         Raises:
-            CheckpointError: the checkpoint is truncated, another part's, or made for something else.
+            CheckpointError: the checkpoint is truncated, another part's, or made for something else; or its steps
+                were of another size.
         """
         state = fitting_checkpoint(self.checkpoint, self.part, self.made_for)
         if state is None:
             log(self.part, f"starts from {start or 'fresh weights'}")
             return
+        check_sizes(self.part, {"batch": self.settings.batch}, {"batch": state.get("batch")}, self.checkpoint)
         self.optimiser.load(state["optimiser"])
         self.step = state["step"]
         log(self.part, f"resumed at step {self.step}")
@@ -139,7 +141,12 @@ class Training:
         """
         if not self.optimiser.finite():
             raise DivergedError(self._diverged("weights are not finite"))
-        state = {"part": self.part, "made_for": dict(self.made_for), "step": self.step}
+        state = {
+            "part": self.part,
+            "made_for": dict(self.made_for),
+            "step": self.step,
+            "batch": self.settings.batch,
+        }
         write_checkpoint(self.checkpoint, state | {"optimiser": self.optimiser.state()})
 
     def run(self) -> None:

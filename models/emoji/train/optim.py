@@ -62,7 +62,14 @@ class Muon(torch.optim.Optimizer):
     def _move(
         self, pairs: list[tuple[nn.Parameter, torch.Tensor]], size: float, momentum: float, keep: float
     ) -> None:
-        """Move parameters that are matrices of one shape, each given with its gradient."""
+        """Move parameters that are matrices of one shape.
+
+        Args:
+            pairs: each with its gradient.
+            size: of the step: the rate, times what gives an orthogonal matrix the entries of AdamW's.
+            momentum: what the mean of the gradients keeps a step.
+            keep: what decay leaves of the parameters.
+        """
         directions = []
         for param, gradient in pairs:
             state = self.state[param]

@@ -28,6 +28,12 @@ def signal_and_noise() -> tuple[torch.Tensor, torch.Tensor]:
     return alphas.sqrt(), (1 - alphas).sqrt()
 
 
+def shares_of_rows(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same on a device, [1000, 1, 1, 1] each: by timestep they stretch over rows of latents."""
+    signal, noise = (share.view(-1, 1, 1, 1).to(device) for share in signal_and_noise())
+    return signal, noise
+
+
 def sampled_timesteps(count: int, generator: torch.Generator, logit_normal_share: float) -> torch.Tensor:
     """Timesteps of a batch: a share logit-normal (the middle, where words matter), the rest uniform."""
     device = generator.device

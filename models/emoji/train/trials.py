@@ -21,7 +21,7 @@ from models.emoji.settings import DiffusionSettings, read_settings
 from models.emoji.tokenizer import build_vocabulary
 from models.emoji.train.components import read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set, read_set
-from models.emoji.train.device import plain_attention
+from models.emoji.train.device import best_device, plain_attention
 from models.emoji.train.diffusion import DiffusionLoss
 from models.emoji.train.networks import Networks, networks
 from models.emoji.train.optim import Optimiser
@@ -50,7 +50,7 @@ class MinSnrLoss(DiffusionLoss):
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The mean over rows, each weighed by min(SNR, 5) / (SNR + 1)."""
         ratio = (self.signal / self.noise).square()[timesteps]
-        return (errors * (ratio.clamp(max=5.0) / (ratio + 1)).to(errors.device)).mean()
+        return (errors * (ratio.clamp(max=5.0) / (ratio + 1))).mean()
 
 
 class LateLoss(DiffusionLoss):
@@ -59,7 +59,7 @@ class LateLoss(DiffusionLoss):
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The mean over rows, each weighed by 1/2 + t/T."""
         weights = 0.5 + timesteps.view(-1, 1, 1, 1) / len(self.noise)
-        return (errors * weights.to(errors.device)).mean()
+        return (errors * weights).mean()
 
 
 TRIALS: Mapping[str, Trial] = {
@@ -135,6 +135,8 @@ def run_trial(
     changed = dataclasses.replace(settings, **trial.changes)
     nets, components = networks(changed, world, None), read_components()
     plain_attention(nets.unet, nets.text_encoder)
+    for part in (nets.unet, nets.text_encoder):
+        part.to(best_device())
     vocabulary = build_vocabulary(world.words)
     shown = thinned(pictures, world, trial.individuals)
     seen = train_for(seconds, nets, trial.loss(nets, changed, shown, components, vocabulary), changed)

@@ -75,19 +75,24 @@ def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> Non
     assert difference.max() <= 1
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+@pytest.mark.parametrize(
+    ("guidance_scale", "scheduler"), [(1.0, None), (5.0, None), (5.0, "euler_ancestral")]
+)
 def test_prompts_drawn_together_are_drawn_as_alone(
-    family: str, bundles: dict[str, Bundle], guidance_scale: float
+    family: str, bundles: dict[str, Bundle], guidance_scale: float, scheduler: str | None
 ) -> None:
     """Each prompt of a batch has the pictures, in number and order, that it has by itself, up to rounding."""
+    bundle = bundles[family]
+    concepts = {"<x>": [torch.randn(1, width) for width in bundle.prompts.widths]}
     shared = {"steps": 3, "guidance_scale": guidance_scale, "negative_prompt": "a red house"}
+    shared |= {"scheduler": scheduler}
     asked = [
         GenerationSettings.parse(shared | {"prompt": "a dog", "n": 2, "seed": 5}),
-        GenerationSettings.parse(shared | {"prompt": "a photo of a cat in the snow", "seed": 9}),
+        GenerationSettings.parse(shared | {"prompt": "a photo of a <x> in the snow", "seed": 9}),
     ]
-    together = generate_together(bundles[family], asked)
+    together = generate_together(bundle, asked, concepts)
     for settings, drawn in zip(asked, together, strict=True):
-        alone = generate(bundles[family], settings)
+        alone = generate(bundle, settings, concepts)
         assert [one.seed for one in drawn] == [one.seed for one in alone]
         for a, b in zip(drawn, alone, strict=True):
             assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1

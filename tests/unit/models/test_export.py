@@ -125,7 +125,7 @@ def test_a_part_without_a_checkpoint_keeps_its_files(
         (work / f"{part}.pt").unlink()
     export.main(["--work", str(work), "--out", str(shipped_copy), "--settings", str(settings_file)])
     before, after = contents(SHIPPED), contents(shipped_copy)
-    changed = {name for name in before if before[name] != after[name]}
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert changed == {"scorer/config.json", "scorer/model.safetensors"}
 
 

@@ -21,7 +21,7 @@ from models.emoji.train.components import fit_components, read_components
 from models.emoji.train.data import compose_set, read_set
 from models.emoji.train.fit import made_for
 from models.emoji.train.loop import Training, rate_factor
-from models.emoji.train.optim import Optimiser, orthogonalised
+from models.emoji.train.optim import Muon, Optimiser, orthogonalised
 from models.emoji.train.schedule import signal_and_noise
 from models.emoji.train.wiring import encoder_error, new_autoencoder
 from models.emoji.world import Scene, shipped_world
@@ -76,6 +76,30 @@ def test_muon_updates_are_nearly_orthogonal() -> None:
     values = torch.linalg.svdvals(orthogonalised(matrix))
     assert values.max() < 1.5
     assert values.min() > 0.4
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+def test_matrices_are_orthogonalised_together_as_alone(shape: tuple[int, int]) -> None:
+    """A stack of wide or tall matrices gives what each gives by itself."""
+    stack = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    alone = torch.stack([orthogonalised(matrix) for matrix in stack])
+    assert torch.allclose(orthogonalised(stack), alone, atol=1e-6)
+
+
+def test_muon_moves_parameters_of_one_shape_each_by_its_own_gradient() -> None:
+    """Beside others of its shape, one of them without a gradient, a parameter moves as it does alone."""
+
+    def moved(count: int) -> list[torch.Tensor]:
+        params = [torch.nn.Parameter(torch.full((4, 6), float(k))) for k in range(count)]
+        for k, param in enumerate(params[:2]):
+            param.grad = torch.randn(4, 6, generator=torch.Generator().manual_seed(k))
+        Muon(params, lr=0.1).step()
+        return [param.detach() for param in params]
+
+    together, alone = moved(3), moved(1)
+    assert torch.allclose(together[0], alone[0], atol=1e-6)
+    assert not torch.allclose(together[1] - 1, together[0], atol=1e-2)
+    assert torch.equal(together[2], torch.full((4, 6), 2.0))
 
 
 def test_training_learns_and_averages(tmp_path: Path) -> None:

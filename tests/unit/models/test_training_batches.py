@@ -5,6 +5,7 @@ import torch
 from models.emoji.settings import read_settings
 from models.emoji.train.components import read_components
 from models.emoji.train.data import StyledChoice, compose_set
+from models.emoji.train.device import best_device
 from models.emoji.train.folder import SHIPPED
 from models.emoji.train.guesses import Guesses
 from models.emoji.train.networks import networks
@@ -26,13 +27,13 @@ def test_styled_pictures_come_as_often_as_asked() -> None:
 def test_a_guess_is_near_its_picture_and_not_its_equal() -> None:
     """The U-Net's one-step guess keeps most of a picture's latents, needs its caption, and has one generator."""
     pictures, components = compose_set(50, 16), read_components()
-    latents = components.encode(pictures.batch(range(16)))
-    places = torch.arange(16)
+    device = best_device()
+    latents, places = components.encode(pictures.batch(range(16), device)), torch.arange(16, device=device)
     nets = networks(read_settings().diffusion, shipped_world(), SHIPPED)
     guess = Guesses(nets, shipped_world(), pictures.captions)
-    first = guess(latents, places, torch.Generator().manual_seed(0))
+    first = guess(latents, places, torch.Generator(device).manual_seed(0))
     error = (first - latents).square().mean() / latents.var()
     assert 1e-4 < error < 0.3
-    assert torch.equal(first, guess(latents, places, torch.Generator().manual_seed(0)))
-    other = guess(latents, places.flip(0), torch.Generator().manual_seed(0))
+    assert torch.equal(first, guess(latents, places, torch.Generator(device).manual_seed(0)))
+    other = guess(latents, places.flip(0), torch.Generator(device).manual_seed(0))
     assert (other - latents).square().mean() > (first - latents).square().mean()

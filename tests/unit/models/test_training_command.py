@@ -130,6 +130,9 @@ def test_a_step_takes_as_many_pictures_as_asked(work: Path, tiny_settings: Path)
     assert "batch is 0; allowed: whole numbers from 1 on" in refusal(*arguments, "--batch", "0")
     train("diffusion", work, tiny_settings, "--anew", "--pictures", "16", "--batch", "8")
     assert the_checkpoint(work)[".step"] == 2
+    message = refusal("diffusion", "--work", work, "--settings", tiny_settings, "--pictures", "32")
+    assert f"diffusion.batch is 4 in the settings, but {work / 'diffusion.pt'} has 8" in message
+    assert the_checkpoint(work)[".step"] == 2
 
 
 def test_anew_refuses_a_folder_that_was_trained_in(work: Path, tiny_settings: Path) -> None:

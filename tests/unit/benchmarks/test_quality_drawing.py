@@ -1,0 +1,37 @@
+"""A case's pictures: drawn a few prompts at a time, each from its own seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import drawing
+from benchmarks.quality.arguments import embedded_model
+from benchmarks.quality.drawing import SEEDS_APART, draw
+from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import load_bundle
+
+
+def test_a_case_is_drawn_a_few_prompts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two prompts in a batch, three are drawn in two, in order, each as it is alone."""
+    entry = embedded_model().model_copy(update={"generation": {"steps": 2, "guidance_scale": 2.0}})
+    bundle = load_bundle(entry, device="cpu")
+    batches: list[int] = []
+    together = drawing.generate_together
+
+    def noted(bundle, asked, concepts):  # type: ignore[no-untyped-def]
+        batches.append(len(asked))
+        return together(bundle, asked, concepts)
+
+    monkeypatch.setattr(drawing, "generate_together", noted)
+    monkeypatch.setattr(drawing, "TOGETHER", 5)
+    texts = ["a photo of a cat", "a photo of a dog on teal", "a photo of a whale"]
+    drawn = draw(bundle, entry, texts, 2)
+    assert batches == [2, 1]
+    for index, (text, pictures) in enumerate(zip(texts, drawn, strict=True)):
+        settings = GenerationSettings.parse(
+            entry.generation | {"prompt": text, "n": 2, "seed": index * SEEDS_APART}
+        )
+        for picture, alone in zip(pictures, generate(bundle, settings), strict=True):
+            assert np.abs(np.asarray(picture, int) - np.asarray(alone.image, int)).max() <= 1
