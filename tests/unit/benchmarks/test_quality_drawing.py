@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,9 @@ from benchmarks.quality import drawing
 from benchmarks.quality.arguments import embedded_model
 from benchmarks.quality.drawing import SEEDS_APART, draw
 from zoodip_core.config import GenerationSettings
-from zoodip_core.diffusion.generation import generate
-from zoodip_core.diffusion.loading import load_bundle
+from zoodip_core.diffusion.generation import Drawn, generate, generate_together
+from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.diffusion.prompts import ConceptVectors
 
 
 def test_a_case_is_drawn_a_few_prompts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,11 +21,12 @@ def test_a_case_is_drawn_a_few_prompts_at_a_time(monkeypatch: pytest.MonkeyPatch
     entry = embedded_model().model_copy(update={"generation": {"steps": 2, "guidance_scale": 2.0}})
     bundle = load_bundle(entry, device="cpu")
     batches: list[int] = []
-    together = drawing.generate_together
 
-    def noted(bundle, asked, concepts):  # type: ignore[no-untyped-def]
+    def noted(
+        bundle: Bundle, asked: Sequence[GenerationSettings], concepts: ConceptVectors | None
+    ) -> list[list[Drawn]]:
         batches.append(len(asked))
-        return together(bundle, asked, concepts)
+        return generate_together(bundle, asked, concepts)
 
     monkeypatch.setattr(drawing, "generate_together", noted)
     monkeypatch.setattr(drawing, "TOGETHER", 5)
