@@ -95,8 +95,8 @@ def write_set(folder: Path, count: int, processes: int) -> None:
     """The training set in `folder`; one that is there and long enough is kept."""
     if _length(folder / "scenes.json") >= count:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     made = compose_set(TRAINING_SEED, count, processes)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenes.json").unlink(missing_ok=True)
     np.save(folder / "pictures.npy", made.pictures)
     (folder / "captions.json").write_text(json.dumps(made.captions))
