@@ -15,9 +15,7 @@ from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 
-TOGETHER = (
-    24  # pictures in one batch: more gain a core nothing, and a large model has no room for a whole case
-)
+TOGETHER = 24  # pictures in one batch: a large model has no room for a whole case
 SEEDS_APART = 1000  # first seeds of two prompts: every method draws prompt k from 1000 k on
 
 Pictures = list[list[Image.Image]]  # of each prompt, one a seed
