@@ -21,13 +21,16 @@ _REDIS = os.environ.get("ZOODIP_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 
 def shared_redis_url() -> str:
-    """The URL of the Redis that is there."""
+    """The URL of the Redis that is there, with a database for each process of tests that run side by side."""
+    address, _, first = _REDIS.rpartition("/")
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = f"{address}/{int(first) + int(number)}"
     try:
-        with redis.Redis.from_url(_REDIS) as shared:
+        with redis.Redis.from_url(url) as shared:
             shared.ping()
     except redis.RedisError:
         missing("Redis")
-    return _REDIS
+    return url
 
 
 class OwnRedis:
