@@ -12,6 +12,7 @@ from benchmarks.quality.ledger import Ledger, row_id
 from benchmarks.quality.methods import check_methods
 from benchmarks.quality.prompts import Prompt
 from benchmarks.quality.records import Row, parse_row
+from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source
 from benchmarks.quality.stage import Selection, Stage
 from zoodip_core.catalog import BaseModelEntry
@@ -37,8 +38,10 @@ class Booth:
 
         Raises:
             BenchmarkError: an unknown method or kind, a count out of range, or a damaged results file.
+            InvalidSettingsError: a setting is unknown or not allowed.
         """
         self.methods = check_methods(options.methods)
+        check_plans(self.methods, entry, forwards=options.forwards, changes=options.selection.changes)
         self.stage = Stage(entry, options.selection, tools, tell)
         self._options, self._out = options, options.selection.out
         self._ledger = Ledger(self._out / "results.jsonl", parse_row)

@@ -75,7 +75,7 @@ class Dimensions:
         self._plan: Plan = plans(
             METHODS[method],
             stage.bundles.entry,
-            self._bundle,
+            self._bundle.family,
             seed=seed,
             forwards=(forwards,),
             changes=stage.selection.changes,

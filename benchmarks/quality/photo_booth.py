@@ -16,6 +16,7 @@ from benchmarks.quality.methods import METHODS, check_methods
 from benchmarks.quality.photos import PROMPTS, Photographed, phrases
 from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.records import with_figures
+from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source, learned
 from benchmarks.quality.words import words
 from zoodip_core.catalog import BaseModelEntry
@@ -73,8 +74,10 @@ class PhotoBooth:
             BenchmarkError: an unknown method, a count out of range, or a damaged results file.
             InvalidModelError: the base model's folder is incomplete or of an unsupported kind.
             InvalidInputError: a subject cannot be learned on this base model.
+            InvalidSettingsError: a setting is unknown or not allowed.
         """
         self.methods = check_methods(asked.methods, ALLOWED)
+        check_plans(self.methods, entry, forwards=asked.forwards, changes=asked.changes)
         self._phrases = [phrases(subject.known.sort, asked.prompts) for subject in subjects]
         for subject in subjects:
             check_subject(subject.subject, locate(entry), images=len(subject.references))

@@ -18,11 +18,11 @@ from benchmarks.quality.cohort import Cohort, ForwardCohort
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import Learnable
 from benchmarks.quality.meter import Meter
-from benchmarks.quality.methods import Method
-from zoodip_core.catalog import BaseModelEntry, resolve_settings
+from benchmarks.quality.methods import METHODS, Method
+from zoodip_core.catalog import BaseModelEntry, Family, detect_family, resolve_settings
 from zoodip_core.checkpoint import identity, load_checkpoint, save_checkpoint
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.loading import Bundle, locate
 from zoodip_core.zeroth_order.estimator import ESTIMATORS
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -51,10 +51,25 @@ class Plan:
     forwards: tuple[int, ...]
 
 
+def check_plans(
+    methods: Sequence[str], entry: BaseModelEntry, *, forwards: Sequence[int], changes: dict[str, Any]
+) -> None:
+    """Refuse, before anything is measured, what no search could be asked for; anchors are passed over.
+
+    Raises:
+        BenchmarkError, InvalidSettingsError: as `plans`.
+        InvalidModelError: the base model's folder is incomplete or of an unsupported kind.
+    """
+    family = detect_family(locate(entry))
+    for name in methods:
+        if name in METHODS:
+            plans(METHODS[name], entry, family, seed=0, forwards=forwards, changes=changes)
+
+
 def plans(
     method: Method,
     entry: BaseModelEntry,
-    bundle: Bundle,
+    family: Family,
     *,
     seed: int,
     forwards: Sequence[int],
@@ -63,11 +78,12 @@ def plans(
     """The searches that give a method's tokens: one for all counts, or one a count where the rate falls.
 
     Raises:
-        BenchmarkError: a count is too small for one step.
+        BenchmarkError: a count is too small for one step, or a change is of what the run's own options say.
         InvalidSettingsError: a setting is unknown or not allowed.
     """
+    refuse_changes(changes, "seed", "steps")
     values = dict(method.values) | ({} if method.rate is not None else changes) | {"seed": seed}
-    settings = resolve_settings(entry, bundle.family, method.preset, values)
+    settings = resolve_settings(entry, family, method.preset, values)
     per_step = forwards_per_step(method, settings)
     wanted = sorted(set(forwards))
     if wanted[0] < per_step:
@@ -77,6 +93,20 @@ def plans(
     return [
         Plan(method, settings.model_copy(update={"steps": count // per_step}), (count,)) for count in wanted
     ]
+
+
+def refuse_changes(changes: dict[str, Any], *names: str) -> None:
+    """Refuse changes of settings that a run's own options say: they would be lost without a word.
+
+    Raises:
+        BenchmarkError: one of the names is among the changes.
+    """
+    for name in names:
+        if name in changes:
+            message = (
+                f"--set {name}={changes[name]}: the run's own options say it; allowed: any other setting"
+            )
+            raise BenchmarkError(message, field="set")
 
 
 def forwards_per_step(method: Method, settings: PersonalizationSettings) -> int:

@@ -143,7 +143,9 @@ def learned(
     """
     bundle = bundles.at(method.precision)
     for seed in seeds:
-        for plan in plans(method, bundles.entry, bundle, seed=seed, forwards=forwards, changes=changes):
+        for plan in plans(
+            method, bundles.entry, bundle.family, seed=seed, forwards=forwards, changes=changes
+        ):
             searched = Searched(plan, bundle, cases, folder, tell)
             for count in plan.forwards:
                 for index in range(len(cases)):

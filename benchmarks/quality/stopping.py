@@ -26,7 +26,7 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.metrics import interval
 from benchmarks.quality.records import Row
-from benchmarks.quality.searching import Plan, forwards_per_step
+from benchmarks.quality.searching import Plan, forwards_per_step, refuse_changes
 from benchmarks.quality.walking import POINTS
 from zoodip_core.catalog import resolve_settings
 from zoodip_core.files import write_atomically
@@ -52,10 +52,11 @@ def plan(booth: Booth, seed: int) -> Plan:
     """The search of the model's own settings, changed as asked.
 
     Raises:
-        BenchmarkError: more steps than tokens are kept of.
+        BenchmarkError: more steps than tokens are kept of, or a seed that the run itself counts.
         InvalidSettingsError: a setting is unknown or not allowed.
     """
     bundles, changes = booth.stage.bundles, booth.stage.selection.changes
+    refuse_changes(changes, "seed")
     values = changes | {"seed": seed}
     settings = resolve_settings(bundles.entry, bundles.at().family, METHOD.preset, values)
     if settings.steps > POINTS:
@@ -139,7 +140,7 @@ def main() -> None:
 
     def made() -> str:
         seeds, entry = at_least(2, given.seeds, "seeds"), embedded_model()
-        options = Options(selection(given), methods=(METHOD.name,))
+        options = Options(selection(given), methods=())
         return run(Booth(entry, options, instruments(entry), progress), seeds)
 
     print_or_exit(made)

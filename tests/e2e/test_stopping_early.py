@@ -18,7 +18,7 @@ def test_auto_saves_steps_and_loses_no_quality_beyond_the_seeds_spread(tmp_path:
     chosen = Selection(
         tmp_path, half="tuning", subjects=2, prompts=4, pictures=2, changes=changes, device="cpu"
     )
-    booth = Booth(entry, Options(chosen, ("default",)), instruments(entry), lambda _: None)
+    booth = Booth(entry, Options(chosen, ()), instruments(entry), lambda _: None)
     pairs = measure(booth, seeds=2)
     assert any(pair.auto.forwards < pair.steps.forwards for pair in pairs)
     whole = [

@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.quality import anchors, searching, sources, words
-from benchmarks.quality.booth import Booth
+from benchmarks.quality.booth import Booth, Options
 from benchmarks.quality.bundles import Bundles
 from benchmarks.quality.errors import BenchmarkError
+from benchmarks.quality.instruments import Instruments
 from benchmarks.quality.ledger import Ledger
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.metrics import Figures
 from benchmarks.quality.records import Row, parse_row
 from benchmarks.quality.searching import search
+from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case
 from benchmarks.quality.table import table
 from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.errors import ZoodipError
 
 FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, None)
 ROW = Row("a", "paper", "subjects", "report", "red fish", 0, 3000, FIGURES, 0.25, 9.0, 400.0)
@@ -127,7 +130,7 @@ def test_an_interrupted_search_ends_on_the_same_bits(
     monkeypatch.setattr(searching, "CHECKPOINT_EVERY_S", 0.0)
     bundle = Bundles(entry, device="cpu").at()
     chosen = searching.plans(
-        METHODS[method], entry, bundle, seed=3, forwards=counts, changes={"fixed_rows": 2}
+        METHODS[method], entry, bundle.family, seed=3, forwards=counts, changes={"fixed_rows": 2}
     )
 
     def interrupt(_: str) -> None:
@@ -156,7 +159,7 @@ def test_a_smaller_count_asked_for_later_is_searched_from_the_start(
 
     def tokens(folder: str, *counts: int) -> Tensor:
         (plan,) = searching.plans(
-            METHODS["paper"], entry, bundle, seed=0, forwards=counts, changes={"fixed_rows": 2}
+            METHODS["paper"], entry, bundle.family, seed=0, forwards=counts, changes={"fixed_rows": 2}
         )
         return search(plan, bundle, few_cases, tmp_path / folder, lambda _: None)[0].tokens
 
@@ -209,4 +212,23 @@ def test_unknown_methods_are_told(booth: MakeBooth) -> None:
 def test_a_count_below_one_step_is_told(booth: MakeBooth, few_cases: list[Case]) -> None:
     """Fewer forwards than one step takes is an error rather than a table of unlearned tokens."""
     with pytest.raises(BenchmarkError, match=r"--forwards 2: one step of paper takes 3"):
-        booth(("paper",), (2,)).run()
+        booth(("initializer", "paper"), (2,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 0}, r"settings\.n = 0: "),
+        ({"foo": 1}, r"settings\.foo is no setting; allowed: "),
+        ({"steps": 50}, r"--set steps=50: the run's own options say it"),
+        ({"seed": 5}, r"--set seed=5: the run's own options say it"),
+    ],
+)
+def test_a_change_that_no_search_could_have_is_told_before_the_anchors_are_drawn(
+    changes: dict[str, object], message: str, entry: BaseModelEntry, tools: Instruments, tmp_path: Path
+) -> None:
+    """What --set cannot mean ends the run at once: nothing is measured, nothing is ignored without a word."""
+    chosen = Selection(tmp_path / "out", changes=changes, device="cpu")
+    with pytest.raises(ZoodipError, match=message):
+        Booth(entry, Options(chosen, ("initializer", "paper")), tools, lambda _: None)
+    assert not (tmp_path / "out").exists()

@@ -84,7 +84,9 @@ def test_powers_stay_below_the_dimensions(dimensions: int, powers: list[int]) ->
 def _plan(method: str, entry: BaseModelEntry, forwards: int) -> tuple[Plan, Bundles]:
     bundles = Bundles(entry, device="cpu")
     changes = {"fixed_rows": 2}
-    (plan,) = plans(METHODS[method], entry, bundles.at(), seed=1, forwards=(forwards,), changes=changes)
+    (plan,) = plans(
+        METHODS[method], entry, bundles.at().family, seed=1, forwards=(forwards,), changes=changes
+    )
     return plan, bundles
 
 

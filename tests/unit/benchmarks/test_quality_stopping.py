@@ -36,7 +36,7 @@ def make(
             changes={"fixed_rows": 2, "measure_every": 1, "steps": 8} | changes,
             device="cpu",
         )
-        return Booth(entry, Options(chosen, ("default",)), tools, lambda _: None)
+        return Booth(entry, Options(chosen, ()), tools, lambda _: None)
 
     return made
 
@@ -101,6 +101,7 @@ def test_the_table_has_both_endings_and_the_seeds_apart() -> None:
         (["--seeds", "1"], "error: --seeds 1: allowed: 2 or more"),
         (["--subjects", "99"], "error: --subjects 99: the report half of the subjects holds"),
         (["--set", "steps=5000"], "error: --set steps=5000: allowed: at most 1024"),
+        (["--set", "seed=5"], "error: --set seed=5: the run's own options say it"),
     ],
 )
 def test_what_cannot_be_done_is_said(
