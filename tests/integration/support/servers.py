@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 
@@ -22,9 +23,9 @@ _REDIS = os.environ.get("ZOODIP_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 def shared_redis_url() -> str:
     """The URL of the Redis that is there, with a database for each process of tests that run side by side."""
-    address, _, first = _REDIS.rpartition("/")
-    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    url = f"{address}/{int(first) + int(number)}"
+    given = urlsplit(_REDIS)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = given._replace(path=f"/{int(given.path.strip('/') or 0) + int(worker)}").geturl()
     try:
         with redis.Redis.from_url(url) as shared:
             shared.ping()
