@@ -28,9 +28,9 @@ from zoodip_core.files import write_atomically
 DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,paper-neither"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    given = _parser().parse_args()
+    given = _parser().parse_args(arguments)
 
     def made() -> str:
         asked = options(given)

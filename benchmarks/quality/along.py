@@ -104,13 +104,13 @@ def run(options: Options) -> str:
     return text
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = command("benchmarks.quality.along", __doc__, subjects=4, prompts=8, pictures=2)
     add = parser.add_argument
     add("--arms", default=",".join(ARMS), help="methods with commas between")
     add("--forwards", default="300,900,3000,9000", help="of one case, with commas between")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     print_or_exit(lambda: run(_options(given)))
 
 

@@ -178,14 +178,14 @@ def run(given: argparse.Namespace) -> str:
     return text
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = command("benchmarks.quality.dimensions", __doc__, subjects=4, prompts=8, pictures=2)
     add = parser.add_argument
     add("--method", default="ti-0.04", help=f"how the token is learned: {', '.join(METHODS)}")
     add("--forwards", type=int, default=5400, help="of one case; a backward pass counts as two")
     add("--seed", type=int, default=0, help="of the search")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     print_or_exit(lambda: run(given))
 
 

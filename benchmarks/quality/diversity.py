@@ -76,12 +76,12 @@ def run(asked: Options) -> str:
     return text
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = command("benchmarks.quality.diversity", __doc__, subjects=4, prompts=1, pictures=50)
     about = f"names with commas between: {', '.join((*ANCHORS, *METHODS))}"
     add_methods(parser, methods=DEFAULT_METHODS, seeds=1, forwards="9000", about=about)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     print_or_exit(lambda: run(_options(given)))
 
 

@@ -73,9 +73,9 @@ def _describe(entry: BaseModelEntry, weights: str, subjects: int, asked: Asked) 
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    given = _parser().parse_args()
+    given = _parser().parse_args(arguments)
     print_or_exit(lambda: run(given))
 
 

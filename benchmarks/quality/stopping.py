@@ -132,11 +132,11 @@ def run(booth: Booth, seeds: int) -> str:
     return text
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = command("benchmarks.quality.stopping", __doc__, subjects=None, prompts=12, pictures=2)
     parser.add_argument("--seeds", type=int, default=3, help="search seeds, at least 2")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
 
     def made() -> str:
         seeds, entry = at_least(2, given.seeds, "seeds"), embedded_model()

@@ -75,7 +75,7 @@ def compare(
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality.subspace",
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=6, help="of the subspace, each after τ steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cpu or cuda; CUDA where there is one")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
         if given.updates < 1:
             raise BenchmarkError(f"--updates {given.updates}: allowed: 1 or more")

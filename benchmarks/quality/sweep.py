@@ -7,7 +7,7 @@ for all rows, whatever timesteps the search itself looks at.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,9 +46,9 @@ class Sweep:
     options: Options
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    given = _parser().parse_args()
+    given = _parser().parse_args(arguments)
     print_or_exit(lambda: run(_sweep(given)))
 
 

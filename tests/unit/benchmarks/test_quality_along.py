@@ -66,8 +66,7 @@ def test_the_table_shows_each_subject_and_the_mean() -> None:
     assert table(alone).splitlines()[2:] == ["| bee | paper | – · – |"]
 
 
-def test_an_anchor_is_no_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_anchor_is_no_arm() -> None:
     """A name that learns nothing is refused before a model is loaded, with what is allowed."""
-    monkeypatch.setattr("sys.argv", ["along", "--arms", "paper,real"])
     with pytest.raises(SystemExit, match=r"error: --arms real: allowed: default, paper"):
-        along.main()
+        along.main(["--arms", "paper,real"])

@@ -30,10 +30,9 @@ def test_mistakes_are_one_message(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bad option ends the run with what came and what is allowed."""
-    monkeypatch.setattr("sys.argv", ["quality", *arguments])
     monkeypatch.setattr(command, "run", lambda *_: pytest.fail("nothing may run"))
     with pytest.raises(SystemExit, match=message):
-        command.main()
+        command.main(arguments)
 
 
 def test_the_table_says_what_it_is_made_of() -> None:

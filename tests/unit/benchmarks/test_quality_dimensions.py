@@ -161,8 +161,7 @@ def test_a_finished_run_is_not_measured_again(
     assert table(list(make().rows())) == table(rows)
 
 
-def test_an_anchor_has_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_anchor_has_no_way() -> None:
     """A name that learns nothing is refused before a model is loaded, with what is allowed."""
-    monkeypatch.setattr("sys.argv", ["dimensions", "--method", "caption"])
     with pytest.raises(SystemExit, match=r"error: --method caption: allowed: default, paper"):
-        dimensions_module.main()
+        dimensions_module.main(["--method", "caption"])

@@ -76,8 +76,7 @@ def test_columns_are_prompts_or_pictures_of_one() -> None:
     assert columns([snow], 2) == ["… in the snow, 1", "… in the snow, 2"]
 
 
-def test_one_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_picture_is_refused() -> None:
     """There is no pair in one picture; the message says what is allowed."""
-    monkeypatch.setattr("sys.argv", ["diversity", "--pictures", "1"])
     with pytest.raises(SystemExit, match=r"error: --pictures 1: allowed: 2 or more"):
-        diversity.main()
+        diversity.main(["--pictures", "1"])

@@ -63,15 +63,9 @@ def arguments(given: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+def run() -> Run:
     """Runs the command with options."""
-
-    def command(options: dict[str, str]) -> None:
-        flat = [part for option in options.items() for part in option]
-        monkeypatch.setattr("sys.argv", ["dreambooth", *flat])
-        dreambooth.main()
-
-    return command
+    return lambda options: dreambooth.main([part for option in options.items() for part in option])
 
 
 def test_a_finished_run_is_not_measured_again(
