@@ -6,6 +6,7 @@
 import argparse
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from models.emoji.looks import Style, apply_style
 from models.emoji.patterns import patterned
 from models.emoji.sprite_files import sprite
 from models.emoji.world import PLAIN, Scene, World, shipped_world
+from zoodip_core.errors import StorageError
+from zoodip_core.files import write_atomically
+from zoodip_core.images import encode_png
 
 PICTURE_PX = 64
 CAPTION_WORDS = 14  # 16 tokens less the begin and end tokens
@@ -166,16 +170,24 @@ def contact_sheet(samples: list[Sample], columns: int, zoom: int = 2) -> Image.I
     return sheet
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Draw a contact sheet of training pictures.")
-    parser.add_argument("out", type=Path)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.emoji.compose", description="Draw a contact sheet of training pictures."
+    )
+    parser.add_argument("out", type=Path, help="the PNG that is written")
     parser.add_argument("--first", type=int, default=0, help="seed of the first picture")
-    parser.add_argument("--count", type=int, default=96)
-    options = parser.parse_args()
+    parser.add_argument("--count", type=int, default=96, help="how many pictures, from 1 on")
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        parser.error(f"--count {options.count}; allowed: whole numbers from 1 on")
+    seeds = range(options.first, options.first + options.count)
     try:
-        seeds = range(options.first, options.first + options.count)
-        contact_sheet([training_sample(seed, shipped_world()) for seed in seeds], columns=12).save(
-            options.out
-        )
-    except EmojiModelError as error:
+        sheet = contact_sheet([training_sample(seed, shipped_world()) for seed in seeds], columns=12)
+        write_atomically(options.out, encode_png(sheet))
+    except (EmojiModelError, StorageError) as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,22 @@
-"""The demo's references: four pictures of one held-out subject, `python -m models.emoji.demo`.
+"""The demo's references: four pictures of one held-out subject.
 
 The subject is drawn by a fixed seed, before any result, from the held-out ones that have a pattern too, so that all
 three attributes must be learned.
 """
 
+import argparse
 import json
 import random
 import sys
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.emoji.compose import caption, draw_scene, noun_phrase
 from models.emoji.errors import EmojiModelError
-from models.emoji.train.checkpoint import replace_file
 from models.emoji.world import Scene, World, shipped_world
+from zoodip_core.errors import StorageError
+from zoodip_core.files import write_atomically
+from zoodip_core.images import encode_png
 
 FOLDER = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 FIRST_SEED = 40_000_000  # far from every training seed
@@ -22,13 +25,17 @@ PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
 
 
 def write_demo(folder: Path, world: World) -> None:
-    """Reference pictures and `demo.json` in `folder`."""
+    """Reference pictures and `demo.json` in `folder`.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
     patterned = [subject for subject in world.held_out.subjects if subject[2]]
     thing, tint, pattern = random.Random("demo").choice(patterned)
     scenes = [Scene(thing, tint, pattern, ground) for ground in REFERENCE_GROUNDS]
     for index, scene in enumerate(scenes):
         picture = draw_scene(scene, random.Random(FIRST_SEED + index), world)
-        replace_file(folder / f"reference-{index + 1}.png", partial(picture.save, format="PNG"))
+        write_atomically(folder / f"reference-{index + 1}.png", encode_png(picture))
     demo = {
         "initializer": thing,
         "caption": caption(noun_phrase(scenes[0]), ""),
@@ -36,12 +43,20 @@ def write_demo(folder: Path, world: World) -> None:
         "prompts": [caption("{}", ground) for ground in PROMPT_GROUNDS],
     }
     text = json.dumps(demo, indent=2) + "\n"
-    replace_file(folder / "demo.json", lambda half: half.write_bytes(text.encode()))
+    write_atomically(folder / "demo.json", text.encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.emoji.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder that is written to")
+    options = parser.parse_args(arguments)
+    try:
+        write_demo(options.out, shipped_world())
+    except (EmojiModelError, StorageError) as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(f"references in {options.out}\n")
 
 
 if __name__ == "__main__":
-    try:
-        write_demo(FOLDER, shipped_world())
-    except EmojiModelError as error:
-        sys.exit(f"error: {error}")
-    sys.stdout.write(f"references in {FOLDER}\n")
+    main()

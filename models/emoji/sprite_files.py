@@ -4,10 +4,12 @@
 ones, so a bare machine needs no npm, and refuses one whose bytes are not those of `sprites/SHA256SUMS`.
 """
 
+import argparse
 import hashlib
 import io
 import sys
 import tarfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -112,9 +114,18 @@ def _png(archive: tarfile.TarFile, thing: str, code: str) -> bytes:
     return png.getvalue()
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.emoji.sprite_files", description=__doc__)
+    parser.add_argument("package", type=Path, help=f"the file that `npm pack {PACKAGE}` gave")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder that is written to")
+    options = parser.parse_args(arguments)
     try:
-        written = unpack(Path(sys.argv[1] if len(sys.argv) > 1 else ""), FOLDER, shipped_world())
+        written = unpack(options.package, options.out, shipped_world())
     except (EmojiModelError, StorageError) as error:
         sys.exit(f"error: {error}")
-    sys.stdout.write(f"{written} sprites in {FOLDER}\n")
+    sys.stdout.write(f"{written} sprites in {options.out}\n")
+
+
+if __name__ == "__main__":
+    main()
