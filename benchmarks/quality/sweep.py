@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.quality import paired
 from benchmarks.quality.arguments import (
     at_least,
     command,
@@ -62,6 +63,8 @@ def run(sweep: Sweep) -> str:
         rows += [replace(row, method=label(sweep.method, variation)) for row in booth.run()]
     head = describe(chosen, len({row.subject for row in rows}), entry)
     text = f"{head}; {sweep.options.seeds} search seeds; one change at a time.\n\n{table(rows)}\n"
+    pairs = [(label(sweep.method, variation), sweep.method) for variation in VARIATIONS if variation]
+    text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
     return text
 
