@@ -45,6 +45,7 @@ class Sweep:
 
     method: str
     options: Options
+    variations: Sequence[Mapping[str, Any]] = VARIATIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,13 +58,13 @@ def run(sweep: Sweep) -> str:
     """Measure what is missing; the table, which is written to the folder too."""
     entry, chosen = embedded_model(), sweep.options.selection
     tools, rows = instruments(entry), []
-    for variation in VARIATIONS:
+    for variation in sweep.variations:
         varied = replace(chosen, changes=dict(variation) | chosen.changes)
         booth = Booth(entry, replace(sweep.options, selection=varied), tools, progress)
         rows += [replace(row, method=label(sweep.method, variation)) for row in booth.run()]
     head = describe(chosen, len({row.subject for row in rows}), entry)
     text = f"{head}; {sweep.options.seeds} search seeds; one change at a time.\n\n{table(rows)}\n"
-    pairs = [(label(sweep.method, variation), sweep.method) for variation in VARIATIONS if variation]
+    pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
     text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
     return text

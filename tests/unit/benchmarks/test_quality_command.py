@@ -26,13 +26,11 @@ from zoodip_core.fingerprint import fingerprint
         ),
     ],
 )
-def test_mistakes_are_one_message(
-    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A bad option ends the run with what came and what is allowed."""
-    monkeypatch.setattr(command, "run", lambda *_: pytest.fail("nothing may run"))
+def test_mistakes_are_one_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+    """A bad option ends the run with what came and what is allowed, before anything is made."""
     with pytest.raises(SystemExit, match=message):
-        command.main(arguments)
+        command.main(["--out", str(tmp_path / "out"), *arguments])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_table_says_what_it_is_made_of() -> None:

@@ -13,13 +13,10 @@ from benchmarks.quality.stage import Selection
 from benchmarks.quality.sweep import VARIATIONS, Sweep, label
 
 
-def test_every_variation_is_allowed_and_changes_something(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_variation_is_allowed_and_changes_something(tmp_path: Path) -> None:
     """Two variations give two rows with other fixed-set losses, named by what was changed, and their difference."""
-    monkeypatch.setattr(sweep, "VARIATIONS", ({}, {"learning_rate": 0.5}))
     chosen = Selection(tmp_path, half="tuning", subjects=1, prompts=1, pictures=1)
-    text = sweep.run(Sweep("paper", Options(chosen, ["paper"], 1, (6,))))
+    text = sweep.run(Sweep("paper", Options(chosen, ["paper"], 1, (6,)), ({}, {"learning_rate": 0.5})))
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith(("| paper", "| learning"))]
     assert [line[0] for line in lines] == ["| paper", "| learning_rate=0.5", "| learning_rate=0.5 − paper"]
     assert lines[0][8] != lines[1][8]
