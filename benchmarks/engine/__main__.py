@@ -7,15 +7,12 @@ temporary folder (2 GB) and cost what trained ones cost.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
-from benchmarks.engine.measure import Figures, measure
+from benchmarks.engine.process import measure_apart
 from benchmarks.quantization.__main__ import print_table
 from tests.tooling.models import build_sd15
 from zoodip_core.catalog import BaseModelEntry, Catalog, Precision
@@ -44,15 +41,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--small", action="store_true", help="leave SD1.5's shapes out (minutes on a CPU)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.one:
-        task = json.loads(options.one)
-        entry = BaseModelEntry.model_validate(task["entry"])
-        figures = measure(entry, device=options.device, n=task["n"], steps=task["steps"])
-        print(json.dumps(figures.__dict__))
-        return
     emoji = Catalog.load().get("emoji")
     rows = _rows(emoji, options, n=2, steps=options.steps) + _rows(emoji, options, n=8, steps=options.steps)
     if not options.small:
@@ -68,7 +57,9 @@ def main() -> None:
 def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: int) -> list[list[str]]:
     """The rows of one model; precisions take turns, and the fastest of each one's runs counts."""
     repeats = 1 if steps == 1 else options.repeats
-    runs = [[_run(entry, precision, n, steps, options) for precision in PRECISIONS] for _ in range(repeats)]
+    size = {"n": n, "steps": steps, "device": options.device, "threads": options.threads}
+    entries = [entry.model_copy(update={"precision": precision}) for precision in PRECISIONS]
+    runs = [[measure_apart(one, **size) for one in entries] for _ in range(repeats)]
     found = [max(column, key=lambda figures: figures.it_per_s) for column in zip(*runs, strict=True)]
     return [
         [
@@ -84,19 +75,6 @@ def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: 
         ]
         for precision, figures in zip(PRECISIONS, found, strict=True)
     ]
-
-
-def _run(
-    entry: BaseModelEntry, precision: Precision, n: int, steps: int, options: argparse.Namespace
-) -> Figures:
-    """One configuration in a process of its own."""
-    chosen = entry.model_copy(update={"precision": precision})
-    task = json.dumps({"entry": chosen.model_dump(mode="json"), "n": n, "steps": steps})
-    command = [sys.executable, "-m", "benchmarks.engine", "--one", task, "--device", options.device]
-    done = subprocess.run(
-        [*command, "--threads", str(options.threads)], check=True, capture_output=True, text=True
-    )
-    return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU's
 
 @pytest.mark.parametrize(
     ("said", "spins"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
+    [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
     ids=["nothing said", "a count", "a policy"],
 )
 def test_the_command_spins_shortly_unless_told(said: dict[str, str], spins: str) -> None:

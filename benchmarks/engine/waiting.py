@@ -1,0 +1,89 @@
+"""`python -m benchmarks.engine.waiting`: how threads that wait for each other slow a search on a busy machine.
+
+One search of the embedded model, on a CPU, under several ways in which libgomp's threads wait (Linux), alone and
+beside processes that never rest. All ways take turns in one run, each in a process of its own; the ratio is to the
+package's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+
+from benchmarks.engine.process import measure_apart
+from benchmarks.quantization.__main__ import print_table
+from zoodip_core.catalog import BaseModelEntry, Catalog
+
+OURS = "5 000 turns (the package's)"
+WAYS = {
+    "300 000 turns (libgomp's)": {"GOMP_SPINCOUNT": "300000"},
+    "20 000 turns": {"GOMP_SPINCOUNT": "20000"},
+    OURS: {"GOMP_SPINCOUNT": "5000"},
+    "1 000 turns": {"GOMP_SPINCOUNT": "1000"},
+    "no turn (OMP_WAIT_POLICY=passive)": {"OMP_WAIT_POLICY": "passive"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--beside", type=int, nargs="+", default=[0, 1, 3], help="counts of busy processes")
+    parser.add_argument("--steps", type=int, default=15, help="timed steps of a reading")
+    parser.add_argument("--repeats", type=int, default=3, help="readings of each way, in turns")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    columns = [_seconds(count, options) for count in options.beside]
+    heads = [(f"beside {count}, ms a step", "ratio") for count in options.beside]
+    rows = [[way, *chain(*(_cells(column, way) for column in columns))] for way in WAYS]
+    print_table(("waiting", *chain(*heads)), rows)
+
+
+def _seconds(beside: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Of each way, the median step of each reading; the ways take turns."""
+    entry, found = Catalog.load().get("emoji"), {way: list[float]() for way in WAYS}
+    with _busy(beside):
+        for _ in range(options.repeats):
+            for way, readings in found.items():
+                readings.append(_reading(entry, way, options))
+    return found
+
+
+def _reading(entry: BaseModelEntry, way: str, options: argparse.Namespace) -> float:
+    figures = measure_apart(
+        entry, n=4, steps=options.steps, device="cpu", threads=options.threads, environment=WAYS[way]
+    )
+    return 1 / figures.it_per_s
+
+
+def _cells(column: dict[str, list[float]], way: str) -> tuple[str, str]:
+    """Median and range in milliseconds, and how many times the package's own median that is."""
+    readings, ours = column[way], statistics.median(column[OURS])
+    middle = statistics.median(readings)
+    spread = f"{middle * 1e3:.0f} ({min(readings) * 1e3:.0f}–{max(readings) * 1e3:.0f})"
+    return spread, f"{middle / ours:.2f}"
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Processes that never rest, for the while of the block."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
