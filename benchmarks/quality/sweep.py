@@ -23,7 +23,9 @@ from benchmarks.quality.arguments import (
     selection,
 )
 from benchmarks.quality.booth import Booth, Options
+from benchmarks.quality.searching import check_plans
 from benchmarks.quality.table import table
+from zoodip_core.cli.options import parse_assignments
 from zoodip_core.files import write_atomically
 
 VARIATIONS: tuple[Mapping[str, Any], ...] = (
@@ -56,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(sweep: Sweep) -> str:
     """Measure what is missing; the table, which is written to the folder too."""
-    entry, chosen = embedded_model(), sweep.options.selection
-    tools, rows = instruments(entry), []
-    for variation in sweep.variations:
-        varied = replace(chosen, changes=dict(variation) | chosen.changes)
-        booth = Booth(entry, replace(sweep.options, selection=varied), tools, progress)
-        rows += [replace(row, method=label(sweep.method, variation)) for row in booth.run()]
+    entry, chosen, rows = embedded_model(), sweep.options.selection, []
+    changes = [chosen.changes | dict(variation) for variation in sweep.variations]
+    for changed in changes:  # every one before the first search
+        check_plans(sweep.options.methods, entry, forwards=sweep.options.forwards, changes=changed)
+    tools = instruments(entry)
+    for variation, changed in zip(sweep.variations, changes, strict=True):
+        varied = replace(sweep.options, selection=replace(chosen, changes=changed))
+        found = Booth(entry, varied, tools, progress).run()
+        rows += [replace(row, method=label(sweep.method, variation)) for row in found]
     head = describe(chosen, len({row.subject for row in rows}), entry)
     text = f"{head}; {sweep.options.seeds} search seeds; one change at a time.\n\n{table(rows)}\n"
     pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
@@ -72,7 +77,7 @@ def run(sweep: Sweep) -> str:
 
 def label(method: str, variation: Mapping[str, Any]) -> str:
     """The changed settings in words; the method's own name for none."""
-    return ", ".join(f"{name}={value:g}" for name, value in variation.items()) or method
+    return ", ".join(f"{name}={value}" for name, value in variation.items()) or method
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(half="tuning")
     add = parser.add_argument
     add("--method", default="paper", help="the method whose settings are varied")
+    add(
+        "--change",
+        action="append",
+        metavar="NAME=VALUE[,NAME=VALUE]",
+        help="a row beside the method's own; may be repeated; left out: the paper's settings, one at a time",
+    )
     add("--seeds", type=int, default=1, help="search seeds")
     add("--forwards", type=int, default=3000, help="U-Net forwards of one case")
     return parser
@@ -90,10 +101,14 @@ def _sweep(given: argparse.Namespace) -> Sweep:
 
     Raises:
         BenchmarkError: a number that is too small.
-        InvalidSettingsError: --set without NAME=VALUE.
+        InvalidSettingsError: --set or --change without NAME=VALUE.
     """
     seeds, forwards = at_least(1, given.seeds, "seeds"), at_least(1, given.forwards, "forwards")
-    return Sweep(given.method, Options(selection(given), [given.method], seeds, (forwards,)))
+    options = Options(selection(given), [given.method], seeds, (forwards,))
+    if given.change is None:
+        return Sweep(given.method, options)
+    changes = [parse_assignments(text.split(","), "change") for text in given.change]
+    return Sweep(given.method, options, ({}, *changes))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ MaxRowsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
 
 
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+def parse_assignments(assignments: list[str], option: str = "set") -> dict[str, Any]:
     """`["n=4", "directions=orthogonal"]` → `{"n": 4, "directions": "orthogonal"}`.
 
     Raises:
@@ -35,7 +35,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, sign, text = assignment.partition("=")
         if not (name and sign and text):
-            raise InvalidSettingsError(f"--set {assignment!r}: allowed: NAME=VALUE", field="set")
+            raise InvalidSettingsError(f"--{option} {assignment!r}: allowed: NAME=VALUE", field=option)
         values[name] = _plain(text)
     return values
 

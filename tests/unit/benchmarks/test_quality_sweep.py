@@ -23,6 +23,37 @@ def test_every_variation_is_allowed_and_changes_something(tmp_path: Path) -> Non
     assert (tmp_path / "sweep-paper.md").read_text() == text
 
 
+def test_changes_of_the_command_line_stand_over_what_is_set_for_all(tmp_path: Path) -> None:
+    """The table has the method with --set, and a row for each --change on top of it."""
+    small = "--subjects 1 --prompts 1 --pictures 1 --forwards 6"
+    changes = "--set learning_rate=0.1 --change t_low=100,t_high=950 --change learning_rate=0.5"
+    sweep.main([*small.split(), *changes.split(), "--out", str(tmp_path)])
+    text = (tmp_path / "sweep-paper.md").read_text()
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and " − " not in line]
+    assert [line[0] for line in lines[2:5]] == ["| paper", "| t_low=100, t_high=950", "| learning_rate=0.5"]
+    assert len({line[8] for line in lines[2:5]}) == 3  # three searches, and not one thrice
+    assert "learning_rate=0.1" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("t_low", "--change 't_low': allowed: NAME=VALUE"),
+        ("t_low=100,papyrus=1", "papyrus"),
+        ("n=0", "settings.n = 0"),
+    ],
+)
+def test_a_change_that_no_search_can_have_is_refused_at_once(
+    change: str, message: str, tmp_path: Path
+) -> None:
+    """One message, and nothing was searched or written."""
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        sweep.main(["--change", "mu=0.01", "--change", change, "--out", str(out)])
+    assert message in str(ended.value)
+    assert not out.exists()
+
+
 def test_labels_name_what_is_changed() -> None:
     """Each variation has a label of its own."""
     labels = [label("paper", variation) for variation in VARIATIONS]
