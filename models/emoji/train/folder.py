@@ -83,7 +83,7 @@ def read_part(kind: Any, folder: Path) -> Network:
     if not folder.is_dir():
         raise CheckpointError(f"there is no {folder}, which would hold a {kind.__name__}")
     try:
-        part: Network = kind.from_pretrained(folder).float()
+        part: Network = kind.from_pretrained(folder, low_cpu_mem_usage=False).float()  # True wants accelerate
     except Exception as broken:
         raise CheckpointError(f"{folder} holds no whole {kind.__name__}: {in_one_line(broken)}") from broken
     return part
