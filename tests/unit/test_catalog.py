@@ -166,7 +166,7 @@ def test_the_embedded_model_has_its_measured_defaults() -> None:
     settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
     assert settings.steps * (settings.n + 1) == 3600
     assert (settings.directions, settings.subspace) == ("orthogonal", "none")
-    assert (settings.learning_rate, settings.learning_rate_schedule) == (0.03, "cosine")
+    assert (settings.learning_rate, settings.learning_rate_schedule) == (0.03, "constant")
     assert (settings.adam_eps, settings.mu, settings.t_low, settings.t_high) == (1e-8, 1e-3, 500, 900)
 
 
