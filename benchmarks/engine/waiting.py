@@ -11,7 +11,7 @@ import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -35,17 +35,31 @@ WAYS = {
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.engine.waiting",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--beside", type=int, nargs="+", default=[0, 1, 3], help="counts of busy processes")
-    parser.add_argument("--steps", type=int, default=15, help="timed steps of a reading")
-    parser.add_argument("--repeats", type=int, default=3, help="readings of each way, in turns")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add, one_or_more = parser.add_argument, _at_least(1)
+    add("--beside", type=_at_least(0), nargs="+", default=[0, 1, 3], help="counts of busy processes")
+    add("--steps", type=one_or_more, default=15, help="timed steps of a reading")
+    add("--repeats", type=one_or_more, default=3, help="readings of each way, in turns")
+    add("--threads", type=one_or_more, default=torch.get_num_threads())
     options = parser.parse_args()
     columns = [_seconds(count, options) for count in options.beside]
     heads = [(f"beside {count}, ms a step", "ratio") for count in options.beside]
     rows = [[way, *chain(*(_cells(column, way) for column in columns))] for way in WAYS]
     print_table(("waiting", *chain(*heads)), rows)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """A whole number from `least` on, as argparse asks for it."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from {least} on")
+        return int(text)
+
+    return number
 
 
 def _seconds(beside: int, options: argparse.Namespace) -> dict[str, list[float]]:
