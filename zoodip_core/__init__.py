@@ -4,8 +4,10 @@ import os
 
 __version__ = "0.1.0"
 
+SPIN_TURNS = "5000"
+"""How often a waiting thread of torch's OpenMP on Linux turns before it gives its core away."""
+
 if "OMP_WAIT_POLICY" not in os.environ:
-    # Before torch is loaded: its threads spin while they wait for each other, unless told to give the core away, and
-    # beside other work on the same cores a search is several times slower by that. Fewer turns cost a lone search
-    # half of its speed (docs/log.md; benchmarks.engine.waiting).
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # Before torch is loaded: OpenMP's own 300 000 turns slow a search down beside other work on the same cores
+    # (docs/log.md; benchmarks.engine.waiting).
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_TURNS)

@@ -11,7 +11,7 @@ import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -19,20 +19,21 @@ import torch
 
 from benchmarks.engine.process import measure_apart
 from benchmarks.quantization.__main__ import print_table
+from zoodip_core import SPIN_TURNS
 from zoodip_core.catalog import BaseModelEntry, Catalog
 
-OURS = "5 000 turns (the package's)"
+OURS = f"{SPIN_TURNS} turns (the package's)"
 WAYS = {
-    "300 000 turns (libgomp's)": {"GOMP_SPINCOUNT": "300000"},
-    "20 000 turns": {"GOMP_SPINCOUNT": "20000"},
-    OURS: {"GOMP_SPINCOUNT": "5000"},
-    "1 000 turns": {"GOMP_SPINCOUNT": "1000"},
-    "no turn (OMP_WAIT_POLICY=passive)": {"OMP_WAIT_POLICY": "passive"},
+    "300000 turns (libgomp's)": {"GOMP_SPINCOUNT": "300000"},
+    "20000 turns": {"GOMP_SPINCOUNT": "20000"},
+    OURS: {"GOMP_SPINCOUNT": SPIN_TURNS},
+    "1000 turns": {"GOMP_SPINCOUNT": "1000"},
+    "no turn": {"GOMP_SPINCOUNT": "0"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.engine.waiting",
@@ -44,10 +45,10 @@ def main() -> None:
     add("--steps", type=one_or_more, default=15, help="timed steps of a reading")
     add("--repeats", type=one_or_more, default=3, help="readings of each way, in turns")
     add("--threads", type=one_or_more, default=torch.get_num_threads())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     columns = [_seconds(count, options) for count in options.beside]
     heads = [(f"beside {count}, ms a step", "ratio") for count in options.beside]
-    rows = [[way, *chain(*(_cells(column, way) for column in columns))] for way in WAYS]
+    rows = [[way, *chain(*(cells(column, way) for column in columns))] for way in WAYS]
     print_table(("waiting", *chain(*heads)), rows)
 
 
@@ -79,7 +80,7 @@ def _reading(entry: BaseModelEntry, way: str, options: argparse.Namespace) -> fl
     return 1 / figures.it_per_s
 
 
-def _cells(column: dict[str, list[float]], way: str) -> tuple[str, str]:
+def cells(column: dict[str, list[float]], way: str) -> tuple[str, str]:
     """Median and range in milliseconds, and how many times the package's own median that is."""
     readings, ours = column[way], statistics.median(column[OURS])
     middle = statistics.median(readings)

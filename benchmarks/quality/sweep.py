@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality.sweep`: one setting of a method changed at a time, on the tuning half.
+"""`python -m benchmarks.quality.sweep`: settings of a method changed row by row, on the tuning half.
 
 The paper tunes T_L, T_U, μ, η and n anew for every base model; this is how it is done here. The fixed set is the same
 for all rows, whatever timesteps the search itself looks at.
@@ -68,7 +68,7 @@ def run(sweep: Sweep) -> str:
         found = Booth(entry, varied, tools, progress).run()
         rows += [replace(row, method=label(sweep.method, variation)) for row in found]
     head = describe(chosen, len({row.subject for row in rows}), entry)
-    text = f"{head}; {sweep.options.seeds} search seeds; one change at a time.\n\n{table(rows)}\n"
+    text = f"{head}; {sweep.options.seeds} search seeds; each row changes what it names.\n\n{table(rows)}\n"
     pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
     text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
