@@ -14,7 +14,7 @@ from benchmarks.quality.stopping import measure
 def test_auto_saves_steps_and_loses_no_quality_beyond_the_seeds_spread(tmp_path: Path) -> None:
     """Two held-out subjects, two search seeds each, drawn where the rule ends the search and at its last step."""
     entry = embedded_model()
-    changes = {"steps": 240, "measure_every": 24}
+    changes = {"steps": 480, "measure_every": 48}
     chosen = Selection(
         tmp_path, half="tuning", subjects=2, prompts=4, pictures=2, changes=changes, device="cpu"
     )
