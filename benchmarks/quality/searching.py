@@ -103,8 +103,10 @@ def refuse_changes(changes: dict[str, Any], *names: str) -> None:
     """
     for name in names:
         if name in changes:
-            message = f"{name}={changes[name]}: the run's own options say it; allowed: any other setting"
-            raise BenchmarkError(message, field=name)
+            message = (
+                f"settings.{name} = {changes[name]}: the run's own options say it; allowed: any other setting"
+            )
+            raise BenchmarkError(message, field=f"settings.{name}")
 
 
 def forwards_per_step(method: Method, settings: PersonalizationSettings) -> int:

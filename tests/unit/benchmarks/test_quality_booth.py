@@ -220,8 +220,8 @@ def test_a_count_below_one_step_is_told(booth: MakeBooth, few_cases: list[Case])
     [
         ({"n": 0}, r"settings\.n = 0: "),
         ({"foo": 1}, r"settings\.foo is no setting; allowed: "),
-        ({"steps": 50}, r"^steps=50: the run's own options say it"),
-        ({"seed": 5}, r"^seed=5: the run's own options say it"),
+        ({"steps": 50}, r"^settings\.steps = 50: the run's own options say it"),
+        ({"seed": 5}, r"^settings\.seed = 5: the run's own options say it"),
     ],
 )
 def test_a_change_that_no_search_could_have_is_told_before_the_anchors_are_drawn(

@@ -98,7 +98,7 @@ def test_the_table_has_both_endings_and_the_seeds_apart() -> None:
         (["--seeds", "1"], "error: --seeds 1: allowed: 2 or more"),
         (["--subjects", "99"], "error: --subjects 99: the report half of the subjects holds"),
         (["--set", "steps=5000"], "error: --set steps=5000: allowed: at most 1024"),
-        (["--set", "seed=5"], "error: seed=5: the run's own options say it"),
+        (["--set", "seed=5"], "error: settings.seed = 5: the run's own options say it"),
     ],
 )
 def test_what_cannot_be_done_is_said(given: list[str], message: str, tmp_path: Path) -> None:

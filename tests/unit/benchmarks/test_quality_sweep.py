@@ -41,7 +41,7 @@ def test_changes_of_the_command_line_stand_over_what_is_set_for_all(tmp_path: Pa
         ("t_low", "--change 't_low': allowed: NAME=VALUE"),
         ("t_low=100,papyrus=1", "papyrus"),
         ("n=0", "settings.n = 0"),
-        ("steps=50", "steps=50: the run's own options say it"),
+        ("steps=50", "settings.steps = 50: the run's own options say it"),
     ],
 )
 def test_a_change_that_no_search_can_have_is_refused_at_once(
