@@ -16,7 +16,7 @@ from benchmarks.quality.subjects import Case
 from models.emoji.judge import ATTRIBUTES, Judge
 from zoodip_core.diffusion.latents import to_tensor
 
-GROUND = ATTRIBUTES.index("ground")
+TINT, GROUND = ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground")
 THING_COLUMNS = (0, 1, 2)  # thing, tint, pattern
 STYLE_COLUMNS = (4, 5)  # colour look, form look
 RESAMPLES = 2000
@@ -42,6 +42,7 @@ class Figures:
     right: float | None  # share with thing, tint and pattern right (for a style: both looks)
     ground: float | None  # share with the asked ground
     change: float | None  # share that obeys another tint word or a look
+    retinted: float | None  # under another tint word: share with thing, asked tint and pattern right
 
 
 def measure(
@@ -76,7 +77,7 @@ def measure(
 
 
 def shares(case: Case, asked: Sequence[Prompt], verdicts: Tensor) -> dict[str, float | None]:
-    """The judge's shares: "right" and "ground" where the prompt does not alter the look, "change" where it does.
+    """The judge's shares: "right" and "ground" where a prompt alters nothing; "change" and "retinted" where it does.
 
     A look of the whole picture hides its ground, which the judge does not name there, so a style has no such share.
 
@@ -87,15 +88,20 @@ def shares(case: Case, asked: Sequence[Prompt], verdicts: Tensor) -> dict[str, f
     """
     plain = [k for k, prompt in enumerate(asked) if prompt.changed is None]
     changed = [k for k, prompt in enumerate(asked) if prompt.changed is not None]
+    retinted = [k for k in changed if asked[k].changed == TINT]
     style = case.kind == "styles"
-    columns = STYLE_COLUMNS if style else THING_COLUMNS
-    right = verdicts[plain][:, :, columns].all(dim=-1).float() if plain else torch.empty(0)
     obeyed = [verdicts[k, :, asked[k].changed] for k in changed]
     return {
-        "right": _mean(right),
+        "right": _all_right(verdicts[plain], STYLE_COLUMNS if style else THING_COLUMNS),
         "ground": None if style else _mean(verdicts[plain][:, :, GROUND]),
         "change": _mean(torch.cat(obeyed)) if obeyed else None,
+        "retinted": _all_right(verdicts[retinted], THING_COLUMNS),
     }
+
+
+def _all_right(verdicts: Tensor, columns: Sequence[int]) -> float | None:
+    """The share of pictures with all of these attributes right [prompts, seeds, attributes]."""
+    return _mean(verdicts[:, :, columns].all(dim=-1).float())
 
 
 def _mean(values: Tensor) -> float | None:

@@ -14,6 +14,7 @@ HEAD = (
     "all right",
     "ground",
     "asked change",
+    "in another tint",
     "CLIP-I",
     "CLIP-T",
     "alike",
@@ -21,6 +22,7 @@ HEAD = (
     "s a case",
     "peak, MB",
 )
+ABSENT = "–"
 
 
 class OfSubject(Protocol):
@@ -60,6 +62,7 @@ COLUMNS: tuple[Column[Row], ...] = (
     (_figure("right"), 2, True),
     (_figure("ground"), 2, True),
     (_figure("change"), 2, False),
+    (_figure("retinted"), 2, True),
     (_figure("clip_i"), 3, True),
     (_figure("clip_t"), 3, True),
     (_figure("alike"), 3, False),
@@ -85,11 +88,11 @@ def method_table(head: Sequence[str], rows: Sequence[M], columns: Sequence[Colum
 def group_table(
     head: Sequence[str], groups: Mapping[tuple[str, ...], Sequence[T]], columns: Sequence[Column[T]]
 ) -> str:
-    """One line a group: its names, then a mean over cases for each column."""
-    lines: list[Sequence[str]] = [head, ("---",) * len(head)]
-    for names, group in groups.items():
-        lines.append((*names, *(_cell(group, *column) for column in columns)))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """One line a group: its names, then a mean over cases for each column; a column that no group has is left out."""
+    found = [(*own, *(_cell(group, *column) for column in columns)) for own, group in groups.items()]
+    told = [column for column in zip(head, *found, strict=True) if set(column[1:]) != {ABSENT}]
+    names, *lines = zip(*told, strict=True)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, ("---",) * len(names), *lines))
 
 
 def _cell(group: Sequence[T], read: Callable[[T], float | None], digits: int, with_interval: bool) -> str:
@@ -100,7 +103,7 @@ def _cell(group: Sequence[T], read: Callable[[T], float | None], digits: int, wi
         if value is not None:
             by_case.setdefault(row.subject, []).append(value)
     if not by_case:
-        return "–"
+        return ABSENT
     values = [sum(found) / len(found) for found in by_case.values()]
     mean = f"{sum(values) / len(values):.{digits}f}"
     if not with_interval or len(values) < 2:

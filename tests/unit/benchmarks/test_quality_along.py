@@ -53,7 +53,7 @@ def test_the_table_shows_each_subject_and_the_mean() -> None:
     """A line a subject and arm, then the mean of the subjects; a loss that is not known is a dash."""
 
     def row(subject: str, right: float | None, loss: float | None) -> Row:
-        figures = Figures(0.5, 0.5, None, right, 1.0, None)
+        figures = Figures(0.5, 0.5, None, right, 1.0, None, None)
         return Row("a", "paper", "subjects", "report", subject, 0, 3, figures, loss)
 
     cells = {("paper", "bee", 3): row("bee", 0.5, 0.25), ("paper", "cow", 3): row("cow", 1.0, 0.75)}

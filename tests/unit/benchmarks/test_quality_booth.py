@@ -27,7 +27,7 @@ from benchmarks.quality.table import table
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.errors import ZoodipError
 
-FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, None)
+FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, 0.5, 0.25)
 ROW = Row("a", "paper", "subjects", "report", "red fish", 0, 3000, FIGURES, 0.25, 9.0, 400.0)
 MakeBooth = Callable[..., Booth]
 NAMES = ("initializer", "caption", "real", "paper", "ti-0.01")
@@ -193,14 +193,23 @@ def test_a_damaged_line_is_named(damage: str, tmp_path: Path) -> None:
 
 
 def test_the_table_averages_seeds_before_cases() -> None:
-    """A case with two seeds counts once; what was not measured is a dash."""
+    """A case with two seeds counts once."""
     rows = [
         replace(ROW, figures=replace(FIGURES, right=right), subject=subject, seed=seed)
         for subject, seed, right in (("red fish", 0, 1.0), ("red fish", 1, 0.0), ("blue car", 0, 1.0))
     ]
-    line = table(rows).splitlines()[2]
-    assert line.startswith("| paper | 3000 | 0.75 (0.50–1.00) |")
-    assert "| – |" in line
+    assert table(rows).splitlines()[2].startswith("| paper | 3000 | 0.75 (0.50–1.00) |")
+
+
+def test_the_table_has_the_columns_that_somebody_has() -> None:
+    """What one method has not is a dash; what no method has is no column."""
+    anchor = replace(ROW, method="real", forwards=0, fixed_loss=None, seconds=None, peak_mb=None)
+    both, alone = table([anchor, ROW]).splitlines(), table([anchor]).splitlines()
+    assert both[0].endswith("| in another tint | CLIP-I | CLIP-T | fixed-set loss | s a case | peak, MB |")
+    assert both[2].endswith("| 0.25 | 0.500 | 0.250 | – | – | – |")
+    assert both[3].endswith("| 0.25 | 0.500 | 0.250 | 0.2500 | 9.0 | 400 |")
+    assert alone[0].endswith("| in another tint | CLIP-I | CLIP-T |")
+    assert alone[2] == "| real | 0 | 0.75 | 1.00 | 0.50 | 0.25 | 0.500 | 0.250 |"
 
 
 def test_unknown_methods_are_told(booth: MakeBooth) -> None:

@@ -63,10 +63,10 @@ def test_the_first_pictures_of_the_prompt_are_shown(
 
 
 def test_the_table_says_how_alike_and_how_right() -> None:
-    """Seeds of one subject are averaged before subjects; what is unknown is a dash."""
-    row = Row("a", "paper", "subjects", "report", "bee", 0, 6, Figures(0.5, 0.5, 0.25, None, 1.0, None))
+    """Seeds of one subject are averaged before subjects; what nobody has is left out."""
+    row = Row("a", "paper", "subjects", "report", "bee", 0, 6, Figures(0.5, 0.5, 0.25, None, 1.0, None, None))
     other = replace(row, seed=1, figures=replace(row.figures, alike=0.75))
-    assert table([row, other]).splitlines()[2:] == ["| paper | 6 | 0.500 | – | 1.00 | 0.500 |"]
+    assert table([row, other]).splitlines()[2:] == ["| paper | 6 | 0.500 | 1.00 | 0.500 |"]
 
 
 def test_columns_are_prompts_or_pictures_of_one() -> None:

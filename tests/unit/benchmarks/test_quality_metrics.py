@@ -43,7 +43,23 @@ def test_shares_are_of_the_prompts_that_ask_for_them() -> None:
     verdicts[changed[0], :, [c for c in range(len(ATTRIBUTES)) if c != asked[changed[0]].changed]] = 0
     verdicts[changed[0], 0, asked[changed[0]].changed] = 0
     found = shares(case, asked, verdicts)
-    assert found == pytest.approx({"right": 4 / 6, "ground": 5 / 6, "change": 1 / 2})
+    assert found == pytest.approx({"right": 4 / 6, "ground": 5 / 6, "change": 1 / 2, "retinted": 0})
+
+
+def test_another_tint_must_leave_the_thing() -> None:
+    """A blob in the asked tint obeys, and is not the thing; a look of the whole picture asks for no tint."""
+    world = shipped_world()
+    (case,) = cases(world, "subjects", "report", 1)
+    asked = prompts(case, world, 6)
+    tint, look = (k for k, prompt in enumerate(asked) if prompt.changed is not None)
+    assert ATTRIBUTES[asked[tint].changed or 0] == "tint"
+    verdicts = torch.ones(6, 4, len(ATTRIBUTES))
+    verdicts[tint, 0, ATTRIBUTES.index("thing")] = 0
+    verdicts[tint, 1, ATTRIBUTES.index("tint")] = 0
+    verdicts[tint, 2, ATTRIBUTES.index("pattern")] = 0
+    verdicts[look, :, ATTRIBUTES.index("thing")] = 0
+    found = shares(case, asked, verdicts)
+    assert found == pytest.approx({"right": 1, "ground": 1, "change": 7 / 8, "retinted": 1 / 4})
 
 
 def test_a_style_is_both_looks_and_has_no_ground() -> None:
@@ -54,7 +70,7 @@ def test_a_style_is_both_looks_and_has_no_ground() -> None:
     verdicts[:, :, list(STYLE_COLUMNS)] = 1
     verdicts[0, 1, STYLE_COLUMNS[1]] = 0
     found = shares(case, prompts(case, world, 2), verdicts)
-    assert found == {"right": pytest.approx(3 / 4), "ground": None, "change": None}
+    assert found == {"right": pytest.approx(3 / 4), "ground": None, "change": None, "retinted": None}
 
 
 def test_no_seed_meets_itself() -> None:

@@ -12,7 +12,7 @@ from benchmarks.quality.records import Row
 
 def _row(method: str, subject: str, right: float, *, seed: int = 0, forwards: int = 90) -> Row:
     own = f"{method} {subject} {seed} {forwards}"
-    figures = Figures(right / 2, 0.5, None, right, 1.0, None)
+    figures = Figures(right / 2, 0.5, None, right, 1.0, None, None)
     return Row(own, method, "subjects", "report", subject, seed, forwards, figures)
 
 

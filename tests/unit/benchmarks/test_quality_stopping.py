@@ -72,7 +72,7 @@ def test_a_search_that_never_stalls_is_measured_once(make: MakeBooth) -> None:
 
 
 def _row(subject: str, seed: int, forwards: int, clip_i: float) -> Row:
-    figures = Figures(clip_i, 0.5, None, 0.75, 1.0, None)
+    figures = Figures(clip_i, 0.5, None, 0.75, 1.0, None, None)
     return Row("a", "default, ended", "subjects", "report", subject, seed, forwards, figures)
 
 
