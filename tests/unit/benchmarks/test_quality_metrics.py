@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from benchmarks.quality.metrics import GROUND, STYLE_COLUMNS, alike, clip_i, interval, shares
+from benchmarks.quality.metrics import GROUND, STYLE_COLUMNS, TINT, alike, clip_i, interval, shares
 from benchmarks.quality.prompts import prompts
 from benchmarks.quality.subjects import cases
 from models.emoji.judge import ATTRIBUTES
@@ -52,10 +52,10 @@ def test_another_tint_must_leave_the_thing() -> None:
     (case,) = cases(world, "subjects", "report", 1)
     asked = prompts(case, world, 6)
     tint, look = (k for k, prompt in enumerate(asked) if prompt.changed is not None)
-    assert ATTRIBUTES[asked[tint].changed or 0] == "tint"
+    assert asked[tint].changed == TINT
     verdicts = torch.ones(6, 4, len(ATTRIBUTES))
     verdicts[tint, 0, ATTRIBUTES.index("thing")] = 0
-    verdicts[tint, 1, ATTRIBUTES.index("tint")] = 0
+    verdicts[tint, 1, TINT] = 0
     verdicts[tint, 2, ATTRIBUTES.index("pattern")] = 0
     verdicts[look, :, ATTRIBUTES.index("thing")] = 0
     found = shares(case, asked, verdicts)
