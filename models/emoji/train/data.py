@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ import torch
 from models.emoji.compose import training_sample
 from models.emoji.errors import CheckpointError
 from models.emoji.train.checkpoint import replace_file
+from models.emoji.train.chunks import by_chunks
 from models.emoji.world import Scene, World, shipped_world
 
-CHUNK = 1000
 TRAINING_SEED = 0
 VALIDATION_SEED = 10_000_000  # far from every training seed
 AGAIN = "remove it and run `python -m models.emoji.train data` again"
@@ -76,15 +75,7 @@ def compose_chunk(seeds: range) -> tuple[npt.NDArray[np.uint8], list[str], list[
 
 def compose_set(first_seed: int, count: int, processes: int = 1) -> PictureSet:
     """The pictures of `count` seeds from `first_seed` on, held in memory."""
-    chunks = [
-        range(seed, min(seed + CHUNK, first_seed + count))
-        for seed in range(first_seed, first_seed + count, CHUNK)
-    ]
-    if processes > 1:
-        with get_context("fork").Pool(processes) as pool:
-            parts = pool.map(compose_chunk, chunks, chunksize=1)
-    else:
-        parts = [compose_chunk(chunk) for chunk in chunks]
+    parts = by_chunks("data", compose_chunk, range(first_seed, first_seed + count), processes)
     pictures = np.concatenate([part[0] for part in parts])
     return PictureSet(
         pictures, [text for part in parts for text in part[1]], [one for part in parts for one in part[2]]

@@ -1,7 +1,6 @@
 """The judge in training: on composed pictures of everything, held-out items included, also softened ones."""
 
 import random
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from models.emoji.judge.network import (
 )
 from models.emoji.settings import JudgeSettings
 from models.emoji.train.checkpoint import write_weights
+from models.emoji.train.chunks import by_chunks
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import as_tensor
 from models.emoji.train.device import autocast, batches, best_device
@@ -91,13 +91,7 @@ def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> 
 
 def composed(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The judged pictures and classes of `count` seeds from `first_seed` on."""
-    seeds = range(first_seed, first_seed + count)
-    chunks = [seeds[first : first + 1000] for first in range(0, count, 1000)]
-    if processes > 1:
-        with get_context("fork").Pool(processes) as pool:
-            parts = pool.map(judged_pictures, chunks, chunksize=1)
-    else:
-        parts = [judged_pictures(chunk) for chunk in chunks]
+    parts = by_chunks(PART, judged_pictures, range(first_seed, first_seed + count), processes)
     pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return pictures, labels
 
