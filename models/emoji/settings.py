@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from operator import ge
 from pathlib import Path
@@ -206,23 +206,42 @@ def read_settings(path: Path = FILE) -> Settings:
     """The settings of a file.
 
     Raises:
-        EmojiModelError: the file is missing, or an entry of it is missing, unknown or out of range.
+        EmojiModelError: the file is missing or no TOML, or an entry of it is missing, unknown or out of range.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        parts = {name: _part(path, name, kind, table[name]) for name, kind in PARTS.items()}
+        _check_names(PARTS, table)
+        return Settings(**{name: _part(name, kind, table[name]) for name, kind in PARTS.items()})
     except OSError as missing:
         raise EmojiModelError(f"the settings {path} cannot be read: {missing.strerror}") from missing
-    except (ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise EmojiModelError(f"the settings {path} lack or misspell an entry: {broken}") from broken
-    return Settings(**parts)
+    except ValueError as broken:
+        raise EmojiModelError(f"the settings {path} are not TOML: {broken}") from broken
+    except EmojiModelError as refused:
+        raise EmojiModelError(f"the settings {path}: {refused}") from refused
 
 
-def _part(path: Path, name: str, kind: Any, table: dict[str, Any]) -> Any:
+def _part(name: str, kind: type[PartSettings], table: Any) -> Any:
     """One table of a settings file; its lists become tuples."""
+    if not isinstance(table, dict):
+        raise EmojiModelError(f"{name} is {table!r}; allowed: a table, [{name}]")
     try:
+        _check_names([field.name for field in fields(kind)], table)  # type: ignore[arg-type]
         return kind(
             **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
         )
     except EmojiModelError as refused:
-        raise EmojiModelError(f"the settings {path}: {name}.{refused}") from refused
+        raise EmojiModelError(f"{name}.{refused}") from refused
+
+
+def _check_names(allowed: Collection[str], table: dict[str, Any]) -> None:
+    """Pass if a table has every entry that it may have, and no other.
+
+    Raises:
+        EmojiModelError: names the entry.
+    """
+    for name in table:
+        if name not in allowed:
+            raise EmojiModelError(f"{name} is unknown; allowed: {', '.join(allowed)}")
+    for name in allowed:
+        if name not in table:
+            raise EmojiModelError(f"{name} is missing")

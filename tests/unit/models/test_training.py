@@ -186,23 +186,48 @@ def test_a_missing_training_set_says_how_to_make_it(tmp_path: Path) -> None:
         read_set(tmp_path, shipped_world())
 
 
-def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
-    """A settings file with an unknown entry is refused with the entry's name."""
+@pytest.mark.parametrize(
+    ("written", "instead", "told"),
+    [
+        ("warmup_steps", "warmup", r"diffusion\.warmup is unknown; allowed: batch, rate, .*warmup_steps"),
+        ("text_layers = 3", "", r"diffusion\.text_layers is missing"),
+        ("[clip]", "[klip]", r"klip is unknown; allowed: data, components, .*judge"),
+    ],
+)
+def test_a_misspelt_or_missing_setting_is_named(
+    tmp_path: Path, written: str, instead: str, told: str
+) -> None:
+    """An entry that is unknown comes with the known ones, in the file and in a table of it."""
     path = tmp_path / "settings.toml"
-    path.write_text(FILE.read_text().replace("warmup_steps", "warmup", 1))
-    with pytest.raises(EmojiModelError, match="warmup"):
+    path.write_text(FILE.read_text().replace(written, instead, 1))
+    with pytest.raises(EmojiModelError, match=rf"settings\.toml: {told}"):
         read_settings(path)
 
 
-def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """A missing file, one that is not TOML, and a part that is no table each get one message with the path."""
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, r"settings\.toml cannot be read: No such file"),
+        ("[data", r"settings\.toml are not TOML: Expected"),
+        ("", r"settings\.toml: data is missing"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: str | None, told: str) -> None:
+    """A missing file, one that is not TOML, and an empty one each get one message with the path."""
     path = tmp_path / "settings.toml"
-    with pytest.raises(EmojiModelError, match=r"settings\.toml cannot be read: No such file"):
-        read_settings(path)
-    for text in ("[data", "data = 3", FILE.read_text().replace("[clip]", "[klip]")):
+    if text is not None:
         path.write_text(text)
-        with pytest.raises(EmojiModelError, match=r"settings\.toml lack or misspell an entry"):
-            read_settings(path)
+    with pytest.raises(EmojiModelError, match=told):
+        read_settings(path)
+
+
+def test_a_part_of_the_settings_that_is_no_table_is_named(tmp_path: Path) -> None:
+    """A number where a table belongs."""
+    path = tmp_path / "settings.toml"
+    _, _, rest = FILE.read_text().partition("[components]")
+    path.write_text(f"data = 3\n[components]{rest}")
+    with pytest.raises(EmojiModelError, match=r"settings\.toml: data is 3; allowed: a table, \[data\]"):
+        read_settings(path)
 
 
 def test_captions_fit_every_picture_that_has_what_they_name() -> None:
