@@ -8,9 +8,8 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from models.emoji.errors import CheckpointError, in_one_line
+from models.emoji.train.sampling import GUIDANCE, STEPS
 
-STEPS = 20
-GUIDANCE = 2.0
 ROWS = 50  # prompts a call
 
 

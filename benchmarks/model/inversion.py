@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.model.drawing import GUIDANCE, STEPS
 from models.emoji.compose import caption, draw_scene
 from models.emoji.train.data import as_tensor
 from models.emoji.train.device import plain_attention
+from models.emoji.train.sampling import GUIDANCE, STEPS
 from models.emoji.train.schedule import shares_of_rows
 from models.emoji.world import Scene, World
 

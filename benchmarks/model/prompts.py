@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from models.emoji.compose import CAPTION_WORDS, caption, scene_caption
+from models.emoji.compose import CAPTION_WORDS, caption, scene_caption, style_words
 from models.emoji.looks import Style
 from models.emoji.world import PLAIN, Scene, World
 
@@ -81,7 +81,7 @@ def held_out_style_prompts(world: World) -> list[Prompt]:
     """Pairs of looks that were never seen together, in words."""
     rng = random.Random(SEED + 4)
     styles = world.held_out.styles
-    return [prompt for style in styles for prompt in _in_style(style, " ".join(style), 16, rng, world)]
+    return [prompt for style in styles for prompt in _in_style(style, style_words(style), 16, rng, world)]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class SpriteError(EmojiModelError):
 
 
 class CheckpointError(EmojiModelError):
-    """A checkpoint cannot be read: truncated, or of another training."""
+    """A checkpoint cannot be read or written: truncated, of another training, or no room for it."""
 
 
 class DivergedError(EmojiModelError):

@@ -97,6 +97,11 @@ class LoopSettings(PartSettings):
     decay: int  # the rate falls to nothing over the last so many pictures
     samples_every: int  # pictures between two looks at the averaged weights: a grid, or figures
 
+    def __post_init__(self) -> None:
+        """Refuse a value out of range, and a decay that would never let the rate be whole."""
+        super().__post_init__()
+        self._require("decay", self.decay <= self.pictures, f"whole numbers up to pictures, {self.pictures}")
+
 
 @dataclass(frozen=True)
 class DiffusionSettings(LoopSettings):

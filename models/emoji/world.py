@@ -31,6 +31,11 @@ class Scene:
     ground: str
     style: Style = (PLAIN, PLAIN)
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Thing, tint, pattern, ground, colour look, form look."""
+        return (self.thing, self.tint, self.pattern, self.ground, *self.style)
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -118,13 +123,15 @@ def _read(path: Path) -> dict[str, Any]:
     """The table in a TOML file.
 
     Raises:
-        WorldError: there is no such file, or it is not TOML.
+        WorldError: there is no such file, or it cannot be read, or it is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as missing:
         raise WorldError(f"there is no world file {path}") from missing
-    except tomllib.TOMLDecodeError as broken:
+    except OSError as unreadable:
+        raise WorldError(f"the world file {path} cannot be read: {unreadable.strerror}") from unreadable
+    except ValueError as broken:
         raise WorldError(f"{path} is not TOML: {broken}") from broken
 
 

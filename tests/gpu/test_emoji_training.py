@@ -9,7 +9,7 @@ import torch
 
 from models.emoji.export import main as export
 from models.emoji.train.__main__ import main as train
-from models.emoji.train.data import write_set
+from models.emoji.train.stored import write_set
 from tests.unit.models.conftest import PICTURES, TINY, new_work
 
 pytestmark = [

@@ -27,16 +27,11 @@ def classes_of(world: World) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _named(scene: Scene) -> tuple[str, ...]:
-    """A scene's attributes in the order of `ATTRIBUTES`."""
-    return (scene.thing, scene.tint, scene.pattern, scene.ground, *scene.style)
-
-
 def judge_labels(scenes: list[Scene], world: World) -> torch.Tensor:
     """The classes of scenes, [n, 6]."""
     classes = [{name: index for index, name in enumerate(names)} for names in classes_of(world)]
     return torch.tensor(
-        [[table[name] for table, name in zip(classes, _named(one), strict=True)] for one in scenes]
+        [[table[name] for table, name in zip(classes, one.attributes, strict=True)] for one in scenes]
     )
 
 

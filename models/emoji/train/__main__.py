@@ -14,15 +14,15 @@ from typing import Any
 import torch
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.settings import FILE, Settings, read_settings
+from models.emoji.settings import FILE, LoopSettings, Settings, read_settings
 from models.emoji.train.autoencoder import train_autoencoder
 from models.emoji.train.clip import train_clip
 from models.emoji.train.components import fit_work_components, work_components
-from models.emoji.train.data import read_set, write_set
 from models.emoji.train.diffusion import train_diffusion
 from models.emoji.train.folder import SHIPPED
 from models.emoji.train.judge import train_judge
 from models.emoji.train.networks import trained_networks
+from models.emoji.train.stored import read_set, write_set
 from models.emoji.train.work import begin_anew, begun_anew, start_of
 from models.emoji.world import World, shipped_world
 
@@ -30,14 +30,32 @@ TRAINED = ("diffusion", "autoencoder", "clip", "judge")
 PARTS = ("data", "components", *TRAINED)
 
 
-def with_budget(settings: Settings, pictures: int | None, decay: int | None, batch: int | None) -> Settings:
-    """The settings with other numbers of pictures for every trained part to see, in all and in a step."""
+def with_budget(
+    settings: Settings, parts: Sequence[str], pictures: int | None, decay: int | None, batch: int | None
+) -> Settings:
+    """The settings with other numbers of pictures for the trained ones of these parts to see, in all and in a step.
+
+    Without `decay` the rate falls over the same share of the pictures as in the settings.
+
+    Raises:
+        EmojiModelError: a number that a part cannot be trained with, or none of the parts is trained.
+    """
     asked = (("pictures", pictures), ("decay", decay), ("batch", batch))
     changes = {name: value for name, value in asked if value is not None}
-    parts: dict[str, Any] = {
-        part: dataclasses.replace(getattr(settings, part), **changes) for part in TRAINED
-    }
-    return dataclasses.replace(settings, **parts)
+    trained = [part for part in parts if part in TRAINED]
+    if changes and not trained:
+        raise EmojiModelError(
+            f"--{min(changes)}: {parts[0]} is not trained; allowed: with {', '.join(TRAINED)} or all "
+            f"({parts[0]}.pictures in the settings file says how many it takes)"
+        )
+    replaced: dict[str, Any] = {part: _budgeted(getattr(settings, part), changes) for part in trained}
+    return dataclasses.replace(settings, **replaced)
+
+
+def _budgeted(part: LoopSettings, changes: dict[str, int]) -> LoopSettings:
+    """The settings of a part with the changes, and a decay that fits them."""
+    pictures = changes.get("pictures", part.pictures)
+    return dataclasses.replace(part, **{"decay": part.decay * pictures // part.pictures, **changes})
 
 
 def train_part(part: str, settings: Settings, world: World, work: Path, start: Path) -> None:
@@ -80,7 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--anew", action="store_true", help="start from fresh weights, in a work folder without"
     )
     parser.add_argument("--pictures", type=int, help="pictures to see in all, instead of the settings'")
-    parser.add_argument("--decay", type=int, help="pictures over which the rate falls at the end")
+    parser.add_argument("--decay", type=int, help="of them, over which the rate falls; the settings' share")
     parser.add_argument("--batch", type=int, help="pictures of a step (diffusion: 2048 on a GPU)")
     return parser.parse_args(arguments)
 
@@ -90,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.manual_seed(0)
     try:
-        given = read_settings(options.settings)
-        settings = with_budget(given, options.pictures, options.decay, options.batch)
         parts: Sequence[str] = PARTS if options.part == "all" else (options.part,)
+        given = read_settings(options.settings)
+        settings = with_budget(given, parts, options.pictures, options.decay, options.batch)
         if options.anew:
             begin_anew(options.work, parts)
         if options.part == "all" and not begun_anew(options.work, "components"):

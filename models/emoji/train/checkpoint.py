@@ -9,16 +9,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from models.emoji.errors import CheckpointError
+from models.emoji.errors import CheckpointError, in_one_line
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, then move it there: no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file beside its place, then move it there: no reader ever sees half of it.
+
+    Raises:
+        CheckpointError: it cannot be written, for want of room, say; the file before is kept.
+    """
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(half)
         half.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as failed:  # torch.save's own is a RuntimeError
+        raise CheckpointError(f"{path} cannot be written: {in_one_line(failed)}") from failed
     finally:
         half.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
-from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, style_words
+from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, scene_caption, style_words
 from models.emoji.settings import HEAD_WIDTH, ClipSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
 from models.emoji.train.components import Components, read_components
@@ -38,9 +38,7 @@ class Claim:
 
 def attributes(scene: Scene) -> tuple[str, ...]:
     """What a picture has, in the order of a claim; "plain" where an attribute is absent."""
-    return tuple(
-        name or "plain" for name in (scene.thing, scene.tint, scene.pattern, scene.ground, *scene.style)
-    )
+    return tuple(name or "plain" for name in scene.attributes)
 
 
 def sampled_claim(scene: Scene, world: World, rng: random.Random) -> Claim:
@@ -159,8 +157,7 @@ class ClipLoss:
 @torch.no_grad()
 def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) -> float:
     """The share of pictures whose own full caption scores best among all captions of the set."""
-    texts = [caption(noun_phrase(scene), scene.ground, style_words(scene.style)) for scene in pictures.scenes]
-    texts = [" ".join(text.split()[:CAPTION_WORDS]) for text in texts]
+    texts = [" ".join(scene_caption(scene).split()[:CAPTION_WORDS]) for scene in pictures.scenes]
     device = next(model.parameters()).device
     ids = torch.tensor(word_ids(texts, vocabulary)).to(device)
     found = model(input_ids=ids, pixel_values=pictures.batch(range(len(texts))).to(device))

@@ -1,9 +1,7 @@
-"""The training set on disk: pictures, captions and scenes of a range of seeds, composed once."""
+"""Composed pictures with their captions and scenes, and the choice of those for a batch."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +9,10 @@ import torch
 
 from models.emoji.compose import training_sample
 from models.emoji.errors import CheckpointError
-from models.emoji.train.checkpoint import replace_file
 from models.emoji.train.chunks import by_chunks
-from models.emoji.world import Scene, World, shipped_world
+from models.emoji.world import Scene, shipped_world
 
-TRAINING_SEED = 0
 VALIDATION_SEED = 10_000_000  # far from every training seed
-AGAIN = "remove it and run `python -m models.emoji.train data` again"
 
 
 @dataclass(frozen=True)
@@ -80,58 +75,3 @@ def compose_set(first_seed: int, count: int, processes: int = 1) -> PictureSet:
     return PictureSet(
         pictures, [text for part in parts for text in part[1]], [one for part in parts for one in part[2]]
     )
-
-
-def write_set(folder: Path, count: int, processes: int) -> None:
-    """The training set in `folder`; one that is there and long enough is kept."""
-    if _length(folder / "scenes.json") >= count:
-        return
-    made = compose_set(TRAINING_SEED, count, processes)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scenes.json").unlink(missing_ok=True)
-    np.save(folder / "pictures.npy", made.pictures)
-    (folder / "captions.json").write_text(json.dumps(made.captions))
-    scenes = [[one.thing, one.tint, one.pattern, one.ground, list(one.style)] for one in made.scenes]
-    text = json.dumps(scenes)
-    replace_file(
-        folder / "scenes.json", lambda half: half.write_text(text)
-    )  # last: it says that the set is whole
-
-
-def _length(scenes: Path) -> int:
-    """How many scenes a file lists; none if it is missing or broken."""
-    try:
-        return len(json.loads(scenes.read_text()))
-    except (OSError, ValueError):
-        return 0
-
-
-def read_set(folder: Path, world: World) -> PictureSet:
-    """The training set of a folder, checked again for what is held out.
-
-    Raises:
-        CheckpointError: there is no whole set in the folder, or one of another world.
-        LeakError: a scene holds something held out.
-    """
-    if not (folder / "scenes.json").exists():
-        raise CheckpointError(
-            f"there is no training set in {folder}: run `python -m models.emoji.train data` first"
-        )
-    try:
-        rows = json.loads((folder / "scenes.json").read_text())
-        scenes = [
-            Scene(thing, tint, pattern, ground, (style[0], style[1]))
-            for thing, tint, pattern, ground, style in rows
-        ]
-        pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-        captions: list[str] = json.loads((folder / "captions.json").read_text())
-    except (OSError, ValueError, TypeError, IndexError) as broken:
-        raise CheckpointError(f"the training set in {folder} is broken ({broken}): {AGAIN}") from broken
-    if not len(pictures) == len(captions) == len(scenes):
-        raise CheckpointError(f"the training set in {folder} lacks pictures or captions: {AGAIN}")
-    unknown = {word for text in captions for word in text.split()} - set(world.words)
-    if unknown:
-        raise CheckpointError(f"the training set in {folder} names the unknown {min(unknown)!r}: {AGAIN}")
-    for scene in scenes:
-        world.held_out.check(scene)
-    return PictureSet(pictures, captions, scenes)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from models.emoji.compose import scene_caption
 from models.emoji.settings import DiffusionSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
 from models.emoji.train.components import Components, work_components
@@ -16,7 +17,7 @@ from models.emoji.train.networks import PART, Networks, networks
 from models.emoji.train.optim import Optimiser
 from models.emoji.train.sampling import draw_latents, write_grid
 from models.emoji.train.schedule import sampled_timesteps, shares_of_rows
-from models.emoji.world import World
+from models.emoji.world import PLAIN, Scene, World
 
 
 def encode_set(pictures: PictureSet, components: Components, device: torch.device) -> torch.Tensor:
@@ -76,14 +77,9 @@ class DiffusionLoss:
 def sample_captions(world: World, pictures: PictureSet) -> list[str]:
     """64 captions for the sample grid: 48 of the training set, 16 of what is held out."""
     rng = random.Random(5)
-    held = [
-        f"a photo of a {p} {c} {t} {rng.choice(world.grounds)}" for t, c, p in world.held_out.subjects[:12]
-    ]
-    held += [
-        f"a photo of a cat on the grass in {colour} {form} style"
-        for colour, form in world.held_out.styles[:4]
-    ]
-    return pictures.captions[:48] + [" ".join(text.split()) for text in held]
+    held = [Scene(*subject, rng.choice(world.grounds)) for subject in world.held_out.subjects[:12]]
+    held += [Scene("cat", PLAIN, PLAIN, "on the grass", style) for style in world.held_out.styles[:4]]
+    return pictures.captions[:48] + [scene_caption(scene) for scene in held]
 
 
 def train_diffusion(

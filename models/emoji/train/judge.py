@@ -118,8 +118,6 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
     components, device = read_components(), best_device()
     judge = started_judge(settings, world, anew)
     judge.to(device)
-    pictures, labels = composed(SEEN_SEED, settings.composed, processes)
-    unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)
     optimiser = Optimiser(dict(judge.named_parameters()), settings.rate, settings.average)
 
     def loss(step: int) -> torch.Tensor:
@@ -140,5 +138,7 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
 
     made = made_for(settings, [name for names in classes_of(world) for name in names])
     training = Training(PART, settings, folder, made, optimiser, loss, show)
-    training.resume(None if anew else WEIGHTS)
+    training.resume(None if anew else WEIGHTS)  # what does not fit is told before the minutes of composing
+    pictures, labels = composed(SEEN_SEED, settings.composed, processes)
+    unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)
     training.run()

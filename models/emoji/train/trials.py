@@ -20,11 +20,12 @@ from models.emoji.errors import EmojiModelError
 from models.emoji.settings import DiffusionSettings, read_settings
 from models.emoji.tokenizer import build_vocabulary
 from models.emoji.train.components import read_components
-from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set, read_set
+from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
 from models.emoji.train.device import best_device, plain_attention
 from models.emoji.train.diffusion import DiffusionLoss
 from models.emoji.train.networks import Networks, networks
 from models.emoji.train.optim import Optimiser
+from models.emoji.train.stored import read_set
 from models.emoji.world import World, shipped_world
 
 HELD_BACK = 256
@@ -166,6 +167,17 @@ def chosen(names: str | None) -> list[str]:
     return wanted
 
 
+def above_nought(seconds: float) -> float:
+    """The processor seconds of a trial.
+
+    Raises:
+        EmojiModelError: there are none of them.
+    """
+    if not seconds > 0:
+        raise EmojiModelError(f"--seconds {seconds:g}: allowed: numbers above 0")
+    return seconds
+
+
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.train.trials", description=__doc__)
@@ -174,11 +186,12 @@ def main() -> None:
     parser.add_argument("--only", help="names of trials with semicolons between; all if left out")
     options = parser.parse_args()
     try:
+        seconds = above_nought(options.seconds)
         settings, world = read_settings().diffusion, shipped_world()
         names, pictures = chosen(options.only), read_set(options.work / "data", world)
         sys.stdout.write("| trial | pictures | parameters | loss | of individuals |\n|---|---|---|---|---|\n")
         for name in names:
-            found = run_trial(TRIALS[name], settings, world, pictures, options.seconds)
+            found = run_trial(TRIALS[name], settings, world, pictures, seconds)
             size, losses = found.parameters / 1e6, f"{found.loss:.4f} | {found.individuals:.4f}"
             sys.stdout.write(f"| {name} | {found.pictures} | {size:.1f} M | {losses} |\n")
             sys.stdout.flush()

@@ -17,6 +17,11 @@ PROBED = 16  # pictures that tell one map from another
 SAME_MAP = 0.01  # mean squared difference of latents of variance 1; other maps differ by about 1
 
 
+def _made(work: Path, part: str) -> Path:
+    """The file of a part that has begun in this folder."""
+    return work / (COMMITTED.name if part == "components" else f"{part}.pt")
+
+
 def _anew(work: Path, part: str) -> Path:
     """The empty file that says that a part of this folder is trained from fresh weights."""
     return work / f"{part}.anew"
@@ -26,10 +31,10 @@ def begin_anew(work: Path, parts: Iterable[str]) -> None:
     """Have these parts start from fresh weights, also when the training is cut and goes on without --anew.
 
     Raises:
-        EmojiModelError: one of them has been trained in this folder already; names its checkpoint.
+        EmojiModelError: one of them has been trained or fitted in this folder already; names its file.
     """
     wanted = list(parts)
-    for path in (work / f"{part}.pt" for part in wanted):
+    for path in (_made(work, part) for part in wanted):
         if path.exists():
             raise EmojiModelError(
                 f"--anew starts from fresh weights, but {path} is there: "
@@ -56,7 +61,7 @@ def start_of(work: Path, part: str, start: Path) -> Path | None:
     Raises:
         CheckpointError: the folder's latents are not those of the components in the work folder.
     """
-    if begun_anew(work, part) or (work / f"{part}.pt").exists():
+    if begun_anew(work, part) or _made(work, part).exists():
         return None
     own = work / COMMITTED.name
     if part in WITH_LATENTS and own.exists():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.emoji.train.data import write_set
+from models.emoji.train.stored import write_set
 
 PICTURES = 120
 

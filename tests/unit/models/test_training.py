@@ -7,24 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from models.emoji.errors import CheckpointError, DivergedError, EmojiModelError
-from models.emoji.settings import FILE, LoopSettings, read_settings
-from models.emoji.train.checkpoint import (
-    read_checkpoint,
-    read_weights,
-    replace_file,
-    write_checkpoint,
-    write_weights,
-)
+from models.emoji.errors import DivergedError
+from models.emoji.settings import LoopSettings, read_settings
 from models.emoji.train.clip import Claim, contrastive_loss, fitting
 from models.emoji.train.components import fit_components, read_components
-from models.emoji.train.data import compose_set, read_set
+from models.emoji.train.data import compose_set
 from models.emoji.train.fit import made_for
 from models.emoji.train.loop import Training, rate_factor
 from models.emoji.train.optim import Muon, Optimiser, orthogonalised
 from models.emoji.train.schedule import signal_and_noise
 from models.emoji.train.wiring import encoder_error, new_autoencoder
-from models.emoji.world import Scene, shipped_world
+from models.emoji.world import Scene
 
 LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80, decay=20, samples_every=80)
 
@@ -134,100 +127,6 @@ def test_the_rate_warms_up_and_falls_at_the_end() -> None:
     """The rate's share rises over the warm-up, stays at one, and falls over the last pictures."""
     assert [rate_factor(LOOP, step) for step in (0, 1, 5, 15)] == [0.5, 1.0, 1.0, 1.0]
     assert rate_factor(LOOP, 19) == pytest.approx(0.2)
-
-
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
-    """A checkpoint that was cut short gets one message that says what to do."""
-    path = tmp_path / "tiny.pt"
-    write_checkpoint(path, {"part": "tiny", "weights": torch.zeros(1000)})
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match="truncated"):
-        read_checkpoint(path, "tiny")
-
-
-def test_another_parts_checkpoint_is_refused(tmp_path: Path) -> None:
-    """The checkpoint of one part cannot be taken for another's; a missing one is no error."""
-    write_checkpoint(tmp_path / "a.pt", {"part": "clip"})
-    with pytest.raises(CheckpointError, match="'clip', not of 'judge'"):
-        read_checkpoint(tmp_path / "a.pt", "judge")
-    assert read_checkpoint(tmp_path / "none.pt", "judge") is None
-
-
-def test_truncated_weights_are_refused(tmp_path: Path) -> None:
-    """Weights cut short, or missing, get one message with their path."""
-    path = tmp_path / "weights.safetensors"
-    write_weights(path, {"a": torch.ones(100)})
-    assert torch.equal(read_weights(path)["a"], torch.ones(100))
-    path.write_bytes(path.read_bytes()[:120])
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
-        read_weights(path)
-    with pytest.raises(CheckpointError, match="missing"):
-        read_weights(tmp_path / "none.safetensors")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    """A write that fails half way changes nothing and leaves no half file."""
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(half: Path) -> None:
-        half.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_training_set_says_how_to_make_it(tmp_path: Path) -> None:
-    """Training without data names the command that composes it."""
-    with pytest.raises(CheckpointError, match="train data"):
-        read_set(tmp_path, shipped_world())
-
-
-@pytest.mark.parametrize(
-    ("written", "instead", "told"),
-    [
-        ("warmup_steps", "warmup", r"diffusion\.warmup is unknown; allowed: batch, rate, .*warmup_steps"),
-        ("text_layers = 3", "", r"diffusion\.text_layers is missing"),
-        ("[clip]", "[klip]", r"klip is unknown; allowed: data, components, .*judge"),
-    ],
-)
-def test_a_misspelt_or_missing_setting_is_named(
-    tmp_path: Path, written: str, instead: str, told: str
-) -> None:
-    """An entry that is unknown comes with the known ones, in the file and in a table of it."""
-    path = tmp_path / "settings.toml"
-    path.write_text(FILE.read_text().replace(written, instead, 1))
-    with pytest.raises(EmojiModelError, match=rf"settings\.toml: {told}"):
-        read_settings(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (None, r"settings\.toml cannot be read: No such file"),
-        ("[data", r"settings\.toml are not TOML: Expected"),
-        ("", r"settings\.toml: data is missing"),
-    ],
-)
-def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: str | None, told: str) -> None:
-    """A missing file, one that is not TOML, and an empty one each get one message with the path."""
-    path = tmp_path / "settings.toml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(EmojiModelError, match=told):
-        read_settings(path)
-
-
-def test_a_part_of_the_settings_that_is_no_table_is_named(tmp_path: Path) -> None:
-    """A number where a table belongs."""
-    path = tmp_path / "settings.toml"
-    _, _, rest = FILE.read_text().partition("[components]")
-    path.write_text(f"data = 3\n[components]{rest}")
-    with pytest.raises(EmojiModelError, match=r"settings\.toml: data is 3; allowed: a table, \[data\]"):
-        read_settings(path)
 
 
 def test_captions_fit_every_picture_that_has_what_they_name() -> None:

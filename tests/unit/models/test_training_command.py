@@ -146,6 +146,28 @@ def test_anew_refuses_a_folder_that_was_trained_in(work: Path, tiny_settings: Pa
     assert the_checkpoint(work)[".step"] == 4
 
 
+def test_anew_refuses_components_that_were_fitted(work: Path, tiny_settings: Path) -> None:
+    """What was fitted in a folder is no fresh beginning, either; it stays as it is."""
+    train("components", work, tiny_settings)
+    before = (work / COMMITTED.name).read_bytes()
+    for part in ("components", "all"):
+        message = refusal(part, "--work", work, "--settings", tiny_settings, "--anew")
+        assert f"{COMMITTED.name} is there: leave --anew out" in message
+    assert (work / COMMITTED.name).read_bytes() == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_before_anything_is_composed(
+    work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The judge composes its own pictures for minutes: not before its checkpoint is read."""
+    many = tiny_settings.with_name("many.toml")
+    many.write_text(tiny_settings.read_text().replace("composed = 40", "composed = 10_000"))
+    begin_anew(work, ["judge"])
+    (work / "judge.pt").write_bytes(b"cut")
+    assert "cannot be read (truncated?)" in refusal("judge", "--work", work, "--settings", many)
+    assert "composed" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_all_parts_anew_build_on_each_other(
     work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]

@@ -3,18 +3,23 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.emoji.errors import CheckpointError, LeakError
-from models.emoji.train.data import StyledChoice, read_set, write_set
+from models.emoji.train.data import StyledChoice
+from models.emoji.train.stored import read_set, write_set
 from models.emoji.world import Scene, shipped_world
+from tests.unit.models.conftest import PICTURES
+
+Edit = Callable[[str, Callable[[Any], Any]], Path]
 
 
 @pytest.fixture
-def edited(tmp_path: Path, training_set: Path) -> Callable[[str, Callable[[Any], Any]], Path]:
+def edited(tmp_path: Path, training_set: Path) -> Edit:
     """A copy of the training set of which one JSON file is changed."""
 
     def edit(name: str, change: Callable[[Any], Any]) -> Path:
@@ -27,38 +32,74 @@ def edited(tmp_path: Path, training_set: Path) -> Callable[[str, Callable[[Any],
     return edit
 
 
-def test_a_held_out_scene_in_the_set_is_refused(edited: Callable[[str, Callable[[Any], Any]], Path]) -> None:
+def scenes_changed(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A change of the scenes alone."""
+    return lambda index: {**index, "scenes": change(index["scenes"])}
+
+
+def test_a_held_out_scene_in_the_set_is_refused(edited: Edit) -> None:
     """A training set that holds a held-out shape stops the training before its first step."""
-    folder = edited("scenes.json", lambda rows: [["koala", "", "", "on red", ["", ""]], *rows[1:]])
+    held_out = ["koala", "", "", "on red", "", ""]
+    folder = edited("scenes.json", scenes_changed(lambda rows: [held_out, *rows[1:]]))
     with pytest.raises(LeakError, match="'koala' is held out"):
         read_set(folder, shipped_world())
 
 
-def test_an_unknown_word_in_the_set_is_named(edited: Callable[[str, Callable[[Any], Any]], Path]) -> None:
-    """Captions of another world are refused with their first unknown word."""
-    folder = edited("captions.json", lambda texts: ["a photo of a yeti on red", *texts[1:]])
-    with pytest.raises(CheckpointError, match="names the unknown 'yeti': remove it and run"):
+def test_captions_that_were_altered_are_refused(edited: Edit) -> None:
+    """A held-out thing cannot come in by a caption: the set has those that it was composed with, or none."""
+    folder = edited("captions.json", lambda texts: ["a photo of a koala on red", *texts[1:]])
+    with pytest.raises(CheckpointError, match=r"has other captions .*captions\.json\): remove it and run"):
         read_set(folder, shipped_world())
 
 
-def test_a_set_that_lacks_captions_or_was_cut_is_refused(
-    edited: Callable[[str, Callable[[Any], Any]], Path],
-) -> None:
-    """A set with fewer captions than scenes, and one whose pictures were cut short, are named as broken."""
-    folder = edited("captions.json", lambda texts: texts[1:])
-    with pytest.raises(CheckpointError, match="lacks pictures or captions"):
+def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> None:
+    """The same words with another red, or another look of an individual, are another world."""
+    world, folder = shipped_world(), edited("scenes.json", lambda index: index)
+    word, _ = next(iter(world.individuals.items()))
+    others = (
+        replace(world, tints=world.tints | {"red": (1, 2, 3)}),
+        replace(world, individuals=world.individuals | {word: ("cat", "", "")}),
+    )
+    for other in others:
+        with pytest.raises(CheckpointError, match="is of another world: remove it and run"):
+            read_set(folder, other)
+    (folder / "scenes.json").write_text(json.dumps({"world": "another", "captions": "", "scenes": []}))
+    write_set(folder, 10, processes=1)
+    assert len(read_set(folder, world).captions) == 10
+
+
+def test_a_set_that_was_cut_is_refused(edited: Edit) -> None:
+    """Fewer scenes than pictures, pictures of another size, and a file that was cut short are named."""
+    folder = edited("scenes.json", scenes_changed(lambda rows: rows[1:]))
+    with pytest.raises(
+        CheckpointError, match=rf"has pictures \[{PICTURES}, 64, 64, 3\], expected \[{PICTURES - 1},"
+    ):
         read_set(folder, shipped_world())
     (folder / "pictures.npy").write_bytes((folder / "pictures.npy").read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="is broken"):
         read_set(folder, shipped_world())
 
 
-def test_a_broken_set_is_composed_again(edited: Callable[[str, Callable[[Any], Any]], Path]) -> None:
-    """`train data` takes a list of scenes that was cut for no set at all, and composes one."""
-    folder = edited("scenes.json", lambda rows: rows)
+def test_a_broken_set_is_composed_again(edited: Edit) -> None:
+    """`train data` takes an index that was cut for no set at all, and composes one."""
+    folder = edited("scenes.json", lambda index: index)
     (folder / "scenes.json").write_text((folder / "scenes.json").read_text()[:100])
     write_set(folder, 10, processes=1)
     assert len(read_set(folder, shipped_world()).captions) == 10
+
+
+def test_a_set_that_is_whole_is_kept(edited: Edit) -> None:
+    """`train data` composes nothing where a set of this world is long enough."""
+    folder = edited("scenes.json", lambda index: index)
+    before = (folder / "pictures.npy").stat().st_mtime_ns
+    write_set(folder, 10, processes=1)
+    assert (folder / "pictures.npy").stat().st_mtime_ns == before
+
+
+def test_a_missing_training_set_says_how_to_make_it(tmp_path: Path) -> None:
+    """Training without data names the command that composes it."""
+    with pytest.raises(CheckpointError, match="train data"):
+        read_set(tmp_path, shipped_world())
 
 
 def test_a_set_without_any_style_is_refused() -> None:

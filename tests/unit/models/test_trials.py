@@ -10,7 +10,7 @@ from models.emoji.settings import read_settings
 from models.emoji.train.data import compose_set
 from models.emoji.train.diffusion import DiffusionLoss
 from models.emoji.train.schedule import signal_and_noise
-from models.emoji.train.trials import TRIALS, LateLoss, MinSnrLoss, chosen, run_trial, thinned
+from models.emoji.train.trials import TRIALS, LateLoss, MinSnrLoss, above_nought, chosen, run_trial, thinned
 from models.emoji.world import shipped_world
 
 
@@ -32,6 +32,14 @@ def test_thinning_takes_individuals_alone() -> None:
     assert len(half.pictures) == len(half.scenes) == len(half.captions)
     without = thinned(pictures, world, 0.0).captions
     assert without == [text for text, one in zip(pictures.captions, named, strict=True) if not one]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_no_time_for_a_trial_is_refused(seconds: float) -> None:
+    """A trial of no processor seconds would divide by them, and one of fewer never end."""
+    assert above_nought(0.5) == 0.5
+    with pytest.raises(EmojiModelError, match=r"--seconds .*: allowed: numbers above 0"):
+        above_nought(seconds)
 
 
 def test_an_unknown_trial_is_refused() -> None:

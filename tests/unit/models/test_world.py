@@ -81,6 +81,18 @@ def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
     assert 0.08 < styled < 0.12
 
 
+def test_a_list_that_is_no_text_is_refused(edited: Callable[[str, str, str], Path]) -> None:
+    """Bytes of another encoding, and a folder in its place, each get one message with the path."""
+    path = edited("world.toml", "cat", "cat") / "world.toml"
+    path.write_bytes(b'things = "caf\xe9"')
+    with pytest.raises(WorldError, match=r"world\.toml is not TOML: .*utf-8"):
+        read_world(path.parent)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(WorldError, match=r"world\.toml cannot be read: Is a directory"):
+        read_world(path.parent)
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
