@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,25 @@ from transformers import CLIPModel
 from benchmarks.model.drawing import draw, read_tokenizer
 from benchmarks.model.inversion import Inversion
 from benchmarks.model.prompts import Prompt
+from models.emoji.compose import scene_caption
 from models.emoji.judge import ATTRIBUTES, Judge
+from models.emoji.model_folder import MAX_FILE_BYTES
 from models.emoji.train.autoencoder import decibels
+from models.emoji.train.components import PATCH_PX
 from models.emoji.train.data import VALIDATION_SEED, as_tensor, compose_set
 from models.emoji.train.device import batches
 from models.emoji.train.folder import read_part
 from models.emoji.train.judge import UNSEEN_SEED, judged_pictures, shares_right
-from models.emoji.world import PLAIN, World
+from models.emoji.world import PLAIN, Scene, World
 
 ALL_THREE, GROUND, STYLE = "thing, tint and pattern", "ground", "style"
 MAX_MEGABYTES = 40.0
-MAX_FILE_MEGABYTES = 16.0
 MAX_SECONDS = 6.0
 MIN_DECIBELS = 28.0
 INVERTED_SUBJECTS = 8
 INVERSION_GROUNDS = ("on white", "in the snow", "on the grass", "by a brick wall", "on teal", "in the night")
+
+Others = Callable[[Scene, World, random.Random], list[Scene]]
 
 
 @dataclass(frozen=True)
@@ -80,28 +84,55 @@ class Scorer:
         self.tokenizer = read_tokenizer(folder / "scorer")
 
 
+def with_other_things(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
+    """The scene with nine other things in its place."""
+    others = rng.sample([thing for thing in world.trained_things if thing != scene.thing], 9)
+    return [replace(scene, thing=thing) for thing in others]
+
+
+def with_other_styles(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
+    """The scene in nine other styles."""
+    others = rng.sample([style for style in world.styles if style != scene.style], 9)
+    return [replace(scene, style=style) for style in others]
+
+
 @torch.no_grad()
-def chosen_by_clip(scorer: Scorer, pictures: torch.Tensor, prompts: list[Prompt], world: World) -> float:
-    """The share of pictures for which the shipped CLIP pair prefers the right thing's caption to 9 other things'."""
+def chosen_by_clip(
+    scorer: Scorer, pictures: torch.Tensor, scenes: list[Scene], others: Others, world: World
+) -> float:
+    """The share of pictures for which the shipped CLIP pair prefers the scene's full caption to nine others'."""
     rng, right = random.Random(0), 0
-    for picture, prompt in zip(pictures, prompts, strict=True):
-        others = rng.sample([thing for thing in world.trained_things if thing != prompt.scene.thing], 9)
-        texts = [prompt.text.replace(prompt.scene.thing, thing) for thing in (prompt.scene.thing, *others)]
-        ids = scorer.tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+    for picture, scene in zip(pictures, scenes, strict=True):
+        texts = [scene_caption(one) for one in (scene, *others(scene, world, rng))]
+        ids = scorer.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         scores = scorer.model(input_ids=ids, pixel_values=picture[None]).logits_per_image[0]
         right += int(scores.argmax() == 0)
-    return right / len(prompts)
+    return right / len(scenes)
 
 
 @torch.no_grad()
-def reconstruction(pipeline: Any, count: int) -> Figure:
-    """The mean peak signal to noise of held-back pictures through the autoencoder."""
+def reconstruction(pipeline: Any, count: int) -> list[Figure]:
+    """Held-back pictures through the autoencoder: their mean peak signal to noise, and its seams."""
     targets = compose_set(VALIDATION_SEED, count).batch(range(count))
     vae = pipeline.vae
     decoded = torch.cat(
         [vae.decode(vae.encode(part).latent_dist.mean).sample for part in batches(targets, 50)]
     )
-    return Figure("reconstruction", decibels(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB")
+    return [
+        Figure("reconstruction", decibels(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB"),
+        Figure("reconstruction: seams, 1 for none", seams(decoded) / seams(targets)),
+    ]
+
+
+def seams(pictures: torch.Tensor) -> float:
+    """How much larger steps between pixels are at the borders of patches than inside them; pictures [n, 3, h, w]."""
+    at, inside = [], []
+    for axis in (2, 3):
+        steps = pictures.diff(dim=axis).abs().mean(dim=(0, 1, 5 - axis))
+        border = (torch.arange(len(steps)) + 1) % PATCH_PX == 0
+        at.append(steps[border])
+        inside.append(steps[~border])
+    return float(torch.cat(at).mean() / torch.cat(inside).mean())
 
 
 def weight(folder: Path) -> Figure:
@@ -113,7 +144,7 @@ def weight(folder: Path) -> Figure:
 def largest_file(folder: Path) -> Figure:
     """The largest file of the folder."""
     size = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Figure("largest file", size / 1e6, MAX_FILE_MEGABYTES, at_most=True, unit="MB")
+    return Figure("largest file", size / 1e6, MAX_FILE_BYTES / 1e6, at_most=True, unit="MB")
 
 
 def drawing_time(pipeline: Any) -> Figure:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.model import figures
 from benchmarks.model.drawing import draw, read_pipeline
-from benchmarks.model.figures import ALL_THREE, GROUND, STYLE, Figure, Scorer
+from benchmarks.model.figures import ALL_THREE, GROUND, STYLE, Figure, Others, Scorer
 from benchmarks.model.inversion import STEPS_TRAINED
 from benchmarks.model.prompts import Prompt, PromptLists
 from models.emoji.judge import Judge, read_judge
@@ -36,24 +36,24 @@ class Scale:
 
 @dataclass(frozen=True)
 class DrawnList:
-    """A list of prompts, pictures a prompt, and what must be right how often."""
+    """A list of prompts, pictures a prompt, what must be right how often, and among what the CLIP pair chooses."""
 
     name: str
     prompts: list[Prompt]
     seeds: int
     bars: Mapping[str, float | None]
-    with_clip: bool = False
+    others: Others
 
 
 def drawn_lists(lists: PromptLists, seeds: int) -> list[DrawnList]:
     """What is drawn and judged, with the bar of each."""
-    half = max(1, seeds // 2)
+    half, things, styles = max(1, seeds // 2), figures.with_other_things, figures.with_other_styles
     return [
-        DrawnList("seen things", lists.seen, seeds, {ALL_THREE: 0.97, GROUND: 0.99}, with_clip=True),
-        DrawnList("held-out pairs in words", lists.held_out, half, {ALL_THREE: 0.97}, with_clip=True),
-        DrawnList("individuals by name", lists.individuals, half, {ALL_THREE: 0.97}),
-        DrawnList("style words", lists.styles, 1, {STYLE: 0.95}),
-        DrawnList("held-out styles in words", lists.held_out_styles, 1, {STYLE: None}),
+        DrawnList("seen things", lists.seen, seeds, {ALL_THREE: 0.97, GROUND: 0.99}, things),
+        DrawnList("held-out pairs in words", lists.held_out, half, {ALL_THREE: 0.97}, things),
+        DrawnList("individuals by name", lists.individuals, half, {ALL_THREE: 0.97}, things),
+        DrawnList("style words", lists.styles, 1, {STYLE: 0.95}, styles),
+        DrawnList("held-out styles in words", lists.held_out_styles, 1, {STYLE: None}, styles),
     ]
 
 
@@ -65,16 +65,23 @@ def drawn_figures(
     for one in lists:
         measured, pictures = figures.judged(one.name, pipeline, judge, one.prompts, one.seeds, one.bars)
         found += measured
-        if one.with_clip:
-            share = figures.chosen_by_clip(scorer, pictures, one.prompts, world)
-            found.append(Figure(f"{one.name}: CLIP pair prefers the thing to 9 others", share))
+        share = figures.chosen_by_clip(
+            scorer, pictures, [prompt.scene for prompt in one.prompts], one.others, world
+        )
+        what = "style" if STYLE in one.bars else "thing"
+        found.append(Figure(f"{one.name}: CLIP pair prefers the {what} to 9 others", share))
     return found
 
 
-def draw_grid(pipeline: Any, lists: PromptLists, out: Path) -> None:
-    """A grid of 64 pictures for eyes, and its prompts."""
+def grid_prompts(lists: PromptLists) -> list[Prompt]:
+    """The prompts of the grid for eyes: 64 of whole lists."""
     styles = lists.styles[::20]
-    grid = [*lists.seen[:28], *lists.held_out[::6][:16], *lists.individuals[:12], *styles[:8]]
+    return [*lists.seen[:28], *lists.held_out[::6][:16], *lists.individuals[:12], *styles[:8]]
+
+
+def draw_grid(pipeline: Any, lists: PromptLists, out: Path) -> None:
+    """A grid of pictures for eyes, and its prompts."""
+    grid = grid_prompts(lists)
     write_grid(draw(pipeline, [prompt.text for prompt in grid], seed=5), out / "grid.png", columns=8)
     lines = [f"{index}: {prompt.text}\n" for index, prompt in enumerate(grid)]
     (out / "grid.txt").write_text("".join(lines))
@@ -90,7 +97,7 @@ def measure(folder: Path, out: Path, scale: Scale) -> list[Figure]:
     pipeline, scorer = read_pipeline(folder), Scorer(folder)
     lists = PromptLists.of(world, scale.prompts)
     found = [figures.weight(folder), figures.largest_file(folder), figures.drawing_time(pipeline)]
-    found += [figures.reconstruction(pipeline, scale.reconstructed)]
+    found += figures.reconstruction(pipeline, scale.reconstructed)
     found += figures.judge_on_real(judge, scale.judged)
     found += drawn_figures(pipeline, scorer, judge, world, drawn_lists(lists, scale.seeds))
     draw_grid(pipeline, lists, out)

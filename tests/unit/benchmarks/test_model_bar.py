@@ -2,23 +2,26 @@
 
 import dataclasses
 import json
+import random
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.model import __main__ as command
 from benchmarks.model import figures
 from benchmarks.model.drawing import read_pipeline
-from benchmarks.model.figures import Figure
-from benchmarks.model.measuring import Scale, drawn_lists, measure, table
+from benchmarks.model.figures import Figure, seams, with_other_styles, with_other_things
+from benchmarks.model.measuring import Scale, drawn_lists, grid_prompts, measure, table
 from benchmarks.model.prompts import PromptLists
 from models.emoji.judge import read_judge
 from models.emoji.train.folder import SHIPPED
-from models.emoji.world import shipped_world
+from models.emoji.world import Scene, shipped_world
 
 AT_LEAST = {
     "seen things: thing, tint and pattern": 0.97,
@@ -72,13 +75,44 @@ def test_as_many_prompts_as_were_set_are_judged() -> None:
 
 
 def test_a_grid_for_eyes_is_drawn(measured: tuple[list[Figure], Path]) -> None:
-    """The grid shows every listed prompt, and its prompts lie beside it; whole lists make 64."""
+    """The grid shows every listed prompt, and its prompts lie beside it."""
     _, out = measured
     count = len((out / "grid.txt").read_text().splitlines())
     assert count == 2 + 1 + 2 + 1
     with Image.open(out / "grid.png") as grid:
         assert grid.size == (8 * 66 * 2, 66 * 2)
         assert len(set(grid.convert("L").getdata())) > 50
+
+
+def test_whole_lists_make_a_grid_of_sixty_four() -> None:
+    """No prompt twice."""
+    grid = grid_prompts(PromptLists.of(shipped_world(), None))
+    assert len({prompt.text for prompt in grid}) == len(grid) == 64
+
+
+def test_seams_are_steps_at_the_borders_of_patches() -> None:
+    """Even steps have none, which is 1; steps at the borders twice as large as inside are 2, in whatever contrast."""
+    ramp = torch.arange(64.0).expand(1, 3, 64, 64)
+    even = ramp + ramp.mT
+    assert seams(even) == pytest.approx(1)
+    patches = even + (ramp // 8) + (ramp // 8).mT
+    assert seams(patches) == pytest.approx(2)
+    assert seams(patches.flip(1) * 3) == pytest.approx(2)
+
+
+def test_the_clip_pair_chooses_among_ten(measured: tuple[list[Figure], Path]) -> None:
+    """Nine other things, or nine other styles, that are not the scene's own; each list has its verdict."""
+    world, rng = shipped_world(), random.Random(0)
+    scene = Scene("crab", "teal", "", "in the snow", ("sepia", ""))
+    things = with_other_things(scene, world, rng)
+    assert len({one.thing for one in things} - {"crab"}) == 9
+    assert {replace(one, thing="crab") for one in things} == {scene}
+    styles = with_other_styles(scene, world, rng)
+    assert len({one.style for one in styles} - {("sepia", "")}) == 9
+    assert {replace(one, style=("sepia", "")) for one in styles} == {scene}
+    found, _ = measured
+    verdicts = [one.name.split(": CLIP pair prefers the ") for one in found if "CLIP pair" in one.name]
+    assert [what.split()[0] for _, what in verdicts] == ["thing", "thing", "thing", "style", "style"]
 
 
 def test_the_table_has_every_figure_with_its_bar_and_whether_it_is_met(

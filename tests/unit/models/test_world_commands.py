@@ -13,12 +13,19 @@ COMMANDS = [compose.main, demo.main, sprite_files.main]
 
 
 @pytest.mark.parametrize("main", COMMANDS, ids=["compose", "demo", "sprite_files"])
-def test_help_writes_nothing(main: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_writes_nothing(
+    main: Callable[[list[str]], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Asked for help, a command names itself as it is called, and ends."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
     assert f"usage: python -m {main.__module__}" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_sheet_is_drawn_again_to_the_byte(tmp_path: Path) -> None:
