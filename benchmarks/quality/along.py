@@ -21,12 +21,11 @@ from benchmarks.quality.arguments import (
     whole_numbers,
 )
 from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.grids import read_shown, write_grid
+from benchmarks.quality.grids import Shown, write_grid
 from benchmarks.quality.methods import METHODS, check_methods
 from benchmarks.quality.records import Row
 from benchmarks.quality.subjects import Case
 from zoodip_core.files import write_atomically
-from zoodip_core.grid import GridRow
 
 ARMS = ("paper", "paper-puts", "paper-sg", "paper-neither")
 START = "initializer"  # where all arms are before their first forward
@@ -45,22 +44,17 @@ def measure_cells(booth: Booth, arms: Sequence[str]) -> Cells:
 def write_case_grid(booth: Booth, case: Case, arms: Sequence[str], cells: Cells) -> None:
     """A row an arm: the first reference, then the first picture of the first prompt after each count.
 
-    Nothing where a row's pictures are not kept here, as when its line came from another folder.
-
     Raises:
         StorageError: the file could not be written.
     """
     columns = counts(cells)
-    labels = ["reference", *(f"{count} forwards" for count in columns)]
-    rows = []
+    labels = [f"{count} forwards" for count in columns]
+    found = []
     for arm in arms:
-        kept = [read_shown(booth.kept_folder(cells[arm, case.name, count])) for count in columns]
-        if not all(kept):
-            return
-        shown = [pictures[0] for pictures in kept]
-        rows.append(GridRow(f"{arm}: {METHODS[arm].about}", [case.references[0], *shown], labels))
+        pictures = booth.results.shown([cells[arm, case.name, count] for count in columns], 1)
+        found.append(Shown(f"{arm}: {METHODS[arm].about}", case, pictures, labels))
     chosen = booth.stage.selection
-    write_grid(chosen.out / f"along-{chosen.kind}-{case.name.replace(' ', '-')}.png", rows)
+    write_grid(chosen.out / f"along-{chosen.kind}-{case.name.replace(' ', '-')}.png", found)
 
 
 def counts(cells: Cells) -> list[int]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.quality.grids import Shown, keep_shown, read_shown, write_method_grid
+from benchmarks.quality.drawing import Pictures
+from benchmarks.quality.grids import Shown, columns, write_grid
 from benchmarks.quality.instruments import Instruments
-from benchmarks.quality.ledger import Ledger, row_id
+from benchmarks.quality.ledger import row_id
 from benchmarks.quality.methods import check_methods
 from benchmarks.quality.prompts import Prompt
 from benchmarks.quality.records import Row, parse_row
+from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source
 from benchmarks.quality.stage import Selection, Stage
@@ -43,8 +44,8 @@ class Booth:
         self.methods = check_methods(options.methods)
         check_plans(self.methods, entry, forwards=options.forwards, changes=options.selection.changes)
         self.stage = Stage(entry, options.selection, tools, tell)
-        self._options, self._out = options, options.selection.out
-        self._ledger = Ledger(self._out / "results.jsonl", parse_row)
+        self.results = Results(options.selection.out, "results.jsonl", parse_row, tell)
+        self._options = options
 
     def run(self) -> list[Row]:
         """The rows of all methods, in order; a grid of each."""
@@ -62,14 +63,15 @@ class Booth:
 
     def row(self, source: Source[Prompt]) -> Row:
         """The row of a source, measured if it is missing."""
-        own = self._id(source)
-        if own not in self._ledger:
-            self._measure(own, source)
-        return self._ledger[own]
+        own, name = self._id(source), self.stage.cases[source.index].name
+        about = f"{source.method}, seed {source.seed}, {source.forwards} forwards, {name}"
+        return self.results.row(own, about, lambda: self._measure(own, source))
 
-    def kept_folder(self, row: Row) -> Path:
-        """Where a row's first pictures lie."""
-        return self._out / "pictures" / row.id
+    def shown(self, title: str, index: int, row: Row) -> Shown:
+        """A row of a grid: the kept pictures of a row of that case."""
+        stage = self.stage
+        labels = columns(stage.asked[index], stage.selection.pictures)
+        return Shown(title, stage.cases[index], self.results.shown([row], len(labels)), labels)
 
     def _id(self, source: Source[Prompt]) -> str:
         """The id of a source's row: everything that its figures depend on."""
@@ -77,8 +79,7 @@ class Booth:
         facts = (source.method, stage.selection.kind, name, source.seed, source.forwards, source.own)
         return row_id([*facts, *stage.drawn(source.index)])
 
-    def _measure(self, own: str, source: Source[Prompt]) -> None:
-        """Keep what was drawn, then its figures: a row that is there has its pictures."""
+    def _measure(self, own: str, source: Source[Prompt]) -> tuple[Row, Pictures]:
         selection, outcome = self.stage.selection, source.outcome()
         drawn = source.draw(self.stage.asked[source.index], selection.pictures)
         row = Row(
@@ -94,18 +95,16 @@ class Booth:
             outcome.seconds,
             outcome.peak_mb,
         )
-        keep_shown(self.kept_folder(row), drawn)
-        self._ledger.add(row)
-        self.stage.tell(f"{row.method}, seed {row.seed}, {row.forwards} forwards, {row.subject}: measured")
+        return row, drawn
 
     def _write_grid(self, method: str, rows: Sequence[Row]) -> None:
-        """A grid of the method's first seed after the most forwards, if its pictures are kept here."""
+        """A row a case: the first seed after the most forwards."""
         most = max((row.forwards for row in rows), default=0)
         chosen = {row.subject: row for row in rows if row.forwards == most and row.seed == 0}
         shown = [
-            Shown(case, read_shown(self.kept_folder(chosen[case.name])), asked)
-            for case, asked in zip(self.stage.cases, self.stage.asked, strict=True)
+            self.shown(case.name, index, chosen[case.name])
+            for index, case in enumerate(self.stage.cases)
             if case.name in chosen
         ]
-        if shown and all(one.pictures for one in shown):
-            write_method_grid(self._out / f"grid-{self.stage.selection.kind}-{method}.png", shown)
+        selection = self.stage.selection
+        write_grid(selection.out / f"grid-{selection.kind}-{method}.png", shown)

@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 import torch
 
@@ -25,20 +24,21 @@ from benchmarks.quality.arguments import (
     selection,
 )
 from benchmarks.quality.cohort import begin_all, fixed_loss
-from benchmarks.quality.drawing import concept, draw
-from benchmarks.quality.grids import keep_shown, read_shown, write_grid
+from benchmarks.quality.drawing import Pictures, concept, draw
+from benchmarks.quality.grids import Shown, write_grid
 from benchmarks.quality.learnable import TOKEN
-from benchmarks.quality.ledger import Ledger, row_id
+from benchmarks.quality.ledger import row_id
 from benchmarks.quality.methods import METHODS, check_methods
 from benchmarks.quality.metrics import Figures
 from benchmarks.quality.principal import Cut, cuts
 from benchmarks.quality.records import with_figures
+from benchmarks.quality.results import Results
 from benchmarks.quality.searching import Plan, plan_identity, plans
 from benchmarks.quality.stage import Stage
+from benchmarks.quality.subjects import Case
 from benchmarks.quality.table import group_table
 from benchmarks.quality.walking import walk
 from zoodip_core.files import write_atomically
-from zoodip_core.grid import GridRow
 from zoodip_core.personalize import Personalization
 
 HEAD = ("directions", "k", "share kept", "all right", "ground", "CLIP-I", "fixed-set loss")
@@ -81,18 +81,17 @@ class Dimensions:
             changes=stage.selection.changes,
         )[0]
         self._own = plan_identity(self._plan, self._bundle, stage.cases)
-        self._ledger = Ledger(stage.selection.out / "dimensions.jsonl", partial(with_figures, Row, Figures))
+        parse = partial(with_figures, Row, Figures)
+        self._results = Results(stage.selection.out, "dimensions.jsonl", parse, stage.tell)
 
     def rows(self) -> Iterator[Row]:
         """Every cut of every case."""
         stage = self._stage
         points = walk(self._plan, self._bundle, stage.cases, stage.selection.out / "searches", stage.tell)
-        for index in range(len(stage.cases)):
+        for index, case in enumerate(stage.cases):
             for cut in cuts(points[:, index]):
-                own = self._id(index, cut)
-                if own not in self._ledger:
-                    self._measure(own, index, cut)
-                yield self._ledger[own]
+                own, about = self._id(index, cut), f"{case.name}, {cut.directions}, k = {cut.kept}"
+                yield self._results.row(own, about, partial(self._measure, own, index, cut))
 
     def write_grids(self, rows: Sequence[Row]) -> None:
         """Two rows a subject: the reference, then the first picture of the first prompt for each k.
@@ -101,20 +100,16 @@ class Dimensions:
             StorageError: the file could not be written.
         """
         found = [
-            self._grid_row(
-                index, [row for row in rows if row.subject == case.name and row.directions != other]
-            )
-            for index, case in enumerate(self._stage.cases)
+            self._shown(case, [row for row in rows if row.subject == case.name and row.directions != other])
+            for case in self._stage.cases
             for other in ("random", "principal")
         ]
         chosen, name = self._stage.selection, self._plan.method.name
         write_grid(chosen.out / f"dimensions-{chosen.kind}-{name}.png", found)
 
-    def _grid_row(self, index: int, rows: Sequence[Row]) -> GridRow:
-        shown = [read_shown(self._kept_folder(row.id))[0] for row in rows]
-        labels = ["reference", *(f"k = {row.kept}, {row.share:.2f} kept" for row in rows)]
-        case = self._stage.cases[index]
-        return GridRow(f"{case.name}, {rows[1].directions}", [case.references[0], *shown], labels)
+    def _shown(self, case: Case, rows: Sequence[Row]) -> Shown:
+        labels = [f"k = {row.kept}, {row.share:.2f} kept" for row in rows]
+        return Shown(f"{case.name}, {rows[1].directions}", case, self._results.shown(rows, 1), labels)
 
     @cached_property
     def _begun(self) -> list[Personalization]:
@@ -126,21 +121,16 @@ class Dimensions:
         facts = (self._own, self._plan.forwards[0], subject, cut.directions, cut.kept)
         return row_id([*facts, *self._stage.drawn(index)])
 
-    def _measure(self, own: str, index: int, cut: Cut) -> None:
+    def _measure(self, own: str, index: int, cut: Cut) -> tuple[Row, Pictures]:
         stage, settings = self._stage, self._plan.settings
         with torch.no_grad():
             loss = fixed_loss(self._bundle, self._begun[index], cut.token)
         texts = [prompt.with_noun(TOKEN) for prompt in stage.asked[index]]
         concepts = concept(self._bundle, cut.token, settings.vectors)
         drawn = draw(self._bundle, stage.bundles.entry, texts, stage.selection.pictures, concepts)
-        keep_shown(self._kept_folder(own), drawn)
         name, method = stage.cases[index].name, self._plan.method.name
         facts = (own, method, self._plan.forwards[0], settings.seed, name, cut.directions, cut.kept)
-        self._ledger.add(Row(*facts, cut.share, stage.figures(index, drawn), loss))
-        stage.tell(f"{name}, {cut.directions}, k = {cut.kept}: measured")
-
-    def _kept_folder(self, own: str) -> Path:
-        return self._stage.selection.out / "pictures" / own
+        return Row(*facts, cut.share, stage.figures(index, drawn), loss), drawn
 
 
 def table(rows: Sequence[Row]) -> str:

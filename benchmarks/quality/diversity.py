@@ -22,12 +22,11 @@ from benchmarks.quality.arguments import (
     progress,
 )
 from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.grids import columns, read_shown, write_grid
+from benchmarks.quality.grids import write_grid
 from benchmarks.quality.methods import ANCHORS, METHODS
 from benchmarks.quality.records import Row
 from benchmarks.quality.table import method_table
 from zoodip_core.files import write_atomically
-from zoodip_core.grid import GridRow
 
 DEFAULT_METHODS = "initializer,caption,real,default,paper"
 HEAD = ("method", "forwards", "alike", "all right", "ground", "CLIP-I")
@@ -54,13 +53,11 @@ def write_case_grid(booth: Booth, index: int, rows: Sequence[Row]) -> None:
         StorageError: the file could not be written.
     """
     case, chosen = booth.stage.cases[index], booth.stage.selection
-    found = []
-    for row in rows:
-        if row.subject == case.name and row.seed == 0:
-            shown = read_shown(booth.kept_folder(row))
-            labels = ["reference", *columns(booth.stage.asked[index], len(shown))]
-            title = f"{row.method}, {row.forwards} forwards: alike {row.figures.alike:.3f}"
-            found.append(GridRow(title, [case.references[0], *shown], labels))
+    found = [
+        booth.shown(f"{row.method}, {row.forwards} forwards: alike {row.figures.alike:.3f}", index, row)
+        for row in rows
+        if row.subject == case.name and row.seed == 0
+    ]
     write_grid(chosen.out / f"diversity-{chosen.kind}-{case.name.replace(' ', '-')}.png", found)
 
 

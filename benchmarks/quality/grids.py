@@ -20,11 +20,12 @@ SHOWN = 8  # pictures in a row of a grid
 
 @dataclass(frozen=True)
 class Shown:
-    """One case of a grid: its kept pictures and the prompts that they were drawn from."""
+    """One row of a grid: a case's first reference, then kept pictures under their labels."""
 
+    title: str
     case: Learnable
-    pictures: Sequence[Image.Image]
-    asked: Sequence[Phrase]
+    pictures: Sequence[Image.Image]  # empty where they are not kept here
+    labels: Sequence[str]
 
 
 def keep_shown(folder: Path, drawn: Pictures) -> None:
@@ -42,42 +43,36 @@ def keep_shown(folder: Path, drawn: Pictures) -> None:
         write_atomically(folder / f"{index}.png", buffer.getvalue())
 
 
-def read_shown(folder: Path) -> list[Image.Image]:
-    """What `keep_shown` wrote."""
-    found = []
-    for index in range(SHOWN):
-        path = folder / f"{index}.png"
-        if path.is_file():
-            with Image.open(path) as image:
-                found.append(image.convert("RGB"))
-    return found
+def read_shown(folder: Path, count: int) -> list[Image.Image]:
+    """The first `count` pictures that `keep_shown` wrote; none if one of them is missing."""
+    paths = [folder / f"{index}.png" for index in range(count)]
+    return [_read(path) for path in paths] if all(path.is_file() for path in paths) else []
 
 
-def columns(asked: Sequence[Phrase], count: int) -> list[str]:
-    """What stands above `count` kept pictures: their prompts, or the numbers of a single prompt's pictures."""
-    texts = [prompt.with_noun("…").removeprefix("a photo of a ") for prompt in asked[:count]]
-    return texts if len(asked) > 1 else [f"{texts[0]}, {number}" for number in range(1, count + 1)]
+def columns(asked: Sequence[Phrase], each: int) -> list[str]:
+    """What stands above the kept ones of `each` pictures of every prompt: the prompts, or a single one's numbers."""
+    texts = [prompt.with_noun("…").removeprefix("a photo of a ") for prompt in asked]
+    found = texts if len(asked) > 1 else [f"{texts[0]}, {number}" for number in range(1, each + 1)]
+    return found[:SHOWN]
 
 
-def write_grid(path: Path, rows: Sequence[GridRow]) -> None:
-    """The rows under one another, as PNG.
+def write_grid(path: Path, rows: Sequence[Shown]) -> None:
+    """The rows under one another, as PNG; without all their pictures nothing, and what is there stays.
 
     Raises:
         StorageError: the file could not be written.
     """
+    if not rows or not all(row.pictures for row in rows):
+        return
     buffer = BytesIO()
-    draw_grid(rows).save(buffer, "PNG")
+    draw_grid([_grid_row(row) for row in rows]).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 
-def write_method_grid(path: Path, shown: Sequence[Shown]) -> None:
-    """One row a case: its first reference, then the kept pictures under their prompts.
+def _grid_row(row: Shown) -> GridRow:
+    return GridRow(row.title, [row.case.references[0], *row.pictures], ["reference", *row.labels])
 
-    Raises:
-        StorageError: the file could not be written.
-    """
-    rows = []
-    for one in shown:
-        labels = ["reference", *columns(one.asked, len(one.pictures))]
-        rows.append(GridRow(one.case.name, [one.case.references[0], *one.pictures], labels))
-    write_grid(path, rows)
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

@@ -55,6 +55,9 @@ METHODS = {
     )
 }
 
+CHANGEABLE = tuple(name for name, method in METHODS.items() if method.rate is None)
+"""The methods that search by forward passes: changes of settings apply to these alone."""
+
 
 def check_methods(
     names: Sequence[str], allowed: Collection[str] = (*ANCHORS, *METHODS), option: str = "methods"

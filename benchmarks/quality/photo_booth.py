@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.bundles import Bundles
+from benchmarks.quality.drawing import Pictures
 from benchmarks.quality.fidelity import Encoders, Fidelity, measure
-from benchmarks.quality.grids import Shown, keep_shown, read_shown, write_method_grid
-from benchmarks.quality.ledger import Ledger, row_id
+from benchmarks.quality.grids import Shown, columns, write_grid
+from benchmarks.quality.ledger import row_id
 from benchmarks.quality.methods import METHODS, check_methods
 from benchmarks.quality.photos import PROMPTS, Photographed, phrases
 from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.records import with_figures
+from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source, learned
 from benchmarks.quality.words import words
@@ -83,7 +85,8 @@ class PhotoBooth:
             check_subject(subject.subject, locate(entry), images=len(subject.references))
         self._subjects, self._encoders, self._asked, self._tell = subjects, encoders, asked, tell
         self._bundles = Bundles(entry, device=asked.device, max_rows=asked.max_rows)
-        self._ledger = Ledger(asked.out / "dreambooth.jsonl", partial(with_figures, Row, Fidelity))
+        parse = partial(with_figures, Row, Fidelity)
+        self._results = Results(asked.out, "dreambooth.jsonl", parse, tell)
 
     def run(self) -> list[Row]:
         """The rows of all methods, in order; a grid of each."""
@@ -95,12 +98,11 @@ class PhotoBooth:
         return found
 
     def _rows(self, method: str) -> Iterator[Row]:
-        for index in range(len(self._subjects)):
+        for index, subject in enumerate(self._subjects):
             for source in self._sources(method, index):
                 own = self._id(index, source)
-                if own not in self._ledger:
-                    self._measure(own, index, source)
-                yield self._ledger[own]
+                about = f"{source.method}, seed {source.seed}, {source.forwards} forwards, {subject.name}"
+                yield self._results.row(own, about, partial(self._measure, own, index, source))
 
     def _sources(self, method: str, index: int) -> Iterator[Source[Phrase]]:
         """What draws a subject, with each seed and count of forwards."""
@@ -125,28 +127,21 @@ class PhotoBooth:
         texts = [phrase.template for phrase in self._phrases[index]]
         return row_id([*facts, texts, self._asked.pictures, self._bundles.drawing, self._encoders.id])
 
-    def _measure(self, own: str, index: int, source: Source[Phrase]) -> None:
-        """Keep what was drawn, then its figures: a row that is there has its pictures."""
+    def _measure(self, own: str, index: int, source: Source[Phrase]) -> tuple[Row, Pictures]:
         subject, asked = self._subjects[index], self._phrases[index]
         outcome = source.outcome()
         drawn = source.draw(asked, self._asked.pictures)
-        keep_shown(self._kept_folder(own), drawn)
         figures = measure(subject.references, asked, drawn, self._encoders)
         facts = (own, self._bundles.entry.name, source.method, subject.name, source.seed, source.forwards)
-        self._ledger.add(Row(*facts, figures, outcome.fixed_loss, outcome.seconds, outcome.peak_mb))
-        self._tell(
-            f"{source.method}, seed {source.seed}, {source.forwards} forwards, {subject.name}: measured"
-        )
+        return Row(*facts, figures, outcome.fixed_loss, outcome.seconds, outcome.peak_mb), drawn
 
     def _write_grid(self, method: str, rows: Sequence[Row]) -> None:
         """A row a subject: the first seed after the most forwards."""
         most = max(row.forwards for row in rows)
-        chosen = {row.subject: row.id for row in rows if row.forwards == most and row.seed == 0}
-        shown = [
-            Shown(subject, read_shown(self._kept_folder(chosen[subject.name])), asked)
-            for subject, asked in zip(self._subjects, self._phrases, strict=True)
-        ]
-        write_method_grid(self._asked.out / f"dreambooth-{self._bundles.entry.name}-{method}.png", shown)
-
-    def _kept_folder(self, own: str) -> Path:
-        return self._asked.out / "pictures" / own
+        chosen = {row.subject: row for row in rows if row.forwards == most and row.seed == 0}
+        shown = []
+        for subject, asked in zip(self._subjects, self._phrases, strict=True):
+            labels = columns(asked, self._asked.pictures)
+            pictures = self._results.shown([chosen[subject.name]], len(labels))
+            shown.append(Shown(subject.name, subject, pictures, labels))
+        write_grid(self._asked.out / f"dreambooth-{self._bundles.entry.name}-{method}.png", shown)

@@ -23,6 +23,7 @@ from benchmarks.quality.arguments import (
     selection,
 )
 from benchmarks.quality.booth import Booth, Options
+from benchmarks.quality.methods import CHANGEABLE, check_methods
 from benchmarks.quality.searching import check_plans
 from benchmarks.quality.table import table
 from zoodip_core.cli.options import parse_assignments
@@ -57,7 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(sweep: Sweep) -> str:
-    """Measure what is missing; the table, which is written to the folder too."""
+    """Measure what is missing; the table, which is written to the folder too.
+
+    Raises:
+        BenchmarkError: a method that no change applies to, or a number that is out of range.
+        InvalidSettingsError: a setting is unknown or not allowed.
+    """
+    check_methods([sweep.method], CHANGEABLE, "method")
     entry, chosen, rows = embedded_model(), sweep.options.selection, []
     changes = [chosen.changes | dict(variation) for variation in sweep.variations]
     for changed in changes:  # every one before the first search
@@ -84,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command("benchmarks.quality.sweep", __doc__, subjects=6, prompts=8, pictures=2)
     parser.set_defaults(half="tuning")
     add = parser.add_argument
-    add("--method", default="paper", help="the method whose settings are varied")
+    add("--method", default="paper", help=f"the method whose settings are varied: {', '.join(CHANGEABLE)}")
     add(
         "--change",
         action="append",

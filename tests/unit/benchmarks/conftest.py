@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.diffusion.latents import to_tensor
 
 MakeBooth = Callable[..., Booth]
+LosePictures = Callable[[Path], Iterator[str]]
 
 
 class Colours:
@@ -75,3 +77,16 @@ def booth(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> MakeBoot
         return Booth(model, Options(chosen, methods, seeds=1, forwards=forwards), tools, lambda _: None)
 
     return make
+
+
+@pytest.fixture
+def lose_pictures() -> LosePictures:
+    """Takes away what a run has kept in its folder: the first picture of one row, then all; a turn for each."""
+
+    def lose(out: Path) -> Iterator[str]:
+        min((out / "pictures").glob("*/0.png")).unlink()
+        yield "incomplete"
+        shutil.rmtree(out / "pictures")
+        yield "gone"
+
+    return lose

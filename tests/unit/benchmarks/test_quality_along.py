@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,30 @@ def test_one_search_gives_every_count(
     write_case_grid(made, few_cases[0], ARMS, cells)
     with Image.open(tmp_path / f"along-subjects-{names[0].replace(' ', '-')}.png") as grid:
         assert grid.width == GAP_PX + 4 * (TILE_PX + GAP_PX)
-    shutil.rmtree(tmp_path / "pictures")  # lines from another folder have none
-    write_case_grid(made, few_cases[1], ARMS, cells)
-    assert len(list(tmp_path.glob("along-*.png"))) == 1
+
+
+def test_lost_pictures_leave_the_grid_as_it_was(
+    booth: Callable[..., Booth],
+    few_cases: list[Case],
+    tmp_path: Path,
+    lose_pictures: Callable[[Path], Iterator[str]],
+) -> None:
+    """Lines without all their pictures write no grid over a whole one."""
+    made = booth(ARMS, (3,))
+    cells = measure_cells(made, ARMS)
+
+    def grids() -> dict[Path, bytes]:
+        for case in few_cases:
+            write_case_grid(made, case, ARMS, cells)
+        return {path: path.read_bytes() for path in tmp_path.glob("along-*.png")}
+
+    whole = grids()
+    assert len(whole) == len(few_cases)
+    for _ in lose_pictures(tmp_path):
+        assert grids() == whole
+    for path in whole:
+        path.unlink()
+    assert not grids()
 
 
 def test_the_table_shows_each_subject_and_the_mean() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,15 +58,18 @@ def test_a_finished_run_is_not_measured_again(
     assert (tmp_path / "results.jsonl").read_bytes() == lines
 
 
-def test_rows_from_elsewhere_leave_no_grid_of_nothing(
-    booth: MakeBooth, few_cases: list[Case], tmp_path: Path
+def test_lost_pictures_leave_the_grid_as_it_was(
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path, lose_pictures: Callable[[Path], Iterator[str]]
 ) -> None:
-    """Lines without their pictures, as a published file of results has them, give their table and no grid."""
-    rows = booth(("paper",)).run()
-    shutil.rmtree(tmp_path / "pictures")
-    (tmp_path / "grid-subjects-paper.png").unlink()
+    """Lines without all their pictures, as a published file of results has them, write no grid over a whole one."""
+    rows, grid = booth(("paper",)).run(), tmp_path / "grid-subjects-paper.png"
+    whole = grid.read_bytes()
+    for _ in lose_pictures(tmp_path):
+        assert booth(("paper",)).run() == rows
+        assert grid.read_bytes() == whole
+    grid.unlink()
     assert booth(("paper",)).run() == rows
-    assert not (tmp_path / "grid-subjects-paper.png").exists()
+    assert not grid.exists()
 
 
 def test_other_defaults_of_a_model_measure_only_its_own_searches_again(

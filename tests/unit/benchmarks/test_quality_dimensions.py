@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,32 @@ def test_a_finished_run_is_not_measured_again(
 
     monkeypatch.setattr(dimensions_module, "draw", forbidden)
     assert table(list(make().rows())) == table(rows)
+
+
+def test_lost_pictures_leave_the_grid_as_it_was(
+    entry: BaseModelEntry,
+    tools: Instruments,
+    few_cases: list[Case],
+    tmp_path: Path,
+    lose_pictures: Callable[[Path], Iterator[str]],
+) -> None:
+    """Lines without all their pictures give their table, and write no grid over a whole one."""
+    chosen = Selection(tmp_path, prompts=1, pictures=1, changes={"fixed_rows": 2}, device="cpu")
+
+    def run() -> list[dimensions_module.Row]:
+        made = Dimensions(Stage(entry, chosen, tools, lambda _: None), "paper", forwards=6, seed=0)
+        rows = list(made.rows())
+        made.write_grids(rows)
+        return rows
+
+    rows, grid = run(), tmp_path / "dimensions-subjects-paper.png"
+    whole = grid.read_bytes()
+    for _ in lose_pictures(tmp_path):
+        assert run() == rows
+        assert grid.read_bytes() == whole
+    grid.unlink()
+    assert run() == rows
+    assert not grid.exists()
 
 
 def test_an_anchor_has_no_way() -> None:

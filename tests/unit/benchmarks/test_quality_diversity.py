@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_the_first_pictures_of_the_prompt_are_shown(
         (method, case.name) for method in METHODS for case in few_cases
     ]
     assert all(row.figures.alike is not None for row in rows)
-    kept = {path.read_bytes() for path in booth.kept_folder(rows[0]).iterdir()}
+    kept = {path.read_bytes() for path in (tmp_path / "pictures" / rows[0].id).iterdir()}
     assert len(kept) == SHOWN
     write_case_grid(booth, 1, rows)
     name = few_cases[1].name.replace(" ", "-")
@@ -60,6 +60,35 @@ def test_the_first_pictures_of_the_prompt_are_shown(
     monkeypatch.setattr(sources, "draw", forbidden)
     again = of_one_prompt()
     assert [row for method in again.methods for row in again.rows(method)] == rows
+
+
+def test_lost_pictures_leave_the_grid_as_it_was(
+    of_one_prompt: Callable[[], Booth],
+    few_cases: list[Case],
+    tmp_path: Path,
+    lose_pictures: Callable[[Path], Iterator[str]],
+) -> None:
+    """Lines without all their pictures give their rows, and write no grid over a whole one."""
+
+    def run() -> list[Row]:
+        booth = of_one_prompt()
+        rows = [row for method in booth.methods for row in booth.rows(method)]
+        for index in range(len(few_cases)):
+            write_case_grid(booth, index, rows)
+        return rows
+
+    def grids() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.glob("diversity-*.png")}
+
+    rows, whole = run(), grids()
+    assert len(whole) == len(few_cases)
+    for _ in lose_pictures(tmp_path):
+        assert run() == rows
+        assert grids() == whole
+    for path in whole:
+        path.unlink()
+    assert run() == rows
+    assert not grids()
 
 
 def test_the_table_says_how_alike_and_how_right() -> None:

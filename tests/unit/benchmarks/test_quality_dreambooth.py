@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,27 @@ def test_a_finished_run_is_not_measured_again(
         monkeypatch.setattr(module, name, forbidden)
     run(arguments)
     assert capsys.readouterr().out == text
+
+
+def test_lost_pictures_leave_the_grid_as_it_was(
+    run: Run,
+    arguments: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    lose_pictures: Callable[[Path], Iterator[str]],
+) -> None:
+    """Lines without all their pictures give their table, and write no grid over a whole one."""
+    one = arguments | {"--methods": "initializer"}
+    run(one)
+    text, grid = capsys.readouterr().out, tmp_path / "out" / "dreambooth-narrow-initializer.png"
+    whole = grid.read_bytes()
+    for _ in lose_pictures(tmp_path / "out"):
+        run(one)
+        assert capsys.readouterr().out == text
+        assert grid.read_bytes() == whole
+    grid.unlink()
+    run(one)
+    assert not grid.exists()
 
 
 def test_another_subject_repeats_no_search(run: Run, arguments: dict[str, str], tmp_path: Path) -> None:

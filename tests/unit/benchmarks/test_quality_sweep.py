@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.quality import sweep
+from benchmarks.quality.arguments import embedded_model
 from benchmarks.quality.booth import Options
-from benchmarks.quality.errors import BenchmarkError
+from benchmarks.quality.methods import METHODS
+from benchmarks.quality.searching import plans
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.sweep import VARIATIONS, Sweep, label
+from zoodip_core.catalog import detect_family
+from zoodip_core.diffusion.loading import locate
 
 
 def _fixed_losses(text: str) -> list[str]:
@@ -20,7 +24,18 @@ def _fixed_losses(text: str) -> list[str]:
     return [line[head.index("fixed-set loss")] for line in lines]
 
 
-def test_every_variation_is_allowed_and_changes_something(tmp_path: Path) -> None:
+def test_every_variation_is_allowed_and_changes_something() -> None:
+    """Each is a search of its own by the settings' own rules: none is refused, and no two have the same settings."""
+    entry = embedded_model()
+    family = detect_family(locate(entry))
+    found = {
+        str(plans(METHODS["paper"], entry, family, seed=0, forwards=(3000,), changes=dict(variation)))
+        for variation in VARIATIONS
+    }
+    assert len(found) == len(VARIATIONS)
+
+
+def test_a_row_is_a_search_with_its_change(tmp_path: Path) -> None:
     """Two variations give two rows with other fixed-set losses, named by what was changed, and their difference."""
     chosen = Selection(tmp_path, half="tuning", subjects=1, prompts=1, pictures=1)
     text = sweep.run(Sweep("paper", Options(chosen, ["paper"], 1, (6,)), ({}, {"learning_rate": 0.5})))
@@ -69,7 +84,21 @@ def test_labels_name_what_is_changed() -> None:
     assert len(set(labels)) == len(VARIATIONS)
 
 
-def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
-    """The message lists the methods that there are."""
-    with pytest.raises(BenchmarkError, match=r"--methods papyrus: allowed: .*paper"):
-        sweep.run(Sweep("papyrus", Options(Selection(tmp_path), ["papyrus"])))
+@pytest.mark.parametrize("method", ["papyrus", "caption", "ti-0.02"])
+def test_a_method_that_no_change_applies_to_is_refused(method: str, tmp_path: Path) -> None:
+    """The message lists those that search by forward passes; a change that is none is not what is told first."""
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        sweep.main(["--method", method, "--change", "papyrus=1", "--out", str(out)])
+    allowed = "default, paper, paper-puts, paper-sg, paper-neither"
+    assert str(ended.value) == f"error: --method {method}: allowed: {allowed}"
+    assert not out.exists()
+
+
+def test_the_help_says_which_methods_are_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The methods with settings that changes apply to, and no others."""
+    with pytest.raises(SystemExit):
+        sweep.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "default, paper, paper-puts, paper-sg, paper-neither" in text
+    assert "ti-0.02" not in text
