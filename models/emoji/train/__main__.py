@@ -48,14 +48,17 @@ def with_budget(
             f"--{min(changes)}: {parts[0]} is not trained; allowed: with {', '.join(TRAINED)} or all "
             f"({parts[0]}.pictures in the settings file says how many it takes)"
         )
-    replaced: dict[str, Any] = {part: _budgeted(getattr(settings, part), changes) for part in trained}
+    replaced: dict[str, Any] = {part: _budgeted(part, getattr(settings, part), changes) for part in trained}
     return dataclasses.replace(settings, **replaced)
 
 
-def _budgeted(part: LoopSettings, changes: dict[str, int]) -> LoopSettings:
+def _budgeted(part: str, given: LoopSettings, changes: dict[str, int]) -> LoopSettings:
     """The settings of a part with the changes, and a decay that fits them."""
-    pictures = changes.get("pictures", part.pictures)
-    return dataclasses.replace(part, **{"decay": part.decay * pictures // part.pictures, **changes})
+    pictures = changes.get("pictures", given.pictures)
+    try:
+        return dataclasses.replace(given, **{"decay": given.decay * pictures // given.pictures, **changes})
+    except EmojiModelError as refused:
+        raise EmojiModelError(f"{part}.{refused}") from refused
 
 
 def train_part(part: str, settings: Settings, world: World, work: Path, start: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError, SafetensorError) as failed:  # torch.save's own is a RuntimeError
         raise CheckpointError(f"{path} cannot be written: {in_one_line(failed)}") from failed
     finally:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):  # none was begun
+            half.unlink()
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The training set on disk: composed once, of one world, and refused where it is another's or was altered."""
+"""The training set on disk: composed once, of one world, and refused where it is another's or does not fit."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.emoji.compose import PICTURE_PX
-from models.emoji.errors import CheckpointError
+from models.emoji.errors import CheckpointError, EmojiModelError
 from models.emoji.sprite_files import FOLDER, pinned
 from models.emoji.train.checkpoint import replace_file
 from models.emoji.train.data import PictureSet, compose_set
@@ -25,7 +25,8 @@ def write_set(folder: Path, count: int, processes: int) -> None:
     """The training set in `folder`; one of this world that is there and long enough is kept.
 
     Raises:
-        CheckpointError: it cannot be written.
+        CheckpointError: it cannot be written; a set that was there is kept.
+        OSError: the folder cannot be made.
         SpriteError: a sprite is missing or altered.
     """
     world = shipped_world()
@@ -34,12 +35,7 @@ def write_set(folder: Path, count: int, processes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)  # a wrong place is told before the minutes of composing
     made = compose_set(TRAINING_SEED, count, processes)
     captions = json.dumps(made.captions).encode()
-    index = {
-        "world": world_digest(world),
-        "captions": sha256(captions).hexdigest(),
-        "scenes": [scene.attributes for scene in made.scenes],
-    }
-    (folder / INDEX).unlink(missing_ok=True)
+    index = sealed(world, captions, [scene.attributes for scene in made.scenes])
     replace_file(folder / PICTURES, lambda half: _save_array(half, made.pictures))
     replace_file(folder / CAPTIONS, lambda half: half.write_bytes(captions))
     replace_file(folder / INDEX, lambda half: half.write_text(json.dumps(index)))  # last: the set is whole
@@ -48,53 +44,57 @@ def write_set(folder: Path, count: int, processes: int) -> None:
 def read_set(folder: Path, world: World) -> PictureSet:
     """The training set of a folder, checked again for what is held out.
 
+    Its captions and scenes are those that were composed; its pictures are only known to be as many.
+
     Raises:
         CheckpointError: there is no set in the folder, or it is broken, of another world, or altered.
         LeakError: a scene holds something held out.
     """
+    if not (folder / INDEX).exists():
+        raise CheckpointError(f"there is no training set in {folder}: run {COMMAND} first")
     try:
-        index = _index(folder)
-        scenes = [
-            Scene(thing, tint, pattern, ground, (colour, form))
-            for thing, tint, pattern, ground, colour, form in index["scenes"]
-        ]
-        pictures = np.load(folder / PICTURES, mmap_mode="r")
-        text = (folder / CAPTIONS).read_bytes()
-        of_world, digest = index["world"], index["captions"]
-    except (OSError, ValueError, TypeError, KeyError) as broken:
+        index = json.loads((folder / INDEX).read_text())
+        pictures = np.lib.format.open_memmap(folder / PICTURES, mode="r")
+        captions = (folder / CAPTIONS).read_bytes()
+    except (OSError, ValueError, EOFError) as broken:
         raise _refused(folder, f"is broken ({broken})") from broken
-    if of_world != world_digest(world):
+    if not isinstance(index, dict) or index.keys() != {"world", "digest", "scenes"}:
+        raise _refused(folder, "does not say of which world it is (another version composed it)")
+    if index["world"] != world_digest(world):
         raise _refused(folder, "is of another world")
-    if sha256(text).hexdigest() != digest:
-        raise _refused(folder, f"has other captions than it was composed with ({CAPTIONS})")
+    if index != sealed(world, captions, index["scenes"]):
+        raise _refused(
+            folder, f"has other captions or scenes than it was composed with ({CAPTIONS}, {INDEX})"
+        )
+    scenes = [
+        Scene(thing, tint, pattern, ground, (colour, form))
+        for thing, tint, pattern, ground, colour, form in index["scenes"]
+    ]
     expected = (len(scenes), PICTURE_PX, PICTURE_PX, 3)
-    if pictures.shape != expected:
-        raise _refused(folder, f"has pictures {list(pictures.shape)}, expected {list(expected)}")
+    if pictures.shape != expected or pictures.dtype != np.uint8:
+        raise _refused(folder, f"has pictures {list(pictures.shape)}, expected {list(expected)} of bytes")
     for scene in scenes:
         world.held_out.check(scene)
-    return PictureSet(pictures, json.loads(text), scenes)
+    return PictureSet(pictures, json.loads(captions), scenes)
+
+
+def sealed(world: World, captions: bytes, scenes: list[Any]) -> dict[str, Any]:
+    """The index of a set: its world, its scenes, and one digest of captions and scenes."""
+    digest = sha256(captions + json.dumps(scenes).encode()).hexdigest()
+    return {"world": world_digest(world), "digest": digest, "scenes": scenes}
 
 
 def world_digest(world: World) -> str:
-    """The SHA-256 of all that a composed picture hangs on: the lists, and the sprites' own hashes."""
+    """The SHA-256 of the lists and of the sprites' own hashes; a change of the composer's code is not seen."""
     lists = json.dumps([dataclasses.asdict(world), pinned(FOLDER)])
     return sha256(lists.encode()).hexdigest()
 
 
-def _index(folder: Path) -> Any:
-    """What was written last: the set's world, the digest of its captions, and its scenes."""
-    path = folder / INDEX
-    if not path.exists():
-        raise CheckpointError(f"there is no training set in {folder}: run {COMMAND} first")
-    return json.loads(path.read_text())
-
-
 def _holds(folder: Path, count: int, world: World) -> bool:
-    """Whether there is a set of this world with so many pictures."""
+    """Whether there is a whole set of this world with so many pictures."""
     try:
-        found = _index(folder)
-        return bool(found["world"] == world_digest(world) and len(found["scenes"]) >= count)
-    except (CheckpointError, OSError, ValueError, TypeError, KeyError):
+        return len(read_set(folder, world).scenes) >= count
+    except EmojiModelError:
         return False
 
 

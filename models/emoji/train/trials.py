@@ -7,6 +7,7 @@ Processor seconds, not the clock's: other work on the machine changes little.
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -171,9 +172,9 @@ def above_nought(seconds: float) -> float:
     """The processor seconds of a trial.
 
     Raises:
-        EmojiModelError: there are none of them.
+        EmojiModelError: there are none of them, or no end of them.
     """
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise EmojiModelError(f"--seconds {seconds:g}: allowed: numbers above 0")
     return seconds
 

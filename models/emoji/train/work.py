@@ -36,9 +36,9 @@ def begin_anew(work: Path, parts: Iterable[str]) -> None:
     wanted = list(parts)
     for path in (_made(work, part) for part in wanted):
         if path.exists():
+            go_on = "" if path.name == COMMITTED.name else "leave --anew out to go on from it, "
             raise EmojiModelError(
-                f"--anew starts from fresh weights, but {path} is there: "
-                "leave --anew out to go on from it, remove it, or name another --work"
+                f"--anew starts afresh, but {path} is there: {go_on}remove it, or name another --work"
             )
     work.mkdir(parents=True, exist_ok=True)
     for part in wanted:

@@ -24,7 +24,7 @@ from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.diffusion.latents import to_tensor
 
 MakeBooth = Callable[..., Booth]
-LosePictures = Callable[[Path], Iterator[str]]
+LosePictures = Callable[[Path], Iterator[None]]
 
 
 class Colours:
@@ -83,10 +83,10 @@ def booth(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> MakeBoot
 def lose_pictures() -> LosePictures:
     """Takes away what a run has kept in its folder: the first picture of one row, then all; a turn for each."""
 
-    def lose(out: Path) -> Iterator[str]:
+    def lose(out: Path) -> Iterator[None]:
         min((out / "pictures").glob("*/0.png")).unlink()
-        yield "incomplete"
+        yield
         shutil.rmtree(out / "pictures")
-        yield "gone"
+        yield
 
     return lose

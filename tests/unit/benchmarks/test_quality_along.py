@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from benchmarks.quality.booth import Booth
 from benchmarks.quality.metrics import Figures
 from benchmarks.quality.records import Row
 from benchmarks.quality.subjects import Case
+from tests.unit.benchmarks.conftest import LosePictures
 from zoodip_core.grid import GAP_PX, TILE_PX
 
 ARMS = ("paper", "paper-neither")
@@ -49,7 +50,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
     booth: Callable[..., Booth],
     few_cases: list[Case],
     tmp_path: Path,
-    lose_pictures: Callable[[Path], Iterator[str]],
+    lose_pictures: LosePictures,
 ) -> None:
     """Lines without all their pictures write no grid over a whole one."""
     made = booth(ARMS, (3,))

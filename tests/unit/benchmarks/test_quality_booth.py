@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from benchmarks.quality.searching import search
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case
 from benchmarks.quality.table import table
+from tests.unit.benchmarks.conftest import LosePictures
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.errors import ZoodipError
 
@@ -59,7 +60,7 @@ def test_a_finished_run_is_not_measured_again(
 
 
 def test_lost_pictures_leave_the_grid_as_it_was(
-    booth: MakeBooth, few_cases: list[Case], tmp_path: Path, lose_pictures: Callable[[Path], Iterator[str]]
+    booth: MakeBooth, few_cases: list[Case], tmp_path: Path, lose_pictures: LosePictures
 ) -> None:
     """Lines without all their pictures, as a published file of results has them, write no grid over a whole one."""
     rows, grid = booth(("paper",)).run(), tmp_path / "grid-subjects-paper.png"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from benchmarks.quality.searching import Plan, plans, search
 from benchmarks.quality.stage import Selection, Stage
 from benchmarks.quality.subjects import Case
 from benchmarks.quality.walking import walk
+from tests.unit.benchmarks.conftest import LosePictures
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.grid import GAP_PX, TILE_PX
 
@@ -167,7 +167,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
     tools: Instruments,
     few_cases: list[Case],
     tmp_path: Path,
-    lose_pictures: Callable[[Path], Iterator[str]],
+    lose_pictures: LosePictures,
 ) -> None:
     """Lines without all their pictures give their table, and write no grid over a whole one."""
     chosen = Selection(tmp_path, prompts=1, pictures=1, changes={"fixed_rows": 2}, device="cpu")

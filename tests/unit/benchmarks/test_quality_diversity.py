@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.records import Row
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case
+from tests.unit.benchmarks.conftest import LosePictures
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.grid import GAP_PX, TILE_PX
 
@@ -66,7 +67,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
     of_one_prompt: Callable[[], Booth],
     few_cases: list[Case],
     tmp_path: Path,
-    lose_pictures: Callable[[Path], Iterator[str]],
+    lose_pictures: LosePictures,
 ) -> None:
     """Lines without all their pictures give their rows, and write no grid over a whole one."""
 

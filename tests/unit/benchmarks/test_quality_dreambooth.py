@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from benchmarks.quality.photos import PROMPTS, known_subjects, phrases, read_sub
 from tests.tooling.encoders import build_clip, build_dino
 from tests.tooling.models import WORDS
 from tests.tooling.tokenizers import write_real_tokenizer
+from tests.unit.benchmarks.conftest import LosePictures
 from zoodip_core.vocabulary import check_initializer, vocabulary
 
 SUBJECTS = ("dog6", "rc_car")
@@ -109,7 +110,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
     arguments: dict[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    lose_pictures: Callable[[Path], Iterator[str]],
+    lose_pictures: LosePictures,
 ) -> None:
     """Lines without all their pictures give their table, and write no grid over a whole one."""
     one = arguments | {"--methods": "initializer"}

@@ -61,6 +61,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         replace_file(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(CheckpointError, match=r"file/inner cannot be written: .*exists"):
+        replace_file(path / "inner", lambda half: half.write_text("new"))
 
 
 FULL = """

@@ -81,7 +81,7 @@ def test_fewer_pictures_keep_the_share_over_which_the_rate_falls() -> None:
     [
         ("data", 500, None, r"--pictures: data is not trained; .*\(data\.pictures in the settings file"),
         ("components", None, 3, r"--decay: components is not trained"),
-        ("clip", 100, 101, r"decay is 101; allowed: whole numbers up to pictures, 100"),
+        ("clip", 100, 101, r"clip\.decay is 101; allowed: whole numbers up to pictures, 100"),
     ],
 )
 def test_numbers_that_a_part_cannot_use_are_refused(

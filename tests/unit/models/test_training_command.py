@@ -152,7 +152,7 @@ def test_anew_refuses_components_that_were_fitted(work: Path, tiny_settings: Pat
     before = (work / COMMITTED.name).read_bytes()
     for part in ("components", "all"):
         message = refusal(part, "--work", work, "--settings", tiny_settings, "--anew")
-        assert f"{COMMITTED.name} is there: leave --anew out" in message
+        assert f"{COMMITTED.name} is there: remove it, or name another --work" in message
     assert (work / COMMITTED.name).read_bytes() == before
 
 

@@ -1,17 +1,19 @@
 """The training set on disk: whole, of this world, or refused in one line."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.emoji.errors import CheckpointError, LeakError
 from models.emoji.train.data import StyledChoice
-from models.emoji.train.stored import read_set, write_set
+from models.emoji.train.stored import read_set, sealed, write_set
 from models.emoji.world import Scene, shipped_world
 from tests.unit.models.conftest import PICTURES
 
@@ -32,23 +34,28 @@ def edited(tmp_path: Path, training_set: Path) -> Edit:
     return edit
 
 
-def scenes_changed(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A change of the scenes alone."""
-    return lambda index: {**index, "scenes": change(index["scenes"])}
-
-
 def test_a_held_out_scene_in_the_set_is_refused(edited: Edit) -> None:
-    """A training set that holds a held-out shape stops the training before its first step."""
-    held_out = ["koala", "", "", "on red", "", ""]
-    folder = edited("scenes.json", scenes_changed(lambda rows: [held_out, *rows[1:]]))
+    """A training set that was composed with a held-out shape stops the training before its first step."""
+    held_out, world = ["koala", "", "", "on red", "", ""], shipped_world()
+    folder = edited("scenes.json", lambda index: index)
+    captions = (folder / "captions.json").read_bytes()
+    scenes = json.loads((folder / "scenes.json").read_text())["scenes"]
+    (folder / "scenes.json").write_text(json.dumps(sealed(world, captions, [held_out, *scenes[1:]])))
     with pytest.raises(LeakError, match="'koala' is held out"):
+        read_set(folder, world)
+
+
+def test_scenes_that_were_altered_are_refused(edited: Edit) -> None:
+    """Scenes in another order than their pictures."""
+    folder = edited("scenes.json", lambda index: {**index, "scenes": index["scenes"][::-1]})
+    with pytest.raises(CheckpointError, match="has other captions or scenes"):
         read_set(folder, shipped_world())
 
 
 def test_captions_that_were_altered_are_refused(edited: Edit) -> None:
     """A held-out thing cannot come in by a caption: the set has those that it was composed with, or none."""
     folder = edited("captions.json", lambda texts: ["a photo of a koala on red", *texts[1:]])
-    with pytest.raises(CheckpointError, match=r"has other captions .*captions\.json\): remove it and run"):
+    with pytest.raises(CheckpointError, match=r"has other captions or scenes .*: remove it and run"):
         read_set(folder, shipped_world())
 
 
@@ -68,15 +75,27 @@ def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> N
     assert len(read_set(folder, world).captions) == 10
 
 
-def test_a_set_that_was_cut_is_refused(edited: Edit) -> None:
-    """Fewer scenes than pictures, pictures of another size, and a file that was cut short are named."""
-    folder = edited("scenes.json", scenes_changed(lambda rows: rows[1:]))
-    with pytest.raises(
-        CheckpointError, match=rf"has pictures \[{PICTURES}, 64, 64, 3\], expected \[{PICTURES - 1},"
-    ):
-        read_set(folder, shipped_world())
-    (folder / "pictures.npy").write_bytes((folder / "pictures.npy").read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match="is broken"):
+def test_a_set_that_was_cut_is_refused(edited: Edit, training_set: Path) -> None:
+    """Pictures of another number or kind, a file that was cut short, and an empty one are named."""
+    folder = edited("scenes.json", lambda index: index)
+    path, pictures = folder / "pictures.npy", np.load(training_set / "pictures.npy")
+    for wrong in (pictures[1:], pictures[:, ::2, ::2], pictures.astype(np.float32)):
+        np.save(path, wrong)
+        expected = (
+            rf"has pictures {re.escape(str(list(wrong.shape)))}, expected \[{PICTURES}, 64, 64, 3\] of bytes"
+        )
+        with pytest.raises(CheckpointError, match=expected):
+            read_set(folder, shipped_world())
+    for short in (path.read_bytes()[:5000], b""):
+        path.write_bytes(short)
+        with pytest.raises(CheckpointError, match="is broken"):
+            read_set(folder, shipped_world())
+
+
+def test_a_set_of_an_earlier_version_says_so(edited: Edit) -> None:
+    """It was a list of scenes alone."""
+    folder = edited("scenes.json", lambda index: index["scenes"])
+    with pytest.raises(CheckpointError, match=r"another version composed it\): remove it and run"):
         read_set(folder, shipped_world())
 
 

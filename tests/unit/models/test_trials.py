@@ -34,9 +34,9 @@ def test_thinning_takes_individuals_alone() -> None:
     assert without == [text for text, one in zip(pictures.captions, named, strict=True) if not one]
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_no_time_for_a_trial_is_refused(seconds: float) -> None:
-    """A trial of no processor seconds would divide by them, and one of fewer never end."""
+    """A trial of no processor seconds would divide by them, and one of fewer, or of all there are, never end."""
     assert above_nought(0.5) == 0.5
     with pytest.raises(EmojiModelError, match=r"--seconds .*: allowed: numbers above 0"):
         above_nought(seconds)
