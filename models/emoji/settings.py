@@ -15,6 +15,7 @@ HEAD_WIDTH = 48  # of attention in the text encoders and the scoring pair
 LEAST_WIDTHS = (12, 16, 20, 64)  # of the autoencoder's levels: 2 × 2 pixels, components, pairs and constants
 
 
+@dataclass(frozen=True)
 class PartSettings:
     """The settings of one part, each in its range."""
 
@@ -26,7 +27,7 @@ class PartSettings:
         Raises:
             EmojiModelError: names the setting, what it is and what is allowed.
         """
-        for field in fields(self):  # type: ignore[arg-type]
+        for field in fields(self):
             allowed, test = _range(field.name, field.type)
             self._require(field.name, test(getattr(self, field.name)), allowed)
         for name, fits, allowed in self.shapes():
@@ -230,7 +231,7 @@ def _part(name: str, kind: type[PartSettings], table: Any) -> Any:
     if not isinstance(table, dict):
         raise EmojiModelError(f"{name} is {table!r}; allowed: a table, [{name}]")
     try:
-        _check_names([field.name for field in fields(kind)], table)  # type: ignore[arg-type]
+        _check_names([field.name for field in fields(kind)], table)
         return kind(
             **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
         )
