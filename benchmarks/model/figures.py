@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import CLIPModel
 
 from benchmarks.model.drawing import draw, read_tokenizer
 from benchmarks.model.inversion import Inversion
 from benchmarks.model.prompts import Prompt
-from models.emoji.compose import scene_caption
+from models.emoji.compose import draw_scene, scene_caption
 from models.emoji.judge import ATTRIBUTES, Judge
 from models.emoji.model_folder import MAX_FILE_BYTES
 from models.emoji.train.autoencoder import decibels
-from models.emoji.train.components import PATCH_PX
+from models.emoji.train.components import PATCH_PX, read_components
 from models.emoji.train.data import VALIDATION_SEED, as_tensor, compose_set
 from models.emoji.train.device import batches
 from models.emoji.train.folder import read_part
@@ -96,6 +97,12 @@ def with_other_styles(scene: Scene, world: World, rng: random.Random) -> list[Sc
     return [replace(scene, style=style) for style in others]
 
 
+def composed(scenes: list[Scene], world: World) -> torch.Tensor:
+    """What the scenes look like when they are composed, [n, 3, 64, 64] in [-1, 1]: what a verdict is measured by."""
+    drawn = [draw_scene(scene, random.Random(place), world) for place, scene in enumerate(scenes)]
+    return as_tensor(np.stack([np.asarray(picture) for picture in drawn]))
+
+
 @torch.no_grad()
 def chosen_by_clip(
     scorer: Scorer, pictures: torch.Tensor, scenes: list[Scene], others: Others, world: World
@@ -118,9 +125,12 @@ def reconstruction(pipeline: Any, count: int) -> list[Figure]:
     decoded = torch.cat(
         [vae.decode(vae.encode(part).latent_dist.mean).sample for part in batches(targets, 50)]
     )
+    components = read_components()
+    linear = components.decode(components.encode(targets))
     return [
         Figure("reconstruction", decibels(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB"),
         Figure("reconstruction: seams, 1 for none", seams(decoded) / seams(targets)),
+        Figure("reconstruction: seams, linear decoder", seams(linear) / seams(targets)),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.model import figures
 from benchmarks.model.drawing import draw, read_pipeline
-from benchmarks.model.figures import ALL_THREE, GROUND, STYLE, Figure, Others, Scorer
+from benchmarks.model.figures import ALL_THREE, GROUND, STYLE, Figure, Scorer
 from benchmarks.model.inversion import STEPS_TRAINED
 from benchmarks.model.prompts import Prompt, PromptLists
 from models.emoji.judge import Judge, read_judge
@@ -36,24 +36,23 @@ class Scale:
 
 @dataclass(frozen=True)
 class DrawnList:
-    """A list of prompts, pictures a prompt, what must be right how often, and among what the CLIP pair chooses."""
+    """A list of prompts, pictures a prompt, and what must be right how often."""
 
     name: str
     prompts: list[Prompt]
     seeds: int
     bars: Mapping[str, float | None]
-    others: Others
 
 
 def drawn_lists(lists: PromptLists, seeds: int) -> list[DrawnList]:
     """What is drawn and judged, with the bar of each."""
-    half, things, styles = max(1, seeds // 2), figures.with_other_things, figures.with_other_styles
+    half = max(1, seeds // 2)
     return [
-        DrawnList("seen things", lists.seen, seeds, {ALL_THREE: 0.97, GROUND: 0.99}, things),
-        DrawnList("held-out pairs in words", lists.held_out, half, {ALL_THREE: 0.97}, things),
-        DrawnList("individuals by name", lists.individuals, half, {ALL_THREE: 0.97}, things),
-        DrawnList("style words", lists.styles, 1, {STYLE: 0.95}, styles),
-        DrawnList("held-out styles in words", lists.held_out_styles, 1, {STYLE: None}, styles),
+        DrawnList("seen things", lists.seen, seeds, {ALL_THREE: 0.97, GROUND: 0.99}),
+        DrawnList("held-out pairs in words", lists.held_out, half, {ALL_THREE: 0.97}),
+        DrawnList("individuals by name", lists.individuals, half, {ALL_THREE: 0.97}),
+        DrawnList("style words", lists.styles, 1, {STYLE: 0.95}),
+        DrawnList("held-out styles in words", lists.held_out_styles, 1, {STYLE: None}),
     ]
 
 
@@ -65,11 +64,15 @@ def drawn_figures(
     for one in lists:
         measured, pictures = figures.judged(one.name, pipeline, judge, one.prompts, one.seeds, one.bars)
         found += measured
-        share = figures.chosen_by_clip(
-            scorer, pictures, [prompt.scene for prompt in one.prompts], one.others, world
+        scenes = [prompt.scene for prompt in one.prompts]
+        what, others = (
+            ("style", figures.with_other_styles)
+            if STYLE in one.bars
+            else ("thing", figures.with_other_things)
         )
-        what = "style" if STYLE in one.bars else "thing"
-        found.append(Figure(f"{one.name}: CLIP pair prefers the {what} to 9 others", share))
+        for kind, shown in (("", pictures), (" (composed pictures)", figures.composed(scenes, world))):
+            share = figures.chosen_by_clip(scorer, shown, scenes, others, world)
+            found.append(Figure(f"{one.name}: CLIP pair prefers the {what} to 9 others{kind}", share))
     return found
 
 

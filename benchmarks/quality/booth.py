@@ -14,7 +14,7 @@ from benchmarks.quality.prompts import Prompt
 from benchmarks.quality.records import Row, parse_row
 from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
-from benchmarks.quality.sources import Source
+from benchmarks.quality.sources import Source, described
 from benchmarks.quality.stage import Selection, Stage
 from zoodip_core.catalog import BaseModelEntry
 
@@ -64,8 +64,7 @@ class Booth:
     def row(self, source: Source[Prompt]) -> Row:
         """The row of a source, measured if it is missing."""
         own, name = self._id(source), self.stage.cases[source.index].name
-        about = f"{source.method}, seed {source.seed}, {source.forwards} forwards, {name}"
-        return self.results.row(own, about, lambda: self._measure(own, source))
+        return self.results.row(own, described(source, name), lambda: self._measure(own, source))
 
     def shown(self, title: str, index: int, row: Row) -> Shown:
         """A row of a grid: the kept pictures of a row of that case."""

@@ -19,7 +19,7 @@ from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.records import with_figures
 from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
-from benchmarks.quality.sources import Source, learned
+from benchmarks.quality.sources import Source, described, learned
 from benchmarks.quality.words import words
 from zoodip_core.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import locate
@@ -101,7 +101,7 @@ class PhotoBooth:
         for index, subject in enumerate(self._subjects):
             for source in self._sources(method, index):
                 own = self._id(index, source)
-                about = f"{source.method}, seed {source.seed}, {source.forwards} forwards, {subject.name}"
+                about = described(source, subject.name)
                 yield self._results.row(own, about, partial(self._measure, own, index, source))
 
     def _sources(self, method: str, index: int) -> Iterator[Source[Phrase]]:

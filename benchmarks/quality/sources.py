@@ -59,6 +59,11 @@ class Source(Protocol[P_contra]):
         """What the search came to."""
 
 
+def described(source: Source[Any], name: str) -> str:
+    """A source for a person: what draws the case of that name."""
+    return f"{source.method}, seed {source.seed}, {source.forwards} forwards, {name}"
+
+
 @dataclass(frozen=True)
 class Searched:
     """One search of some cases, run or read from its folder when its tokens are first needed."""

@@ -101,7 +101,7 @@ def test_seams_are_steps_at_the_borders_of_patches() -> None:
 
 
 def test_the_clip_pair_chooses_among_ten(measured: tuple[list[Figure], Path]) -> None:
-    """Nine other things, or nine other styles, that are not the scene's own; each list has its verdict."""
+    """Nine other things, or nine other styles, that are not the scene's own; each list has two verdicts."""
     world, rng = shipped_world(), random.Random(0)
     scene = Scene("crab", "teal", "", "in the snow", ("sepia", ""))
     things = with_other_things(scene, world, rng)
@@ -112,7 +112,9 @@ def test_the_clip_pair_chooses_among_ten(measured: tuple[list[Figure], Path]) ->
     assert {replace(one, style=("sepia", "")) for one in styles} == {scene}
     found, _ = measured
     verdicts = [one.name.split(": CLIP pair prefers the ") for one in found if "CLIP pair" in one.name]
-    assert [what.split()[0] for _, what in verdicts] == ["thing", "thing", "thing", "style", "style"]
+    drawn = ["thing", "thing", "thing", "style", "style"]
+    assert [what for _, what in verdicts[::2]] == [f"{one} to 9 others" for one in drawn]
+    assert [what for _, what in verdicts[1::2]] == [f"{one} to 9 others (composed pictures)" for one in drawn]
 
 
 def test_the_table_has_every_figure_with_its_bar_and_whether_it_is_met(
