@@ -1,6 +1,5 @@
 """The training set on disk: composed once, of one world, and refused where it is another's or does not fit."""
 
-import dataclasses
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -85,9 +84,28 @@ def sealed(world: World, captions: bytes, scenes: list[Any]) -> dict[str, Any]:
 
 
 def world_digest(world: World) -> str:
-    """The SHA-256 of the lists and of the sprites' own hashes; a change of the composer's code is not seen."""
-    lists = json.dumps([dataclasses.asdict(world), pinned(FOLDER)])
-    return sha256(lists.encode()).hexdigest()
+    """Return the SHA-256 of the world's lists and of the sprites' hashes.
+
+    The keys below are part of the stored format, not the names of Python fields: renaming a field must not
+    invalidate stored training sets. A change of the composing code does not change the digest.
+    """
+    lists = {
+        "sprites": world.sprites,
+        "tints": world.tints,
+        "plain_grounds": world.plain_grounds,
+        "patterns": world.patterns,
+        "scenes": world.scenes,
+        "colour_looks": world.colour_looks,
+        "form_looks": world.form_looks,
+        "individuals": world.individuals,
+        "named_styles": world.named_styles,
+        "held_out": {
+            "subjects": world.held_out.subjects,
+            "shapes": world.held_out.shapes,
+            "styles": world.held_out.styles,
+        },
+    }
+    return sha256(json.dumps([lists, pinned(FOLDER)]).encode()).hexdigest()
 
 
 def _holds(folder: Path, count: int, world: World) -> bool:

@@ -13,9 +13,11 @@ import pytest
 
 from models.emoji.errors import CheckpointError, LeakError
 from models.emoji.train.data import StyledChoice
-from models.emoji.train.stored import read_set, sealed, write_set
+from models.emoji.train.stored import read_set, sealed, world_digest, write_set
 from models.emoji.world import Scene, shipped_world
 from tests.unit.models.conftest import PICTURES
+
+SHIPPED_WORLD_DIGEST = "0c80ff62310372f0e46d5d0e6f72a0730708e351d7685e3cec36b7d61698855c"
 
 Edit = Callable[[str, Callable[[Any], Any]], Path]
 
@@ -73,6 +75,11 @@ def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> N
     (folder / "scenes.json").write_text(json.dumps({"world": "another", "captions": "", "scenes": []}))
     write_set(folder, 10, processes=1)
     assert len(read_set(folder, world).captions) == 10
+
+
+def test_the_digest_of_the_shipped_world_is_stable() -> None:
+    """Renaming fields or moving code does not invalidate stored training sets."""
+    assert world_digest(shipped_world()) == SHIPPED_WORLD_DIGEST
 
 
 def test_a_set_that_was_cut_is_refused(edited: Edit, training_set: Path) -> None:
