@@ -15,8 +15,8 @@ from benchmarks.model.drawing import draw, read_tokenizer
 from benchmarks.model.inversion import Inversion
 from benchmarks.model.prompts import Prompt
 from models.emoji.compose import draw_scene, scene_caption
+from models.emoji.export import MAX_FILE_BYTES
 from models.emoji.judge import ATTRIBUTES, Judge
-from models.emoji.model_folder import MAX_FILE_BYTES
 from models.emoji.train.autoencoder import decibels
 from models.emoji.train.components import PATCH_PX, read_components
 from models.emoji.train.data import VALIDATION_SEED, as_tensor, compose_set

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from models.emoji.compose import CAPTION_WORDS, caption, scene_caption, style_words
-from models.emoji.looks import Style
+from models.emoji.painters import Style
 from models.emoji.world import PLAIN, Scene, World
 
 SEED = 77

@@ -13,9 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.grounds import Colour, jittered, paint_ground
-from models.emoji.looks import Style, apply_style
-from models.emoji.patterns import patterned
+from models.emoji.painters import Color, Style, apply_pattern, apply_style, jittered, paint_background
 from models.emoji.sprite_files import sprite
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 from zoodip_core.errors import StorageError
@@ -62,7 +60,7 @@ def scene_caption(scene: Scene) -> str:
     return caption(noun_phrase(scene), scene.ground, style_words(scene.style))
 
 
-def _tinted(picture: Image.Image, colour: Colour) -> Image.Image:
+def _tinted(picture: Image.Image, colour: Color) -> Image.Image:
     """The sprite recoloured by its luminance, so that shading stays."""
     light = ImageOps.autocontrast(picture.convert("RGB").convert("L"), 2)
     dark = tuple(level // 5 for level in colour)
@@ -78,10 +76,10 @@ def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
     if scene.tint:
         thing = _tinted(thing, jittered(world.tints[scene.tint], rng))
     if scene.pattern:
-        thing = patterned(thing, scene.pattern)
+        thing = apply_pattern(thing, scene.pattern)
     if rng.random() < 0.5:
         thing = ImageOps.mirror(thing)
-    picture = paint_ground(world.plain_grounds, scene.ground, rng, PICTURE_PX)
+    picture = paint_background(world.plain_grounds, scene.ground, rng, PICTURE_PX)
     side = rng.randint(42, 54)
     thing = thing.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.emoji.errors import LeakError, WorldError
-from models.emoji.grounds import Colour
-from models.emoji.looks import Style
-from models.emoji.painted import colours, painted_lists
+from models.emoji.painters import Color, Style, read_colors, read_paintable_lists
 
 LISTS = Path(__file__).parent / "lists"
 PLAIN = ""  # no tint, no pattern, no look
@@ -71,8 +69,8 @@ class World:
     """Everything a picture can hold, and the names for it."""
 
     sprites: dict[str, str]  # thing -> code point of its sprite
-    tints: dict[str, Colour]
-    plain_grounds: dict[str, Colour]  # every tint is one, too
+    tints: dict[str, Color]
+    plain_grounds: dict[str, Color]  # every tint is one, too
     patterns: tuple[str, ...]
     scenes: tuple[str, ...]
     colour_looks: tuple[str, ...]
@@ -200,7 +198,7 @@ def read_world(folder: Path = LISTS) -> World:
     """
     table, held, invented = (_read(folder / f"{name}.toml") for name in ("world", "held_out", "individuals"))
     try:
-        tints = colours("tints", table["tints"])
+        tints = read_colors("tints", table["tints"])
         held_out = HeldOut(
             subjects=tuple((thing, tint, pattern) for thing, tint, pattern in held["subjects"]),
             shapes=tuple(held["shapes"]),
@@ -209,11 +207,11 @@ def read_world(folder: Path = LISTS) -> World:
         world = World(
             sprites=dict(table["things"]),
             tints=tints,
-            plain_grounds=tints | colours("plain_grounds", table["plain_grounds"]),
+            plain_grounds=tints | read_colors("plain_grounds", table["plain_grounds"]),
             individuals={word: (a, b, c) for word, (a, b, c) in invented["things"].items()},
             named_styles={word: (colour, form) for word, (colour, form) in invented["styles"].items()},
             held_out=held_out,
-            **painted_lists(table["lists"]),
+            **read_paintable_lists(table["lists"]),
         )
     except (KeyError, TypeError, ValueError) as broken:
         raise WorldError(f"the world files in {folder} lack or misshape an entry: {broken!r}") from broken

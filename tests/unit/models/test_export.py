@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from models.emoji import export
 from models.emoji.errors import CheckpointError, EmojiModelError
-from models.emoji.export import collect
-from models.emoji.model_folder import write_folder
+from models.emoji.export import collect, write_folder
 from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main as train
 from models.emoji.train.checkpoint import read_checkpoint
@@ -134,7 +133,7 @@ def test_without_any_checkpoint_there_is_nothing_to_export(
 ) -> None:
     """A work folder that is not there is named, and the model folder stays."""
     before = contents(shipped_copy)
-    assert "no checkpoint of any part" in refusal(tmp_path / "none", shipped_copy, settings_file)
+    assert "no checkpoint found" in refusal(tmp_path / "none", shipped_copy, settings_file)
     assert contents(shipped_copy) == before
 
 
@@ -208,7 +207,7 @@ def test_a_write_that_fails_leaves_the_old_folder_and_no_other(
     """When the last part cannot be written, every file is as before and nothing lies beside the folder."""
     before = contents(shipped_copy)
     parts = collect(work, shipped_copy, read_settings(settings_file), shipped_world())
-    with pytest.raises(EmojiModelError, match=r"model could not be written: No space left"):
+    with pytest.raises(EmojiModelError, match=r"model: cannot write: No space left"):
         write_folder(parts | {"scorer": Failing()}, shipped_copy, shipped_world())
     assert contents(shipped_copy) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
@@ -222,7 +221,7 @@ def test_a_folder_of_something_else_is_never_replaced(
     out.mkdir()
     (out / "letters.txt").write_text("dear")
     message = refusal(work, out, settings_file)
-    assert "holds 'letters.txt', which is no part of a model" in message
+    assert "holds 'letters.txt', which is not part of a model" in message
     assert (out / "letters.txt").read_text() == "dear"
 
 

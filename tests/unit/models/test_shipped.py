@@ -14,8 +14,8 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from models.emoji.demo import FIRST_SEED, FOLDER, REFERENCE_GROUNDS, write_demo
 from models.emoji.errors import CheckpointError
+from models.emoji.export import MAX_FILE_BYTES
 from models.emoji.judge import read_judge
-from models.emoji.model_folder import MAX_FILE_BYTES
 from models.emoji.tokenizer import WORD_END, build_vocabulary
 from models.emoji.train.autoencoder import decibels
 from models.emoji.train.components import read_components
