@@ -22,14 +22,13 @@ from models.emoji.errors import CheckpointError, EmojiModelError, in_one_line
 from models.emoji.settings import FILE, Settings, read_settings
 from models.emoji.tokenizer import write_tokenizer
 from models.emoji.train.clip import new_clip
+from models.emoji.train.compatibility import check_vocabulary, compatibility_key, read_averaged_weights
 from models.emoji.train.components import work_components
 from models.emoji.train.device import Network
-from models.emoji.train.fit import averaged, check_vocabulary, made_for
-from models.emoji.train.folder import SHIPPED, read_part
-from models.emoji.train.networks import networks
-from models.emoji.train.schedule import SCHEDULER
-from models.emoji.train.wiring import new_autoencoder
-from models.emoji.train.work import check_components
+from models.emoji.train.networks import SHIPPED, load_networks, read_part
+from models.emoji.train.pca_encoder import new_autoencoder
+from models.emoji.train.sampling import SCHEDULER
+from models.emoji.train.work_folder import check_components
 from models.emoji.world import World, shipped_world
 
 MAX_FILE_BYTES = 16_000_000
@@ -93,11 +92,13 @@ def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[
     """
     words, components = world.words, work_components(work)
     asked = {
-        "diffusion": made_for(settings.diffusion, words, components.digest),
-        "autoencoder": made_for(settings.autoencoder, components=components.digest),
-        "clip": made_for(settings.clip, words),
+        "diffusion": compatibility_key(settings.diffusion, words, components.digest),
+        "autoencoder": compatibility_key(settings.autoencoder, components=components.digest),
+        "clip": compatibility_key(settings.clip, words),
     }
-    drawn, decoded, scored = (averaged(work / f"{part}.pt", part, made) for part, made in asked.items())
+    drawn, decoded, scored = (
+        read_averaged_weights(work / f"{part}.pt", part, key) for part, key in asked.items()
+    )
     if drawn is None and decoded is None and scored is None:
         raise CheckpointError(f"{work}: no checkpoint found; train a part first")
     if drawn is None or scored is None:
@@ -109,7 +110,7 @@ def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[
         read_part(kind, folder / name)  # refuse to copy a broken part
         parts[name] = folder / name
     if drawn is not None:
-        nets = networks(settings.diffusion, world, None)
+        nets = load_networks(settings.diffusion, world, None)
         parts |= {name: filled(getattr(nets, name), drawn, "diffusion", f"{name}.") for name in DRAWING}
     if decoded is not None:
         parts["vae"] = filled(new_autoencoder(settings.autoencoder, components), decoded, "autoencoder")

@@ -18,12 +18,11 @@ from models.emoji.settings import FILE, LoopSettings, Settings, read_settings
 from models.emoji.train.autoencoder import train_autoencoder
 from models.emoji.train.clip import train_clip
 from models.emoji.train.components import fit_work_components, work_components
+from models.emoji.train.dataset_file import read_dataset, write_dataset
 from models.emoji.train.diffusion import train_diffusion
-from models.emoji.train.folder import SHIPPED
-from models.emoji.train.judge import train_judge
-from models.emoji.train.networks import trained_networks
-from models.emoji.train.stored import read_set, write_set
-from models.emoji.train.work import begin_anew, begun_anew, start_of
+from models.emoji.train.judge_training import train_judge
+from models.emoji.train.networks import SHIPPED, load_trained_networks
+from models.emoji.train.work_folder import is_fresh_start, mark_fresh_start, start_folder
 from models.emoji.world import World, shipped_world
 
 TRAINED = ("diffusion", "autoencoder", "clip", "judge")
@@ -68,23 +67,23 @@ def train_part(part: str, settings: Settings, world: World, work: Path, start: P
         EmojiModelError: the training set, or the weights to go on from, are missing, broken or do not fit.
     """
     if part == "data":
-        write_set(work / "data", settings.data.pictures, settings.data.processes)
+        write_dataset(work / "data", settings.data.pictures, settings.data.processes)
         return
     if part == "judge":  # it composes its own pictures: it has to know what is held out, too
-        train_judge(settings.judge, world, work, begun_anew(work, part), settings.data.processes)
+        train_judge(settings.judge, world, work, is_fresh_start(work, part), settings.data.processes)
         return
-    pictures = read_set(work / "data", world)
+    pictures = read_dataset(work / "data", world)
     if part == "components":
         fit_work_components(work, pictures, settings.components.pictures)
         return
-    own = start_of(work, part, start)
+    own = start_folder(work, part, start)
     if part == "diffusion":
         train_diffusion(settings.diffusion, world, pictures, work, own)
     elif part == "clip":
         train_clip(settings.clip, world, pictures, work, own)
     else:
-        drawn_by = None if begun_anew(work, part) else start
-        nets = trained_networks(settings.diffusion, world, work_components(work), work, drawn_by)
+        drawn_by = None if is_fresh_start(work, part) else start
+        nets = load_trained_networks(settings.diffusion, world, work_components(work), work, drawn_by)
         train_autoencoder(settings.autoencoder, world, pictures, work, own, nets)
 
 
@@ -115,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = read_settings(options.settings)
         settings = with_budget(given, parts, options.pictures, options.decay, options.batch)
         if options.anew:
-            begin_anew(options.work, parts)
-        if options.part == "all" and not begun_anew(options.work, "components"):
+            mark_fresh_start(options.work, parts)
+        if options.part == "all" and not is_fresh_start(options.work, "components"):
             parts = [part for part in parts if part != "components"]
         for part in parts:
             train_part(part, settings, shipped_world(), options.work, options.start)

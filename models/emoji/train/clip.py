@@ -14,14 +14,14 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, scene_caption, style_words
 from models.emoji.settings import HEAD_WIDTH, ClipSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.compatibility import check_sizes, check_vocabulary, compatibility_key
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
 from models.emoji.train.device import Network, autocast, best_device, plain_attention
-from models.emoji.train.fit import check_sizes, check_vocabulary, made_for
-from models.emoji.train.folder import read_part, silence_untrained_rows, text_config
-from models.emoji.train.judge import softened
+from models.emoji.train.judge_training import degraded
 from models.emoji.train.loop import Training, log, step_generator
-from models.emoji.train.optim import Optimiser
+from models.emoji.train.networks import read_part, text_config, zero_untrained_rows
+from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import Scene, World
 
 PART = "clip"
@@ -115,12 +115,12 @@ def new_clip(settings: ClipSettings, world: World) -> Network:
     )
     model: Network = CLIPModel(sizes)
     embedding = model.text_model.embeddings.token_embedding
-    silence_untrained_rows(embedding, vocabulary, world.words)
+    zero_untrained_rows(embedding, vocabulary, world.words)
     return model
 
 
 class ClipLoss:
-    """The contrastive loss of a batch that the step alone decides; half of its pictures are softened."""
+    """The contrastive loss of a batch that the step alone decides; half of its pictures are degraded."""
 
     def __init__(self, model: Network, settings: ClipSettings, world: World, pictures: PictureSet) -> None:
         self.device, self.model, self.rows, self.world = best_device(), model, settings.batch, world
@@ -144,7 +144,7 @@ class ClipLoss:
         """The loss of the step's batch."""
         rng = step_generator(PART, step)
         chosen = self._chosen(step, rng)
-        batch = softened(self.pictures.batch(chosen), self.components, rng)
+        batch = degraded(self.pictures.batch(chosen), self.components, rng)
         scenes = [self.pictures.scenes[index] for index in chosen]
         words = random.Random(step)
         claims = [sampled_claim(scene, self.world, words) for scene in scenes]
@@ -166,7 +166,7 @@ def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) 
     return float(right / len(texts))
 
 
-def started_clip(settings: ClipSettings, world: World, start: Path | None) -> Network:
+def load_clip(settings: ClipSettings, world: World, start: Path | None) -> Network:
     """The pair of a model folder, or a fresh one for None.
 
     Raises:
@@ -197,17 +197,17 @@ def train_clip(
         CheckpointError: the weights to start from, or the checkpoint, do not fit the settings or the world.
         DivergedError: the loss is not finite.
     """
-    model = started_clip(settings, world, start)
+    model = load_clip(settings, world, start)
     plain_attention(model)
     model.to(best_device()).train()
-    optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
+    optimizer = Optimizer(dict(model.named_parameters()), settings.rate, settings.average)
     held_back = compose_set(VALIDATION_SEED, 500)
 
     def show(step: int) -> None:
         share = retrieval(model, held_back, build_vocabulary(world.words))
         log(PART, f"step {step}: the own caption is best of 500 for {share:.3f} of held-back pictures")
 
-    loss, made = ClipLoss(model, settings, world, pictures), made_for(settings, world.words)
-    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    loss, made = ClipLoss(model, settings, world, pictures), compatibility_key(settings, world.words)
+    training = Training(PART, settings, folder, made, optimizer, loss, show)
     training.resume(start)
     training.run()

@@ -14,7 +14,7 @@ from models.emoji.train.data import PictureSet
 PATCH_PX = 8
 WIDTH = 3 * PATCH_PX**2  # numbers a patch
 COMPONENTS = 16
-SHIPPED = Path(__file__).parent / "components.safetensors"
+COMPONENTS_FILE = Path(__file__).parent / "components.safetensors"
 
 
 def patches(pictures: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ class Components:
         write_weights(path, {"mean": self.mean, "axes": self.axes, "scale": self.scale}, torch.float32)
 
 
-def read_components(path: Path = SHIPPED) -> Components:
+def read_components(path: Path = COMPONENTS_FILE) -> Components:
     """The map of a file; by default the one that the shipped model's latents are made with.
 
     Raises:
@@ -69,13 +69,13 @@ def read_components(path: Path = SHIPPED) -> Components:
 
 def work_components(work: Path) -> Components:
     """The map that a work folder trains with: its own where one was fitted, else the committed one."""
-    own = work / SHIPPED.name
-    return read_components(own if own.exists() else SHIPPED)
+    own = work / COMPONENTS_FILE.name
+    return read_components(own if own.exists() else COMPONENTS_FILE)
 
 
 def fit_work_components(work: Path, pictures: PictureSet, count: int) -> None:
     """The map of the first `count` pictures, in a work folder; one that is there is kept."""
-    path = work / SHIPPED.name
+    path = work / COMPONENTS_FILE.name
     if not path.exists():
         fit_components(pictures.batch(range(min(count, len(pictures.captions))))).write(path)
 

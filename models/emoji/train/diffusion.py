@@ -8,15 +8,19 @@ import torch
 from models.emoji.compose import scene_caption
 from models.emoji.settings import DiffusionSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.compatibility import compatibility_key
 from models.emoji.train.components import Components, work_components
-from models.emoji.train.data import PictureSet, StyledChoice, as_tensor
+from models.emoji.train.data import PictureSet, StyledSampler, as_tensor
 from models.emoji.train.device import autocast, best_device, plain_attention
-from models.emoji.train.fit import made_for
 from models.emoji.train.loop import Training, log, step_generator
-from models.emoji.train.networks import PART, Networks, networks
-from models.emoji.train.optim import Optimiser
-from models.emoji.train.sampling import draw_latents, write_grid
-from models.emoji.train.schedule import sampled_timesteps, shares_of_rows
+from models.emoji.train.networks import PART, Networks, load_networks
+from models.emoji.train.optimizer import Optimizer
+from models.emoji.train.sampling import (
+    broadcast_signal_and_noise,
+    sample_latents,
+    sample_timesteps,
+    write_grid,
+)
 from models.emoji.world import PLAIN, Scene, World
 
 
@@ -45,11 +49,11 @@ class DiffusionLoss:
         self.ids, self.empty = (
             torch.tensor(word_ids(texts, vocabulary)).to(self.device) for texts in (pictures.captions, [""])
         )
-        self.choice = StyledChoice(pictures.scenes, settings.styled_share)
+        self.choice = StyledSampler(pictures.scenes, settings.styled_share)
         compiled = self.device.type == "cuda"  # on a CPU it gains a tenth and costs minutes
         self.unet = torch.compile(nets.unet) if compiled else nets.unet
         self.text_encoder = torch.compile(nets.text_encoder) if compiled else nets.text_encoder
-        self.signal, self.noise = shares_of_rows(self.device)
+        self.signal, self.noise = broadcast_signal_and_noise(self.device)
 
     def __call__(self, step: int) -> torch.Tensor:
         """The loss of the step's batch."""
@@ -60,7 +64,7 @@ class DiffusionLoss:
         ids = torch.where(dropped[:, None], self.empty, self.ids[chosen])
         noise = torch.randn(latents.shape, generator=rng, device=self.device)
         noise = noise.contiguous(memory_format=torch.channels_last)
-        t = sampled_timesteps(rows, rng, self.settings.logit_normal_share)
+        t = sample_timesteps(rows, rng, self.settings.logit_normal_share)
         noisy = self.signal[t] * latents + self.noise[t] * noise
         velocity = self.signal[t] * noise - self.noise[t] * latents
         with autocast(self.device):
@@ -92,23 +96,23 @@ def train_diffusion(
         DivergedError: the loss is not finite.
     """
     components, vocabulary = work_components(folder), build_vocabulary(world.words)
-    nets = networks(settings, world, start)
+    nets = load_networks(settings, world, start)
     device = best_device()
     plain_attention(nets.unet, nets.text_encoder)
     for part in (nets.unet, nets.text_encoder):
         part.to(device=device, memory_format=torch.channels_last).train()
-    optimiser = Optimiser(nets.named_parameters(), settings.rate, settings.average)
+    optimizer = Optimizer(nets.named_parameters(), settings.rate, settings.average)
     loss = DiffusionLoss(nets, settings, pictures, components, vocabulary)
 
     def show(step: int) -> None:
         captions = sample_captions(world, pictures)
         prompts = torch.tensor(word_ids(captions, vocabulary))
-        latents = draw_latents(nets.unet, nets.text_encoder, prompts, loss.empty, seed=0)
+        latents = sample_latents(nets.unet, nets.text_encoder, prompts, loss.empty, seed=0)
         path = folder / f"{PART}-{step:06d}.png"
         write_grid(components.decode(latents), path, columns=8)
         log(PART, f"samples of step {step} in {path}")
 
-    made = made_for(settings, world.words, components.digest)
-    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    made = compatibility_key(settings, world.words, components.digest)
+    training = Training(PART, settings, folder, made, optimizer, loss, show)
     training.resume(start)
     training.run()

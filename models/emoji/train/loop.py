@@ -16,8 +16,8 @@ import torch
 from models.emoji.errors import DivergedError
 from models.emoji.settings import LoopSettings
 from models.emoji.train.checkpoint import write_checkpoint
-from models.emoji.train.fit import check_sizes, fitting_checkpoint
-from models.emoji.train.optim import Optimiser
+from models.emoji.train.compatibility import check_sizes, read_compatible_checkpoint
+from models.emoji.train.optimizer import Optimizer
 
 LOG_STEPS = 50
 CHECKPOINT_S = 120.0
@@ -34,14 +34,14 @@ def log(part: str, text: str) -> None:
     sys.stdout.flush()
 
 
-def rate_factor(settings: LoopSettings, step: int) -> float:
+def learning_rate_factor(settings: LoopSettings, step: int) -> float:
     """The learning rate's share at a step: warm-up, constant, linear decay over the last pictures."""
     left = (settings.pictures - step * settings.batch) / max(1, settings.decay)
     return min(1.0, (step + 1) / settings.warmup_steps, max(0.0, left))
 
 
 @contextmanager
-def noted_signals() -> Iterator[list[int]]:
+def deferred_signals() -> Iterator[list[int]]:
     """A list that signals to end are added to, instead of ending the process at once."""
     noted: list[int] = []
 
@@ -89,8 +89,8 @@ class Training:
         part: its name, in logs and checkpoints.
         settings: of its loop.
         folder: of its checkpoint.
-        made_for: what its weights are made for (`fit.made_for`).
-        optimiser: over its weights.
+        compatibility_key: what its weights are made for (`fit.compatibility_key`).
+        optimizer: over its weights.
         loss: of one batch, given the step; gradients go through it.
         show: writes samples of the averaged weights, which are in the networks while it runs.
     """
@@ -98,8 +98,8 @@ class Training:
     part: str
     settings: LoopSettings
     folder: Path
-    made_for: Mapping[str, Any]
-    optimiser: Optimiser
+    compatibility_key: Mapping[str, Any]
+    optimizer: Optimizer
     loss: Callable[[int], torch.Tensor]
     show: Callable[[int], None]
     step: int = 0
@@ -124,12 +124,12 @@ class Training:
             CheckpointError: the checkpoint is truncated, another part's, or made for something else; or its steps
                 were of another size.
         """
-        state = fitting_checkpoint(self.checkpoint, self.part, self.made_for)
+        state = read_compatible_checkpoint(self.checkpoint, self.part, self.compatibility_key)
         if state is None:
             log(self.part, f"starts from {start or 'fresh weights'}")
             return
         check_sizes(self.part, {"batch": self.settings.batch}, {"batch": state.get("batch")}, self.checkpoint)
-        self.optimiser.load(state["optimiser"])
+        self.optimizer.load(state["optimiser"])
         self.step = state["step"]
         log(self.part, f"resumed at step {self.step}")
 
@@ -139,15 +139,15 @@ class Training:
         Raises:
             DivergedError: a weight is not finite; the checkpoint before is kept.
         """
-        if not self.optimiser.finite():
+        if not self.optimizer.finite():
             raise DivergedError(self._diverged("weights are not finite"))
         state = {
             "part": self.part,
-            "made_for": dict(self.made_for),
+            "made_for": dict(self.compatibility_key),
             "step": self.step,
             "batch": self.settings.batch,
         }
-        write_checkpoint(self.checkpoint, state | {"optimiser": self.optimiser.state()})
+        write_checkpoint(self.checkpoint, state | {"optimiser": self.optimizer.state()})
 
     def run(self) -> None:
         """Train until `settings.pictures` are seen; a termination signal saves first and then ends.
@@ -156,7 +156,7 @@ class Training:
             DivergedError: the loss is not finite; the last checkpoint is kept.
         """
         pace, saved = Pace(), time.monotonic()
-        with noted_signals() as stopped:
+        with deferred_signals() as stopped:
             while self.step < self.steps and not stopped:
                 pace.add(self._trained_step(), self.settings.batch)
                 if self.step % LOG_STEPS == 0 or self.step == self.steps:
@@ -175,7 +175,7 @@ class Training:
 
     def sample(self) -> None:
         """Show what the averaged weights do; the training is what it was before."""
-        with torch.random.fork_rng(), self.optimiser.averaged():
+        with torch.random.fork_rng(), self.optimizer.averaged():
             self.show(self.step)
 
     def _trained_step(self) -> float:
@@ -185,7 +185,7 @@ class Training:
         if not math.isfinite(value):
             raise DivergedError(self._diverged(f"the loss is {value}"))
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(rate_factor(self.settings, self.step))
+        self.optimizer.step(learning_rate_factor(self.settings, self.step))
         self.step += 1
         return value
 

@@ -20,7 +20,7 @@ from benchmarks.model.figures import Figure, seams, with_other_styles, with_othe
 from benchmarks.model.measuring import Scale, drawn_lists, grid_prompts, measure, table
 from benchmarks.model.prompts import PromptLists
 from models.emoji.judge import read_judge
-from models.emoji.train.folder import SHIPPED
+from models.emoji.train.networks import SHIPPED
 from models.emoji.world import Scene, shipped_world
 
 AT_LEAST = {

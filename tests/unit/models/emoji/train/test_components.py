@@ -7,9 +7,9 @@ import torch
 
 from models.emoji.errors import CheckpointError
 from models.emoji.train.__main__ import main
-from models.emoji.train.autoencoder import decibels
+from models.emoji.train.autoencoder import psnr_db
 from models.emoji.train.checkpoint import write_weights
-from models.emoji.train.components import COMPONENTS, SHIPPED, fit_components, read_components
+from models.emoji.train.components import COMPONENTS, COMPONENTS_FILE, fit_components, read_components
 from models.emoji.train.data import compose_set
 
 LEADING = 7  # axes whose variances are far from the next one's, so that no other pictures turn them
@@ -25,9 +25,9 @@ def test_the_command_fits_an_orthonormal_basis_and_keeps_it(work: Path, tiny_set
     path.unlink()
     main(arguments)
     assert path.read_bytes() == first
-    path.write_bytes(SHIPPED.read_bytes())
+    path.write_bytes(COMPONENTS_FILE.read_bytes())
     main(arguments)
-    assert path.read_bytes() == SHIPPED.read_bytes()
+    assert path.read_bytes() == COMPONENTS_FILE.read_bytes()
 
 
 def test_no_sign_is_left_to_the_machine() -> None:
@@ -48,7 +48,7 @@ def test_the_committed_map_is_what_the_method_gives() -> None:
     assert torch.allclose(committed.scale, fitted.scale, rtol=0.1)
     assert torch.allclose(committed.axes @ committed.axes.T, torch.eye(COMPONENTS), atol=1e-4)
     held_back = compose_set(10_000_000, 50).batch(range(50))
-    both = [decibels(one.decode(one.encode(held_back)), held_back).mean() for one in (fitted, committed)]
+    both = [psnr_db(one.decode(one.encode(held_back)), held_back).mean() for one in (fitted, committed)]
     assert abs(both[0] - both[1]) < 0.5
 
 

@@ -1,4 +1,4 @@
-"""`python -m models.emoji.train.trials`: what an equal share of processor time buys, one change at a time.
+"""`python -m models.emoji.train.ablations`: what an equal share of processor time buys, one change at a time.
 
 Every trial starts from fresh weights, trains for the same processor seconds while its rate falls, and is judged on
 the same noisy rows of pictures that no training sees, those of individuals apart: not every trial has been shown any.
@@ -22,11 +22,11 @@ from models.emoji.settings import DiffusionSettings, read_settings
 from models.emoji.tokenizer import build_vocabulary
 from models.emoji.train.components import read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
+from models.emoji.train.dataset_file import read_dataset
 from models.emoji.train.device import best_device, plain_attention
 from models.emoji.train.diffusion import DiffusionLoss
-from models.emoji.train.networks import Networks, networks
-from models.emoji.train.optim import Optimiser
-from models.emoji.train.stored import read_set
+from models.emoji.train.networks import Networks, load_networks
+from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import World, shipped_world
 
 HELD_BACK = 256
@@ -35,7 +35,7 @@ DECAY_SHARE = 0.5  # of the time, at the end
 
 
 @dataclass(frozen=True)
-class Trial:
+class Ablation:
     """Changes to the shipped settings, the share of the pictures of individuals that is kept, and the loss."""
 
     changes: Mapping[str, Any]
@@ -64,22 +64,22 @@ class LateLoss(DiffusionLoss):
         return (errors * weights).mean()
 
 
-TRIALS: Mapping[str, Trial] = {
-    "as shipped": Trial({}),
-    "narrower (48, 96)": Trial({"channels": (48, 96)}),
-    "wider (96, 192)": Trial({"channels": (96, 192)}),
-    "three levels (64, 96, 128)": Trial({"channels": (64, 96, 128)}),
-    "one layer a level": Trial({"layers_per_block": 1}),
-    "batch 64": Trial({"batch": 64}),
-    "batch 256": Trial({"batch": 256}),
-    "half the rate": Trial({"rate": 1e-3}),
-    "twice the rate": Trial({"rate": 4e-3}),
-    "uniform timesteps": Trial({"logit_normal_share": 0.0}),
-    "logit-normal timesteps": Trial({"logit_normal_share": 1.0}),
-    "no individuals": Trial({}, individuals=0.0),
-    "a quarter of the individuals": Trial({}, individuals=0.25),
-    "loss weighed by min-SNR": Trial({}, loss=MinSnrLoss),
-    "loss weighed by the noise": Trial({}, loss=LateLoss),
+ABLATIONS: Mapping[str, Ablation] = {
+    "as shipped": Ablation({}),
+    "narrower (48, 96)": Ablation({"channels": (48, 96)}),
+    "wider (96, 192)": Ablation({"channels": (96, 192)}),
+    "three levels (64, 96, 128)": Ablation({"channels": (64, 96, 128)}),
+    "one layer a level": Ablation({"layers_per_block": 1}),
+    "batch 64": Ablation({"batch": 64}),
+    "batch 256": Ablation({"batch": 256}),
+    "half the rate": Ablation({"rate": 1e-3}),
+    "twice the rate": Ablation({"rate": 4e-3}),
+    "uniform timesteps": Ablation({"logit_normal_share": 0.0}),
+    "logit-normal timesteps": Ablation({"logit_normal_share": 1.0}),
+    "no individuals": Ablation({}, individuals=0.0),
+    "a quarter of the individuals": Ablation({}, individuals=0.25),
+    "loss weighed by min-SNR": Ablation({}, loss=MinSnrLoss),
+    "loss weighed by the noise": Ablation({}, loss=LateLoss),
 }
 
 
@@ -108,14 +108,14 @@ def subset(pictures: PictureSet, kept: Sequence[int]) -> PictureSet:
 
 def train_for(seconds: float, nets: Networks, loss: DiffusionLoss, settings: DiffusionSettings) -> int:
     """Train for so many processor seconds, the average left in the networks; the pictures seen."""
-    optimiser = Optimiser(nets.named_parameters(), settings.rate, settings.average)
+    optimizer = Optimizer(nets.named_parameters(), settings.rate, settings.average)
     step, start = 0, time.process_time()
     while (spent := (time.process_time() - start) / seconds) < 1:
         loss(step).backward()  # type: ignore[no-untyped-call]
-        optimiser.step(min((step + 1) / settings.warmup_steps, 1.0, (1 - spent) / DECAY_SHARE))
+        optimizer.step(min((step + 1) / settings.warmup_steps, 1.0, (1 - spent) / DECAY_SHARE))
         step += 1
     for name, param in nets.named_parameters().items():
-        param.data.copy_(optimiser.average[name])
+        param.data.copy_(optimizer.average[name])
     return step * settings.batch
 
 
@@ -129,13 +129,13 @@ class Outcome:
     individuals: float  # the same on held-back pictures of individuals, by their names
 
 
-def run_trial(
-    trial: Trial, settings: DiffusionSettings, world: World, pictures: PictureSet, seconds: float
+def run_ablation(
+    trial: Ablation, settings: DiffusionSettings, world: World, pictures: PictureSet, seconds: float
 ) -> Outcome:
     """Train and judge one trial."""
     torch.manual_seed(0)
     changed = dataclasses.replace(settings, **trial.changes)
-    nets, components = networks(changed, world, None), read_components()
+    nets, components = load_networks(changed, world, None), read_components()
     plain_attention(nets.unet, nets.text_encoder)
     for part in (nets.unet, nets.text_encoder):
         part.to(best_device())
@@ -161,14 +161,14 @@ def chosen(names: str | None) -> list[str]:
     Raises:
         EmojiModelError: a name that no trial has.
     """
-    wanted = names.split(";") if names else list(TRIALS)
+    wanted = names.split(";") if names else list(ABLATIONS)
     for name in wanted:
-        if name not in TRIALS:
-            raise EmojiModelError(f"--only {name}: allowed: {'; '.join(TRIALS)}")
+        if name not in ABLATIONS:
+            raise EmojiModelError(f"--only {name}: allowed: {'; '.join(ABLATIONS)}")
     return wanted
 
 
-def above_nought(seconds: float) -> float:
+def check_seconds(seconds: float) -> float:
     """The processor seconds of a trial.
 
     Raises:
@@ -181,18 +181,18 @@ def above_nought(seconds: float) -> float:
 
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
-    parser = argparse.ArgumentParser(prog="python -m models.emoji.train.trials", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m models.emoji.train.ablations", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder of the training set")
     parser.add_argument("--seconds", type=float, default=240, help="processor seconds of a trial")
     parser.add_argument("--only", help="names of trials with semicolons between; all if left out")
     options = parser.parse_args()
     try:
-        seconds = above_nought(options.seconds)
+        seconds = check_seconds(options.seconds)
         settings, world = read_settings().diffusion, shipped_world()
-        names, pictures = chosen(options.only), read_set(options.work / "data", world)
+        names, pictures = chosen(options.only), read_dataset(options.work / "data", world)
         sys.stdout.write("| trial | pictures | parameters | loss | of individuals |\n|---|---|---|---|---|\n")
         for name in names:
-            found = run_trial(TRIALS[name], settings, world, pictures, seconds)
+            found = run_ablation(ABLATIONS[name], settings, world, pictures, seconds)
             size, losses = found.parameters / 1e6, f"{found.loss:.4f} | {found.individuals:.4f}"
             sys.stdout.write(f"| {name} | {found.pictures} | {size:.1f} M | {losses} |\n")
             sys.stdout.flush()

@@ -18,9 +18,9 @@ from models.emoji.export import collect, write_folder
 from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main as train
 from models.emoji.train.checkpoint import read_checkpoint
-from models.emoji.train.folder import SHIPPED
+from models.emoji.train.networks import SHIPPED
 from models.emoji.world import World, shipped_world
-from tests.unit.models.conftest import TINY, new_work
+from tests.unit.models.emoji.conftest import TINY, new_work
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ from pathlib import Path
 from diffusers import AutoencoderKL
 
 from models.emoji.errors import CheckpointError, EmojiModelError
-from models.emoji.train.components import SHIPPED as COMMITTED
-from models.emoji.train.components import Components, read_components
+from models.emoji.train.components import COMPONENTS_FILE, Components, read_components
 from models.emoji.train.data import VALIDATION_SEED, compose_set
-from models.emoji.train.folder import read_part
-from models.emoji.train.wiring import encoder_error
+from models.emoji.train.networks import read_part
+from models.emoji.train.pca_encoder import encoder_error
 
 WITH_LATENTS = ("diffusion", "autoencoder")
 PROBED = 16  # pictures that tell one map from another
@@ -19,7 +18,7 @@ SAME_MAP = 0.01  # mean squared difference of latents of variance 1; other maps 
 
 def _made(work: Path, part: str) -> Path:
     """The file of a part that has begun in this folder."""
-    return work / (COMMITTED.name if part == "components" else f"{part}.pt")
+    return work / (COMPONENTS_FILE.name if part == "components" else f"{part}.pt")
 
 
 def _anew(work: Path, part: str) -> Path:
@@ -27,7 +26,7 @@ def _anew(work: Path, part: str) -> Path:
     return work / f"{part}.anew"
 
 
-def begin_anew(work: Path, parts: Iterable[str]) -> None:
+def mark_fresh_start(work: Path, parts: Iterable[str]) -> None:
     """Have these parts start from fresh weights, also when the training is cut and goes on without --anew.
 
     Raises:
@@ -36,7 +35,7 @@ def begin_anew(work: Path, parts: Iterable[str]) -> None:
     wanted = list(parts)
     for path in (_made(work, part) for part in wanted):
         if path.exists():
-            go_on = "" if path.name == COMMITTED.name else "leave --anew out to go on from it, "
+            go_on = "" if path.name == COMPONENTS_FILE.name else "leave --anew out to go on from it, "
             raise EmojiModelError(
                 f"--anew starts afresh, but {path} is there: {go_on}remove it, or name another --work"
             )
@@ -45,12 +44,12 @@ def begin_anew(work: Path, parts: Iterable[str]) -> None:
         _anew(work, part).touch()
 
 
-def begun_anew(work: Path, part: str) -> bool:
+def is_fresh_start(work: Path, part: str) -> bool:
     """Whether a part of this folder is trained from fresh weights."""
     return _anew(work, part).exists()
 
 
-def start_of(work: Path, part: str, start: Path) -> Path | None:
+def start_folder(work: Path, part: str, start: Path) -> Path | None:
     """The model folder that a part starts from; None if it starts anew, or goes on from its checkpoint.
 
     Args:
@@ -61,9 +60,9 @@ def start_of(work: Path, part: str, start: Path) -> Path | None:
     Raises:
         CheckpointError: the folder's latents are not those of the components in the work folder.
     """
-    if begun_anew(work, part) or _made(work, part).exists():
+    if is_fresh_start(work, part) or _made(work, part).exists():
         return None
-    own = work / COMMITTED.name
+    own = work / COMPONENTS_FILE.name
     if part in WITH_LATENTS and own.exists():
         check_components(start, read_components(own))
     return start

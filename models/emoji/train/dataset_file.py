@@ -20,7 +20,7 @@ INDEX, CAPTIONS, PICTURES = "scenes.json", "captions.json", "pictures.npy"
 COMMAND = "`python -m models.emoji.train data`"
 
 
-def write_set(folder: Path, count: int, processes: int) -> None:
+def write_dataset(folder: Path, count: int, processes: int) -> None:
     """The training set in `folder`; one of this world that is there and long enough is kept.
 
     Raises:
@@ -34,13 +34,13 @@ def write_set(folder: Path, count: int, processes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)  # a wrong place is told before the minutes of composing
     made = compose_set(TRAINING_SEED, count, processes)
     captions = json.dumps(made.captions).encode()
-    index = sealed(world, captions, [scene.attributes for scene in made.scenes])
+    index = dataset_index(world, captions, [scene.attributes for scene in made.scenes])
     replace_file(folder / PICTURES, lambda half: _save_array(half, made.pictures))
     replace_file(folder / CAPTIONS, lambda half: half.write_bytes(captions))
     replace_file(folder / INDEX, lambda half: half.write_text(json.dumps(index)))  # last: the set is whole
 
 
-def read_set(folder: Path, world: World) -> PictureSet:
+def read_dataset(folder: Path, world: World) -> PictureSet:
     """The training set of a folder, checked again for what is held out.
 
     Its captions and scenes are those that were composed; its pictures are only known to be as many.
@@ -61,7 +61,7 @@ def read_set(folder: Path, world: World) -> PictureSet:
         raise _refused(folder, "does not say of which world it is (another version composed it)")
     if index["world"] != world_digest(world):
         raise _refused(folder, "is of another world")
-    if index != sealed(world, captions, index["scenes"]):
+    if index != dataset_index(world, captions, index["scenes"]):
         raise _refused(
             folder, f"has other captions or scenes than it was composed with ({CAPTIONS}, {INDEX})"
         )
@@ -77,7 +77,7 @@ def read_set(folder: Path, world: World) -> PictureSet:
     return PictureSet(pictures, json.loads(captions), scenes)
 
 
-def sealed(world: World, captions: bytes, scenes: list[Any]) -> dict[str, Any]:
+def dataset_index(world: World, captions: bytes, scenes: list[Any]) -> dict[str, Any]:
     """The index of a set: its world, its scenes, and one digest of captions and scenes."""
     digest = sha256(captions + json.dumps(scenes).encode()).hexdigest()
     return {"world": world_digest(world), "digest": digest, "scenes": scenes}
@@ -111,7 +111,7 @@ def world_digest(world: World) -> str:
 def _holds(folder: Path, count: int, world: World) -> bool:
     """Whether there is a whole set of this world with so many pictures."""
     try:
-        return len(read_set(folder, world).scenes) >= count
+        return len(read_dataset(folder, world).scenes) >= count
     except EmojiModelError:
         return False
 

@@ -16,7 +16,7 @@ from models.emoji.train.checkpoint import (
     write_weights,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[5]
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The training: wiring, components, optimiser, checkpoints, and resuming to the step."""
+"""The training: wiring, components, optimizer, checkpoints, and resuming to the step."""
 
 import dataclasses
 from pathlib import Path
@@ -10,13 +10,13 @@ from torch import nn
 from models.emoji.errors import DivergedError
 from models.emoji.settings import LoopSettings, read_settings
 from models.emoji.train.clip import Claim, contrastive_loss, fitting
+from models.emoji.train.compatibility import compatibility_key
 from models.emoji.train.components import fit_components, read_components
 from models.emoji.train.data import compose_set
-from models.emoji.train.fit import made_for
-from models.emoji.train.loop import Training, rate_factor
-from models.emoji.train.optim import Muon, Optimiser, orthogonalised
-from models.emoji.train.schedule import signal_and_noise
-from models.emoji.train.wiring import encoder_error, new_autoencoder
+from models.emoji.train.loop import Training, learning_rate_factor
+from models.emoji.train.optimizer import Muon, Optimizer, orthogonalized
+from models.emoji.train.pca_encoder import encoder_error, new_autoencoder
+from models.emoji.train.sampling import signal_and_noise
 from models.emoji.world import Scene
 
 LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80, decay=20, samples_every=80)
@@ -31,9 +31,9 @@ def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, n
         batch = torch.randn(settings.batch, 6, generator=torch.Generator().manual_seed(step))
         return (model(batch) - batch[:, :3]).square().mean()
 
-    optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
-    made = made_for(settings)
-    return Training("tiny", settings, folder, made, optimiser, loss, lambda _step: None), model
+    optimizer = Optimizer(dict(model.named_parameters()), settings.rate, settings.average)
+    made = compatibility_key(settings)
+    return Training("tiny", settings, folder, made, optimizer, loss, lambda _step: None), model
 
 
 def test_the_wired_encoder_is_the_component_map() -> None:
@@ -64,9 +64,9 @@ def test_the_schedule_ends_without_signal() -> None:
 
 
 def test_muon_updates_are_nearly_orthogonal() -> None:
-    """The singular values of an orthogonalised update are all of about one size."""
+    """The singular values of an orthogonalized update are all of about one size."""
     matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalised(matrix))
+    values = torch.linalg.svdvals(orthogonalized(matrix))
     assert values.max() < 1.5
     assert values.min() > 0.4
 
@@ -75,8 +75,8 @@ def test_muon_updates_are_nearly_orthogonal() -> None:
 def test_matrices_are_orthogonalised_together_as_alone(shape: tuple[int, int]) -> None:
     """A stack of wide or tall matrices gives what each gives by itself."""
     stack = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    alone = torch.stack([orthogonalised(matrix) for matrix in stack])
-    assert torch.allclose(orthogonalised(stack), alone, atol=1e-6)
+    alone = torch.stack([orthogonalized(matrix) for matrix in stack])
+    assert torch.allclose(orthogonalized(stack), alone, atol=1e-6)
 
 
 def test_muon_moves_parameters_of_one_shape_each_by_its_own_gradient() -> None:
@@ -101,7 +101,7 @@ def test_training_learns_and_averages(tmp_path: Path) -> None:
     before = training.loss(10_000).item()
     training.run()
     assert training.loss(10_000).item() < before / 3
-    assert torch.allclose(training.optimiser.average["weight"], model.weight, atol=0.1)
+    assert torch.allclose(training.optimizer.average["weight"], model.weight, atol=0.1)
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
     first, _ = a_training(tmp_path / "parts")
     for step in range(10):
         first.loss(step).backward()
-        first.optimiser.step(rate_factor(LOOP, step))
+        first.optimizer.step(learning_rate_factor(LOOP, step))
     first.step = 10
     first.save()
     second, resumed = a_training(tmp_path / "parts")
@@ -120,13 +120,13 @@ def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
     assert second.step == 10
     second.run()
     assert torch.equal(model.weight, resumed.weight)
-    assert torch.equal(whole.optimiser.average["weight"], second.optimiser.average["weight"])
+    assert torch.equal(whole.optimizer.average["weight"], second.optimizer.average["weight"])
 
 
 def test_the_rate_warms_up_and_falls_at_the_end() -> None:
     """The rate's share rises over the warm-up, stays at one, and falls over the last pictures."""
-    assert [rate_factor(LOOP, step) for step in (0, 1, 5, 15)] == [0.5, 1.0, 1.0, 1.0]
-    assert rate_factor(LOOP, 19) == pytest.approx(0.2)
+    assert [learning_rate_factor(LOOP, step) for step in (0, 1, 5, 15)] == [0.5, 1.0, 1.0, 1.0]
+    assert learning_rate_factor(LOOP, 19) == pytest.approx(0.2)
 
 
 def test_captions_fit_every_picture_that_has_what_they_name() -> None:

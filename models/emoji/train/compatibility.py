@@ -13,7 +13,9 @@ from models.emoji.tokenizer import WORD_END, build_vocabulary
 from models.emoji.train.checkpoint import read_checkpoint
 
 
-def made_for(settings: PartSettings, words: Sequence[str] = (), components: str = "") -> dict[str, Any]:
+def compatibility_key(
+    settings: PartSettings, words: Sequence[str] = (), components: str = ""
+) -> dict[str, Any]:
     """What a checkpoint's weights are made for, kept beside them.
 
     Args:
@@ -73,7 +75,7 @@ def _unknown_words(new: Sequence[str], gone: str, where: Path) -> str:
     return f"{which} {where} {without} trained with: train from fresh weights (--anew)"
 
 
-def fitting_checkpoint(path: Path, part: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_compatible_checkpoint(path: Path, part: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """The checkpoint of a part, made for what is asked; None if there is no file.
 
     Raises:
@@ -97,13 +99,13 @@ def fitting_checkpoint(path: Path, part: str, asked: Mapping[str, Any]) -> dict[
     return state
 
 
-def averaged(path: Path, part: str, asked: Mapping[str, Any]) -> dict[str, torch.Tensor] | None:
+def read_averaged_weights(path: Path, part: str, asked: Mapping[str, Any]) -> dict[str, torch.Tensor] | None:
     """The averaged weights of a part's checkpoint, or None without one.
 
     Raises:
         CheckpointError: the checkpoint is truncated, another part's, or made for something else than what is asked.
     """
-    state = fitting_checkpoint(path, part, asked)
+    state = read_compatible_checkpoint(path, part, asked)
     if state is None:
         return None
     average: dict[str, torch.Tensor] = state["optimiser"]["average"]

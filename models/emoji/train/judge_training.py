@@ -1,4 +1,4 @@
-"""The judge in training: on composed pictures of everything, held-out items included, also softened ones."""
+"""The judge in training: on composed pictures of everything, held-out items included, also degraded ones."""
 
 import random
 from pathlib import Path
@@ -19,13 +19,12 @@ from models.emoji.judge.network import (
 )
 from models.emoji.settings import JudgeSettings
 from models.emoji.train.checkpoint import write_weights
-from models.emoji.train.chunks import by_chunks
+from models.emoji.train.compatibility import check_sizes, compatibility_key
 from models.emoji.train.components import Components, read_components
-from models.emoji.train.data import as_tensor
+from models.emoji.train.data import as_tensor, map_chunks
 from models.emoji.train.device import autocast, batches, best_device
-from models.emoji.train.fit import check_sizes, made_for
 from models.emoji.train.loop import Training, log, step_generator
-from models.emoji.train.optim import Optimiser
+from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 PART = "judge"
@@ -36,7 +35,7 @@ COLOUR_LOOK = ATTRIBUTES.index("colour look")
 HIDDEN_BY_COLOUR = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
 
 
-def any_scene(rng: random.Random, world: World) -> Scene:
+def sample_any_scene(rng: random.Random, world: World) -> Scene:
     """A scene of the whole world, whatever is held out of the model's training."""
     style = rng.choice(world.styles) if rng.random() < STYLE_SHARE else (PLAIN, PLAIN)
     tint = rng.choice(list(world.tints)) if rng.random() < 0.65 else PLAIN
@@ -44,10 +43,10 @@ def any_scene(rng: random.Random, world: World) -> Scene:
     return Scene(rng.choice(world.things), tint, pattern, rng.choice(world.grounds), style)
 
 
-def judged_pictures(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
+def compose_labeled_chunk(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
     """Byte pictures [n, 64, 64, 3] and classes [n, 6] of some seeds."""
     world = shipped_world()
-    scenes = [any_scene(random.Random(seed), world) for seed in seeds]
+    scenes = [sample_any_scene(random.Random(seed), world) for seed in seeds]
     drawn = [
         np.asarray(draw_scene(one, random.Random(~seed), world))
         for seed, one in zip(seeds, scenes, strict=True)
@@ -55,7 +54,7 @@ def judged_pictures(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack(drawn)), judge_labels(scenes, world)
 
 
-def softened(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
+def degraded(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
     """Pictures as a model may draw them: blurred, with seams, noisy, or as they are."""
     kind = torch.rand(len(pictures), generator=rng)[:, None, None, None]
     blurred = functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -75,7 +74,7 @@ def attribute_losses(logits: list[torch.Tensor], labels: torch.Tensor) -> torch.
     return total
 
 
-def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+def attribute_accuracy(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """The share of pictures judged rightly, an attribute."""
     device = next(judge.parameters()).device
     with torch.no_grad():
@@ -91,12 +90,12 @@ def shares_right(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> 
 
 def composed(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The judged pictures and classes of `count` seeds from `first_seed` on."""
-    parts = by_chunks(PART, judged_pictures, range(first_seed, first_seed + count), processes)
+    parts = map_chunks(PART, compose_labeled_chunk, range(first_seed, first_seed + count), processes)
     pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return pictures, labels
 
 
-def started_judge(settings: JudgeSettings, world: World, anew: bool) -> Judge:
+def load_judge(settings: JudgeSettings, world: World, anew: bool) -> Judge:
     """The committed judge, or a fresh one.
 
     Raises:
@@ -116,14 +115,14 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
         DivergedError: the loss is not finite.
     """
     components, device = read_components(), best_device()
-    judge = started_judge(settings, world, anew)
+    judge = load_judge(settings, world, anew)
     judge.to(device)
-    optimiser = Optimiser(dict(judge.named_parameters()), settings.rate, settings.average)
+    optimizer = Optimizer(dict(judge.named_parameters()), settings.rate, settings.average)
 
     def loss(step: int) -> torch.Tensor:
         rng = step_generator(PART, step)
         chosen = torch.randint(0, len(pictures), (settings.batch,), generator=rng)
-        batch = softened(as_tensor(pictures[chosen].numpy()), components, rng)
+        batch = degraded(as_tensor(pictures[chosen].numpy()), components, rng)
         with autocast(device):
             logits = judge(batch.to(device))
         return attribute_losses(logits, labels[chosen].to(device))
@@ -131,13 +130,13 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
     def show(step: int) -> None:
         write_weights(folder / f"{PART}.safetensors", judge.state_dict())
         real = as_tensor(unseen.numpy())
-        soft = softened(real, components, step_generator(PART, -1 - step))
+        soft = degraded(real, components, step_generator(PART, -1 - step))
         for kind, batch in (("real", real), ("soft", soft)):
-            shares = shares_right(judge, batch, classes)
+            shares = attribute_accuracy(judge, batch, classes)
             log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
 
-    made = made_for(settings, [name for names in classes_of(world) for name in names])
-    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    made = compatibility_key(settings, [name for names in classes_of(world) for name in names])
+    training = Training(PART, settings, folder, made, optimizer, loss, show)
     training.resume(None if anew else WEIGHTS)  # what does not fit is told before the minutes of composing
     pictures, labels = composed(SEEN_SEED, settings.composed, processes)
     unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)

@@ -17,11 +17,11 @@ from models.emoji.errors import CheckpointError
 from models.emoji.export import MAX_FILE_BYTES
 from models.emoji.judge import read_judge
 from models.emoji.tokenizer import WORD_END, build_vocabulary
-from models.emoji.train.autoencoder import decibels
+from models.emoji.train.autoencoder import psnr_db
 from models.emoji.train.components import read_components
 from models.emoji.train.data import compose_set
-from models.emoji.train.folder import SHIPPED, read_part
-from models.emoji.train.wiring import encoder_error
+from models.emoji.train.networks import SHIPPED, read_part
+from models.emoji.train.pca_encoder import encoder_error
 from models.emoji.world import Scene, shipped_world
 from zoodip_core.fingerprint import fingerprint
 
@@ -111,7 +111,7 @@ def test_the_autoencoder_keeps_pictures(pipeline: Any) -> None:
     targets = compose_set(10_000_000, 16).batch(range(16))
     with torch.no_grad():
         decoded = pipeline.vae.decode(pipeline.vae.encode(targets).latent_dist.mean).sample
-    assert decibels(decoded, targets).mean() >= 28
+    assert psnr_db(decoded, targets).mean() >= 28
     assert encoder_error(pipeline.vae, read_components(), targets) < 1e-3
 
 
@@ -134,7 +134,7 @@ def test_a_truncated_model_folder_is_refused(tmp_path: Path) -> None:
     """A part whose weights were cut short gets one message with its folder."""
     for path in (SHIPPED / "vae").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match="holds no whole AutoencoderKL"):
+    with pytest.raises(CheckpointError, match="cannot load AutoencoderKL"):
         read_part(AutoencoderKL, tmp_path)
 
 

@@ -19,7 +19,7 @@ NOT_MATRICES = (
 )
 
 
-def orthogonalised(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
+def orthogonalized(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
     """The nearest half-orthogonal matrix of each matrix, roughly, by Newton and Schulz's iteration.
 
     Args:
@@ -39,7 +39,7 @@ def orthogonalised(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, scaled so that its entries have AdamW's usual size."""
+    """Momentum, orthogonalized, scaled so that its entries have AdamW's usual size."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01
@@ -79,11 +79,11 @@ class Muon(torch.optim.Optimizer):
             directions.append(gradient.lerp(state["momentum"], momentum).flatten(1))
         matrices = torch.stack(directions)
         matrices = matrices.bfloat16() if native_bf16(matrices.device) else matrices
-        for (param, _), update in zip(pairs, orthogonalised(matrices), strict=True):
+        for (param, _), update in zip(pairs, orthogonalized(matrices), strict=True):
             param.mul_(keep).sub_(update.to(param.dtype).view_as(param), alpha=size)
 
 
-class Optimiser:
+class Optimizer:
     """Both optimisers over named parameters, and the moving average of what they move."""
 
     def __init__(self, named: dict[str, nn.Parameter], rate: float, average: float) -> None:
@@ -100,13 +100,13 @@ class Optimiser:
         ]
         self.average = {name: param.detach().clone() for name, param in named.items()}
 
-    def step(self, rate_factor: float, max_norm: float = 1.0) -> None:
+    def step(self, learning_rate_factor: float, max_norm: float = 1.0) -> None:
         """One update of the weights from their gradients, then of the average; gradients are cleared."""
         params = list(self.named.values())
         nn.utils.clip_grad_norm_(params, max_norm)
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = self.rate * rate_factor
+                group["lr"] = self.rate * learning_rate_factor
             part.step()
             part.zero_grad(set_to_none=True)
         self.updates += 1

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from models.emoji.errors import CheckpointError, LeakError
-from models.emoji.train.data import StyledChoice
-from models.emoji.train.stored import read_set, sealed, world_digest, write_set
-from models.emoji.world import Scene, shipped_world
-from tests.unit.models.conftest import PICTURES
+from models.emoji.train.dataset_file import dataset_index, read_dataset, world_digest, write_dataset
+from models.emoji.world import shipped_world
+from tests.unit.models.emoji.conftest import PICTURES
 
 SHIPPED_WORLD_DIGEST = "0c80ff62310372f0e46d5d0e6f72a0730708e351d7685e3cec36b7d61698855c"
 
@@ -42,23 +41,23 @@ def test_a_held_out_scene_in_the_set_is_refused(edited: Edit) -> None:
     folder = edited("scenes.json", lambda index: index)
     captions = (folder / "captions.json").read_bytes()
     scenes = json.loads((folder / "scenes.json").read_text())["scenes"]
-    (folder / "scenes.json").write_text(json.dumps(sealed(world, captions, [held_out, *scenes[1:]])))
+    (folder / "scenes.json").write_text(json.dumps(dataset_index(world, captions, [held_out, *scenes[1:]])))
     with pytest.raises(LeakError, match="'koala' is held out"):
-        read_set(folder, world)
+        read_dataset(folder, world)
 
 
 def test_scenes_that_were_altered_are_refused(edited: Edit) -> None:
     """Scenes in another order than their pictures."""
     folder = edited("scenes.json", lambda index: {**index, "scenes": index["scenes"][::-1]})
     with pytest.raises(CheckpointError, match="has other captions or scenes"):
-        read_set(folder, shipped_world())
+        read_dataset(folder, shipped_world())
 
 
 def test_captions_that_were_altered_are_refused(edited: Edit) -> None:
     """A held-out thing cannot come in by a caption: the set has those that it was composed with, or none."""
     folder = edited("captions.json", lambda texts: ["a photo of a koala on red", *texts[1:]])
     with pytest.raises(CheckpointError, match=r"has other captions or scenes .*: remove it and run"):
-        read_set(folder, shipped_world())
+        read_dataset(folder, shipped_world())
 
 
 def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> None:
@@ -71,10 +70,10 @@ def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> N
     )
     for other in others:
         with pytest.raises(CheckpointError, match="is of another world: remove it and run"):
-            read_set(folder, other)
+            read_dataset(folder, other)
     (folder / "scenes.json").write_text(json.dumps({"world": "another", "captions": "", "scenes": []}))
-    write_set(folder, 10, processes=1)
-    assert len(read_set(folder, world).captions) == 10
+    write_dataset(folder, 10, processes=1)
+    assert len(read_dataset(folder, world).captions) == 10
 
 
 def test_the_digest_of_the_shipped_world_is_stable() -> None:
@@ -92,43 +91,37 @@ def test_a_set_that_was_cut_is_refused(edited: Edit, training_set: Path) -> None
             rf"has pictures {re.escape(str(list(wrong.shape)))}, expected \[{PICTURES}, 64, 64, 3\] of bytes"
         )
         with pytest.raises(CheckpointError, match=expected):
-            read_set(folder, shipped_world())
+            read_dataset(folder, shipped_world())
     for short in (path.read_bytes()[:5000], b""):
         path.write_bytes(short)
         with pytest.raises(CheckpointError, match="is broken"):
-            read_set(folder, shipped_world())
+            read_dataset(folder, shipped_world())
 
 
 def test_a_set_of_an_earlier_version_says_so(edited: Edit) -> None:
     """It was a list of scenes alone."""
     folder = edited("scenes.json", lambda index: index["scenes"])
     with pytest.raises(CheckpointError, match=r"another version composed it\): remove it and run"):
-        read_set(folder, shipped_world())
+        read_dataset(folder, shipped_world())
 
 
 def test_a_broken_set_is_composed_again(edited: Edit) -> None:
     """`train data` takes an index that was cut for no set at all, and composes one."""
     folder = edited("scenes.json", lambda index: index)
     (folder / "scenes.json").write_text((folder / "scenes.json").read_text()[:100])
-    write_set(folder, 10, processes=1)
-    assert len(read_set(folder, shipped_world()).captions) == 10
+    write_dataset(folder, 10, processes=1)
+    assert len(read_dataset(folder, shipped_world()).captions) == 10
 
 
 def test_a_set_that_is_whole_is_kept(edited: Edit) -> None:
     """`train data` composes nothing where a set of this world is long enough."""
     folder = edited("scenes.json", lambda index: index)
     before = (folder / "pictures.npy").stat().st_mtime_ns
-    write_set(folder, 10, processes=1)
+    write_dataset(folder, 10, processes=1)
     assert (folder / "pictures.npy").stat().st_mtime_ns == before
 
 
 def test_a_missing_training_set_says_how_to_make_it(tmp_path: Path) -> None:
     """Training without data names the command that composes it."""
     with pytest.raises(CheckpointError, match="train data"):
-        read_set(tmp_path, shipped_world())
-
-
-def test_a_set_without_any_style_is_refused() -> None:
-    """A set too small to hold a style says what to compose."""
-    with pytest.raises(CheckpointError, match=r"none of the 3 pictures .* has a style.*data\.pictures"):
-        StyledChoice([Scene("cat", "", "", "on blue")] * 3, 0.4)
+        read_dataset(tmp_path, shipped_world())

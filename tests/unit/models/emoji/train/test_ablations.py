@@ -7,17 +7,25 @@ import torch
 
 from models.emoji.errors import EmojiModelError
 from models.emoji.settings import read_settings
+from models.emoji.train.ablations import (
+    ABLATIONS,
+    LateLoss,
+    MinSnrLoss,
+    check_seconds,
+    chosen,
+    run_ablation,
+    thinned,
+)
 from models.emoji.train.data import compose_set
 from models.emoji.train.diffusion import DiffusionLoss
-from models.emoji.train.schedule import signal_and_noise
-from models.emoji.train.trials import TRIALS, LateLoss, MinSnrLoss, above_nought, chosen, run_trial, thinned
+from models.emoji.train.sampling import signal_and_noise
 from models.emoji.world import shipped_world
 
 
 def test_every_trial_changes_a_setting_that_there_is() -> None:
     """Each trial but the first differs from what ships: in settings, share of individuals or loss."""
     settings = read_settings().diffusion
-    for name, trial in TRIALS.items():
+    for name, trial in ABLATIONS.items():
         same = dataclasses.replace(settings, **trial.changes) == settings
         same = same and (trial.individuals, trial.loss) == (1, DiffusionLoss)
         assert same is (name == "as shipped"), name
@@ -37,9 +45,9 @@ def test_thinning_takes_individuals_alone() -> None:
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_no_time_for_a_trial_is_refused(seconds: float) -> None:
     """A trial of no processor seconds would divide by them, and one of fewer, or of all there are, never end."""
-    assert above_nought(0.5) == 0.5
+    assert check_seconds(0.5) == 0.5
     with pytest.raises(EmojiModelError, match=r"--seconds .*: allowed: numbers above 0"):
-        above_nought(seconds)
+        check_seconds(seconds)
 
 
 def test_an_unknown_trial_is_refused() -> None:
@@ -52,8 +60,8 @@ def test_an_unknown_trial_is_refused() -> None:
 def test_a_trial_learns_and_is_judged() -> None:
     """A trial of two processor seconds sees pictures and gives a finite loss on held-back ones."""
     world = shipped_world()
-    small = dataclasses.replace(TRIALS["one layer a level"], changes={"layers_per_block": 1, "batch": 8})
-    found = run_trial(small, read_settings().diffusion, world, compose_set(0, 60), seconds=2)
+    small = dataclasses.replace(ABLATIONS["one layer a level"], changes={"layers_per_block": 1, "batch": 8})
+    found = run_ablation(small, read_settings().diffusion, world, compose_set(0, 60), seconds=2)
     assert found.pictures >= 8
     assert 4e6 < found.parameters < 7e6
     assert 0 < found.loss < 2

@@ -12,7 +12,7 @@ from models.emoji.errors import CheckpointError
 from models.emoji.judge import ATTRIBUTES, judge_labels, read_judge
 from models.emoji.train.checkpoint import write_weights
 from models.emoji.train.data import as_tensor
-from models.emoji.train.judge import any_scene, attribute_losses
+from models.emoji.train.judge_training import attribute_losses, sample_any_scene
 from models.emoji.world import Scene, shipped_world
 
 FIRST_SEED = 50_000_000
@@ -23,7 +23,7 @@ def test_the_judge_knows_real_pictures() -> None:
     world = shipped_world()
     scenes = []
     for seed in range(FIRST_SEED, FIRST_SEED + 200):
-        scene = any_scene(random.Random(seed), world)
+        scene = sample_any_scene(random.Random(seed), world)
         scenes.append(Scene(scene.thing, scene.tint, scene.pattern, scene.ground))
     pictures = np.stack([np.asarray(draw_scene(scene, random.Random(9), world)) for scene in scenes])
     shares = read_judge().right(as_tensor(pictures), scenes).float().mean(0)

@@ -34,12 +34,12 @@ def new_autoencoder(settings: AutoencoderSettings, components: Components) -> Ne
         sample_size=64,
         scaling_factor=1.0,
     )
-    silence_second_convolutions(model)
+    zero_residual_branches(model)
     _wire(model, components, settings)
     return model
 
 
-def silence_second_convolutions(model: Network) -> None:
+def zero_residual_branches(model: Network) -> None:
     """Start every residual block and attention as its shortcut."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and name.endswith((".conv2", ".to_out.0")):

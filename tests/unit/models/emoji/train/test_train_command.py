@@ -13,15 +13,13 @@ from PIL import Image
 from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main
 from models.emoji.train.checkpoint import read_checkpoint
-from models.emoji.train.components import SHIPPED as COMMITTED
-from models.emoji.train.components import read_components
-from models.emoji.train.folder import SHIPPED
-from models.emoji.train.networks import trained_networks
-from models.emoji.train.work import begin_anew
+from models.emoji.train.components import COMPONENTS_FILE, read_components
+from models.emoji.train.networks import SHIPPED, load_trained_networks
+from models.emoji.train.work_folder import mark_fresh_start
 from models.emoji.world import shipped_world
-from tests.unit.models.conftest import new_work
+from tests.unit.models.emoji.conftest import new_work
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[5]
 
 
 def the_checkpoint(work: Path, part: str = "diffusion") -> dict[str, object]:
@@ -149,11 +147,11 @@ def test_anew_refuses_a_folder_that_was_trained_in(work: Path, tiny_settings: Pa
 def test_anew_refuses_components_that_were_fitted(work: Path, tiny_settings: Path) -> None:
     """What was fitted in a folder is no fresh beginning, either; it stays as it is."""
     train("components", work, tiny_settings)
-    before = (work / COMMITTED.name).read_bytes()
+    before = (work / COMPONENTS_FILE.name).read_bytes()
     for part in ("components", "all"):
         message = refusal(part, "--work", work, "--settings", tiny_settings, "--anew")
-        assert f"{COMMITTED.name} is there: remove it, or name another --work" in message
-    assert (work / COMMITTED.name).read_bytes() == before
+        assert f"{COMPONENTS_FILE.name} is there: remove it, or name another --work" in message
+    assert (work / COMPONENTS_FILE.name).read_bytes() == before
 
 
 def test_a_checkpoint_that_does_not_fit_is_told_before_anything_is_composed(
@@ -162,7 +160,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_before_anything_is_composed(
     """The judge composes its own pictures for minutes: not before its checkpoint is read."""
     many = tiny_settings.with_name("many.toml")
     many.write_text(tiny_settings.read_text().replace("composed = 40", "composed = 10_000"))
-    begin_anew(work, ["judge"])
+    mark_fresh_start(work, ["judge"])
     (work / "judge.pt").write_bytes(b"cut")
     assert "cannot be read (truncated?)" in refusal("judge", "--work", work, "--settings", many)
     assert "composed" not in capsys.readouterr().out
@@ -177,8 +175,8 @@ def test_all_parts_anew_build_on_each_other(
     said = capsys.readouterr().out
     starts = [line.split()[1] for line in said.splitlines() if line.endswith("starts from fresh weights")]
     assert starts == ["diffusion", "autoencoder", "clip", "judge"]
-    assert "autoencoder latents: the pictures' own, and by the U-Net's word" in said
-    digest = read_components(work / COMMITTED.name).digest
+    assert "autoencoder latents: encoded and predicted by the U-Net\n" in said
+    digest = read_components(work / COMPONENTS_FILE.name).digest
     assert digest != read_components().digest
     for part in ("diffusion", "autoencoder"):
         assert the_checkpoint(work, part)[".made_for.components"] == digest
@@ -188,7 +186,7 @@ def test_a_training_begun_anew_stays_anew_when_it_is_cut(
     work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Cut before its first checkpoint, or between two parts, it never goes on from the shipped weights instead."""
-    begin_anew(work, ["diffusion", "clip"])
+    mark_fresh_start(work, ["diffusion", "clip"])
     train("clip", work, tiny_settings, "--pictures", "8")
     assert "clip starts from fresh weights" in capsys.readouterr().out
 
@@ -197,12 +195,12 @@ def test_the_decoder_hears_the_unet_of_the_work_folder(work: Path, tiny_settings
     """The U-Net whose word the decoder hears has the work folder's averaged weights, not the model folder's."""
     train("diffusion", work, tiny_settings, "--anew", "--pictures", "8")
     settings, world = read_settings(tiny_settings).diffusion, shipped_world()
-    nets = trained_networks(settings, world, read_components(), work, SHIPPED)
+    nets = load_trained_networks(settings, world, read_components(), work, SHIPPED)
     assert nets is not None
     saved = the_checkpoint(work)
     for name, param in nets.named_parameters().items():
         assert torch.equal(param, saved[f".optimiser.average.{name}"]), name  # type: ignore[arg-type]
-    assert trained_networks(settings, world, read_components(), work / "none", None) is None
+    assert load_trained_networks(settings, world, read_components(), work / "none", None) is None
 
 
 def test_a_decoder_alone_and_anew_says_that_no_unet_helps(
@@ -210,7 +208,7 @@ def test_a_decoder_alone_and_anew_says_that_no_unet_helps(
 ) -> None:
     """Without any trained U-Net the decoder learns from the pictures' own latents, and the log says so."""
     train("autoencoder", work, tiny_settings, "--anew")
-    assert "autoencoder latents: the pictures' own\n" in capsys.readouterr().out
+    assert "autoencoder latents: encoded\n" in capsys.readouterr().out
 
 
 def test_other_sizes_than_those_of_the_shipped_weights_are_refused(work: Path, tiny_settings: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.emoji.train.stored import write_set
+from models.emoji.train.dataset_file import write_dataset
 
 PICTURES = 120
 
@@ -85,7 +85,7 @@ def tiny_settings(tmp_path: Path) -> Path:
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small training set on disk; read, never written."""
     folder = tmp_path_factory.mktemp("set") / "data"
-    write_set(folder, PICTURES, processes=1)
+    write_dataset(folder, PICTURES, processes=1)
     return folder
 
 
