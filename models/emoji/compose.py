@@ -1,4 +1,4 @@
-"""Scenes as pictures with captions: one seed a picture, the same seed the same bytes.
+"""Compose scenes into pictures with captions. The same seed gives the same bytes.
 
 `python -m models.emoji.compose sheet.png --first 0` draws a contact sheet.
 """
@@ -21,7 +21,7 @@ from zoodip_core.files import write_atomically
 from zoodip_core.images import encode_png
 
 PICTURE_PX = 64
-CAPTION_WORDS = 14  # 16 tokens less the begin and end tokens
+CAPTION_WORDS = 14  # 16 tokens minus the begin and end tokens
 INDIVIDUALS_SHARE = 0.33
 STYLE_SHARE = 0.1
 TINT_SHARE = 0.6
@@ -31,7 +31,7 @@ FULL_CAPTION_SHARE = 0.75
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, what it shows, and its caption."""
+    """A picture with its scene and caption."""
 
     picture: Image.Image
     scene: Scene
@@ -39,58 +39,64 @@ class Sample:
 
 
 def caption(noun: str, ground: str, style: str = "") -> str:
-    """The caption of a noun phrase ("striped teal crab", an invented word, "{}") on a ground, in a style's words."""
+    """Return the caption of a noun phrase on a background, in a style.
+
+    Args:
+        noun: the object with its attributes, an invented word, or "{}".
+        ground: the background in words.
+        style: the filters in words, or an invented word.
+    """
     return " ".join(
         part for part in ("a photo of a", noun, ground, f"in {style} style" if style else "") if part
     )
 
 
 def noun_phrase(scene: Scene) -> str:
-    """The thing with its attributes: "striped teal crab"."""
+    """Return the object with its attributes, such as "striped teal crab"."""
     return " ".join(part for part in (scene.pattern, scene.tint, scene.thing) if part)
 
 
 def style_words(style: Style) -> str:
-    """A style in the words of its looks: "sepia pixelated"."""
-    return " ".join(look for look in style if look)
+    """Return a style in words, such as "sepia pixelated"."""
+    return " ".join(name for name in style if name)
 
 
 def scene_caption(scene: Scene) -> str:
-    """The full caption of a scene."""
+    """Return the full caption of a scene."""
     return caption(noun_phrase(scene), scene.ground, style_words(scene.style))
 
 
-def _tinted(picture: Image.Image, colour: Color) -> Image.Image:
-    """The sprite recoloured by its luminance, so that shading stays."""
-    light = ImageOps.autocontrast(picture.convert("RGB").convert("L"), 2)
-    dark = tuple(level // 5 for level in colour)
-    bright = tuple(min(255, level + 110) for level in colour)
-    painted = ImageOps.colorize(light, dark, bright, mid=colour).convert("RGBA")
-    painted.putalpha(picture.getchannel("A"))
+def _recolored(sprite: Image.Image, color: Color) -> Image.Image:
+    """Return the sprite recolored by its luminance, which keeps the shading."""
+    light = ImageOps.autocontrast(sprite.convert("RGB").convert("L"), 2)
+    dark = tuple(level // 5 for level in color)
+    bright = tuple(min(255, level + 110) for level in color)
+    painted = ImageOps.colorize(light, dark, bright, mid=color).convert("RGBA")
+    painted.putalpha(sprite.getchannel("A"))
     return painted
 
 
 def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
-    """The scene as an RGB picture, mirrored, turned and placed a little by `rng`."""
-    thing = sprite(scene.thing)
+    """Draw the scene as an RGB picture; `rng` mirrors, rotates and shifts the object."""
+    figure = sprite(scene.thing)
     if scene.tint:
-        thing = _tinted(thing, jittered(world.tints[scene.tint], rng))
+        figure = _recolored(figure, jittered(world.tints[scene.tint], rng))
     if scene.pattern:
-        thing = apply_pattern(thing, scene.pattern)
+        figure = apply_pattern(figure, scene.pattern)
     if rng.random() < 0.5:
-        thing = ImageOps.mirror(thing)
+        figure = ImageOps.mirror(figure)
     picture = paint_background(world.plain_grounds, scene.ground, rng, PICTURE_PX)
     side = rng.randint(42, 54)
-    thing = thing.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
+    figure = figure.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS
     )
     middle = (PICTURE_PX - side) // 2
-    picture.paste(thing, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5)), thing)
+    picture.paste(figure, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5)), figure)
     return apply_style(picture, scene.style)
 
 
-def _sampled_style(rng: random.Random, world: World) -> tuple[Style, str]:
-    """A style and its words: one look, a pair in words, or a pair's invented word."""
+def _sample_style(rng: random.Random, world: World) -> tuple[Style, str]:
+    """Sample a style and its words: one filter, a pair in words, or the invented word of a pair."""
     if rng.random() >= STYLE_SHARE:
         return (PLAIN, PLAIN), ""
     if rng.random() < 0.35:
@@ -101,8 +107,8 @@ def _sampled_style(rng: random.Random, world: World) -> tuple[Style, str]:
     return style, style_words(style)
 
 
-def _sampled_thing(rng: random.Random, world: World) -> tuple[str, str, str]:
-    """A thing with tint and pattern that may be trained on."""
+def _sample_object(rng: random.Random, world: World) -> tuple[str, str, str]:
+    """Sample an object with a color and a pattern that may be used in training."""
     while True:
         thing = rng.choice(world.trained_things)
         tint = rng.choice(list(world.tints)) if rng.random() < TINT_SHARE else PLAIN
@@ -111,50 +117,48 @@ def _sampled_thing(rng: random.Random, world: World) -> tuple[str, str, str]:
             return thing, tint, pattern
 
 
-def sampled_scene(seed: int, world: World) -> tuple[Scene, str]:
-    """A training scene and its caption; half of what `training_sample` draws, and quick.
+def scene_of_seed(seed: int, world: World) -> tuple[Scene, str]:
+    """Return the scene and caption of `training_sample` without drawing the picture.
 
     Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
+        LeakError: the scene contains a held-out item.
     """
-    return drawn_scene(random.Random(seed), world)
+    return sample_scene(random.Random(seed), world)
 
 
-def drawn_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
-    """A training scene and its caption, by one generator's draws.
+def sample_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
+    """Sample a training scene and its caption.
 
     Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
+        LeakError: the scene contains a held-out item.
     """
     ground = rng.choice(world.grounds)
-    style, words = _sampled_style(rng, world)
+    style, words = _sample_style(rng, world)
     if rng.random() < INDIVIDUALS_SHARE:
         noun = rng.choice(list(world.individuals))
         scene = Scene(*world.individuals[noun], ground, style)
     else:
-        scene = Scene(*_sampled_thing(rng, world), ground, style)
+        scene = Scene(*_sample_object(rng, world), ground, style)
         noun = noun_phrase(scene) if rng.random() < FULL_CAPTION_SHARE else scene.thing
     world.held_out.check(scene)
     text = caption(noun, ground, words)
-    if (
-        len(text.split()) > CAPTION_WORDS
-    ):  # a pair of looks beside every other word is too long: say the bare noun
+    if len(text.split()) > CAPTION_WORDS:  # drop color and pattern
         text = caption(scene.thing, ground, words)
     return scene, text
 
 
 def training_sample(seed: int, world: World) -> Sample:
-    """The training picture of a seed, with its caption.
+    """Return the training picture of a seed, with its scene and caption.
 
     Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
+        LeakError: the scene contains a held-out item.
     """
-    scene, text = sampled_scene(seed, world)
+    scene, text = scene_of_seed(seed, world)
     return Sample(draw_scene(scene, random.Random(seed ^ 0x5EED_0000_0000), world), scene, text)
 
 
 def contact_sheet(samples: list[Sample], columns: int, zoom: int = 2) -> Image.Image:
-    """The samples side by side with their captions below."""
+    """Draw the samples as a grid with captions below the pictures."""
     side, text_px = PICTURE_PX * zoom, 34
     rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * (side + 4), rows * (side + text_px)), (255, 255, 255))
@@ -173,12 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m models.emoji.compose", description="Draw a contact sheet of training pictures."
     )
-    parser.add_argument("out", type=Path, help="the PNG that is written")
+    parser.add_argument("out", type=Path, help="PNG file to write")
     parser.add_argument("--first", type=int, default=0, help="seed of the first picture")
-    parser.add_argument("--count", type=int, default=96, help="how many pictures, from 1 on")
+    parser.add_argument("--count", type=int, default=96, help="number of pictures")
     options = parser.parse_args(arguments)
     if options.count < 1:
-        parser.error(f"--count {options.count}; allowed: whole numbers from 1 on")
+        parser.error(f"--count: got {options.count}; expected a whole number of at least 1")
     seeds = range(options.first, options.first + options.count)
     try:
         sheet = contact_sheet([training_sample(seed, shipped_world()) for seed in seeds], columns=12)

@@ -1,7 +1,7 @@
-"""The demo's references: four pictures of one held-out subject.
+"""Write the demo's reference images: four pictures of one held-out subject.
 
-The subject is drawn by a fixed seed, before any result, from the held-out ones that have a pattern too, so that all
-three attributes must be learned.
+A fixed seed chooses the subject among the held-out ones with a pattern, so that a concept must learn object, color
+and pattern.
 """
 
 import argparse
@@ -25,10 +25,10 @@ PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
 
 
 def write_demo(folder: Path, world: World) -> None:
-    """Reference pictures and `demo.json` in `folder`.
+    """Write the reference images and `demo.json` to `folder`.
 
     Raises:
-        StorageError: a file could not be written.
+        StorageError: a file cannot be written.
     """
     patterned = [subject for subject in world.held_out.subjects if subject[2]]
     thing, tint, pattern = random.Random("demo").choice(patterned)
@@ -49,7 +49,7 @@ def write_demo(folder: Path, world: World) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder that is written to")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     options = parser.parse_args(arguments)
     try:
         write_demo(options.out, shipped_world())

@@ -1,8 +1,8 @@
-"""`python -m models.emoji.train.ablations`: what an equal share of processor time buys, one change at a time.
+"""Compare changes of the training at equal processor time: `python -m models.emoji.train.ablations`.
 
-Every trial starts from fresh weights, trains for the same processor seconds while its rate falls, and is judged on
-the same noisy rows of pictures that no training sees, those of individuals apart: not every trial has been shown any.
-Processor seconds, not the clock's: other work on the machine changes little.
+Every ablation starts from new weights and trains for the same processor time. Its loss is measured on the same noisy
+validation pictures, separately with and without named instances, because some ablations train on none of them.
+Processor time depends less on other work on the machine than wall-clock time.
 """
 
 import argparse
@@ -30,13 +30,19 @@ from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import World, shipped_world
 
 HELD_BACK = 256
-JUDGED_BATCHES = 4
-DECAY_SHARE = 0.5  # of the time, at the end
+VALIDATION_BATCHES = 4
+DECAY_SHARE = 0.5  # of the time, at the end, in which the learning rate falls
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Changes to the shipped settings, the share of the pictures of individuals that is kept, and the loss."""
+    """One variant of the training.
+
+    Attributes:
+        changes: to the shipped settings.
+        individuals: share of the pictures of named instances that is kept.
+        loss: of the training.
+    """
 
     changes: Mapping[str, Any]
     individuals: float = 1.0
@@ -44,22 +50,22 @@ class Ablation:
 
 
 class MinSnrLoss(DiffusionLoss):
-    """The loss with less weight where there is little noise.
+    """Loss with less weight at low noise.
 
     Source: arXiv:2303.09556 (Min-SNR-γ with γ = 5, for v-prediction)
     """
 
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """The mean over rows, each weighed by min(SNR, 5) / (SNR + 1)."""
+        """Return the mean over rows, weighted by min(SNR, 5) / (SNR + 1)."""
         ratio = (self.signal / self.noise).square()[timesteps]
         return (errors * (ratio.clamp(max=5.0) / (ratio + 1))).mean()
 
 
-class LateLoss(DiffusionLoss):
-    """The loss with more weight where there is much noise, and words decide."""
+class HighNoiseLoss(DiffusionLoss):
+    """Loss with more weight at high noise, where the caption matters most."""
 
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """The mean over rows, each weighed by 1/2 + t/T."""
+        """Return the mean over rows, weighted by 1/2 + t/T."""
         weights = 0.5 + timesteps.view(-1, 1, 1, 1) / len(self.noise)
         return (errors * weights).mean()
 
@@ -72,22 +78,22 @@ ABLATIONS: Mapping[str, Ablation] = {
     "one layer a level": Ablation({"layers_per_block": 1}),
     "batch 64": Ablation({"batch": 64}),
     "batch 256": Ablation({"batch": 256}),
-    "half the rate": Ablation({"rate": 1e-3}),
-    "twice the rate": Ablation({"rate": 4e-3}),
+    "half the learning rate": Ablation({"rate": 1e-3}),
+    "twice the learning rate": Ablation({"rate": 4e-3}),
     "uniform timesteps": Ablation({"logit_normal_share": 0.0}),
     "logit-normal timesteps": Ablation({"logit_normal_share": 1.0}),
-    "no individuals": Ablation({}, individuals=0.0),
-    "a quarter of the individuals": Ablation({}, individuals=0.25),
-    "loss weighed by min-SNR": Ablation({}, loss=MinSnrLoss),
-    "loss weighed by the noise": Ablation({}, loss=LateLoss),
+    "no named instances": Ablation({}, individuals=0.0),
+    "a quarter of the named instances": Ablation({}, individuals=0.25),
+    "loss weighted by min-SNR": Ablation({}, loss=MinSnrLoss),
+    "loss weighted by noise": Ablation({}, loss=HighNoiseLoss),
 }
 
 
-def thinned(pictures: PictureSet, world: World, share: float) -> PictureSet:
-    """The set with that share of its pictures of individuals; the others all stay."""
+def keep_named_instances(pictures: PictureSet, world: World, share: float) -> PictureSet:
+    """Return the set with this share of its pictures of named instances and all other pictures."""
     seen, kept = 0, []
-    for index, is_one in enumerate(of_individuals(pictures, world)):
-        if is_one:
+    for index, is_named in enumerate(has_named_instance(pictures, world)):
+        if is_named:
             seen += 1
             if int(seen * share) == int((seen - 1) * share):
                 continue
@@ -95,19 +101,19 @@ def thinned(pictures: PictureSet, world: World, share: float) -> PictureSet:
     return subset(pictures, kept)
 
 
-def of_individuals(pictures: PictureSet, world: World) -> list[bool]:
-    """Of each picture, whether its caption names an individual."""
+def has_named_instance(pictures: PictureSet, world: World) -> list[bool]:
+    """Return for each picture whether its caption has the word of a named instance."""
     return [not world.individuals.keys().isdisjoint(text.split()) for text in pictures.captions]
 
 
 def subset(pictures: PictureSet, kept: Sequence[int]) -> PictureSet:
-    """Some pictures of a set with all that belongs to them."""
+    """Return some pictures of a set with their captions and scenes."""
     captions, scenes = ([column[k] for k in kept] for column in (pictures.captions, pictures.scenes))
     return PictureSet(pictures.pictures[list(kept)], captions, scenes)  # type: ignore[arg-type]
 
 
 def train_for(seconds: float, nets: Networks, loss: DiffusionLoss, settings: DiffusionSettings) -> int:
-    """Train for so many processor seconds, the average left in the networks; the pictures seen."""
+    """Train for some processor seconds, load the averaged weights, and return the number of pictures seen."""
     optimizer = Optimizer(nets.named_parameters(), settings.rate, settings.average)
     step, start = 0, time.process_time()
     while (spent := (time.process_time() - start) / seconds) < 1:
@@ -120,81 +126,88 @@ def train_for(seconds: float, nets: Networks, loss: DiffusionLoss, settings: Dif
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a trial saw and came to."""
+class AblationResult:
+    """The measurements of one ablation.
+
+    Attributes:
+        pictures: seen in training.
+        parameters: of both networks.
+        loss: on validation pictures without named instances, at uniform timesteps.
+        individuals: the loss on validation pictures of named instances.
+    """
 
     pictures: int
     parameters: int
-    loss: float  # on held-back pictures without individuals, at uniform timesteps
-    individuals: float  # the same on held-back pictures of individuals, by their names
+    loss: float
+    individuals: float
 
 
 def run_ablation(
-    trial: Ablation, settings: DiffusionSettings, world: World, pictures: PictureSet, seconds: float
-) -> Outcome:
-    """Train and judge one trial."""
+    ablation: Ablation, settings: DiffusionSettings, world: World, pictures: PictureSet, seconds: float
+) -> AblationResult:
+    """Train and measure one ablation."""
     torch.manual_seed(0)
-    changed = dataclasses.replace(settings, **trial.changes)
+    changed = dataclasses.replace(settings, **ablation.changes)
     nets, components = load_networks(changed, world, None), read_components()
     plain_attention(nets.unet, nets.text_encoder)
     for part in (nets.unet, nets.text_encoder):
         part.to(best_device())
     vocabulary = build_vocabulary(world.words)
-    shown = thinned(pictures, world, trial.individuals)
-    seen = train_for(seconds, nets, trial.loss(nets, changed, shown, components, vocabulary), changed)
-    judged = dataclasses.replace(
+    kept = keep_named_instances(pictures, world, ablation.individuals)
+    seen = train_for(seconds, nets, ablation.loss(nets, changed, kept, components, vocabulary), changed)
+    validation = dataclasses.replace(
         settings, batch=HELD_BACK, logit_normal_share=0.0, caption_dropout=0.0, styled_share=0.0
     )
     held_back = compose_set(VALIDATION_SEED, 2 * HELD_BACK)
     losses = []
     for wanted in (False, True):
-        rows = [k for k, is_one in enumerate(of_individuals(held_back, world)) if is_one is wanted]
-        measure = DiffusionLoss(nets, judged, subset(held_back, rows), components, vocabulary)
+        rows = [k for k, is_named in enumerate(has_named_instance(held_back, world)) if is_named is wanted]
+        loss = DiffusionLoss(nets, validation, subset(held_back, rows), components, vocabulary)
         with torch.no_grad():
-            losses.append(sum(measure(step).item() for step in range(JUDGED_BATCHES)) / JUDGED_BATCHES)
-    return Outcome(seen, sum(param.numel() for param in nets.named_parameters().values()), *losses)
+            losses.append(sum(loss(step).item() for step in range(VALIDATION_BATCHES)) / VALIDATION_BATCHES)
+    return AblationResult(seen, sum(param.numel() for param in nets.named_parameters().values()), *losses)
 
 
-def chosen(names: str | None) -> list[str]:
-    """The trials asked for; all for None.
+def select_ablations(names: str | None) -> list[str]:
+    """Return the names in a semicolon-separated list; all names for None.
 
     Raises:
-        EmojiModelError: a name that no trial has.
+        EmojiModelError: a name is unknown.
     """
     wanted = names.split(";") if names else list(ABLATIONS)
     for name in wanted:
         if name not in ABLATIONS:
-            raise EmojiModelError(f"--only {name}: allowed: {'; '.join(ABLATIONS)}")
+            raise EmojiModelError(f"--only: got {name!r}; expected one of {'; '.join(ABLATIONS)}")
     return wanted
 
 
-def check_seconds(seconds: float) -> float:
-    """The processor seconds of a trial.
+def check_seconds(seconds: float) -> None:
+    """Validate the processor time of an ablation.
 
     Raises:
-        EmojiModelError: there are none of them, or no end of them.
+        EmojiModelError: the time is not positive and finite.
     """
     if not 0 < seconds < math.inf:
-        raise EmojiModelError(f"--seconds {seconds:g}: allowed: numbers above 0")
-    return seconds
+        raise EmojiModelError(f"--seconds: got {seconds:g}; expected a number above 0")
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Print the table; each line appears when it is measured."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.train.ablations", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder of the training set")
-    parser.add_argument("--seconds", type=float, default=240, help="processor seconds of a trial")
-    parser.add_argument("--only", help="names of trials with semicolons between; all if left out")
+    parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder with the training set")
+    parser.add_argument("--seconds", type=float, default=240, help="processor seconds per ablation")
+    parser.add_argument("--only", help="names separated by semicolons; default: all")
     options = parser.parse_args()
     try:
-        seconds = check_seconds(options.seconds)
+        check_seconds(options.seconds)
         settings, world = read_settings().diffusion, shipped_world()
-        names, pictures = chosen(options.only), read_dataset(options.work / "data", world)
-        sys.stdout.write("| trial | pictures | parameters | loss | of individuals |\n|---|---|---|---|---|\n")
+        names, pictures = select_ablations(options.only), read_dataset(options.work / "data", world)
+        sys.stdout.write("| ablation | pictures | parameters | loss | loss of named instances |\n")
+        sys.stdout.write("|---|---|---|---|---|\n")
         for name in names:
-            found = run_ablation(ABLATIONS[name], settings, world, pictures, seconds)
-            size, losses = found.parameters / 1e6, f"{found.loss:.4f} | {found.individuals:.4f}"
-            sys.stdout.write(f"| {name} | {found.pictures} | {size:.1f} M | {losses} |\n")
+            result = run_ablation(ABLATIONS[name], settings, world, pictures, options.seconds)
+            size, losses = result.parameters / 1e6, f"{result.loss:.4f} | {result.individuals:.4f}"
+            sys.stdout.write(f"| {name} | {result.pictures} | {size:.1f} M | {losses} |\n")
             sys.stdout.flush()
     except EmojiModelError as error:
         sys.exit(f"error: {error}")

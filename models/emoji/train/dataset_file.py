@@ -1,4 +1,4 @@
-"""The training set on disk: composed once, of one world, and refused where it is another's or does not fit."""
+"""The training set on disk: composed once for one world and validated when it is read."""
 
 import json
 from hashlib import sha256
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.emoji.compose import PICTURE_PX
 from models.emoji.errors import CheckpointError, EmojiModelError
-from models.emoji.sprite_files import FOLDER, pinned
+from models.emoji.sprite_files import FOLDER, read_hashes
 from models.emoji.train.checkpoint import replace_file
 from models.emoji.train.data import PictureSet, compose_set
 from models.emoji.world import Scene, World, shipped_world
@@ -21,64 +21,64 @@ COMMAND = "`python -m models.emoji.train data`"
 
 
 def write_dataset(folder: Path, count: int, processes: int) -> None:
-    """The training set in `folder`; one of this world that is there and long enough is kept.
+    """Compose the training set in `folder`, unless a valid set with enough pictures exists.
 
     Raises:
-        CheckpointError: it cannot be written; a set that was there is kept.
-        OSError: the folder cannot be made.
+        CheckpointError: a file cannot be written. An existing file is kept.
+        OSError: the folder cannot be created.
         SpriteError: a sprite is missing or altered.
     """
     world = shipped_world()
-    if _holds(folder, count, world):
+    if _is_complete(folder, count, world):
         return
-    folder.mkdir(parents=True, exist_ok=True)  # a wrong place is told before the minutes of composing
-    made = compose_set(TRAINING_SEED, count, processes)
-    captions = json.dumps(made.captions).encode()
-    index = dataset_index(world, captions, [scene.attributes for scene in made.scenes])
-    replace_file(folder / PICTURES, lambda half: _save_array(half, made.pictures))
-    replace_file(folder / CAPTIONS, lambda half: half.write_bytes(captions))
-    replace_file(folder / INDEX, lambda half: half.write_text(json.dumps(index)))  # last: the set is whole
+    folder.mkdir(parents=True, exist_ok=True)  # fail before composing, which takes minutes
+    composed = compose_set(TRAINING_SEED, count, processes)
+    captions = json.dumps(composed.captions).encode()
+    index = dataset_index(world, captions, [scene.attributes for scene in composed.scenes])
+    replace_file(folder / PICTURES, lambda path: _save_array(path, composed.pictures))
+    replace_file(folder / CAPTIONS, lambda path: path.write_bytes(captions))
+    replace_file(folder / INDEX, lambda path: path.write_text(json.dumps(index)))  # last: marks completion
 
 
 def read_dataset(folder: Path, world: World) -> PictureSet:
-    """The training set of a folder, checked again for what is held out.
+    """Read the training set of a folder and check again for held-out items.
 
-    Its captions and scenes are those that were composed; its pictures are only known to be as many.
+    Captions and scenes are verified by a digest; of the pictures only shape and type are checked.
 
     Raises:
-        CheckpointError: there is no set in the folder, or it is broken, of another world, or altered.
-        LeakError: a scene holds something held out.
+        CheckpointError: the set is missing, broken, altered, or of another world.
+        LeakError: a scene contains a held-out item.
     """
     if not (folder / INDEX).exists():
-        raise CheckpointError(f"there is no training set in {folder}: run {COMMAND} first")
+        raise CheckpointError(f"{folder}: no training set; run {COMMAND} first")
     try:
         index = json.loads((folder / INDEX).read_text())
         pictures = np.lib.format.open_memmap(folder / PICTURES, mode="r")
         captions = (folder / CAPTIONS).read_bytes()
     except (OSError, ValueError, EOFError) as broken:
-        raise _refused(folder, f"is broken ({broken})") from broken
+        raise _invalid(folder, f"cannot read ({broken})") from broken
     if not isinstance(index, dict) or index.keys() != {"world", "digest", "scenes"}:
-        raise _refused(folder, "does not say of which world it is (another version composed it)")
+        raise _invalid(folder, f"{INDEX} has another format (composed by another version)")
     if index["world"] != world_digest(world):
-        raise _refused(folder, "is of another world")
+        raise _invalid(folder, "composed for another world")
     if index != dataset_index(world, captions, index["scenes"]):
-        raise _refused(
-            folder, f"has other captions or scenes than it was composed with ({CAPTIONS}, {INDEX})"
-        )
+        raise _invalid(folder, f"{CAPTIONS} or {INDEX} was altered")
     scenes = [
-        Scene(thing, tint, pattern, ground, (colour, form))
-        for thing, tint, pattern, ground, colour, form in index["scenes"]
+        Scene(thing, tint, pattern, ground, (color, form))
+        for thing, tint, pattern, ground, color, form in index["scenes"]
     ]
     expected = (len(scenes), PICTURE_PX, PICTURE_PX, 3)
     if pictures.shape != expected or pictures.dtype != np.uint8:
-        raise _refused(folder, f"has pictures {list(pictures.shape)}, expected {list(expected)} of bytes")
+        raise _invalid(
+            folder, f"pictures: got {pictures.dtype} {list(pictures.shape)}; expected uint8 {list(expected)}"
+        )
     for scene in scenes:
         world.held_out.check(scene)
     return PictureSet(pictures, json.loads(captions), scenes)
 
 
 def dataset_index(world: World, captions: bytes, scenes: list[Any]) -> dict[str, Any]:
-    """The index of a set: its world, its scenes, and one digest of captions and scenes."""
+    """Return the index of a set: digest of its world, digest of captions and scenes, and the scenes."""
     digest = sha256(captions + json.dumps(scenes).encode()).hexdigest()
     return {"world": world_digest(world), "digest": digest, "scenes": scenes}
 
@@ -105,11 +105,11 @@ def world_digest(world: World) -> str:
             "styles": world.held_out.styles,
         },
     }
-    return sha256(json.dumps([lists, pinned(FOLDER)]).encode()).hexdigest()
+    return sha256(json.dumps([lists, read_hashes(FOLDER)]).encode()).hexdigest()
 
 
-def _holds(folder: Path, count: int, world: World) -> bool:
-    """Whether there is a whole set of this world with so many pictures."""
+def _is_complete(folder: Path, count: int, world: World) -> bool:
+    """Return whether the folder has a valid set with at least `count` pictures."""
     try:
         return len(read_dataset(folder, world).scenes) >= count
     except EmojiModelError:
@@ -117,11 +117,11 @@ def _holds(folder: Path, count: int, world: World) -> bool:
 
 
 def _save_array(path: Path, pictures: npt.NDArray[np.uint8]) -> None:
-    """An array under just this name, to which `np.save` of a path would add its own ending."""
+    """Save an array under exactly this name; given a path, `np.save` would append ".npy"."""
     with path.open("wb") as file:
         np.save(file, pictures)
 
 
-def _refused(folder: Path, why: str) -> CheckpointError:
-    """The refusal of a set that cannot be trained on."""
-    return CheckpointError(f"the training set in {folder} {why}: remove it and run {COMMAND} again")
+def _invalid(folder: Path, reason: str) -> CheckpointError:
+    """Return the error for an invalid training set."""
+    return CheckpointError(f"{folder}: {reason}; remove the training set and run {COMMAND} again")

@@ -1,4 +1,4 @@
-"""U-Net and text encoder, trained together on principal-component latents (v-prediction)."""
+"""Train U-Net and text encoder together on principal-component latents with v-prediction."""
 
 import random
 from pathlib import Path
@@ -25,7 +25,7 @@ from models.emoji.world import PLAIN, Scene, World
 
 
 def encode_set(pictures: PictureSet, components: Components, device: torch.device) -> torch.Tensor:
-    """The latents of a training set on a device, [n, 16, 8, 8] in fp16."""
+    """Return the latents of a training set on a device, [n, 16, 8, 8] in fp16."""
     count = len(pictures.captions)
     chunks = (range(first, min(first + 1000, count)) for first in range(0, count, 1000))
     return torch.cat(
@@ -34,7 +34,7 @@ def encode_set(pictures: PictureSet, components: Components, device: torch.devic
 
 
 class DiffusionLoss:
-    """The mean squared error of the predicted velocity, on a batch that the step alone decides."""
+    """Mean squared error of the predicted velocity. The step number determines the batch."""
 
     def __init__(
         self,
@@ -49,16 +49,16 @@ class DiffusionLoss:
         self.ids, self.empty = (
             torch.tensor(word_ids(texts, vocabulary)).to(self.device) for texts in (pictures.captions, [""])
         )
-        self.choice = StyledSampler(pictures.scenes, settings.styled_share)
-        compiled = self.device.type == "cuda"  # on a CPU it gains a tenth and costs minutes
+        self.sampler = StyledSampler(pictures.scenes, settings.styled_share)
+        compiled = self.device.type == "cuda"  # on a CPU: a tenth faster, after minutes of compiling
         self.unet = torch.compile(nets.unet) if compiled else nets.unet
         self.text_encoder = torch.compile(nets.text_encoder) if compiled else nets.text_encoder
         self.signal, self.noise = broadcast_signal_and_noise(self.device)
 
     def __call__(self, step: int) -> torch.Tensor:
-        """The loss of the step's batch."""
+        """Return the loss of the step's batch."""
         rng, rows = step_generator(PART, step, self.device), self.settings.batch
-        chosen = self.choice(rows, rng)
+        chosen = self.sampler(rows, rng)
         latents = self.latents[chosen].float().contiguous(memory_format=torch.channels_last)
         dropped = torch.rand(rows, generator=rng, device=self.device) < self.settings.caption_dropout
         ids = torch.where(dropped[:, None], self.empty, self.ids[chosen])
@@ -73,13 +73,13 @@ class DiffusionLoss:
         return self.combined((predicted.float() - velocity).square(), t)
 
     def combined(self, errors: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """One loss of the squared errors of a batch, [rows, 16, 8, 8], at its timesteps, [rows]: all count alike."""
+        """Reduce squared errors [rows, 16, 8, 8] at timesteps [rows] to one loss, with equal weights."""
         del timesteps
         return errors.mean()
 
 
 def sample_captions(world: World, pictures: PictureSet) -> list[str]:
-    """64 captions for the sample grid: 48 of the training set, 16 of what is held out."""
+    """Return 64 captions for the sample grid: 48 of the training set and 16 of held-out items."""
     rng = random.Random(5)
     held = [Scene(*subject, rng.choice(world.grounds)) for subject in world.held_out.subjects[:12]]
     held += [Scene("cat", PLAIN, PLAIN, "on the grass", style) for style in world.held_out.styles[:4]]
@@ -89,10 +89,10 @@ def sample_captions(world: World, pictures: PictureSet) -> list[str]:
 def train_diffusion(
     settings: DiffusionSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
 ) -> None:
-    """Train until the settings' pictures are seen; checkpoint and sample grids in `folder`.
+    """Train U-Net and text encoder; write the checkpoint and sample grids to `folder`.
 
     Raises:
-        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings or the world.
+        CheckpointError: the initial weights or the checkpoint do not match the settings or the world.
         DivergedError: the loss is not finite.
     """
     components, vocabulary = work_components(folder), build_vocabulary(world.words)
@@ -104,7 +104,7 @@ def train_diffusion(
     optimizer = Optimizer(nets.named_parameters(), settings.rate, settings.average)
     loss = DiffusionLoss(nets, settings, pictures, components, vocabulary)
 
-    def show(step: int) -> None:
+    def log_samples(step: int) -> None:
         captions = sample_captions(world, pictures)
         prompts = torch.tensor(word_ids(captions, vocabulary))
         latents = sample_latents(nets.unet, nets.text_encoder, prompts, loss.empty, seed=0)
@@ -112,7 +112,7 @@ def train_diffusion(
         write_grid(components.decode(latents), path, columns=8)
         log(PART, f"samples of step {step} in {path}")
 
-    made = compatibility_key(settings, world.words, components.digest)
-    training = Training(PART, settings, folder, made, optimizer, loss, show)
+    key = compatibility_key(settings, world.words, components.digest)
+    training = Training(PART, settings, folder, key, optimizer, loss, log_samples)
     training.resume(start)
     training.run()

@@ -1,4 +1,4 @@
-"""The judge in training: on composed pictures of everything, held-out items included, also degraded ones."""
+"""Train the judge on composed pictures of the whole world, including held-out items and degraded pictures."""
 
 import random
 from pathlib import Path
@@ -28,15 +28,15 @@ from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 PART = "judge"
-SEEN_SEED, UNSEEN_SEED = 20_000_000, 30_000_000  # far from the model's training seeds
+SEEN_SEED, UNSEEN_SEED = 20_000_000, 30_000_000  # training and validation, far from the model's seeds
 UNSEEN = 2_000
 STYLE_SHARE = 0.4
-COLOUR_LOOK = ATTRIBUTES.index("colour look")
-HIDDEN_BY_COLOUR = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
+COLOR_FILTER = ATTRIBUTES.index("colour look")
+HIDDEN_BY_COLOR_FILTER = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
 
 
 def sample_any_scene(rng: random.Random, world: World) -> Scene:
-    """A scene of the whole world, whatever is held out of the model's training."""
+    """Sample a scene of the whole world, including held-out items."""
     style = rng.choice(world.styles) if rng.random() < STYLE_SHARE else (PLAIN, PLAIN)
     tint = rng.choice(list(world.tints)) if rng.random() < 0.65 else PLAIN
     pattern = rng.choice(world.patterns) if rng.random() < 0.45 else PLAIN
@@ -44,7 +44,7 @@ def sample_any_scene(rng: random.Random, world: World) -> Scene:
 
 
 def compose_labeled_chunk(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
-    """Byte pictures [n, 64, 64, 3] and classes [n, 6] of some seeds."""
+    """Compose byte pictures [n, 64, 64, 3] with their classes [n, 6] for a range of seeds."""
     world = shipped_world()
     scenes = [sample_any_scene(random.Random(seed), world) for seed in seeds]
     drawn = [
@@ -55,7 +55,7 @@ def compose_labeled_chunk(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def degraded(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
-    """Pictures as a model may draw them: blurred, with seams, noisy, or as they are."""
+    """Degrade pictures as a model might: a quarter is blurred, a quarter has seams, and all are noisy."""
     kind = torch.rand(len(pictures), generator=rng)[:, None, None, None]
     blurred = functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
     seamed = components.decode(components.encode(pictures))
@@ -65,57 +65,62 @@ def degraded(pictures: torch.Tensor, components: Components, rng: torch.Generato
 
 
 def attribute_losses(logits: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-    """The sum over attributes of the cross entropy, tint and ground only where no colour look hides them."""
-    clear = labels[:, COLOUR_LOOK] == 0
+    """Return the summed cross entropy of all attributes.
+
+    Color and background count only in pictures without a color filter, which would hide them.
+    """
+    clear = labels[:, COLOR_FILTER] == 0
     total = torch.zeros((), device=labels.device)
     for index, rows in enumerate(logits):
         each = functional.cross_entropy(rows.float(), labels[:, index], reduction="none")
-        total = total + (each[clear].mean() if index in HIDDEN_BY_COLOUR else each.mean())
+        total = total + (each[clear].mean() if index in HIDDEN_BY_COLOR_FILTER else each.mean())
     return total
 
 
 def attribute_accuracy(judge: Judge, pictures: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """The share of pictures judged rightly, an attribute."""
+    """Return the share of correctly classified pictures by attribute."""
     device = next(judge.parameters()).device
     with torch.no_grad():
         rows = [judge(part.to(device)) for part in batches(pictures, 250)]
     found = [torch.cat(logits).cpu() for logits in zip(*rows, strict=True)]
-    clear = labels[:, COLOUR_LOOK] == 0
+    clear = labels[:, COLOR_FILTER] == 0
     shares = {}
     for index, name in enumerate(ATTRIBUTES):
-        right = (found[index].argmax(1) == labels[:, index]).float()
-        shares[name] = float(right[clear].mean() if index in HIDDEN_BY_COLOUR else right.mean())
+        correct = (found[index].argmax(1) == labels[:, index]).float()
+        shares[name] = float(correct[clear].mean() if index in HIDDEN_BY_COLOR_FILTER else correct.mean())
     return shares
 
 
-def composed(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The judged pictures and classes of `count` seeds from `first_seed` on."""
+def compose_labeled_set(first_seed: int, count: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compose pictures with their classes for `count` seeds, starting at `first_seed`."""
     parts = map_chunks(PART, compose_labeled_chunk, range(first_seed, first_seed + count), processes)
     pictures, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return pictures, labels
 
 
-def load_judge(settings: JudgeSettings, world: World, anew: bool) -> Judge:
-    """The committed judge, or a fresh one.
+def load_judge(settings: JudgeSettings, world: World, from_scratch: bool) -> Judge:
+    """Load the committed judge, or create a new one.
 
     Raises:
-        CheckpointError: the committed one is missing, truncated, or of other sizes.
+        CheckpointError: the committed weights are missing, truncated, or of other sizes.
     """
-    if anew:
+    if from_scratch:
         return Judge(world, settings.channels)
     check_sizes(PART, settings.sizes, {"channels": CHANNELS}, WEIGHTS)
     return read_judge().requires_grad_(True)
 
 
-def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool, processes: int) -> None:
-    """Train the judge, from its committed weights unless `anew`; checkpoint and weights in `folder`.
+def train_judge(
+    settings: JudgeSettings, world: World, folder: Path, from_scratch: bool, processes: int
+) -> None:
+    """Train the judge; write checkpoint and weights to `folder`.
 
     Raises:
-        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings.
+        CheckpointError: the initial weights or the checkpoint do not match the settings.
         DivergedError: the loss is not finite.
     """
     components, device = read_components(), best_device()
-    judge = load_judge(settings, world, anew)
+    judge = load_judge(settings, world, from_scratch)
     judge.to(device)
     optimizer = Optimizer(dict(judge.named_parameters()), settings.rate, settings.average)
 
@@ -127,7 +132,7 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
             logits = judge(batch.to(device))
         return attribute_losses(logits, labels[chosen].to(device))
 
-    def show(step: int) -> None:
+    def log_samples(step: int) -> None:
         write_weights(folder / f"{PART}.safetensors", judge.state_dict())
         real = as_tensor(unseen.numpy())
         soft = degraded(real, components, step_generator(PART, -1 - step))
@@ -135,9 +140,9 @@ def train_judge(settings: JudgeSettings, world: World, folder: Path, anew: bool,
             shares = attribute_accuracy(judge, batch, classes)
             log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
 
-    made = compatibility_key(settings, [name for names in classes_of(world) for name in names])
-    training = Training(PART, settings, folder, made, optimizer, loss, show)
-    training.resume(None if anew else WEIGHTS)  # what does not fit is told before the minutes of composing
-    pictures, labels = composed(SEEN_SEED, settings.composed, processes)
-    unseen, classes = composed(UNSEEN_SEED, UNSEEN, processes)
+    key = compatibility_key(settings, [name for names in classes_of(world) for name in names])
+    training = Training(PART, settings, folder, key, optimizer, loss, log_samples)
+    training.resume(None if from_scratch else WEIGHTS)  # fail before composing, which takes minutes
+    pictures, labels = compose_labeled_set(SEEN_SEED, settings.composed, processes)
+    unseen, classes = compose_labeled_set(UNSEEN_SEED, UNSEEN, processes)
     training.run()

@@ -1,4 +1,4 @@
-"""Muon for matrices and AdamW for the rest, with a moving average of the weights."""
+"""Muon for matrices and AdamW for all other parameters, with a moving average of the weights."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ NOT_MATRICES = (
 
 
 def orthogonalized(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
-    """The nearest half-orthogonal matrix of each matrix, roughly, by Newton and Schulz's iteration.
+    """Approximate the nearest semi-orthogonal matrix by Newton-Schulz iteration.
 
     Args:
         update: matrices, [..., rows, columns].
-        steps: of the iteration.
+        steps: number of iterations.
 
     Source: kellerjordan.github.io/posts/muon (coefficients of the quintic).
     """
@@ -39,7 +39,7 @@ def orthogonalized(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalized, scaled so that its entries have AdamW's usual size."""
+    """Muon: orthogonalized momentum, scaled to the usual size of AdamW's updates."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01
@@ -48,27 +48,27 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient; matrices of one shape together, which a GPU wants."""
+        """Update every parameter that has a gradient. Matrices of one shape are batched, which is faster on a GPU."""
         del closure
         for group in self.param_groups:
-            alike: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
             for param in group["params"]:
                 if param.grad is not None:
-                    alike.setdefault(param.flatten(1).shape, []).append((param, param.grad))
-            for (rows, columns), pairs in alike.items():
+                    by_shape.setdefault(param.flatten(1).shape, []).append((param, param.grad))
+            for (rows, columns), pairs in by_shape.items():
                 scale = max(1.0, rows / columns) ** 0.5 * 0.2 * max(rows, columns) ** 0.5
-                self._move(pairs, scale * group["lr"], group["momentum"], 1 - group["lr"] * group["decay"])
+                self._update(pairs, scale * group["lr"], group["momentum"], 1 - group["lr"] * group["decay"])
 
-    def _move(
+    def _update(
         self, pairs: list[tuple[nn.Parameter, torch.Tensor]], size: float, momentum: float, keep: float
     ) -> None:
-        """Move parameters that are matrices of one shape.
+        """Update parameters that are matrices of one shape.
 
         Args:
-            pairs: each with its gradient.
-            size: of the step: the rate, times what gives an orthogonal matrix the entries of AdamW's.
-            momentum: what the mean of the gradients keeps a step.
-            keep: what decay leaves of the parameters.
+            pairs: parameters with their gradients.
+            size: of the step: learning rate times the scale to AdamW's usual size.
+            momentum: decay of the moving average of the gradients.
+            keep: factor on the parameters from weight decay.
         """
         directions = []
         for param, gradient in pairs:
@@ -84,7 +84,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizer:
-    """Both optimisers over named parameters, and the moving average of what they move."""
+    """Muon and AdamW over named parameters, and the moving average of these parameters."""
 
     def __init__(self, named: dict[str, nn.Parameter], rate: float, average: float) -> None:
         matrices = {
@@ -101,7 +101,7 @@ class Optimizer:
         self.average = {name: param.detach().clone() for name, param in named.items()}
 
     def step(self, learning_rate_factor: float, max_norm: float = 1.0) -> None:
-        """One update of the weights from their gradients, then of the average; gradients are cleared."""
+        """Update the weights and their average, then clear the gradients."""
         params = list(self.named.values())
         nn.utils.clip_grad_norm_(params, max_norm)
         for part in self.parts:
@@ -115,7 +115,7 @@ class Optimizer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The average in the weights' place; afterwards every weight has its own bits again."""
+        """Swap the averaged weights into the networks; restore the exact weights afterwards."""
         own = {name: param.detach().clone() for name, param in self.named.items()}
         self._set(self.average)
         try:
@@ -128,17 +128,17 @@ class Optimizer:
             param.data.copy_(weights[name])
 
     def finite(self) -> bool:
-        """Whether every weight is a finite number."""
+        """Return whether every weight is finite."""
         return all(bool(param.detach().isfinite().all()) for param in self.named.values())
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, the weights included."""
+        """Return everything that the next step depends on, including the weights."""
         weights = {name: param.data for name, param in self.named.items()}
         parts = [part.state_dict() for part in self.parts]
         return {"weights": weights, "average": self.average, "parts": parts, "updates": self.updates}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         for name, param in self.named.items():
             param.data.copy_(state["weights"][name])
             self.average[name].copy_(state["average"][name])

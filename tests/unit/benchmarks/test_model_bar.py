@@ -199,7 +199,7 @@ def test_a_truncated_model_folder_is_one_line(
     path = folder / f"{part}.safetensors"
     path.write_bytes(path.read_bytes()[:10_000])
     message = refusal(capsys, "--model", str(folder), "--out", str(tmp_path / "out"))
-    assert "holds no whole" in message
+    assert str(folder) in message
 
 
 @pytest.mark.parametrize("seeds", ["0", "-3"])

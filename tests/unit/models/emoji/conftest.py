@@ -1,9 +1,10 @@
-"""A training of narrow networks that takes seconds: its settings, and a work folder with a small training set."""
+"""Fixtures for trainings of narrow networks that take seconds: settings, training set and work folder."""
 
 from pathlib import Path
 
 import pytest
 
+from models.emoji.train.__main__ import main as train
 from models.emoji.train.dataset_file import write_dataset
 
 PICTURES = 120
@@ -75,7 +76,7 @@ samples_every = 16
 
 @pytest.fixture
 def tiny_settings(tmp_path: Path) -> Path:
-    """A settings file of narrow networks."""
+    """Return a settings file of narrow networks."""
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     return path
@@ -83,7 +84,7 @@ def tiny_settings(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small training set on disk; read, never written."""
+    """Return a small training set on disk, shared by all tests and read-only."""
     folder = tmp_path_factory.mktemp("set") / "data"
     write_dataset(folder, PICTURES, processes=1)
     return folder
@@ -91,12 +92,27 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, training_set: Path) -> Path:
-    """A work folder in which nothing is trained yet."""
+    """Return a work folder without checkpoints."""
     return new_work(tmp_path / "work", training_set)
 
 
 def new_work(folder: Path, training_set: Path) -> Path:
-    """A work folder with the training set linked into it."""
+    """Create a work folder that links to the training set."""
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(training_set)
     return folder
+
+
+def training_error(*arguments: str | Path) -> str:
+    """Run the training command and return its one-line error message."""
+    with pytest.raises(SystemExit) as ended:
+        train([str(one) for one in arguments])
+    message = str(ended.value.code)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
+
+
+def run_training(part: str, work: Path, settings: Path, *more: str) -> None:
+    """Run the training command in this process."""
+    train([part, "--work", str(work), "--settings", str(settings), *more])

@@ -1,4 +1,4 @@
-"""The export: whole folders or none, and only of weights that fit the world and the settings."""
+"""The export: atomic writes, and compatibility of weights, world and settings."""
 
 import dataclasses
 import hashlib
@@ -25,43 +25,52 @@ from tests.unit.models.emoji.conftest import TINY, new_work
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, training_set: Path) -> Path:
-    """A work folder in which every part of the model has seen a few pictures, with its settings beside."""
+    """Return a work folder with a short training of every part; its settings file is in the parent folder."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.toml").write_text(TINY)
     work = new_work(folder / "work", training_set)
     for part in ("diffusion", "autoencoder", "clip"):
         train(
-            [part, "--work", str(work), "--settings", str(folder / "tiny.toml"), "--anew", "--pictures", "8"]
+            [
+                part,
+                "--work",
+                str(work),
+                "--settings",
+                str(folder / "tiny.toml"),
+                "--from-scratch",
+                "--pictures",
+                "8",
+            ]
         )
     return work
 
 
 @pytest.fixture
 def work(tmp_path: Path, trained: Path) -> Path:
-    """A copy of the trained work folder."""
+    """Return a copy of the trained work folder."""
     return Path(shutil.copytree(trained, tmp_path / "work", symlinks=True))
 
 
 @pytest.fixture
 def settings_file(trained: Path) -> Path:
-    """The settings that it was trained with."""
+    """Return the settings file of the training."""
     return trained.parent / "tiny.toml"
 
 
 @pytest.fixture
 def shipped_copy(tmp_path: Path) -> Path:
-    """A copy of the shipped folder to export into."""
+    """Return a copy of the shipped model folder."""
     return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder, by a hash of its bytes."""
+    """Return the hash of every file below a folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def refusal(work: Path, out: Path, settings_file: Path) -> str:
-    """The one line that the command ends with."""
+    """Run the command and return its one-line error message."""
     with pytest.raises(SystemExit) as ended:
         export.main(["--work", str(work), "--out", str(out), "--settings", str(settings_file)])
     message = str(ended.value.code)
@@ -71,14 +80,14 @@ def refusal(work: Path, out: Path, settings_file: Path) -> str:
 
 
 def with_a_new_word(world: World) -> World:
-    """The world with another invented word."""
+    """Return the world with another named instance."""
     return dataclasses.replace(world, individuals=world.individuals | {"zuzu": ("cat", "red", "")})
 
 
-def test_the_averaged_weights_are_exported_and_draw(
+def test_the_averaged_weights_are_exported(
     work: Path, settings_file: Path, shipped_copy: Path, tmp_path: Path
 ) -> None:
-    """The command writes the moving average in half precision as a folder that diffusers reads, and nothing else."""
+    """The command writes the moving average in half precision as a folder that diffusers loads."""
     export.main(["--work", str(work), "--out", str(shipped_copy), "--settings", str(settings_file)])
     state = read_checkpoint(work / "diffusion.pt", "diffusion")
     assert state is not None
@@ -98,10 +107,10 @@ def test_the_averaged_weights_are_exported_and_draw(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
 
 
-def test_a_new_place_gets_what_was_not_trained_from_the_start(
+def test_a_new_folder_gets_untrained_parts_from_the_start_folder(
     work: Path, settings_file: Path, tmp_path: Path
 ) -> None:
-    """A folder that is not there yet becomes a whole model; the shipped one is as it was."""
+    """A new output folder becomes a complete model, and the shipped folder is unchanged."""
     for part in ("diffusion", "autoencoder"):
         (work / f"{part}.pt").unlink()
     before, new = contents(SHIPPED), tmp_path / "new"
@@ -119,7 +128,7 @@ def test_a_new_place_gets_what_was_not_trained_from_the_start(
 def test_a_part_without_a_checkpoint_keeps_its_files(
     work: Path, settings_file: Path, shipped_copy: Path
 ) -> None:
-    """With a checkpoint of the scoring pair alone, every file of the other parts keeps its bytes."""
+    """With a checkpoint of the CLIP pair only, every file of the other parts keeps its bytes."""
     for part in ("diffusion", "autoencoder"):
         (work / f"{part}.pt").unlink()
     export.main(["--work", str(work), "--out", str(shipped_copy), "--settings", str(settings_file)])
@@ -128,10 +137,10 @@ def test_a_part_without_a_checkpoint_keeps_its_files(
     assert changed == {"scorer/config.json", "scorer/model.safetensors"}
 
 
-def test_without_any_checkpoint_there_is_nothing_to_export(
+def test_an_export_without_checkpoints_is_refused(
     tmp_path: Path, settings_file: Path, shipped_copy: Path
 ) -> None:
-    """A work folder that is not there is named, and the model folder stays."""
+    """The message names the work folder, and the model folder is unchanged."""
     before = contents(shipped_copy)
     assert "no checkpoint found" in refusal(tmp_path / "none", shipped_copy, settings_file)
     assert contents(shipped_copy) == before
@@ -140,71 +149,69 @@ def test_without_any_checkpoint_there_is_nothing_to_export(
 def test_a_truncated_checkpoint_leaves_the_folder_alone(
     work: Path, settings_file: Path, shipped_copy: Path
 ) -> None:
-    """A checkpoint that was cut short gives one line with its path; no file of the model folder changes."""
+    """The message for a truncated checkpoint has its path, and the model folder is unchanged."""
     path, before = work / "clip.pt", contents(shipped_copy)
     path.write_bytes(path.read_bytes()[:-2000])
-    assert f"{path} cannot be read (truncated?)" in refusal(work, shipped_copy, settings_file)
+    assert f"{path}: cannot read the checkpoint (truncated?)" in refusal(work, shipped_copy, settings_file)
     assert contents(shipped_copy) == before
 
 
-def test_other_settings_than_the_trainings_are_refused(
-    work: Path, shipped_copy: Path, tmp_path: Path
-) -> None:
-    """The shipped settings do not describe narrow checkpoints: one line says which setting differs."""
+def test_settings_of_another_training_are_refused(work: Path, shipped_copy: Path, tmp_path: Path) -> None:
+    """The message has the first setting that differs and both values."""
     shipped = tmp_path / "settings.toml"
     shipped.write_text(export.FILE.read_text())
     message = refusal(work, shipped_copy, shipped)
-    assert "diffusion.channels is [64, 128] in the settings, but" in message
+    assert "diffusion.channels: got [64, 128]; expected [32, 32]" in message
 
 
-def test_a_word_that_no_training_has_seen_is_refused(
-    work: Path, settings_file: Path, shipped_copy: Path
-) -> None:
-    """A world with a new word fits neither the checkpoints nor the model folder: both are named with the word."""
+def test_an_added_word_is_refused(work: Path, settings_file: Path, shipped_copy: Path) -> None:
+    """A world with a new word matches neither the checkpoints nor the model folder."""
     world, settings = with_a_new_word(shipped_world()), read_settings(settings_file)
-    with pytest.raises(CheckpointError, match=r"new word 'zuzu', which .*diffusion\.pt was not trained with"):
+    with pytest.raises(CheckpointError, match=r"diffusion\.pt: .*other words \(the word 'zuzu' was added\)"):
         collect(work, shipped_copy, settings, world)
     (work / "diffusion.pt").unlink()
     (work / "clip.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"new word 'zuzu', which .*model was not trained with"):
+    with pytest.raises(CheckpointError, match=r"model: .*other words \(the word 'zuzu' was added\)"):
         collect(work, shipped_copy, settings, world)
 
 
-def test_a_word_that_is_gone_is_refused(work: Path, settings_file: Path, shipped_copy: Path) -> None:
-    """A world that lacks a word has other rows: the word is named where the checkpoint knows it."""
+def test_a_removed_word_is_refused(work: Path, settings_file: Path, shipped_copy: Path) -> None:
+    """A world without one of the trained words does not match the checkpoint."""
     world, settings = shipped_world(), read_settings(settings_file)
     fewer = dict(world.individuals)
     del fewer["bamu"]
     world = dataclasses.replace(world, individuals=fewer)
-    with pytest.raises(CheckpointError, match=r"lacks a word 'bamu' that .*diffusion\.pt was trained with"):
+    with pytest.raises(
+        CheckpointError, match=r"diffusion\.pt: .*other words \(the word 'bamu' was removed\)"
+    ):
         collect(work, shipped_copy, settings, world)
 
 
 def test_parts_on_other_components_are_not_mixed(work: Path, settings_file: Path, shipped_copy: Path) -> None:
-    """A decoder trained on fitted components and a U-Net of the model folder do not make one model."""
+    """A decoder trained on fitted components is not combined with the U-Net of the model folder."""
     (work / "components.safetensors").unlink(missing_ok=True)
     (work / "autoencoder.pt").unlink()
     (work / "diffusion.pt").unlink()
     arguments = ["--work", str(work), "--settings", str(settings_file)]
     train(["components", *arguments])
-    train(["autoencoder", *arguments, "--anew", "--pictures", "8"])
-    assert "was trained on other principal components" in refusal(work, shipped_copy, settings_file)
+    train(["autoencoder", *arguments, "--from-scratch", "--pictures", "8"])
+    assert "trained on other principal components" in refusal(work, shipped_copy, settings_file)
 
 
 class Failing(torch.nn.Module):
-    """A part whose weights the disk refuses half way."""
+    """A network whose weights cannot be written."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write a little, then fail."""
+        """Write part of a file, then fail."""
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{")
         raise OSError("No space left on device")
 
 
-def test_a_write_that_fails_leaves_the_old_folder_and_no_other(
+def test_a_failed_write_keeps_the_old_folder(
     work: Path, settings_file: Path, shipped_copy: Path, tmp_path: Path
 ) -> None:
-    """When the last part cannot be written, every file is as before and nothing lies beside the folder."""
+    """If the last part cannot be written, every file is unchanged and no temporary folder remains."""
     before = contents(shipped_copy)
     parts = collect(work, shipped_copy, read_settings(settings_file), shipped_world())
     with pytest.raises(EmojiModelError, match=r"model: cannot write: No space left"):
@@ -213,10 +220,8 @@ def test_a_write_that_fails_leaves_the_old_folder_and_no_other(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
 
 
-def test_a_folder_of_something_else_is_never_replaced(
-    work: Path, settings_file: Path, tmp_path: Path
-) -> None:
-    """--out with files that are no part of a model is refused with one of them, and they stay."""
+def test_a_folder_with_other_files_is_never_replaced(work: Path, settings_file: Path, tmp_path: Path) -> None:
+    """The message names a file that is not part of a model, and the file is kept."""
     out = tmp_path / "home"
     out.mkdir()
     (out / "letters.txt").write_text("dear")
@@ -225,8 +230,8 @@ def test_a_folder_of_something_else_is_never_replaced(
     assert (out / "letters.txt").read_text() == "dear"
 
 
-def test_a_new_folder_is_made_whole(work: Path, settings_file: Path, tmp_path: Path) -> None:
-    """With a checkpoint of every part no model folder is needed beforehand."""
+def test_a_new_folder_is_complete(work: Path, settings_file: Path, tmp_path: Path) -> None:
+    """With a checkpoint of every part, a new output folder has all files of a model."""
     out = tmp_path / "new" / "model"
     export.main(["--work", str(work), "--out", str(out), "--settings", str(settings_file)])
     assert json.loads((out / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"

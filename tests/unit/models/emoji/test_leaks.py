@@ -1,4 +1,4 @@
-"""No training caption or picture holds what is held out: every path through the sampler is walked."""
+"""Training captions and pictures contain no held-out item: an exhaustive walk over the sampler's choices."""
 
 import dataclasses
 import random
@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from models.emoji.compose import drawn_scene
+from models.emoji.compose import sample_scene
 from models.emoji.errors import LeakError
-from models.emoji.train.clip import sampled_claim
+from models.emoji.train.clip import sample_claim
 from models.emoji.world import HeldOut, Scene, World, shipped_world
 
-BELOW, ABOVE = 0.0, 1 - 2**-53  # the outcomes of `random() < share` for every share between 0 and 1
+BELOW, ABOVE = 0.0, 1 - 2**-53  # both outcomes of `random() < share` for every share between 0 and 1
 
 
-class DrawnAgainError(Exception):
-    """The sampler refused a thing and draws again: all that follows is on another path already."""
+class ResampledError(Exception):
+    """The sampler rejected an object and samples again, which another path covers."""
 
 
 class Path(random.Random):
-    """Draws that follow a path: at each draw the number of the branch to take, the first one beyond its end."""
+    """Random source that follows a path of branch numbers and takes the first branch after its end."""
 
     def __init__(self, world: World, taken: list[int]) -> None:
         super().__init__(0)
@@ -35,24 +35,24 @@ class Path(random.Random):
         return self.taken[len(self.widths) - 1]
 
     def random(self) -> float:
-        """Below every share, or above."""
+        """Return a number below or above every share."""
         return (BELOW, ABOVE)[self._branch(2)]
 
     def choice(self, seq: Any) -> Any:
-        """Each of the items."""
+        """Return the item of the path's branch."""
         self.things += tuple(seq) == self.world.trained_things
         if self.things > 1:
-            raise DrawnAgainError
+            raise ResampledError
         return seq[self._branch(len(seq))]
 
 
 def every_draw(world: World) -> Iterator[tuple[Scene, str]]:
-    """What the sampler gives on each of its paths."""
+    """Yield the scene and caption of every path through the sampler."""
     taken: list[int] = []
     while True:
         path = Path(world, taken)
-        with suppress(DrawnAgainError):
-            yield drawn_scene(path, world)
+        with suppress(ResampledError):
+            yield sample_scene(path, world)
         while taken and taken[-1] + 1 == path.widths[len(taken) - 1]:
             taken.pop()
         if not taken:
@@ -61,23 +61,26 @@ def every_draw(world: World) -> Iterator[tuple[Scene, str]]:
 
 
 def named(text: str, held: HeldOut) -> list[str]:
-    """What of the held-out things a caption names."""
+    """Return the held-out items that a caption names."""
     words = text.split()
     found = [shape for shape in held.shapes if shape in words]
     following = set(pairwise(words))
     found += [f"{tint} {thing}" for thing, tint in held.tinted_things if (tint, thing) in following]
-    return found + [f"{colour} {form}" for colour, form in held.styles if colour in words and form in words]
+    return found + [f"{color} {form}" for color, form in held.styles if color in words and form in words]
 
 
 def shown(scene: Scene, held: HeldOut) -> bool:
-    """Whether a picture shows a held-out shape, thing × tint or pair of looks."""
+    """Return whether a picture shows a held-out shape, pair of object and color, or pair of filters."""
     tinted = any((scene.thing, scene.tint) == (thing, tint) for thing, tint, _ in held.subjects)
     return scene.thing in held.shapes or tinted or scene.style in held.styles
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """The shipped world on two grounds, the longest among them, with one pattern: those are never held out."""
+    """Return the shipped world with two backgrounds (one of them the longest) and one pattern.
+
+    Backgrounds and patterns are never held out, so fewer of them keep the walk complete.
+    """
     whole = shipped_world()
     return dataclasses.replace(
         whole,
@@ -89,13 +92,13 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def draws(world: World) -> set[tuple[Scene, str]]:
-    """All that the sampler can give on two grounds."""
+    """Return everything that the sampler can produce with two backgrounds."""
     return set(every_draw(world))
 
 
-def test_the_walk_reaches_all_that_may_be_trained_on(world: World, draws: set[tuple[Scene, str]]) -> None:
-    """The paths cover every allowed thing × tint × pattern with every allowed style, and every individual."""
-    looks = {(scene.thing, scene.tint, scene.pattern) for scene, _ in draws}
+def test_the_walk_covers_the_training_world(world: World, draws: set[tuple[Scene, str]]) -> None:
+    """The paths cover every allowed object, color, pattern and style, and every named instance."""
+    subjects = {(scene.thing, scene.tint, scene.pattern) for scene, _ in draws}
     allowed = {
         (thing, tint, pattern)
         for thing in world.trained_things
@@ -103,62 +106,60 @@ def test_the_walk_reaches_all_that_may_be_trained_on(world: World, draws: set[tu
         for pattern in ("", *world.patterns)
         if (thing, tint) not in world.held_out.tinted_things
     }
-    assert looks == allowed | set(world.individuals.values())
+    assert subjects == allowed | set(world.individuals.values())
     assert {scene.style for scene, _ in draws} == {("", ""), *world.trained_styles}
     words = {word for _, text in draws for word in text.split()}
     assert words >= {*world.individuals, *world.named_styles}
 
 
-def test_no_path_of_the_sampler_shows_or_names_what_is_held_out(
-    world: World, draws: set[tuple[Scene, str]]
-) -> None:
-    """Not one of all scenes and captions holds a held-out shape, thing × tint or pair of looks."""
+def test_no_path_contains_a_held_out_item(world: World, draws: set[tuple[Scene, str]]) -> None:
+    """No scene and no caption of any path has a held-out item."""
     held = world.held_out
     assert not [scene for scene, _ in draws if shown(scene, held)]
     assert not [(text, found) for text in {text for _, text in draws} if (found := named(text, held))]
 
 
-def test_no_caption_of_the_scoring_pair_names_what_is_held_out(
+def test_no_caption_of_the_clip_pair_names_a_held_out_item(
     world: World, draws: set[tuple[Scene, str]]
 ) -> None:
-    """The captions that the CLIP pair is trained on, of every kind, name nothing held out either."""
+    """The captions that the CLIP pair is trained on name no held-out item, for every kind of caption."""
     scenes = {scene for scene, _ in draws if scene.ground == "on red"}
     some = [one for one in scenes if one.style == ("", "") or (one.thing, one.tint) == ("cat", "teal")]
 
     class Kind(random.Random):
-        """A claim of one kind."""
+        """Random source that selects one kind of claim."""
 
         def __init__(self, value: float) -> None:
             super().__init__(0)
             self.value = value
 
         def random(self) -> float:
-            """The kind."""
+            """Return the number of the kind."""
             return self.value
 
     for scene in some:
         for kind in (0.0, 0.35, 0.5, 0.7, 0.95):
-            assert not named(sampled_claim(scene, world, Kind(kind)).text, world.held_out)
+            assert not named(sample_claim(scene, world, Kind(kind)).text, world.held_out)
 
 
-def test_the_grounds_say_nothing_of_what_is_held_out() -> None:
-    """No ground, of all of them, brings a held-out word: so two grounds stand for all in the walk."""
+def test_backgrounds_have_no_held_out_word() -> None:
+    """No background has a word of an object, pattern or filter, so two backgrounds are enough for the walk."""
     world = shipped_world()
     others = {*world.patterns, *world.held_out.shapes, *world.things, *world.colour_looks, *world.form_looks}
     for ground in world.grounds:
         assert not others & set(ground.split())
 
 
-def test_a_leak_in_the_sampler_would_be_found(world: World) -> None:
-    """Had the lists lost a held-out shape, the walk would meet it: the proof is not empty."""
+def test_the_walk_finds_a_leak(world: World) -> None:
+    """The walk finds a shape that was removed from the held-out list."""
     held = world.held_out
     leaky = dataclasses.replace(world, held_out=dataclasses.replace(held, shapes=held.shapes[1:]))
     paths = every_draw(leaky)
     assert any(named(text, held) and shown(scene, held) for scene, text in paths)
 
 
-def test_a_scene_that_is_held_out_stops_the_sampler(world: World) -> None:
-    """An individual that is held out, which the lists' own check missed, stops the composing of its picture."""
+def test_the_sampler_refuses_a_held_out_scene(world: World) -> None:
+    """A held-out named instance raises an error when its scene is sampled."""
     subject = world.held_out.subjects[0]
     leaky = dataclasses.replace(world, individuals={"bamu": subject})
     with pytest.raises(LeakError, match="held out of all training"):

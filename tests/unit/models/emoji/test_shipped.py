@@ -1,4 +1,4 @@
-"""The shipped folder: read by diffusers and transformers themselves, and drawn from."""
+"""The shipped model folder: loading by diffusers and transformers, and sampling."""
 
 import json
 import warnings
@@ -31,9 +31,9 @@ FINGERPRINT = "810257e29a5f326c8f5e024136131557970c6ad5e5284059c712c989a6678090"
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
-    """The pipeline that diffusers itself makes of the folder, in fp32."""
+    """Return the diffusers pipeline of the folder in fp32."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of diffusers and transformers, about packages that are not needed
+        warnings.simplefilter("ignore")  # diffusers and transformers warn about optional packages
         pipeline = StableDiffusionPipeline.from_pretrained(SHIPPED, dtype=torch.float32)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -41,34 +41,34 @@ def pipeline() -> Any:
 
 
 def test_the_folder_is_small_and_half_precision() -> None:
-    """All files together and each alone stay below what the package may hold."""
+    """The folder and each file stay below the size limits of the package."""
     sizes = [path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()]
     assert sum(sizes) <= MAX_BYTES
     assert max(sizes) <= MAX_FILE_BYTES
 
 
-def test_the_weights_are_those_that_learned_tokens_know() -> None:
-    """Another set of weights makes every user's concept file of `emoji` useless: it has to be meant."""
+def test_the_fingerprint_is_unchanged() -> None:
+    """New weights would invalidate every user's concept files, so a change must be deliberate."""
     assert fingerprint(SHIPPED) == FINGERPRINT
 
 
 def test_the_pipelines_tokenizer_has_single_word_tokens(pipeline: Any) -> None:
-    """The tokenizer of the loaded pipeline keeps every word of the world whole."""
+    """The tokenizer of the loaded pipeline returns one token for every caption word."""
     assert len(pipeline.tokenizer) == pipeline.text_encoder.config.vocab_size
     for word in shipped_world().words:
         assert pipeline.tokenizer.tokenize(word) == [word + WORD_END]
 
 
 def test_the_text_encoder_pools_at_the_first_end_token(pipeline: Any) -> None:
-    """The pooled state is the state of the caption's own end token, not of padding or a word."""
+    """The pooled state is that of the caption's first end token, not of padding or a word."""
     row = pipeline.tokenizer("a cat", padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         states = pipeline.text_encoder(row)
     assert torch.allclose(states.pooler_output[0], states.last_hidden_state[0, 3], atol=1e-6)
 
 
-def test_bytes_and_partial_merges_are_silent(pipeline: Any) -> None:
-    """Rows that no caption holds are zero, so that a misspelt word adds nothing."""
+def test_untrained_rows_are_zero(pipeline: Any) -> None:
+    """Embedding rows of bytes and partial merges are zero, so that an unknown word has no effect."""
     world = shipped_world()
     vocabulary = build_vocabulary(world.words)
     table = pipeline.text_encoder.get_input_embeddings().weight
@@ -76,13 +76,13 @@ def test_bytes_and_partial_merges_are_silent(pipeline: Any) -> None:
         len(vocabulary) - 1,
         len(vocabulary) - 2,
     }
-    silent = [row for row in range(len(vocabulary)) if row not in trained]
-    assert table[silent].abs().max() == 0
+    untrained = [row for row in range(len(vocabulary)) if row not in trained]
+    assert table[untrained].abs().max() == 0
     assert table[sorted(trained)].norm(dim=1).min() > 0.1
 
 
-def test_the_pipeline_draws_what_is_asked(pipeline: Any) -> None:
-    """Of a few plain prompts the judge recognises nearly every thing and every ground; seeds repeat."""
+def test_the_pipeline_follows_prompts(pipeline: Any) -> None:
+    """The judge recognizes object and background of simple prompts, and a seed reproduces the pictures."""
     scenes = [
         Scene(thing, "", "", ground)
         for thing in ("cat", "apple", "crab")
@@ -106,8 +106,8 @@ def test_the_pipeline_draws_what_is_asked(pipeline: Any) -> None:
     assert torch.equal(pictures, draw())
 
 
-def test_the_autoencoder_keeps_pictures(pipeline: Any) -> None:
-    """Held-back pictures come back at 28 dB or better, and the encoder is still the component map."""
+def test_the_autoencoder_reconstructs_pictures(pipeline: Any) -> None:
+    """Validation pictures are reconstructed at 28 dB or more, and the encoder computes the components."""
     targets = compose_set(10_000_000, 16).batch(range(16))
     with torch.no_grad():
         decoded = pipeline.vae.decode(pipeline.vae.encode(targets).latent_dist.mean).sample
@@ -116,7 +116,7 @@ def test_the_autoencoder_keeps_pictures(pipeline: Any) -> None:
 
 
 def test_the_scorer_prefers_the_right_caption() -> None:
-    """The CLIP pair of the folder scores real pictures highest with captions of their own thing and ground."""
+    """The CLIP pair scores most pictures highest with the caption of their object and background."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scorer: Any = CLIPModel.from_pretrained(SHIPPED / "scorer", dtype=torch.float32).eval()
@@ -131,22 +131,22 @@ def test_the_scorer_prefers_the_right_caption() -> None:
 
 
 def test_a_truncated_model_folder_is_refused(tmp_path: Path) -> None:
-    """A part whose weights were cut short gets one message with its folder."""
+    """The message for truncated weights has the folder."""
     for path in (SHIPPED / "vae").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="cannot load AutoencoderKL"):
         read_part(AutoencoderKL, tmp_path)
 
 
-def test_the_demos_references_can_be_made_again(tmp_path: Path) -> None:
-    """The committed references are the composer's pictures of a held-out subject, byte for byte."""
+def test_the_demo_references_are_reproducible(tmp_path: Path) -> None:
+    """The committed references equal newly composed pictures of a held-out subject."""
     world = shipped_world()
     write_demo(tmp_path, world)
     assert FIRST_SEED > 20_000_000
     for index in range(len(REFERENCE_GROUNDS)):
         name = f"reference-{index + 1}.png"
-        with Image.open(tmp_path / name) as made, Image.open(FOLDER / name) as shipped:
-            assert np.array_equal(np.asarray(made), np.asarray(shipped))
+        with Image.open(tmp_path / name) as composed, Image.open(FOLDER / name) as shipped:
+            assert np.array_equal(np.asarray(composed), np.asarray(shipped))
     assert (tmp_path / "demo.json").read_text() == (FOLDER / "demo.json").read_text()
     demo = json.loads((FOLDER / "demo.json").read_text())
     pattern, tint, thing = demo["caption"].removeprefix("a photo of a ").split()

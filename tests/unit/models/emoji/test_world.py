@@ -1,4 +1,4 @@
-"""The world's lists: what they may name, and what is held out."""
+"""The world files: validation and held-out items."""
 
 import shutil
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.emoji.compose import sampled_scene
+from models.emoji.compose import scene_of_seed
 from models.emoji.errors import LeakError, WorldError
 from models.emoji.world import LISTS, Scene, World, read_world, shipped_world
 
@@ -15,7 +15,7 @@ SCENES = 20_000
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Callable[[str, str, str], Path]:
-    """A copy of the lists in which one text of one file is replaced."""
+    """Return a function that copies the world files and replaces one text in one file."""
 
     def edit(name: str, old: str, new: str) -> Path:
         shutil.copytree(LISTS, tmp_path / "lists")
@@ -30,13 +30,13 @@ def edited(tmp_path: Path) -> Callable[[str, str, str], Path]:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[Scene, str]]:
-    """Many training scenes with their captions."""
+    """Return many training scenes with their captions."""
     world = shipped_world()
-    return [sampled_scene(seed, world) for seed in range(SCENES)]
+    return [scene_of_seed(seed, world) for seed in range(SCENES)]
 
 
-def test_lists_have_the_promised_sizes() -> None:
-    """The world has about 60 things, 300 individuals, a dozen named styles and enough held out."""
+def test_lists_have_the_documented_sizes() -> None:
+    """The world has the documented numbers of objects, named instances, styles, backgrounds and held-out items."""
     world = shipped_world()
     assert len(world.things) == 60
     assert len(world.individuals) == 300
@@ -47,8 +47,8 @@ def test_lists_have_the_promised_sizes() -> None:
     assert {"car", "cat", "house"} <= set(world.trained_things)
 
 
-def test_no_training_scene_holds_what_is_held_out(scenes: list[tuple[Scene, str]]) -> None:
-    """Among many training scenes no held-out shape, thing × tint pair or style pair occurs, also not in words."""
+def test_training_scenes_contain_no_held_out_item(scenes: list[tuple[Scene, str]]) -> None:
+    """No scene or caption has a held-out shape, pair of object and color, or pair of filters."""
     held = shipped_world().held_out
     for scene, text in scenes:
         words = text.split()
@@ -57,11 +57,11 @@ def test_no_training_scene_holds_what_is_held_out(scenes: list[tuple[Scene, str]
         assert scene.style not in held.styles
         assert not set(words) & set(held.shapes)
         assert not any(thing in words and f"{tint} {thing}" in text for thing, tint in held.tinted_things)
-        assert not any(colour in words and form in words for colour, form in held.styles)
+        assert not any(color in words and form in words for color, form in held.styles)
 
 
-def test_no_individual_or_named_style_is_held_out() -> None:
-    """No invented word stands for something held out."""
+def test_invented_words_name_no_held_out_item() -> None:
+    """No named instance and no named style is held out."""
     world = shipped_world()
     for thing, tint, _ in world.individuals.values():
         assert thing not in world.held_out.shapes
@@ -70,7 +70,7 @@ def test_no_individual_or_named_style_is_held_out() -> None:
 
 
 def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
-    """Every trained thing, ground and style occurs, individuals in a third and styles in a tenth."""
+    """Every trained object, background and style occurs, named instances in a third, styles in a tenth."""
     world = shipped_world()
     assert {scene.thing for scene, _ in scenes} == set(world.trained_things)
     assert {scene.ground for scene, _ in scenes} == set(world.grounds)
@@ -81,27 +81,27 @@ def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
     assert 0.08 < styled < 0.12
 
 
-def test_a_list_that_is_no_text_is_refused(edited: Callable[[str, str, str], Path]) -> None:
-    """Bytes of another encoding, and a folder in its place, each get one message with the path."""
+def test_an_unreadable_list_is_refused(edited: Callable[[str, str, str], Path]) -> None:
+    """Bytes of another encoding and a folder in place of the file give a message with the path."""
     path = edited("world.toml", "cat", "cat") / "world.toml"
     path.write_bytes(b'things = "caf\xe9"')
-    with pytest.raises(WorldError, match=r"world\.toml is not TOML: .*utf-8"):
+    with pytest.raises(WorldError, match=r"world\.toml: not TOML: .*utf-8"):
         read_world(path.parent)
     path.unlink()
     path.mkdir()
-    with pytest.raises(WorldError, match=r"world\.toml cannot be read: Is a directory"):
+    with pytest.raises(WorldError, match=r"world\.toml: cannot read: Is a directory"):
         read_world(path.parent)
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("individuals.toml", '"bear"', '"zebra"', "unknown thing 'zebra'"),
-        ("individuals.toml", '"green"', '"mauve"', "unknown tint 'mauve'"),
-        ("held_out.toml", '"koala"', '"yeti"', "unknown thing 'yeti'"),
-        ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "unknown form look 'cubist'"),
-        ("world.toml", "[tints]", "[tints", "is not TOML"),
-        ("world.toml", "[things]", "[objects]", "lack or misshape"),
+        ("individuals.toml", '"bear"', '"zebra"', "got the thing 'zebra'; expected one of apple"),
+        ("individuals.toml", '"green"', '"mauve"', "got the tint 'mauve'"),
+        ("held_out.toml", '"koala"', '"yeti"', "got the thing 'yeti'"),
+        ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "got the form look 'cubist'"),
+        ("world.toml", "[tints]", "[tints", "not TOML"),
+        ("world.toml", "[things]", "[objects]", "missing or malformed"),
         (
             "world.toml",
             '"spotted"',
@@ -128,22 +128,22 @@ def test_a_list_that_is_no_text_is_refused(edited: Callable[[str, str, str], Pat
             "[214, 48, 256]",
             r"tints\.red: got \[214, 48, 256\]; expected three whole",
         ),
-        ("world.toml", "cat =", '"polar bear" =', "things names 'polar bear'; allowed: one word"),
-        ("individuals.toml", "bamu =", "crab =", "'crab' is among the things and among the individuals"),
+        ("world.toml", "cat =", '"polar bear" =', "things: got 'polar bear'; expected one word"),
+        ("individuals.toml", "bamu =", "crab =", "individuals: got 'crab', which is also in things"),
     ],
 )
 def test_a_list_with_an_unknown_name_is_refused(
     edited: Callable[[str, str, str], Path], name: str, old: str, new: str, message: str
 ) -> None:
-    """A list that names what the world does not have gets one message that says what."""
+    """The message has the list, the unknown name and the known ones."""
     folder = edited(name, old, new)
     with pytest.raises(WorldError, match=message):
         read_world(folder)
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
-    """A folder without lists is refused with the missing file's path."""
-    with pytest.raises(WorldError, match=r"no world file .*world\.toml"):
+    """The message for a folder without world files has the missing file's path."""
+    with pytest.raises(WorldError, match=r"world\.toml: file not found"):
         read_world(tmp_path)
 
 
@@ -158,14 +158,14 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
 def test_a_held_out_item_in_a_training_list_is_refused(
     edited: Callable[[str, str, str], Path], old: str, new: str, message: str
 ) -> None:
-    """An individual or a named style that is held out stops the training before it starts."""
+    """A held-out named instance or named style raises an error when the world is read."""
     folder = edited("individuals.toml", old, new)
     with pytest.raises(LeakError, match=message):
         read_world(folder)
 
 
-def test_every_scene_is_checked_when_it_is_read() -> None:
-    """The check that the training set goes through refuses each kind of held-out scene."""
+def test_the_scene_check_refuses_held_out_scenes() -> None:
+    """The check raises an error for each kind of held-out item and accepts other scenes."""
     world: World = shipped_world()
     held = world.held_out
     for leak in (

@@ -1,4 +1,4 @@
-"""The commands that write a sheet, the sprites and the demo's references: a mistake is one message and no file."""
+"""The commands `compose`, `sprite_files` and `demo`: help, output and error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_help_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Asked for help, a command names itself as it is called, and ends."""
+    """`--help` prints the usage with the command's name and writes no file."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
@@ -28,8 +28,8 @@ def test_help_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_sheet_is_drawn_again_to_the_byte(tmp_path: Path) -> None:
-    """A folder that is not there yet is made."""
+def test_contact_sheets_are_reproducible(tmp_path: Path) -> None:
+    """The same seeds give the same bytes, and a missing folder is created."""
     sheets = [tmp_path / "new" / "one.png", tmp_path / "new" / "two.png"]
     for sheet in sheets:
         compose.main([str(sheet), "--first", "7", "--count", "5"])
@@ -41,7 +41,7 @@ def test_the_same_sheet_is_drawn_again_to_the_byte(tmp_path: Path) -> None:
 def test_a_sheet_of_no_pictures_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str
 ) -> None:
-    """The message has the option and what came."""
+    """The message names the option, and no file is written."""
     with pytest.raises(SystemExit) as ended:
         compose.main([str(tmp_path / "sheet.png"), "--count", count])
     assert ended.value.code == 2
@@ -50,10 +50,8 @@ def test_a_sheet_of_no_pictures_is_refused(
 
 
 @pytest.mark.parametrize("main", [compose.main, demo.main], ids=["compose", "demo"])
-def test_a_place_that_cannot_be_written_is_one_message(
-    main: Callable[[list[str]], None], tmp_path: Path
-) -> None:
-    """A file where a folder should be."""
+def test_a_write_error_is_one_message(main: Callable[[list[str]], None], tmp_path: Path) -> None:
+    """An output path below a file gives one message and leaves the file unchanged."""
     (tmp_path / "taken").write_text("a file")
     place = tmp_path / "taken" / "inside"
     options = [str(place), "--count", "1"] if main is compose.main else ["--out", str(place)]
@@ -63,8 +61,8 @@ def test_a_place_that_cannot_be_written_is_one_message(
 
 
 def test_a_missing_package_is_one_message(tmp_path: Path) -> None:
-    """The message tells how to get it; no folder is made."""
+    """The message has the command that fetches the package, and no folder is created."""
     out = tmp_path / "sprites"
-    with pytest.raises(SystemExit, match=r"error: there is no sprite package .*npm pack"):
+    with pytest.raises(SystemExit, match=r"error: .*: sprite package not found.*npm pack"):
         sprite_files.main([str(tmp_path / "no.tgz"), "--out", str(out)])
     assert not out.exists()

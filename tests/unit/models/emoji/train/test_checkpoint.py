@@ -1,4 +1,4 @@
-"""Checkpoints and weights: written whole or not at all, and refused in one line."""
+"""Checkpoints and weights: atomic writes and validation."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[5]
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
-    """A checkpoint that was cut short gets one message that says what to do."""
+    """The message for a truncated checkpoint names the cause."""
     path = tmp_path / "tiny.pt"
     write_checkpoint(path, {"part": "tiny", "weights": torch.zeros(1000)})
     path.write_bytes(path.read_bytes()[:500])
@@ -29,15 +29,15 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_parts_checkpoint_is_refused(tmp_path: Path) -> None:
-    """The checkpoint of one part cannot be taken for another's; a missing one is no error."""
+    """The checkpoint of another part is refused, and a missing file returns None."""
     write_checkpoint(tmp_path / "a.pt", {"part": "clip"})
-    with pytest.raises(CheckpointError, match="'clip', not of 'judge'"):
+    with pytest.raises(CheckpointError, match="got a checkpoint of 'clip'; expected 'judge'"):
         read_checkpoint(tmp_path / "a.pt", "judge")
     assert read_checkpoint(tmp_path / "none.pt", "judge") is None
 
 
 def test_truncated_weights_are_refused(tmp_path: Path) -> None:
-    """Weights cut short, or missing, get one message with their path."""
+    """The message for truncated or missing weights has their path."""
     path = tmp_path / "weights.safetensors"
     write_weights(path, {"a": torch.ones(100)})
     assert torch.equal(read_weights(path)["a"], torch.ones(100))
@@ -49,20 +49,20 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    """A write that fails half way changes nothing and leaves no half file."""
+    """A failed write keeps the old file and leaves no temporary file."""
     path = tmp_path / "file"
     path.write_text("old")
 
-    def fail(half: Path) -> None:
-        half.write_text("ne")
+    def fail(temporary: Path) -> None:
+        temporary.write_text("ne")
         raise OSError("disk full")
 
-    with pytest.raises(CheckpointError, match=r"file cannot be written: disk full"):
+    with pytest.raises(CheckpointError, match=r"file: cannot write: disk full"):
         replace_file(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(CheckpointError, match=r"file/inner cannot be written: .*exists"):
-        replace_file(path / "inner", lambda half: half.write_text("new"))
+    with pytest.raises(CheckpointError, match=r"file/inner: cannot write: .*exists"):
+        replace_file(path / "inner", lambda temporary: temporary.write_text("new"))
 
 
 FULL = """
@@ -82,8 +82,8 @@ for write, name in ((write_checkpoint, "a.pt"), (write_weights, "a.safetensors")
 """
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
-    """A checkpoint and weights for which there is no room each give a message with the path, and no half file."""
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    """The message for a checkpoint or weights without disk space has the path, and no temporary file remains."""
     ran = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)],
         capture_output=True,
@@ -92,8 +92,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
         cwd=ROOT,
         timeout=120,
     )
-    told = ran.stdout.splitlines()
-    assert [line.split(": ")[0] for line in told] == [
-        f"{tmp_path / name} cannot be written" for name in ("a.pt", "a.safetensors")
-    ]
+    messages = ran.stdout.splitlines()
+    expected = [f"{tmp_path / name}: cannot write" for name in ("a.pt", "a.safetensors")]
+    assert [": ".join(line.split(": ")[:2]) for line in messages] == expected
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The principal components: fitted by a command, the same each time, and the committed ones are of its kind."""
+"""The principal components: reproducible fit and validation of the file."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from models.emoji.train.checkpoint import write_weights
 from models.emoji.train.components import COMPONENTS, COMPONENTS_FILE, fit_components, read_components
 from models.emoji.train.data import compose_set
 
-LEADING = 7  # axes whose variances are far from the next one's, so that no other pictures turn them
+LEADING = 7  # axes with clearly separated variances, which do not depend on the choice of pictures
 
 
 def test_the_command_fits_an_orthonormal_basis_and_keeps_it(work: Path, tiny_settings: Path) -> None:
-    """`train components` writes a map of the training set's pictures; a second run leaves it alone."""
+    """`train components` fits the same map each time and does not overwrite an existing map."""
     arguments = ["components", "--work", str(work), "--settings", str(tiny_settings)]
     main(arguments)
     path = work / "components.safetensors"
@@ -30,16 +30,16 @@ def test_the_command_fits_an_orthonormal_basis_and_keeps_it(work: Path, tiny_set
     assert path.read_bytes() == COMPONENTS_FILE.read_bytes()
 
 
-def test_no_sign_is_left_to_the_machine() -> None:
-    """The largest entry of every axis is positive, whatever signs the eigenvectors came with."""
+def test_signs_are_deterministic() -> None:
+    """The largest entry of every axis is positive, regardless of the eigenvectors' signs."""
     axes = fit_components(compose_set(50, 40).batch(range(40))).axes
     assert bool((axes.gather(1, axes.abs().argmax(1, keepdim=True)) > 0).all())
 
 
-def test_the_committed_map_is_what_the_method_gives() -> None:
-    """Refitted on a few of today's pictures: the same leading axes and scales, and as good a picture.
+def test_the_committed_map_agrees_with_a_new_fit() -> None:
+    """A new fit has the same leading axes and scales and reconstructs pictures equally well.
 
-    The committed map was fitted on 12 000 pictures of the prototype, which knew no styles, so the fine axes differ.
+    The other axes differ, because the committed map was fitted on 12,000 pictures of the prototype without styles.
     """
     pictures = compose_set(0, 600).batch(range(600))
     fitted, committed = fit_components(pictures), read_components()
@@ -52,8 +52,8 @@ def test_the_committed_map_is_what_the_method_gives() -> None:
     assert abs(both[0] - both[1]) < 0.5
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    """A safetensors file that holds no components of these patches gets one message with its path."""
+def test_a_file_with_other_tensors_is_refused(tmp_path: Path) -> None:
+    """The message for a file with other tensors has its path."""
     write_weights(tmp_path / "other.safetensors", {"mean": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"other\.safetensors holds no 16 components"):
+    with pytest.raises(CheckpointError, match=r"other\.safetensors: got tensors .*; expected 16 components"):
         read_components(tmp_path / "other.safetensors")

@@ -1,4 +1,4 @@
-"""The training: wiring, components, optimizer, checkpoints, and resuming to the step."""
+"""The training loop and its parts: PCA encoder, components, optimizer, loss, checkpoints and resume."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import nn
 
 from models.emoji.errors import DivergedError
 from models.emoji.settings import LoopSettings, read_settings
-from models.emoji.train.clip import Claim, contrastive_loss, fitting
+from models.emoji.train.clip import Claim, contrastive_loss, matching_pairs
 from models.emoji.train.compatibility import compatibility_key
 from models.emoji.train.components import fit_components, read_components
 from models.emoji.train.data import compose_set
@@ -23,7 +23,7 @@ LOOP = LoopSettings(batch=4, rate=0.05, average=0.9, warmup_steps=2, pictures=80
 
 
 def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, nn.Linear]:
-    """A tiny regression whose batches depend on the step alone."""
+    """Return a tiny regression whose batches depend on the step only."""
     torch.manual_seed(0)
     model = nn.Linear(6, 3)
 
@@ -32,12 +32,12 @@ def a_training(folder: Path, settings: LoopSettings = LOOP) -> tuple[Training, n
         return (model(batch) - batch[:, :3]).square().mean()
 
     optimizer = Optimizer(dict(model.named_parameters()), settings.rate, settings.average)
-    made = compatibility_key(settings)
-    return Training("tiny", settings, folder, made, optimizer, loss, lambda _step: None), model
+    key = compatibility_key(settings)
+    return Training("tiny", settings, folder, key, optimizer, loss, lambda _step: None), model
 
 
-def test_the_wired_encoder_is_the_component_map() -> None:
-    """Before any training the encoder's latents are the principal components, to a thousandth of their variance."""
+def test_the_encoder_computes_the_components() -> None:
+    """Before training, the encoder's error is below a thousandth of the latents' variance."""
     components, settings = read_components(), read_settings().autoencoder
     pictures = compose_set(5, 8).batch(range(8))
     model = new_autoencoder(settings, components).eval()
@@ -45,8 +45,8 @@ def test_the_wired_encoder_is_the_component_map() -> None:
     assert components.encode(pictures).var() > 0.3
 
 
-def test_components_keep_most_of_a_picture_and_are_orthonormal() -> None:
-    """Components fitted to pictures decode what they encode better than a mean colour, and have unit variance."""
+def test_fitted_components_are_orthonormal_and_reconstruct_pictures() -> None:
+    """Fitted components have unit variance and explain at least nine tenths of the pictures' variance."""
     pictures = compose_set(50, 60).batch(range(60))
     fitted = fit_components(pictures)
     assert torch.allclose(fitted.axes @ fitted.axes.T, torch.eye(16), atol=1e-4)
@@ -56,7 +56,7 @@ def test_components_keep_most_of_a_picture_and_are_orthonormal() -> None:
 
 
 def test_the_schedule_ends_without_signal() -> None:
-    """Zero terminal SNR: nothing but noise at the last timestep, nearly all signal at the first."""
+    """The schedule has zero terminal SNR and nearly no noise at the first timestep."""
     signal, noise = signal_and_noise()
     assert signal[-1] < 1e-6
     assert signal[0] > 0.99
@@ -64,7 +64,7 @@ def test_the_schedule_ends_without_signal() -> None:
 
 
 def test_muon_updates_are_nearly_orthogonal() -> None:
-    """The singular values of an orthogonalized update are all of about one size."""
+    """The singular values of an orthogonalized update are all close to 1."""
     matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalized(matrix))
     assert values.max() < 1.5
@@ -72,15 +72,15 @@ def test_muon_updates_are_nearly_orthogonal() -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
-def test_matrices_are_orthogonalised_together_as_alone(shape: tuple[int, int]) -> None:
-    """A stack of wide or tall matrices gives what each gives by itself."""
+def test_batched_orthogonalization_equals_single(shape: tuple[int, int]) -> None:
+    """Orthogonalizing a stack of wide or tall matrices equals orthogonalizing each matrix."""
     stack = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     alone = torch.stack([orthogonalized(matrix) for matrix in stack])
     assert torch.allclose(orthogonalized(stack), alone, atol=1e-6)
 
 
-def test_muon_moves_parameters_of_one_shape_each_by_its_own_gradient() -> None:
-    """Beside others of its shape, one of them without a gradient, a parameter moves as it does alone."""
+def test_muon_updates_each_parameter_by_its_own_gradient() -> None:
+    """A parameter's update does not depend on other parameters of its shape, with or without gradients."""
 
     def moved(count: int) -> list[torch.Tensor]:
         params = [torch.nn.Parameter(torch.full((4, 6), float(k))) for k in range(count)]
@@ -104,11 +104,11 @@ def test_training_learns_and_averages(tmp_path: Path) -> None:
     assert torch.allclose(training.optimizer.average["weight"], model.weight, atol=0.1)
 
 
-def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    """Stopped after half of its steps and loaded anew, the training ends on the same bits."""
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """A training that is stopped after half of its steps and resumed ends with the same bits."""
     whole, model = a_training(tmp_path / "whole")
     whole.run()
-    # the same rates as in the whole run: only the end of the loop is earlier
+    # same learning rates as in the whole run; only the loop ends earlier
     first, _ = a_training(tmp_path / "parts")
     for step in range(10):
         first.loss(step).backward()
@@ -123,24 +123,24 @@ def test_a_resumed_training_equals_an_undisturbed_one(tmp_path: Path) -> None:
     assert torch.equal(whole.optimizer.average["weight"], second.optimizer.average["weight"])
 
 
-def test_the_rate_warms_up_and_falls_at_the_end() -> None:
-    """The rate's share rises over the warm-up, stays at one, and falls over the last pictures."""
+def test_the_learning_rate_warms_up_and_decays() -> None:
+    """The factor rises during warm-up, stays at 1, and falls over the last pictures."""
     assert [learning_rate_factor(LOOP, step) for step in (0, 1, 5, 15)] == [0.5, 1.0, 1.0, 1.0]
     assert learning_rate_factor(LOOP, 19) == pytest.approx(0.2)
 
 
-def test_captions_fit_every_picture_that_has_what_they_name() -> None:
-    """A caption that names only thing and ground fits all tints; the loss is least when fitting pairs score best."""
+def test_captions_match_every_picture_with_the_named_attributes() -> None:
+    """A caption of object and background matches every color, and matching pairs with high scores lower the loss."""
     red, teal = Scene("cat", "red", "", "on blue"), Scene("cat", "teal", "", "on blue")
     bare = Claim("a photo of a cat on blue", ("cat", "", "", "on blue", "", ""))
     full = Claim("a photo of a teal cat on blue", ("cat", "teal", "", "on blue", "", ""))
-    fits = fitting([bare, full], [red, teal])
-    assert fits.tolist() == [[True, True], [False, True]]
-    assert contrastive_loss(10 * fits.float(), fits) < contrastive_loss(torch.zeros(2, 2), fits)
+    matches = matching_pairs([bare, full], [red, teal])
+    assert matches.tolist() == [[True, True], [False, True]]
+    assert contrastive_loss(10 * matches.float(), matches) < contrastive_loss(torch.zeros(2, 2), matches)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    """At a loss of NaN the training ends with one message, and the checkpoint is the one of before."""
+def test_a_non_finite_loss_keeps_the_checkpoint(tmp_path: Path) -> None:
+    """A loss of NaN ends the training with a message and keeps the previous checkpoint."""
     training, _ = a_training(tmp_path, dataclasses.replace(LOOP, pictures=20))
     training.run()
     kept = training.checkpoint.read_bytes()
@@ -149,15 +149,15 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
     whole = longer.loss
     longer.loss = lambda step: whole(step) * (float("nan") if step == 7 else 1.0)
     with pytest.raises(
-        DivergedError, match=r"tiny: the loss is nan at step 7; .*tiny\.pt is kept.*tiny\.rate"
+        DivergedError, match=r"tiny: the loss is nan at step 7; kept .*tiny\.pt\. .*tiny\.rate"
     ):
         longer.run()
     assert longer.checkpoint.read_bytes() == kept
     assert model.weight.isfinite().all()
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
-    """A gradient that spoils the weights in the last step, after which no loss is taken, spoils no checkpoint."""
+def test_non_finite_weights_are_never_saved(tmp_path: Path) -> None:
+    """Weights that become infinite in the last step, after the last loss, do not overwrite the checkpoint."""
     training, model = a_training(tmp_path, dataclasses.replace(LOOP, pictures=20))
     training.run()
     kept = training.checkpoint.read_bytes()
