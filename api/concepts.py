@@ -19,7 +19,7 @@ from api.pages import After, Id, Limit
 from api.problems import problems
 from api.uploads import Upload, read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
-from zoodip_core.catalog import check_token
+from zoodip_core.base_models.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
 from zoodip_core.jobs import concepts

@@ -20,6 +20,7 @@ from api.middleware import MAX_JSON_BYTES
 from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
 from api.service import Service
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 from zoodip_core.jobs import concepts, store
@@ -30,7 +31,6 @@ from zoodip_core.jobs.objects import image_name
 from zoodip_core.jobs.records import NewJob
 from zoodip_core.jobs.standings import list_page, standing
 from zoodip_core.jobs.states import Kind, Status
-from zoodip_core.vocabulary import TOKEN_PATTERN
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 KIND = Kind.GENERATION

@@ -19,7 +19,7 @@ from api.hooks import check_webhook
 from api.references import decode_all, drop_all
 from api.service import Service
 from api.uploads import Upload, UploadedFile
-from zoodip_core.catalog import (
+from zoodip_core.base_models.catalog import (
     BaseModelEntry,
     check_initializer,
     check_token,

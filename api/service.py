@@ -15,7 +15,7 @@ from api.changes import Changes
 from api.keyring import Keyring
 from api.limits import RateLimits
 from api.looks import Looks
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.jobs import keys
 from zoodip_core.jobs.broker import celery_app, wake
 from zoodip_core.jobs.changes import ChangeSender

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 
 import torch
 
-from zoodip_core.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.diffusion.loading import Bundle, locate
-from zoodip_core.footprint import weights_mb
 
 
 class Bundles:

@@ -16,8 +16,8 @@ from safetensors.torch import load, save
 from worker.bundles import Bundles
 from worker.engines import Picture, Search
 from zoodip_core.artifact import Concept
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.captions import captions_per_image
-from zoodip_core.catalog import Catalog
 from zoodip_core.concepts import concept_vectors, to_concept
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.generation import generate

@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.quantization.memory import resident_bytes
 from tests.tooling.models import meta_model
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.latents import Posteriors
 from zoodip_core.diffusion.loading import Bundle, load_bundle

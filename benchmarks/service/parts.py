@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, insert, text
 from benchmarks.service.load import measure
 from benchmarks.service.processes import api, worker
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.base_models.catalog import Catalog, embedding_widths, fingerprint
 from zoodip_core.jobs import leases, store
 from zoodip_core.jobs.database import Database
 from zoodip_core.jobs.ids import new_id

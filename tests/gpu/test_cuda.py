@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoodip_core.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog, resolve_settings
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.generation import generate

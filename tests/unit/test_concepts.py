@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zoodip_core.artifact import load_concept, save_concept
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.concepts import concept_vectors, to_concept
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.generation import generate

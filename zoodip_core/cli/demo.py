@@ -49,7 +49,7 @@ def demo(
     device: DeviceOption = None,
 ) -> None:
     """Learn an unseen subject on the embedded model, and show before and after."""
-    from zoodip_core.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.diffusion.scoring import Scorer

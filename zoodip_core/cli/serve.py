@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
 from zoodip_core.errors import InvalidInputError

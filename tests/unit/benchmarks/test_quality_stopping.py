@@ -16,7 +16,7 @@ from benchmarks.quality.records import Row
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.stopping import Pair, measure, plan, table, verdict
 from benchmarks.quality.subjects import Case
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 MakeBooth = Callable[..., Booth]
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.tooling.models import build_family
 from worker.bundles import Bundles
-from zoodip_core.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.errors import InvalidModelError, UnknownBaseModelError
-from zoodip_core.footprint import weights_mb
 
 NAMES = ("a", "b", "c")
 _load = partial(load_bundle, device="cpu")

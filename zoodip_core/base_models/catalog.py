@@ -9,17 +9,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from zoodip_core.config import Kind, PersonalizationSettings
-from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
-from zoodip_core.families import Family, detect_family, embedding_widths
-from zoodip_core.fingerprint import fingerprint
-from zoodip_core.vocabulary import (
+from zoodip_core.base_models.families import Family, detect_family, embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.vocabulary import (
     Vocabulary,
     check_initializer,
     check_token,
     check_token_format,
     vocabulary,
 )
+from zoodip_core.config import Kind, PersonalizationSettings
+from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 
 __all__ = [
     "BaseModelEntry",
@@ -41,7 +41,7 @@ __all__ = [
 Precision = Literal["int8", "nf4", "fp16", "fp32"]
 Preset = Literal["default", "paper"]
 
-EMBEDDED = Path(__file__).parent / "assets" / "catalog.toml"
+EMBEDDED = Path(__file__).parents[1] / "assets" / "catalog.toml"
 
 # Source: arXiv:2503.14868v1, Sec. 5.1 and supplement. SD1's are the defaults of `PersonalizationSettings`.
 _PAPER: dict[Family, dict[str, Any]] = {

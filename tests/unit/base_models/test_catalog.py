@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from zoodip_core.catalog import BaseModelEntry, Catalog, resolve_settings
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog, resolve_settings
+from zoodip_core.base_models.families import Family
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
-from zoodip_core.families import Family
 
 
 def written(folder: Path, text: str) -> Path:
@@ -189,7 +189,7 @@ def test_a_mistake_in_a_request_names_the_setting(preset: str, overrides: dict[s
 def test_the_api_can_import_all_of_this_without_torch() -> None:
     """A process that only checks requests stays small."""
     code = (
-        "import sys, zoodip_core.catalog, zoodip_core.images, zoodip_core.artifact; "
+        "import sys, zoodip_core.base_models.catalog, zoodip_core.images, zoodip_core.artifact; "
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

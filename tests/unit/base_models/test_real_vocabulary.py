@@ -8,9 +8,9 @@ import pytest
 import transformers
 
 from tests.tooling.tokenizers import write_real_tokenizer
+from zoodip_core.base_models.vocabulary import Vocabulary, check_initializer, check_token, vocabulary
 from zoodip_core.captions import TEMPLATES
 from zoodip_core.errors import InvalidInitializerError, InvalidTokenError
-from zoodip_core.vocabulary import Vocabulary, check_initializer, check_token, vocabulary
 
 
 @pytest.fixture(scope="module")

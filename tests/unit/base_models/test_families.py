@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from zoodip_core import fingerprint as module
+from zoodip_core.base_models import fingerprint as module
+from zoodip_core.base_models.families import detect_family, embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint, weight_files
 from zoodip_core.errors import InvalidModelError
-from zoodip_core.families import detect_family, embedding_widths
-from zoodip_core.fingerprint import fingerprint, weight_files
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from zoodip_core.base_models.families import TEXT_ENCODERS, detect_family
 from zoodip_core.errors import InvalidModelError
-from zoodip_core.families import TEXT_ENCODERS, detect_family
 
 _VARIANTS = ("", ".fp16")  # as files are named on the hub; one set of weights is enough
 _STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}

@@ -11,8 +11,14 @@ from transformers import CLIPTokenizer
 
 from tests.tooling.models import WORDS
 from tests.tooling.tokenizers import write_tokenizer
+from zoodip_core.base_models.vocabulary import (
+    Vocabulary,
+    check_initializer,
+    check_token,
+    check_token_format,
+    vocabulary,
+)
 from zoodip_core.errors import InvalidInitializerError, InvalidModelError, InvalidTokenError
-from zoodip_core.vocabulary import Vocabulary, check_initializer, check_token, check_token_format, vocabulary
 
 
 @pytest.fixture(scope="module")
