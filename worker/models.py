@@ -17,8 +17,6 @@ from worker.bundles import Bundles
 from worker.engines import Picture, Search
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
-from zoodip_core.captions import captions_per_image
-from zoodip_core.concepts import concept_vectors, to_concept
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
@@ -27,7 +25,9 @@ from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.images import decode_image, encode_png
 from zoodip_core.jobs.records import ConceptRecord, Job
 from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.personalization.captions import captions_per_image
+from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
+from zoodip_core.personalization.personalize import Personalization, Subject
 
 PREVIEW_SEED = 0
 

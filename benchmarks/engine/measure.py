@@ -19,8 +19,8 @@ from zoodip_core.diffusion.latents import Posteriors
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.quantize import quantization_report, quantize_model
 from zoodip_core.engine import Engine
-from zoodip_core.personalize import Personalization, Subject
-from zoodip_core.references import References
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.samples import References
 
 SUBJECT = Subject(token="<it>", initializer="cat")  # noqa: S106
 

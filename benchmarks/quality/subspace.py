@@ -22,7 +22,7 @@ from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import ZoodipError
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.zeroth_order.estimator import Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 

@@ -50,7 +50,7 @@ def personalize(
     from zoodip_core.cli.learn import check_writable, learn
     from zoodip_core.diffusion.loading import load_bundle, locate
     from zoodip_core.images import read_images
-    from zoodip_core.personalize import Subject, check_subject
+    from zoodip_core.personalization.personalize import Subject, check_subject
 
     pictures = read_images(images)
     entry = Catalog.load(catalog).get(base_model)

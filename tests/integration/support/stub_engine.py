@@ -21,7 +21,7 @@ from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.jobs.records import ConceptRecord, Job
 from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.stopping import has_stalled
+from zoodip_core.personalization.early_stopping import has_stalled
 
 WIDTH = 32
 NAN_SEED = 666  # a search with this seed diverges at step 5

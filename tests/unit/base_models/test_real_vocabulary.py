@@ -9,8 +9,8 @@ import transformers
 
 from tests.tooling.tokenizers import write_real_tokenizer
 from zoodip_core.base_models.vocabulary import Vocabulary, check_initializer, check_token, vocabulary
-from zoodip_core.captions import TEMPLATES
 from zoodip_core.errors import InvalidInitializerError, InvalidTokenError
+from zoodip_core.personalization.captions import TEMPLATES
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from zoodip_core.checkpoint import identity, load_checkpoint, save_checkpoint
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
@@ -22,7 +21,8 @@ from zoodip_core.errors import (
     LossNotFiniteError,
     StorageError,
 )
-from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
+from zoodip_core.personalization.personalize import Personalization, Subject
 
 DOG = Subject("<x>", "dog")
 

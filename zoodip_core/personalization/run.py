@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoodip_core.engine import Engine
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 
 SPEED_WINDOW_STEPS = 50
 

@@ -13,7 +13,7 @@ from zoodip_core.artifact import ENCODERS, Concept, Provenance, check_compatible
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 
 _VERSIONED = ("torch", "diffusers", "transformers", "bitsandbytes")
 

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from zoodip_core.base_models.vocabulary import check_initializer, check_token, vocabulary
-from zoodip_core.captions import captions_per_image
 from zoodip_core.config import Kind, PersonalizationSettings
 from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
@@ -22,8 +21,9 @@ from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.images import check_image_count, fit_square
-from zoodip_core.references import References, Sample, candidates_request, samples_request
-from zoodip_core.stopping import has_stalled
+from zoodip_core.personalization.captions import captions_per_image
+from zoodip_core.personalization.early_stopping import has_stalled
+from zoodip_core.personalization.samples import References, Sample, candidates_request, samples_request
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from zoodip_core.artifact import load_concept, save_concept
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.concepts import concept_vectors, to_concept
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidInputError, ModelMismatchError
-from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
+from zoodip_core.personalization.personalize import Personalization, Subject
 
 SETTINGS = PersonalizationSettings.parse({"steps": 2, "n": 1, "fixed_rows": 2, "vectors": 2, "seed": 4})
 

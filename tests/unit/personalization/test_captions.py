@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zoodip_core.captions import TEMPLATES, captions_per_image
 from zoodip_core.errors import InvalidCaptionError
+from zoodip_core.personalization.captions import TEMPLATES, captions_per_image
 
 
 def test_given_captions_stay_with_their_images() -> None:
