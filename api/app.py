@@ -16,9 +16,9 @@ from api.metrics import Requests
 from api.middleware import RequestIds
 from api.service import start
 from zoodip_core import __version__
-from zoodip_core.jobs.logs import configure_logs
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.tracing import configure_tracing
+from zoodip_core.service.logs import configure_logs
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import configure_tracing
 
 _ABOUT = "Personalize a quantized diffusion model with forward passes only, as a service."
 

@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from zoodip_core.jobs.changes import channel
+from zoodip_core.service.job_notifications import channel
 
 LOOK_ANYWAY_S = 5.0  # a message may be lost; the row is not
 _RETRY_S = 0.5

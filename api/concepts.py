@@ -22,11 +22,11 @@ from zoodip_core.artifact import Concept, check_compatible, export_concept, file
 from zoodip_core.base_models.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
-from zoodip_core.jobs import concepts
-from zoodip_core.jobs.idempotency import Answer
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import concept_name
-from zoodip_core.jobs.records import ConceptRecord
+from zoodip_core.service import concepts
+from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs.records import ConceptRecord
+from zoodip_core.service.object_store import concept_name
 
 router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
 

@@ -16,10 +16,11 @@ from sqlalchemy.exc import DBAPIError
 
 from api.auth import Caller
 from zoodip_core.errors import StorageError
-from zoodip_core.jobs import concepts, idempotency, store
-from zoodip_core.jobs.database import let_one_create
-from zoodip_core.jobs.errors import QueueFullError, QuotaExceededError
-from zoodip_core.jobs.idempotency import Answer, Ticket
+from zoodip_core.service import concepts, idempotency
+from zoodip_core.service.database import let_one_create
+from zoodip_core.service.errors import QueueFullError, QuotaExceededError
+from zoodip_core.service.idempotency import Answer, Ticket
+from zoodip_core.service.jobs import store
 
 IdempotencyKey = Annotated[
     str | None,

@@ -17,10 +17,10 @@ from api.auth import Caller, Reader, is_still_open
 from api.pages import Id
 from api.problems import problems
 from api.service import Service
-from zoodip_core.jobs import events, store
-from zoodip_core.jobs.errors import NotFoundError
-from zoodip_core.jobs.records import Event, Job
-from zoodip_core.jobs.states import ENDED, Kind
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.jobs import events, store
+from zoodip_core.service.jobs.records import Event, Job
+from zoodip_core.service.jobs.states import ENDED, Kind
 
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
 

@@ -23,14 +23,15 @@ from api.service import Service
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
-from zoodip_core.jobs import concepts, store
-from zoodip_core.jobs.errors import NotFoundError
-from zoodip_core.jobs.idempotency import Answer
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import image_name
-from zoodip_core.jobs.records import NewJob
-from zoodip_core.jobs.standings import list_page, standing
-from zoodip_core.jobs.states import Kind, Status
+from zoodip_core.service import concepts
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import NewJob
+from zoodip_core.service.jobs.snapshots import list_page, standing
+from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.object_store import image_name
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 KIND = Kind.GENERATION

@@ -12,7 +12,7 @@ from api.auth import Operator, Reader
 from api.metrics import CONTENT_TYPE, render
 from api.problems import problems
 from api.service import InService
-from zoodip_core.jobs import presence
+from zoodip_core.service import worker_registry
 
 router = APIRouter(tags=["service"])
 
@@ -52,7 +52,7 @@ def livez(service: InService) -> Response:
 def readyz(service: InService) -> Response:
     """200 once a worker consumes: it looked for work within the last lease, however long that process exists."""
     with service.database.read() as connection:
-        workers = presence.consuming(connection, time.time(), service.settings.lease_s)
+        workers = worker_registry.consuming(connection, time.time(), service.settings.lease_s)
     status: int = 200 if workers else 503
     body = schemas.Health(status="ok" if workers else "unavailable", workers=len(workers))
     return views.reply(body, status)

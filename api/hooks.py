@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from api.auth import Caller
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.errors import InvalidWebhookError
+from zoodip_core.service import api_keys
+from zoodip_core.service.errors import InvalidWebhookError
 
 
 def check_webhook(connection: Connection, caller: Caller, url: str | None) -> None:
@@ -39,7 +39,7 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
     secrets = (
         caller.service.settings.webhook_secrets
         if caller.key is None
-        else keys.webhook_secrets_of(connection, caller.owner)
+        else api_keys.webhook_secrets_of(connection, caller.owner)
     )
     if not secrets:
         raise InvalidWebhookError(

@@ -11,9 +11,9 @@ from contextlib import suppress
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Key
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.records import Key
 
 FRESH_S = 1.0  # a revoked key opens nothing after this long, in every API process
 _MAX_KNOWN = 10_000
@@ -37,7 +37,7 @@ class Keyring:
     def recall(self, secret: str) -> tuple[Key | None, bool]:
         """The key with this secret, and whether that is known without asking."""
         with self._lock:
-            key, asked_at = self._known.get(keys.digest(secret), (None, 0.0))
+            key, asked_at = self._known.get(api_keys.digest(secret), (None, 0.0))
         return key, time.monotonic() - asked_at < FRESH_S
 
     async def find(self, secret: str) -> Key | None:
@@ -46,11 +46,11 @@ class Keyring:
 
     def _find(self, secret: str) -> Key | None:
         with self._database.read() as connection:
-            key = keys.find(connection, secret)
+            key = api_keys.find(connection, secret)
         with self._lock:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known[keys.digest(secret)] = (key, time.monotonic())
+            self._known[api_keys.digest(secret)] = (key, time.monotonic())
         return key
 
     def is_use_noted(self, key: Key) -> bool:
@@ -71,7 +71,7 @@ class Keyring:
 
     def _write_use(self, key: Key) -> None:
         with suppress(SQLAlchemyError), self._database.write() as connection:
-            keys.note_use(connection, key.id, time.time())
+            api_keys.note_use(connection, key.id, time.time())
 
     def recall_any(self) -> bool | None:
         """Whether there are keys at all; None if that must be asked. Once there are, there are for ever."""
@@ -86,6 +86,6 @@ class Keyring:
 
     def _find_any(self) -> bool:
         with self._database.read() as connection:
-            exist = keys.any_exist(connection)
+            exist = api_keys.any_exist(connection)
         self._any = (exist, time.monotonic())
         return exist

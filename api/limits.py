@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from zoodip_core.jobs.errors import RateLimitedError
+from zoodip_core.service.errors import RateLimitedError
 
 _MINUTE_US = 60_000_000  # whole microseconds: both counts are exact, and a Lua number holds them
 _TIMEOUT_S = 0.5

@@ -9,11 +9,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Standing
-from zoodip_core.jobs.standings import standings
-from zoodip_core.jobs.states import Kind
-from zoodip_core.jobs.store import check_found
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.records import Standing
+from zoodip_core.service.jobs.snapshots import standings
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.store import check_found
 
 
 class Looks:

@@ -19,11 +19,11 @@ from api.problems import problems
 from api.proposals import Proposal, parse_request, propose, validation
 from api.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
-from zoodip_core.jobs import store
-from zoodip_core.jobs.objects import preview_name
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.standings import list_page, standing
-from zoodip_core.jobs.states import Kind, Status
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.snapshots import list_page, standing
+from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.object_store import preview_name
 
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
 KIND = Kind.PERSONALIZATION

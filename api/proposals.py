@@ -28,12 +28,13 @@ from zoodip_core.base_models.catalog import (
 )
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError
-from zoodip_core.jobs import concepts, presence, store
-from zoodip_core.jobs.idempotency import Answer
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.records import NewJob
-from zoodip_core.jobs.standings import standing
-from zoodip_core.jobs.states import Kind
+from zoodip_core.service import concepts, worker_registry
+from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import NewJob
+from zoodip_core.service.jobs.snapshots import standing
+from zoodip_core.service.jobs.states import Kind
 
 MAX_CHECKPOINT_EVERY = 100  # steps: what a crash may cost
 
@@ -87,7 +88,7 @@ def validation(caller: Caller, proposal: Proposal) -> Response:
     warnings = _decode(caller.service, proposal, resolved)
     with caller.service.database.read() as connection:
         _check_name(connection, caller, proposal, resolved)
-        workers = presence.consuming(connection, time.time(), caller.service.settings.lease_s)
+        workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
     rows = resolved.settings.steps * (resolved.settings.n + 1)
     known = [speed for speed in speeds if speed]

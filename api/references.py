@@ -9,7 +9,7 @@ from PIL import Image
 from api.service import Service
 from api.uploads import UploadedFile
 from zoodip_core.images import check_image_count, decode_image, encode_png, image_warnings
-from zoodip_core.jobs.objects import job_prefix, reference_name
+from zoodip_core.service.object_store import job_prefix, reference_name
 
 MAX_SHORT_SIDE_PX = 1024  # what the largest family (SDXL) trains on; more would be cropped and shrunk anyway
 

@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from api import schemas
-from zoodip_core.jobs.records import ConceptRecord, Standing
+from zoodip_core.service.jobs.records import ConceptRecord, Standing
 
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

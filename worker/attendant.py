@@ -11,8 +11,9 @@ from worker.engines import Engine
 from worker.ledger import AWAY, Ledger
 from worker.runner import Runner
 from worker.stats import Stats
-from zoodip_core.jobs import leases, presence
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import worker_registry
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.settings import ServiceSettings
 
 _LISTEN_EVERY_S = 0.25
 
@@ -53,7 +54,7 @@ class Attendant:
             away = not self._reached(away)
         try:
             with self._ledger.database.write() as connection:
-                presence.leave(connection, self._ledger.worker_id)
+                worker_registry.leave(connection, self._ledger.worker_id)
         except AWAY:
             _log.warning("left_without_goodbye")
 
@@ -94,4 +95,4 @@ class Attendant:
                 _log.warning("job_reaped", job_id=job.id, status=job.status, attempts=job.attempts)
             stats = self._stats.snapshot()
             draining = self._runner.draining
-            presence.report(connection, self._ledger.worker_id, now, draining=draining, stats=stats)
+            worker_registry.report(connection, self._ledger.worker_id, now, draining=draining, stats=stats)

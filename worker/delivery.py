@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import structlog
 
-from zoodip_core.jobs.webhooks import Delivery
+from zoodip_core.service.jobs.webhooks import Delivery
 
 WITHIN_S = 30.0
 """From the connection to the answer's headers: one who drips a byte now and then is no longer waited for."""

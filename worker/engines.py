@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs.records import ConceptRecord, Job
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from worker.engines import Engine
 from worker.ledger import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import load_concept
-from zoodip_core.jobs import concepts, leases
-from zoodip_core.jobs.objects import ObjectStore, concept_name, image_name
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.states import Status
+from zoodip_core.service import concepts
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import ObjectStore, concept_name, image_name
 
 
 class DrawingStopped(Exception):  # noqa: N818 (no fault: it was asked for)

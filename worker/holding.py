@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from zoodip_core.jobs.records import Lease
-from zoodip_core.jobs.states import Wish
+from zoodip_core.service.jobs.records import Lease
+from zoodip_core.service.jobs.states import Wish
 
 
 class Holding:

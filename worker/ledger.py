@@ -10,10 +10,10 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from zoodip_core.jobs import leases
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Job, Lease
-from zoodip_core.jobs.states import Kind, Status
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.records import Job, Lease
+from zoodip_core.service.jobs.states import Kind, Status
 
 T = TypeVar("T")
 

@@ -10,11 +10,12 @@ import structlog
 from worker.delivery import deliver
 from worker.ledger import AWAY
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs import keys, retention, webhooks
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.webhooks import Delivery
+from zoodip_core.service import api_keys, retention
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import webhooks
+from zoodip_core.service.jobs.webhooks import Delivery
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _AT_ONCE = 16
 _MOMENT_S = 1.5
@@ -76,7 +77,7 @@ class Messenger:
         """Deliver it; what is due to its URL next."""
         try:
             with self._database.read() as connection:
-                secrets = keys.webhook_secrets_of(connection, delivery.owner)
+                secrets = api_keys.webhook_secrets_of(connection, delivery.owner)
             status = deliver(
                 delivery,
                 secrets or self._settings.webhook_secrets,

@@ -23,11 +23,11 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.images import decode_image, encode_png
-from zoodip_core.jobs.records import ConceptRecord, Job
-from zoodip_core.jobs.settings import ServiceSettings
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.settings import ServiceSettings
 
 PREVIEW_SEED = 0
 

@@ -13,13 +13,20 @@ from worker.ledger import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.errors import StorageError, ZoodipError
-from zoodip_core.jobs import concepts, leases
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, concept_name, preview_name, reference_name
-from zoodip_core.jobs.records import ConceptRecord, Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
-from zoodip_core.jobs.tracing import record_span, span
+from zoodip_core.service import concepts
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import (
+    ObjectStore,
+    checkpoint_name,
+    concept_name,
+    preview_name,
+    reference_name,
+)
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import record_span, span
 
 _SPEED_WINDOW = 50  # steps
 

@@ -17,13 +17,13 @@ from worker.ledger import AWAY, Ledger
 from worker.personalizing import Personalizing
 from worker.stats import Stats
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs import leases
-from zoodip_core.jobs.errors import InternalError, LeaseLostError
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.records import Job, Lease
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind, Status, Wish
-from zoodip_core.jobs.tracing import span
+from zoodip_core.service.errors import InternalError, LeaseLostError
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.records import Job, Lease
+from zoodip_core.service.jobs.states import Kind, Status, Wish
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import span
 
 _log = structlog.get_logger("zoodip.worker")
 

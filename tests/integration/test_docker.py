@@ -19,7 +19,7 @@ import yaml
 
 from tests.integration.support.processes import free_port, server
 from tests.integration.support.workers import ROOT, environment
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 DOCKERFILES = ("api", "worker")
 

@@ -14,10 +14,11 @@ from tests.integration.support.apis import api_here
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.keys import make_key
 from tests.integration.support.servers import own_postgresql
-from zoodip_core.jobs import events, keys, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import events, store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.settings import ServiceSettings
 
 
 @contextmanager
@@ -82,8 +83,8 @@ def test_a_revoked_key_loses_its_open_streams(database: Database, settings: Serv
     with api_here(settings) as url, _lines(url, job, header) as lines:
         _until(lines, '"queued"')
         with database.write() as connection:
-            (key,) = keys.list_all(connection)
-            keys.revoke(connection, key.id, time.time())
+            (key,) = api_keys.list_all(connection)
+            api_keys.revoke(connection, key.id, time.time())
         list(lines)  # to their end
 
 

@@ -21,12 +21,12 @@ from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import STUB, wait_for_job, worker
 from worker.delivery import deliver
 from worker.messenger import Messenger
-from zoodip_core.jobs import leases, webhooks
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
-from zoodip_core.jobs.webhooks import Delivery
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import leases, webhooks
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.jobs.webhooks import Delivery
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 
 class Receiver(HTTPServer):

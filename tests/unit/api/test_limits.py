@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from api.limits import RateLimits
-from zoodip_core.jobs.errors import RateLimitedError
+from zoodip_core.service.errors import RateLimitedError
 
 
 def test_a_minutes_worth_is_gained_back_steadily() -> None:

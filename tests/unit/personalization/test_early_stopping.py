@@ -19,28 +19,28 @@ STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rat
 def test_a_falling_loss_has_not_stalled() -> None:
     """Steady gains never stop a search; a flat end does once it is a third of all."""
     falling = [1.0 - 0.01 * k for k in range(51)]
-    assert not any(has_stalled(falling[:k], share=1) for k in range(1, 52))
+    assert not any(has_stalled(falling[:k], share=1.0) for k in range(1, 52))
     flat = falling[:20] + [falling[19]] * 10
-    assert [has_stalled(flat[:k], share=1) for k in (28, 29, 30)] == [False, False, True]
+    assert [has_stalled(flat[:k], share=1.0) for k in (28, 29, 30)] == [False, False, True]
 
 
 def test_the_pace_of_measuring_does_not_matter() -> None:
     """The rule has no number of steps in it: the same curve, measured twice as often, stops at the same place."""
     curve = [1.0 + 0.5 * 0.9**k for k in range(200)]
-    stop = next(k for k in range(200) if has_stalled(curve[: k + 1], share=1))
+    stop = next(k for k in range(200) if has_stalled(curve[: k + 1], share=1.0))
     often = [1.0 + 0.5 * 0.9 ** (k / 2) for k in range(400)]
-    assert abs(next(k for k in range(400) if has_stalled(often[: k + 1], share=1)) - 2 * stop) <= 2
+    assert abs(next(k for k in range(400) if has_stalled(often[: k + 1], share=1.0)) - 2 * stop) <= 2
 
 
 def test_few_measurements_say_nothing() -> None:
     """A search that has just begun is not ended, flat or not."""
-    assert not has_stalled([1.0] * (MIN_MEASUREMENTS - 1), share=1)
-    assert has_stalled([1.0] * MIN_MEASUREMENTS, share=1)
+    assert not has_stalled([1.0] * (MIN_MEASUREMENTS - 1), share=1.0)
+    assert has_stalled([1.0] * MIN_MEASUREMENTS, share=1.0)
 
 
 def test_a_loss_that_rises_has_stalled() -> None:
     """A worse end is no gain."""
-    assert has_stalled([1.0, 0.8, 0.7, 0.7, 0.9, 0.95], share=1)
+    assert has_stalled([1.0, 0.8, 0.7, 0.7, 0.9, 0.95], share=1.0)
 
 
 def test_a_pause_in_the_first_quarter_ends_nothing() -> None:

@@ -12,8 +12,8 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.settings import ServiceSettings
 
 TASK_NAMES = {Kind.PERSONALIZATION: "zoodip.personalize", Kind.GENERATION: "zoodip.generate"}
 QUEUES = {Kind.PERSONALIZATION: "zoodip-personalization", Kind.GENERATION: "zoodip-generation"}

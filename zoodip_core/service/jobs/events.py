@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from zoodip_core.jobs.database import note_change
-from zoodip_core.jobs.records import Event
-from zoodip_core.jobs.tables import events
+from zoodip_core.service.database import note_change
+from zoodip_core.service.jobs.records import Event
+from zoodip_core.service.tables import events
 
 
 def append(connection: Connection, job_id: str, type_: str, data: dict[str, Any], now: float) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.jobs.database import let_one_create
-from zoodip_core.jobs.errors import NotFoundError
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.records import Key
-from zoodip_core.jobs.tables import keys
+from zoodip_core.service.database import let_one_create
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs.records import Key
+from zoodip_core.service.tables import keys
 
 SCOPES = ("read", "write", "admin")
 PREFIX = "zd_"

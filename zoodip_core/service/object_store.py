@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from zoodip_core.errors import StorageError
-from zoodip_core.jobs.errors import NotFoundError
+from zoodip_core.service.errors import NotFoundError
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig

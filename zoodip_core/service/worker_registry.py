@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from zoodip_core.jobs.tables import workers
+from zoodip_core.service.tables import workers
 
 FORGET_AFTER_S = 86_400.0
 

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoodip_core.jobs.ids import made_at, new_id
+from zoodip_core.service.ids import made_at, new_id
 
 _TIMES = st.floats(0, 4e9, allow_nan=False)
 

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Update, and_, func, or_, select, update
 
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs import events, store
-from zoodip_core.jobs.errors import LeaseLostError, WorkerLostError
-from zoodip_core.jobs.records import Job, Lease
-from zoodip_core.jobs.states import Kind, Status, Wish
-from zoodip_core.jobs.tables import jobs
+from zoodip_core.service.errors import LeaseLostError, WorkerLostError
+from zoodip_core.service.jobs import events, store
+from zoodip_core.service.jobs.records import Job, Lease
+from zoodip_core.service.jobs.states import Kind, Status, Wish
+from zoodip_core.service.tables import jobs
 
 _ORDERLY = {"attempts": jobs.c.attempts - 1}  # a start that ends in order does not count as an attempt
 

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from zoodip_core.jobs.errors import IdempotencyInFlightError, IdempotencyMismatchError
-from zoodip_core.jobs.tables import idempotency
+from zoodip_core.service.errors import IdempotencyInFlightError, IdempotencyMismatchError
+from zoodip_core.service.tables import idempotency
 
 IN_FLIGHT_S = 120.0  # a first request that has not answered by then died with its process
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, update
 
-from zoodip_core.jobs import events, idempotency
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.ids import is_id, made_at
-from zoodip_core.jobs.objects import ObjectStore, concept_name, job_prefix
-from zoodip_core.jobs.records import ConceptRecord
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import ENDED, Kind, Status
-from zoodip_core.jobs.tables import concepts, jobs
+from zoodip_core.service import idempotency
+from zoodip_core.service.database import Database
+from zoodip_core.service.ids import is_id, made_at
+from zoodip_core.service.jobs import events
+from zoodip_core.service.jobs.records import ConceptRecord
+from zoodip_core.service.jobs.states import ENDED, Kind, Status
+from zoodip_core.service.object_store import ObjectStore, concept_name, job_prefix
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tables import concepts, jobs
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 _BATCH = 50

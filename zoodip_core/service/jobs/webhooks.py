@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.tables import disabled_webhooks, webhook_deliveries
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.tables import disabled_webhooks, webhook_deliveries
 
 # The schedule of the Standard Webhooks specification: about a day in all.
 RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)

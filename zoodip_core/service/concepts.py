@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from zoodip_core.jobs.errors import NotFoundError, TokenTakenError
-from zoodip_core.jobs.pages import newest_first
-from zoodip_core.jobs.records import ConceptRecord
-from zoodip_core.jobs.states import ACTIVE, Kind
-from zoodip_core.jobs.tables import concepts, jobs
+from zoodip_core.service.errors import NotFoundError, TokenTakenError
+from zoodip_core.service.jobs.records import ConceptRecord
+from zoodip_core.service.jobs.states import ACTIVE, Kind
+from zoodip_core.service.pagination import newest_first
+from zoodip_core.service.tables import concepts, jobs
 
 
 def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> ConceptRecord | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from zoodip_core.jobs.tables import metadata
+from zoodip_core.service.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zoodip_core.errors import InvalidSettingsError
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 
 def test_the_embedded_default_is_all_in_the_data_folder(

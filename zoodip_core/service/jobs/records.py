@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from zoodip_core.jobs.states import ENDED, Kind, Status, Wish
+from zoodip_core.service.jobs.states import ENDED, Kind, Status, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, select, tuple_
 
-from zoodip_core.jobs.pages import newest_first
-from zoodip_core.jobs.records import Job, Standing
-from zoodip_core.jobs.states import Kind, Status
-from zoodip_core.jobs.tables import jobs
+from zoodip_core.service.jobs.records import Job, Standing
+from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.pagination import newest_first
+from zoodip_core.service.tables import jobs
 
 _earlier = jobs.alias("earlier")
 _POSITION = case(

@@ -18,11 +18,11 @@ from sqlalchemy import (
     update,
 )
 
-from zoodip_core.jobs import events, webhooks
-from zoodip_core.jobs.errors import ConflictError, NotFoundError
-from zoodip_core.jobs.records import Job, Lease, NewJob, Standing
-from zoodip_core.jobs.states import ACTIVE, ENDED, TRANSITIONS, Kind, Status, Wish
-from zoodip_core.jobs.tables import jobs
+from zoodip_core.service.errors import ConflictError, NotFoundError
+from zoodip_core.service.jobs import events, webhooks
+from zoodip_core.service.jobs.records import Job, Lease, NewJob, Standing
+from zoodip_core.service.jobs.states import ACTIVE, ENDED, TRANSITIONS, Kind, Status, Wish
+from zoodip_core.service.tables import jobs
 
 _Found = TypeVar("_Found", Job, Standing)
 _FIND = select(jobs).where(jobs.c.id == bindparam("job_id"))
