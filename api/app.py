@@ -11,9 +11,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
-from api import concepts, docs, events, generations, health, personalizations, problems, schemas
+from api import problems, schemas
 from api.metrics import Requests
 from api.middleware import RequestIds
+from api.routes import concepts, docs, events, generations, personalizations, system
 from api.service import start
 from zoodip_core import __version__
 from zoodip_core.service.logs import configure_logs
@@ -48,7 +49,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.requests = Requests()
-    for module in (personalizations, events, concepts, generations, health):
+    for module in (personalizations, events, concepts, generations, system):
         app.include_router(module.router)
     docs.install(app)
     problems.install(app)

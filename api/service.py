@@ -11,10 +11,10 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
-from api.changes import Changes
-from api.keyring import Keyring
-from api.limits import RateLimits
-from api.looks import Looks
+from api.job_watcher import Changes
+from api.key_cache import Keyring
+from api.rate_limits import RateLimits
+from api.status_batcher import Looks
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.service import api_keys
 from zoodip_core.service.broker import celery_app, wake

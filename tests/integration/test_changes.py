@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import redis
 
-from api.changes import Changes
+from api.job_watcher import Changes
 from tests.integration.support.apis import api
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.photos import REQUEST, parts, photo

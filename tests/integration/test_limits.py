@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.limits import RateLimits
+from api.rate_limits import RateLimits
 from tests.integration.support.apis import api
 from tests.integration.support.keys import make_key
 from tests.integration.support.servers import own_redis, shared_redis_url

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 
-from api.looks import Looks
+from api.status_batcher import Looks
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.postgresql import postgresql_url
 from zoodip_core.service.database import Database

@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from tests.integration.support.photos import create
 from tests.integration.support.stub_engine import StubEngine, StubSearch
 from tests.integration.support.workers import STUB
-from worker.ledger import Ledger
-from worker.personalizing import Personalizing
+from worker.leased_writes import Ledger
+from worker.personalization_job import Personalizing
 from worker.stats import Stats
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases, store

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from api.keyring import Keyring
+from api.key_cache import Keyring
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create

@@ -44,7 +44,7 @@ def test_a_stream_without_news_is_kept_alive(
 ) -> None:
     """A comment comes now and then, which proxies count as traffic and clients ignore."""
     job = queue(database, owner="local")
-    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with api_here(settings) as url, _lines(url, job) as lines:
         _until(lines, ": ping")
         _until(lines, ": ping")
@@ -93,7 +93,7 @@ def test_a_stream_outlives_a_restart_of_postgresql(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing meanwhile and tells what happened after."""
-    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with own_postgresql() as cluster:
         own = settings.model_copy(update={"database_url": cluster.url})
         database = Database(own.database)

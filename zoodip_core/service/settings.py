@@ -69,7 +69,9 @@ class ServiceSettings(BaseSettings):
         default=16_000, ge=1, description="Memory for base models in one worker; those in use stay beyond it"
     )
     device: str | None = Field(default=None, description="cpu or cuda; unset: what is there")
-    engine: str = Field(default="worker.models:ModelEngine", description="Import path of the engine")
+    engine: str = Field(
+        default="worker.diffusion_engine:ModelEngine", description="Import path of the engine"
+    )
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
     keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints kept of one job")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.engines import Picture, Search
+from worker.engine_protocol import Picture, Search
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from worker.delivery import public_address, sign
-from worker.holding import Holding
+from worker.held_leases import Holding
 from worker.stats import Stats
+from worker.webhook_sender import public_address, sign
 from zoodip_core.service.api_keys import new_webhook_secret
 from zoodip_core.service.jobs.records import Lease
 from zoodip_core.service.jobs.states import Wish

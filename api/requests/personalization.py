@@ -11,14 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from api import schemas, views
+from api import schemas, serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
-from api.creation import Making, check_names, check_room
-from api.hooks import check_webhook
-from api.references import decode_all, drop_all
+from api.idempotent_create import Making, check_names, check_room
+from api.requests.reference_images import decode_all, drop_all
+from api.requests.uploads import Upload, UploadedFile
+from api.requests.webhook_url import check_webhook
 from api.service import Service
-from api.uploads import Upload, UploadedFile
 from zoodip_core.base_models.catalog import (
     BaseModelEntry,
     check_initializer,
@@ -101,7 +101,7 @@ def validation(caller: Caller, proposal: Proposal) -> Response:
         estimated_seconds=round(rows / max(known), 1) if known else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
     )
-    return views.reply(body)
+    return serializers.reply(body)
 
 
 def propose(caller: Caller, proposal: Proposal) -> Making:
@@ -120,7 +120,7 @@ def propose(caller: Caller, proposal: Proposal) -> Making:
     def write(connection: Connection) -> Answer:
         _check_name(connection, caller, proposal, resolved)  # again, now that no other can come between
         job = store.add(connection, new, time.time())
-        body = views.personalization(standing(connection, job)).model_dump(mode="json")
+        body = serializers.personalization(standing(connection, job)).model_dump(mode="json")
         return Answer(status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body)
 
     return Making(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.engines import Engine
-from worker.ledger import Ledger
+from worker.engine_protocol import Engine
+from worker.leased_writes import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import load_concept
 from zoodip_core.service import concepts

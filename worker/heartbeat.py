@@ -7,9 +7,9 @@ import time
 
 import structlog
 
-from worker.engines import Engine
-from worker.ledger import AWAY, Ledger
-from worker.runner import Runner
+from worker.engine_loop import Runner
+from worker.engine_protocol import Engine
+from worker.leased_writes import AWAY, Ledger
 from worker.stats import Stats
 from zoodip_core.service import worker_registry
 from zoodip_core.service.jobs import leases

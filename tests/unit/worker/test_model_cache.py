@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tooling.models import build_family
-from worker.bundles import Bundles
+from worker.model_cache import Bundles
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.diffusion.loading import Bundle, load_bundle

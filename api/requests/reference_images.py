@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from api.requests.uploads import UploadedFile
 from api.service import Service
-from api.uploads import UploadedFile
 from zoodip_core.images import check_image_count, decode_image, encode_png, image_warnings
 from zoodip_core.service.object_store import job_prefix, reference_name
 

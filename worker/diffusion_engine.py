@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from worker.bundles import Bundles
-from worker.engines import Picture, Search
+from worker.engine_protocol import Picture, Search
+from worker.model_cache import Bundles
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings

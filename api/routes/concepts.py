@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
 
-from api import schemas, views
+from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.base_models import BaseModelFacts
-from api.creation import IdempotencyKey, Making, Once, check_names, hash_of
 from api.deletion import delete_concept
-from api.pages import After, Id, Limit
+from api.idempotent_create import IdempotencyKey, Making, Once, check_names, hash_of
 from api.problems import problems
-from api.uploads import Upload, read_upload
+from api.requests.parameters import After, Id, Limit
+from api.requests.uploads import Upload, read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
 from zoodip_core.base_models.catalog import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
@@ -56,14 +56,16 @@ def list_all(caller: Reader, after: After = None, limit: Limit = 20) -> Response
     """The caller's concepts, newest first."""
     with caller.service.database.read() as connection:
         found, more = concepts.list_page(connection, caller.owner, after=after, limit=limit)
-    return views.reply(schemas.ConceptList(data=[views.concept(record) for record in found], has_more=more))
+    return serializers.reply(
+        schemas.ConceptList(data=[serializers.concept(record) for record in found], has_more=more)
+    )
 
 
 @router.get("/{id}", response_model=schemas.Concept, responses=problems(404))
 def get(caller: Reader, id: Id) -> Response:
     """One concept."""
     with caller.service.database.read() as connection:
-        return views.reply(views.concept(concepts.find(connection, id, caller.owner)))
+        return serializers.reply(serializers.concept(concepts.find(connection, id, caller.owner)))
 
 
 @router.get(
@@ -157,7 +159,7 @@ def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Making:
         check_names(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
         replaced.extend([] if previous is None else [previous.id])
-        body = views.concept(record).model_dump(mode="json")
+        body = serializers.concept(record).model_dump(mode="json")
         return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
     def then(_answer: Answer) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.auth import Caller, Reader, is_still_open
-from api.pages import Id
 from api.problems import problems
+from api.requests.parameters import Id
 from api.service import Service
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.jobs import events, store

@@ -8,8 +8,8 @@ from collections import deque
 
 from sqlalchemy import Connection
 
-from worker.engines import Engine, Search
-from worker.ledger import Ledger
+from worker.engine_protocol import Engine, Search
+from worker.leased_writes import Ledger
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.errors import StorageError, ZoodipError

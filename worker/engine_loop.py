@@ -10,11 +10,11 @@ from itertools import groupby
 
 import structlog
 
-from worker.engines import Engine
-from worker.generating import DrawingStopped, draw
-from worker.holding import Holding
-from worker.ledger import AWAY, Ledger
-from worker.personalizing import Personalizing
+from worker.engine_protocol import Engine
+from worker.generation_job import DrawingStopped, draw
+from worker.held_leases import Holding
+from worker.leased_writes import AWAY, Ledger
+from worker.personalization_job import Personalizing
 from worker.stats import Stats
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import InternalError, LeaseLostError

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
 
-from api import schemas, views
+from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
-from api.creation import IdempotencyKey, Once, hash_of
 from api.deletion import delete_job
-from api.pages import After, Id, Limit, metadata_filter
+from api.idempotent_create import IdempotencyKey, Once, hash_of
 from api.problems import problems
-from api.proposals import Proposal, parse_request, propose, validation
-from api.uploads import read_upload
+from api.requests.parameters import After, Id, Limit, metadata_filter
+from api.requests.personalization import Proposal, parse_request, propose, validation
+from api.requests.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import Job
@@ -57,7 +57,9 @@ _BODY: dict[str, Any] = {
 @router.get("/{id}", response_model=schemas.Personalization, responses=problems(404))
 async def get(caller: Reader, id: Id) -> Response:
     """Where the personalization stands."""
-    return views.reply(views.personalization(await caller.service.looks.find(id, caller.owner, KIND)))
+    return serializers.reply(
+        serializers.personalization(await caller.service.looks.find(id, caller.owner, KIND))
+    )
 
 
 @router.post(
@@ -111,8 +113,8 @@ def list_all(
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
-    data = [views.personalization(one) for one in found]
-    return views.reply(schemas.PersonalizationList(data=data, has_more=more))
+    data = [serializers.personalization(one) for one in found]
+    return serializers.reply(schemas.PersonalizationList(data=data, has_more=more))
 
 
 @router.post("/{id}/cancel", response_model=schemas.Personalization, responses=problems(404))
@@ -137,7 +139,7 @@ def _steer(caller: Caller, job_id: str, act: Callable[[Connection, Job, float], 
     with caller.service.database.write() as connection:
         job = store.find(connection, job_id, owner=caller.owner, kind=KIND)
         job = act(connection, job, time.time())
-        response = views.reply(views.personalization(standing(connection, job)))
+        response = serializers.reply(serializers.personalization(standing(connection, job)))
     if job.status == Status.QUEUED:
         caller.service.wake(KIND, job.id)
     return response

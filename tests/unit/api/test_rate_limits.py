@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from api.limits import RateLimits
+from api.rate_limits import RateLimits
 from zoodip_core.service.errors import RateLimitedError
 
 

@@ -7,7 +7,7 @@ import time
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import text
 
-from api import schemas, views
+from api import schemas, serializers
 from api.auth import Operator, Reader
 from api.metrics import CONTENT_TYPE, render
 from api.problems import problems
@@ -33,7 +33,7 @@ def base_models(caller: Reader) -> Response:
                 fingerprint=None if facts is None else facts.fingerprint,
             )
         )
-    return views.reply(schemas.BaseModelList(data=infos))
+    return serializers.reply(schemas.BaseModelList(data=infos))
 
 
 @router.get("/livez", response_model=schemas.Health, responses=problems())
@@ -41,7 +41,7 @@ def livez(service: InService) -> Response:
     """200 while this process answers and its database does."""
     with service.database.read() as connection:
         connection.execute(text("SELECT 1"))
-    return views.reply(schemas.Health(status="ok"))
+    return serializers.reply(schemas.Health(status="ok"))
 
 
 @router.get(
@@ -55,7 +55,7 @@ def readyz(service: InService) -> Response:
         workers = worker_registry.consuming(connection, time.time(), service.settings.lease_s)
     status: int = 200 if workers else 503
     body = schemas.Health(status="ok" if workers else "unavailable", workers=len(workers))
-    return views.reply(body, status)
+    return serializers.reply(body, status)
 
 
 @router.get(

@@ -7,8 +7,8 @@ import time
 
 import structlog
 
-from worker.delivery import deliver
-from worker.ledger import AWAY
+from worker.leased_writes import AWAY
+from worker.webhook_sender import deliver
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service import api_keys, retention
 from zoodip_core.service.database import Database

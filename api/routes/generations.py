@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
 
-from api import schemas, views
+from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
-from api.creation import IdempotencyKey, Making, Once, check_room, hash_of
 from api.deletion import delete_job
+from api.idempotent_create import IdempotencyKey, Making, Once, check_room, hash_of
 from api.middleware import MAX_JSON_BYTES
-from api.pages import After, Id, Limit, metadata_filter
 from api.problems import problems
+from api.requests.parameters import After, Id, Limit, metadata_filter
 from api.service import Service
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import GenerationSettings
@@ -47,7 +47,7 @@ _LOOK_EVERY_S = 0.1
 async def get(caller: Reader, id: Id) -> Response:
     """Where the generation stands, with its images once there are any."""
     found = await caller.service.looks.find(id, caller.owner, KIND)
-    return views.reply(views.generation(found, caller.service.settings.public_url))
+    return serializers.reply(serializers.generation(found, caller.service.settings.public_url))
 
 
 @router.post(
@@ -106,9 +106,9 @@ def _propose(caller: Caller, wanted: schemas.GenerationRequest, trace: str | Non
             request={"settings": settings.model_dump(), "concepts": found},
         )
         job = store.add(connection, new, time.time())
-        body = views.generation(standing(connection, job), caller.service.settings.public_url).model_dump(
-            mode="json"
-        )
+        body = serializers.generation(
+            standing(connection, job), caller.service.settings.public_url
+        ).model_dump(mode="json")
         return Answer(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
 
     return Making(
@@ -160,8 +160,8 @@ async def _wait(service: Service, owner: str, job_id: str, accepted: Response, w
             await follower.wait()
             found = await service.looks.find(job_id, owner, KIND)
             if found.ended:
-                body = views.generation(found, service.settings.public_url)
-                return views.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
+                body = serializers.generation(found, service.settings.public_url)
+                return serializers.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
     return accepted
 
 
@@ -178,8 +178,8 @@ def list_all(
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
-    data = [views.generation(one, caller.service.settings.public_url) for one in found]
-    return views.reply(schemas.GenerationList(data=data, has_more=more))
+    data = [serializers.generation(one, caller.service.settings.public_url) for one in found]
+    return serializers.reply(schemas.GenerationList(data=data, has_more=more))
 
 
 @router.post("/{id}/cancel", response_model=schemas.Generation, responses=problems(404))
@@ -188,7 +188,9 @@ def cancel(caller: Writer, id: Id) -> Response:
     with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         job = store.cancel(connection, job, time.time())
-        return views.reply(views.generation(standing(connection, job), caller.service.settings.public_url))
+        return serializers.reply(
+            serializers.generation(standing(connection, job), caller.service.settings.public_url)
+        )
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
