@@ -175,7 +175,7 @@ def _fill(whole: Path, parts: Mapping[str, Network | Path], world: World) -> Non
 
 
 def _refuse_foreign(folder: Path, whole: Path) -> None:
-    """Check that the destination is free or holds only files that the new folder replaces.
+    """Validate that the destination is free or has only files that the new folder replaces.
 
     Raises:
         EmojiModelError: the destination is not a folder or holds another file.

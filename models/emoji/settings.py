@@ -67,7 +67,7 @@ def _range(name: str, kind: Any) -> tuple[str, Callable[[Any], bool]]:
 
 
 def _width(name: str, width: int) -> tuple[str, bool, str]:
-    """Check that attention heads of about `HEAD_WIDTH` divide a transformer's width."""
+    """Validate that attention heads of about `HEAD_WIDTH` divide a transformer's width."""
     return name, width % max(1, width // HEAD_WIDTH) == 0, f"a multiple of {HEAD_WIDTH}"
 
 
@@ -119,7 +119,7 @@ class DiffusionSettings(LoopSettings):
     logit_normal_share: float  # of the timesteps; the rest is uniform
 
     def shape_checks(self) -> list[tuple[str, bool, str]]:
-        """Check that norms and heads divide the U-Net's channels, and heads the text encoder's width."""
+        """Validate that norms and heads divide the U-Net's channels, and heads the text encoder's width."""
         divided = all(
             channels >= 32 and channels % 16 == 0 == channels % (channels // 32) for channels in self.channels
         )
@@ -140,7 +140,7 @@ class AutoencoderSettings(LoopSettings):
     guessed_share: float  # of a batch: latents predicted by the U-Net in one step
 
     def shape_checks(self) -> list[tuple[str, bool, str]]:
-        """Check that the PCA encoder has four levels that are wide enough (`train/pca_encoder.py`)."""
+        """Validate that the PCA encoder has four levels that are wide enough (`train/pca_encoder.py`)."""
         divided = all(channels % self.norm_groups == 0 for channels in self.channels)
         rising = len(self.channels) == 4 and list(self.channels) == sorted(set(self.channels))
         wide = rising and all(map(ge, self.channels, MIN_CHANNELS))
@@ -164,7 +164,7 @@ class ClipSettings(LoopSettings):
     patch_px: int
 
     def shape_checks(self) -> list[tuple[str, bool, str]]:
-        """Check that patches fill a picture and heads divide the width."""
+        """Validate that patches fill a picture and heads divide the width."""
         return [("patch_px", self.patch_px in (4, 8, 16, 32), "4, 8, 16 or 32"), _width("width", self.width)]
 
 
@@ -178,7 +178,7 @@ class JudgeSettings(LoopSettings):
     channels: tuple[int, ...]
 
     def shape_checks(self) -> list[tuple[str, bool, str]]:
-        """Check that there are four stages and that group norms divide them."""
+        """Validate that there are four stages and that group norms divide them."""
         fits = len(self.channels) == 4 and all(channels % 8 == 0 for channels in self.channels)
         return [("channels", fits, "four multiples of 8")]
 
@@ -237,7 +237,7 @@ def _part(name: str, kind: type[PartSettings], table: Any) -> Any:
 
 
 def _check_names(allowed: Collection[str], table: dict[str, Any]) -> None:
-    """Check that a table has exactly the allowed entries.
+    """Validate that a table has exactly the allowed entries.
 
     Raises:
         EmojiModelError: an entry is unknown or missing.

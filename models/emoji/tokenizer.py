@@ -1,8 +1,8 @@
 """A CLIP tokenizer in which every caption word is one token.
 
 The merges are built word by word. Existing merges are applied to the word first; then merges of lower priority join
-the remaining pieces. Merges added for later words never apply to an earlier word, because one of its own merges
-applies at each step. So every word stays one token.
+the remaining pieces. Merges added for later words never apply to an earlier word, because at each step one of the
+merges for that word has a higher priority. So every word stays one token.
 """
 
 import json

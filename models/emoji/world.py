@@ -5,7 +5,7 @@ The lists are the TOML files in `lists/`. Their keys give the fields here their 
 - thing: the object in the picture
 - tint: the color that the object is recolored with
 - ground: the background
-- colour look, form look: filters over the whole picture; a style is a pair of them
+- `colour_looks`, `form_looks`: filters over the whole picture; a style is a pair of them
 - individual: a named instance, an invented word for one object with its color and pattern
 """
 
@@ -60,7 +60,7 @@ class HeldOut:
         return frozenset((thing, tint) for thing, tint, _ in self.subjects)
 
     def check(self, scene: Scene) -> None:
-        """Check that the scene may be used in training.
+        """Validate that the scene may be used in training.
 
         Raises:
             LeakError: the scene contains a held-out shape, subject or style.
@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_words(world: World) -> None:
-    """Check that every name is a single word and that no word has two meanings.
+    """Validate that every name is a single word and that no word has two meanings.
 
     Raises:
         WorldError: a name is not a single word, or occurs in two lists.
@@ -168,7 +168,7 @@ def _check_words(world: World) -> None:
 
 
 def _check_names(world: World) -> None:
-    """Check that the named instances, named styles and held-out items use known names.
+    """Validate the names in named instances, named styles and held-out items.
 
     Raises:
         WorldError: an object, color, pattern or filter is unknown.

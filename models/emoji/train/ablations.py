@@ -102,7 +102,7 @@ def keep_named_instances(pictures: PictureSet, world: World, share: float) -> Pi
 
 
 def has_named_instance(pictures: PictureSet, world: World) -> list[bool]:
-    """Return for each picture whether its caption has the word of a named instance."""
+    """Return for each picture whether its caption contains a named instance."""
     return [not world.individuals.keys().isdisjoint(text.split()) for text in pictures.captions]
 
 

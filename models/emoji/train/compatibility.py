@@ -27,7 +27,7 @@ def compatibility_key(
 
 
 def check_sizes(part: str, asked: Mapping[str, Any], found: Mapping[str, Any], where: Path) -> None:
-    """Check that weights have the sizes in the settings.
+    """Validate that weights have the sizes in the settings.
 
     Raises:
         CheckpointError: a size differs.
@@ -41,7 +41,7 @@ def check_sizes(part: str, asked: Mapping[str, Any], found: Mapping[str, Any], w
 
 
 def check_words(asked: Sequence[str], found: Sequence[str], where: Path) -> None:
-    """Check that a checkpoint's embedding has the world's words in order.
+    """Validate that a checkpoint's embedding has the world's words in order.
 
     Raises:
         CheckpointError: the words differ.
@@ -53,7 +53,7 @@ def check_words(asked: Sequence[str], found: Sequence[str], where: Path) -> None
 
 
 def check_vocabulary(words: Sequence[str], folder: Path) -> None:
-    """Check that the tokenizer of a model folder has exactly the world's words.
+    """Validate that the tokenizer of a model folder has exactly the world's words.
 
     Raises:
         CheckpointError: the words differ, or the tokenizer cannot be read.

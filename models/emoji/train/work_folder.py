@@ -69,7 +69,7 @@ def start_folder(work: Path, part: str, start: Path) -> Path | None:
 
 
 def check_components(folder: Path, components: Components) -> None:
-    """Check that a model folder's encoder computes the given components.
+    """Validate that a model folder's encoder computes the given components.
 
     Raises:
         CheckpointError: the components differ, or the folder has no encoder.
