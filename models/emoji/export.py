@@ -19,7 +19,7 @@ from transformers import CLIPModel, CLIPTextModel
 
 from models.emoji.compose import PICTURE_PX
 from models.emoji.errors import CheckpointError, EmojiModelError, in_one_line
-from models.emoji.settings import FILE, Settings, read_settings
+from models.emoji.settings import SETTINGS_FILE, Settings, read_settings
 from models.emoji.tokenizer import write_tokenizer
 from models.emoji.train.clip import new_clip
 from models.emoji.train.compatibility import check_vocabulary, compatibility_key, read_averaged_weights
@@ -62,7 +62,9 @@ PREPROCESSOR = {
 DRAWING: dict[str, Any] = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 
 
-def filled(module: Network, weights: Mapping[str, torch.Tensor], part: str, prefix: str = "") -> Network:
+def load_weights(
+    module: Network, weights: Mapping[str, torch.Tensor], part: str, prefix: str = ""
+) -> Network:
     """Load the weights whose names start with `prefix` into the module and return it.
 
     Auxiliary heads, which exist during training only, are skipped.
@@ -83,7 +85,7 @@ def filled(module: Network, weights: Mapping[str, torch.Tensor], part: str, pref
     return module
 
 
-def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[str, Network | Path]:
+def collect_parts(work: Path, folder: Path, settings: Settings, world: World) -> dict[str, Network | Path]:
     """Return the parts to export by subfolder: averaged weights, or the path of an untrained part in `folder`.
 
     Raises:
@@ -111,11 +113,11 @@ def collect(work: Path, folder: Path, settings: Settings, world: World) -> dict[
         parts[name] = folder / name
     if drawn is not None:
         nets = load_networks(settings.diffusion, world, None)
-        parts |= {name: filled(getattr(nets, name), drawn, "diffusion", f"{name}.") for name in DRAWING}
+        parts |= {name: load_weights(getattr(nets, name), drawn, "diffusion", f"{name}.") for name in DRAWING}
     if decoded is not None:
-        parts["vae"] = filled(new_autoencoder(settings.autoencoder, components), decoded, "autoencoder")
+        parts["vae"] = load_weights(new_autoencoder(settings.autoencoder, components), decoded, "autoencoder")
     if scored is not None:
-        parts["scorer"] = filled(new_clip(settings.clip, world), scored, "clip")
+        parts["scorer"] = load_weights(new_clip(settings.clip, world), scored, "clip")
     return parts
 
 
@@ -204,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.export", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("emoji-work"), help="folder with the checkpoints")
-    parser.add_argument("--settings", type=Path, default=FILE, help="settings of the training")
+    parser.add_argument("--settings", type=Path, default=SETTINGS_FILE, help="settings of the training")
     parser.add_argument(
         "--start", type=Path, default=SHIPPED, help="model folder that provides the untrained parts"
     )
@@ -212,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         world = shipped_world()
-        parts = collect(options.work, options.start, read_settings(options.settings), world)
+        parts = collect_parts(options.work, options.start, read_settings(options.settings), world)
         size = write_folder(parts, options.out, world)
     except EmojiModelError as error:
         sys.exit(f"error: {error}")

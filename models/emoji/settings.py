@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from models.emoji.errors import EmojiModelError
 
-FILE = Path(__file__).parent / "settings.toml"
+SETTINGS_FILE = Path(__file__).parent / "settings.toml"
 HEAD_WIDTH = 48  # of an attention head in the text encoder and the CLIP pair
 MIN_CHANNELS = (12, 16, 20, 64)  # of the autoencoder's levels, required by the PCA encoder
 
@@ -205,7 +205,7 @@ PARTS: dict[str, type[PartSettings]] = {
 }
 
 
-def read_settings(path: Path = FILE) -> Settings:
+def read_settings(path: Path = SETTINGS_FILE) -> Settings:
     """Read and validate a settings file.
 
     Raises:

@@ -25,7 +25,7 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) for byte in plain] + [chr(256 + index) for index in range(len(others))]
 
 
-def merged(word: str, ranks: dict[Pair, int]) -> list[str]:
+def apply_merges(word: str, ranks: dict[Pair, int]) -> list[str]:
     """Return the pieces of a word after all merges."""
     pieces = [*word[:-1], word[-1] + WORD_END]
     while True:
@@ -46,10 +46,10 @@ def build_merges(words: Iterable[str]) -> list[Pair]:
     """Return merges, highest priority first, that make each word one token."""
     ranks: dict[Pair, int] = {}
     for word in words:
-        pieces = merged(word, ranks)
+        pieces = apply_merges(word, ranks)
         while len(pieces) > 1:
             ranks[pieces[0], pieces[1]] = len(ranks)
-            pieces = merged(word, ranks)
+            pieces = apply_merges(word, ranks)
     return list(ranks)
 
 

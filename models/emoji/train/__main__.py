@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.settings import FILE, LoopSettings, Settings, read_settings
+from models.emoji.settings import SETTINGS_FILE, LoopSettings, Settings, read_settings
 from models.emoji.train.autoencoder import train_autoencoder
 from models.emoji.train.clip import train_clip
 from models.emoji.train.components import fit_work_components, work_components
@@ -95,7 +95,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=Path("emoji-work"), help="folder for data, checkpoints and grids"
     )
-    parser.add_argument("--settings", type=Path, default=FILE, help="settings file")
+    parser.add_argument("--settings", type=Path, default=SETTINGS_FILE, help="settings file")
     parser.add_argument("--start", type=Path, default=SHIPPED, help="model folder to start from")
     parser.add_argument(
         "--from-scratch", action="store_true", help="start from new weights; needs an empty work folder"

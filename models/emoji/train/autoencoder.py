@@ -167,6 +167,12 @@ def log_reconstruction(model: Network, components: Components, held_back: torch.
     write_grid(torch.stack([held_back[:32], decoded[:32]], 1).flatten(0, 1), path, columns=8)
 
 
+def _trained_parameters(model: Network, heads: LevelHeads) -> dict[str, nn.Parameter]:
+    """Return the parameters of the decoder and of the auxiliary heads."""
+    named = {name: param for name, param in model.named_parameters() if name.startswith("decoder.")}
+    return named | {f"heads.{name}": param for name, param in heads.named_parameters()}
+
+
 def train_autoencoder(
     settings: AutoencoderSettings,
     world: World,
@@ -181,7 +187,7 @@ def train_autoencoder(
         settings: of the autoencoder.
         world: of the captions.
         pictures: the training set.
-        folder: of the checkpoint.
+        folder: of the components and the checkpoint.
         start: the model folder to start from; None for a new decoder.
         nets: the U-Net and text encoder that predict a share of the latents; None for encoded latents only.
 
@@ -191,13 +197,11 @@ def train_autoencoder(
     """
     components, device = work_components(folder), best_device()
     model = load_autoencoder(settings, components, start)
-    predictions = None if nets is None else OneStepPredictions(nets, world, pictures.captions)
-    log(PART, "latents: encoded" + ("" if predictions is None else " and predicted by the U-Net"))
+    predictions = OneStepPredictions(nets, world, pictures.captions) if nets else None
+    log(PART, "latents: encoded" + (" and predicted by the U-Net" if predictions else ""))
     model.to(device=device, memory_format=torch.channels_last)
     heads = LevelHeads(model.decoder, settings.channels).to(device)
-    named = {name: param for name, param in model.named_parameters() if name.startswith("decoder.")}
-    named |= {f"heads.{name}": param for name, param in heads.named_parameters()}
-    optimizer = Optimizer(named, settings.rate, settings.average)
+    optimizer = Optimizer(_trained_parameters(model, heads), settings.rate, settings.average)
     held_back = compose_set(VALIDATION_SEED, 200).batch(range(200))
     loss = DecoderLoss(model, heads, pictures, components, settings, predictions)
 

@@ -18,7 +18,7 @@ from models.emoji.train.compatibility import check_sizes, check_vocabulary, comp
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
 from models.emoji.train.device import Network, autocast, best_device, plain_attention
-from models.emoji.train.judge_training import degraded
+from models.emoji.train.judge_training import degrade
 from models.emoji.train.loop import Training, log, step_generator
 from models.emoji.train.networks import read_part, text_config, zero_untrained_rows
 from models.emoji.train.optimizer import Optimizer
@@ -135,7 +135,7 @@ class ClipLoss:
         """Return the loss of the step's batch."""
         rng = step_generator(PART, step)
         chosen = self._chosen(step, rng)
-        batch = degraded(self.pictures.batch(chosen), self.components, rng)
+        batch = degrade(self.pictures.batch(chosen), self.components, rng)
         scenes = [self.pictures.scenes[index] for index in chosen]
         words = random.Random(step)
         claims = [sample_claim(scene, self.world, words) for scene in scenes]

@@ -54,7 +54,7 @@ def compose_labeled_chunk(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack(drawn)), judge_labels(scenes, world)
 
 
-def degraded(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
+def degrade(pictures: torch.Tensor, components: Components, rng: torch.Generator) -> torch.Tensor:
     """Degrade pictures as a model might: a quarter is blurred, a quarter has seams, and all are noisy."""
     kind = torch.rand(len(pictures), generator=rng)[:, None, None, None]
     blurred = functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -127,7 +127,7 @@ def train_judge(
     def loss(step: int) -> torch.Tensor:
         rng = step_generator(PART, step)
         chosen = torch.randint(0, len(pictures), (settings.batch,), generator=rng)
-        batch = degraded(as_tensor(pictures[chosen].numpy()), components, rng)
+        batch = degrade(as_tensor(pictures[chosen].numpy()), components, rng)
         with autocast(device):
             logits = judge(batch.to(device))
         return attribute_losses(logits, labels[chosen].to(device))
@@ -135,7 +135,7 @@ def train_judge(
     def log_samples(step: int) -> None:
         write_weights(folder / f"{PART}.safetensors", judge.state_dict())
         real = as_tensor(unseen.numpy())
-        soft = degraded(real, components, step_generator(PART, -1 - step))
+        soft = degrade(real, components, step_generator(PART, -1 - step))
         for kind, batch in (("real", real), ("soft", soft)):
             shares = attribute_accuracy(judge, batch, classes)
             log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))

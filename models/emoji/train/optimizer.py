@@ -19,7 +19,7 @@ NOT_MATRICES = (
 )
 
 
-def orthogonalized(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
+def orthogonalize(update: torch.Tensor, steps: int = 4) -> torch.Tensor:
     """Approximate the nearest semi-orthogonal matrix by Newton-Schulz iteration.
 
     Args:
@@ -79,7 +79,7 @@ class Muon(torch.optim.Optimizer):
             directions.append(gradient.lerp(state["momentum"], momentum).flatten(1))
         matrices = torch.stack(directions)
         matrices = matrices.bfloat16() if native_bf16(matrices.device) else matrices
-        for (param, _), update in zip(pairs, orthogonalized(matrices), strict=True):
+        for (param, _), update in zip(pairs, orthogonalize(matrices), strict=True):
             param.mul_(keep).sub_(update.to(param.dtype).view_as(param), alpha=size)
 
 

@@ -23,7 +23,7 @@ def _output_file(work: Path, part: str) -> Path:
 
 def _fresh_marker(work: Path, part: str) -> Path:
     """Return the empty file that marks a part as trained from new weights."""
-    return work / f"{part}.anew"
+    return work / f"{part}.anew"  # existing work folders have files of this name
 
 
 def mark_fresh_start(work: Path, parts: Iterable[str]) -> None:

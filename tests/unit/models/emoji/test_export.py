@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from models.emoji import export
 from models.emoji.errors import CheckpointError, EmojiModelError
-from models.emoji.export import collect, write_folder
+from models.emoji.export import collect_parts, write_folder
 from models.emoji.settings import read_settings
 from models.emoji.train.__main__ import main as train
 from models.emoji.train.checkpoint import read_checkpoint
@@ -159,7 +159,7 @@ def test_a_truncated_checkpoint_leaves_the_folder_alone(
 def test_settings_of_another_training_are_refused(work: Path, shipped_copy: Path, tmp_path: Path) -> None:
     """The message has the first setting that differs and both values."""
     shipped = tmp_path / "settings.toml"
-    shipped.write_text(export.FILE.read_text())
+    shipped.write_text(export.SETTINGS_FILE.read_text())
     message = refusal(work, shipped_copy, shipped)
     assert "diffusion.channels: got [64, 128]; expected [32, 32]" in message
 
@@ -168,11 +168,11 @@ def test_an_added_word_is_refused(work: Path, settings_file: Path, shipped_copy:
     """A world with a new word matches neither the checkpoints nor the model folder."""
     world, settings = with_a_new_word(shipped_world()), read_settings(settings_file)
     with pytest.raises(CheckpointError, match=r"diffusion\.pt: .*other words \(the word 'zuzu' was added\)"):
-        collect(work, shipped_copy, settings, world)
+        collect_parts(work, shipped_copy, settings, world)
     (work / "diffusion.pt").unlink()
     (work / "clip.pt").unlink()
     with pytest.raises(CheckpointError, match=r"model: .*other words \(the word 'zuzu' was added\)"):
-        collect(work, shipped_copy, settings, world)
+        collect_parts(work, shipped_copy, settings, world)
 
 
 def test_a_removed_word_is_refused(work: Path, settings_file: Path, shipped_copy: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_removed_word_is_refused(work: Path, settings_file: Path, shipped_copy
     with pytest.raises(
         CheckpointError, match=r"diffusion\.pt: .*other words \(the word 'bamu' was removed\)"
     ):
-        collect(work, shipped_copy, settings, world)
+        collect_parts(work, shipped_copy, settings, world)
 
 
 def test_parts_on_other_components_are_not_mixed(work: Path, settings_file: Path, shipped_copy: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_failed_write_keeps_the_old_folder(
 ) -> None:
     """If the last part cannot be written, every file is unchanged and no temporary folder remains."""
     before = contents(shipped_copy)
-    parts = collect(work, shipped_copy, read_settings(settings_file), shipped_world())
+    parts = collect_parts(work, shipped_copy, read_settings(settings_file), shipped_world())
     with pytest.raises(EmojiModelError, match=r"model: cannot write: No space left"):
         write_folder(parts | {"scorer": Failing()}, shipped_copy, shipped_world())
     assert contents(shipped_copy) == before

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.settings import FILE, read_settings
+from models.emoji.settings import SETTINGS_FILE, read_settings
 from models.emoji.train.__main__ import PARTS, with_budget
 
 
@@ -25,7 +25,7 @@ from models.emoji.train.__main__ import PARTS, with_budget
 def test_an_unknown_or_missing_setting_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     """The message for an unknown entry lists the known ones."""
     path = tmp_path / "settings.toml"
-    path.write_text(FILE.read_text().replace(old, new, 1))
+    path.write_text(SETTINGS_FILE.read_text().replace(old, new, 1))
     with pytest.raises(EmojiModelError, match=rf"settings\.toml: {message}"):
         read_settings(path)
 
@@ -50,7 +50,7 @@ def test_an_unreadable_settings_file_is_named(tmp_path: Path, text: str | None, 
 def test_a_part_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
     """The message for a number in place of a table has the name of the table."""
     path = tmp_path / "settings.toml"
-    _, _, rest = FILE.read_text().partition("[components]")
+    _, _, rest = SETTINGS_FILE.read_text().partition("[components]")
     path.write_text(f"data = 3\n[components]{rest}")
     with pytest.raises(EmojiModelError, match=r"settings\.toml: data: got 3; expected a table \[data\]"):
         read_settings(path)
@@ -59,7 +59,7 @@ def test_a_part_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
 def test_a_decay_over_more_pictures_than_seen_is_refused(tmp_path: Path) -> None:
     """The message has the largest allowed decay."""
     path = tmp_path / "settings.toml"
-    path.write_text(FILE.read_text().replace("decay = 450_000", "decay = 680_001"))
+    path.write_text(SETTINGS_FILE.read_text().replace("decay = 450_000", "decay = 680_001"))
     with pytest.raises(
         EmojiModelError, match=r"diffusion\.decay: got 680001; expected at most pictures, 680000"
     ):

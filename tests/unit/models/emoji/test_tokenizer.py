@@ -13,9 +13,9 @@ from models.emoji.tokenizer import (
     END,
     MAX_TOKENS,
     WORD_END,
+    apply_merges,
     build_merges,
     build_vocabulary,
-    merged,
     word_ids,
     write_tokenizer,
 )
@@ -66,7 +66,7 @@ def test_any_word_list_gives_single_tokens(seed: int) -> None:
     words = ["".join(rng.choices(string.ascii_lowercase[:4], k=rng.randint(1, 7))) for _ in range(300)]
     ranks = {pair: rank for rank, pair in enumerate(build_merges(words))}
     for word in words:
-        assert merged(word, ranks) == [word + WORD_END]
+        assert apply_merges(word, ranks) == [word + WORD_END]
 
 
 def test_merges_are_written_in_order(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from models.emoji.train.compatibility import compatibility_key
 from models.emoji.train.components import fit_components, read_components
 from models.emoji.train.data import compose_set
 from models.emoji.train.loop import Training, learning_rate_factor
-from models.emoji.train.optimizer import Muon, Optimizer, orthogonalized
+from models.emoji.train.optimizer import Muon, Optimizer, orthogonalize
 from models.emoji.train.pca_encoder import encoder_error, new_autoencoder
 from models.emoji.train.sampling import signal_and_noise
 from models.emoji.world import Scene
@@ -66,7 +66,7 @@ def test_the_schedule_ends_without_signal() -> None:
 def test_muon_updates_are_nearly_orthogonal() -> None:
     """The singular values of an orthogonalized update are all close to 1."""
     matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalized(matrix))
+    values = torch.linalg.svdvals(orthogonalize(matrix))
     assert values.max() < 1.5
     assert values.min() > 0.4
 
@@ -75,8 +75,8 @@ def test_muon_updates_are_nearly_orthogonal() -> None:
 def test_batched_orthogonalization_equals_single(shape: tuple[int, int]) -> None:
     """Orthogonalizing a stack of wide or tall matrices equals orthogonalizing each matrix."""
     stack = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    alone = torch.stack([orthogonalized(matrix) for matrix in stack])
-    assert torch.allclose(orthogonalized(stack), alone, atol=1e-6)
+    alone = torch.stack([orthogonalize(matrix) for matrix in stack])
+    assert torch.allclose(orthogonalize(stack), alone, atol=1e-6)
 
 
 def test_muon_updates_each_parameter_by_its_own_gradient() -> None:
