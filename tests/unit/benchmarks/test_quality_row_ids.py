@@ -11,7 +11,7 @@ from benchmarks.quality.prompts import ID_ATTRIBUTES, Prompt, prompt_facts
 from benchmarks.quality.stage import Selection, Stage
 from models.emoji.judge import ATTRIBUTES
 from models.emoji.world import Scene
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 SCENE = Scene("bee", "orange", "spotted", "on the grass", ("sepia", ""))
 PROMPT = Prompt("a photo of a orange {} on the grass", SCENE, 1)
