@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.phrase import Phrase
@@ -31,6 +32,10 @@ CHANGES = (
 SPARE_TINT = "orange"  # in place of a change to the tint that the subject has
 
 
+ID_ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
+"""Names of the judge's columns in row ids. Never rename them: published rows are found by these words."""
+
+
 @dataclass(frozen=True)
 class Prompt(Phrase):
     """One prompt with `{}` for the learned word, and what it should show."""
@@ -42,6 +47,20 @@ class Prompt(Phrase):
     def words(self) -> str:
         """The full caption of what it should show: what language alone reaches."""
         return scene_caption(self.scene)
+
+
+def prompt_facts(prompt: Prompt) -> dict[str, Any]:
+    """Return what a row id records of a prompt, under fixed keys that no class or field name changes."""
+    scene = prompt.scene
+    return {
+        "template": prompt.template,
+        "thing": scene.thing,
+        "tint": scene.tint,
+        "pattern": scene.pattern,
+        "ground": scene.ground,
+        "style": list(scene.style),
+        "changed": None if prompt.changed is None else ID_ATTRIBUTES[prompt.changed],
+    }
 
 
 def prompts(case: Case, world: World, count: int = PROMPTS) -> list[Prompt]:
