@@ -25,7 +25,7 @@ from models.emoji.train.judge_training import UNSEEN_SEED, attribute_accuracy, c
 from models.emoji.train.networks import read_part
 from models.emoji.world import PLAIN, Scene, World
 
-ALL_THREE, GROUND, STYLE = "thing, tint and pattern", "ground", "style"
+ALL_THREE, GROUND, STYLE = "object, color and pattern", "background", "style"
 MAX_MEGABYTES = 40.0
 MAX_SECONDS = 6.0
 MIN_DECIBELS = 28.0
@@ -87,8 +87,8 @@ class Scorer:
 
 def with_other_things(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
     """The scene with nine other things in its place."""
-    others = rng.sample([thing for thing in world.trained_things if thing != scene.thing], 9)
-    return [replace(scene, thing=thing) for thing in others]
+    others = rng.sample([thing for thing in world.trained_objects if thing != scene.object], 9)
+    return [replace(scene, object=thing) for thing in others]
 
 
 def with_other_styles(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
@@ -187,7 +187,7 @@ def inversion(
     pictures, scenes = search.draw(list(INVERSION_GROUNDS), seed=7)
     right = judge.right(pictures, scenes)[:, :3].all(1).float().mean().item()
     name = (
-        "backprop TI, held-out shapes: thing, tint and pattern"
+        "backprop TI, held-out shapes: object, color and pattern"
         if shapes
         else "backprop TI, held-out subjects: all three"
     )

@@ -48,7 +48,7 @@ class Inversion:
         latents, captions = [], []
         for index, subject in enumerate(self.subjects):
             draws = random.Random(500 + index)
-            grounds = draws.sample(self.world.grounds, REFERENCES)
+            grounds = draws.sample(self.world.backgrounds, REFERENCES)
             pictures = [draw_scene(Scene(*subject, ground), draws, self.world) for ground in grounds]
             stack = as_tensor(np.stack([np.asarray(picture) for picture in pictures]))
             with torch.no_grad():

@@ -67,6 +67,6 @@ def compose_real(asked: Sequence[Prompt], each: int, world: World) -> Pictures:
 def _seed_text(scene: Scene) -> str:
     """Return the text that seeds a composed picture; a changed letter would draw other pictures."""
     return (
-        f"Scene(thing={scene.thing!r}, tint={scene.tint!r}, pattern={scene.pattern!r}, "
-        f"ground={scene.ground!r}, style={scene.style!r})"
+        f"Scene(thing={scene.object!r}, tint={scene.color!r}, pattern={scene.pattern!r}, "
+        f"ground={scene.background!r}, style={scene.style!r})"
     )

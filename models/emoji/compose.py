@@ -22,9 +22,9 @@ from zoodip_core.images import encode_png
 
 PICTURE_PX = 64
 CAPTION_WORDS = 14  # 16 tokens minus the begin and end tokens
-INDIVIDUALS_SHARE = 0.33
+NAMED_INSTANCE_SHARE = 0.33
 STYLE_SHARE = 0.1
-TINT_SHARE = 0.6
+COLOR_SHARE = 0.6
 PATTERN_SHARE = 0.3
 FULL_CAPTION_SHARE = 0.75
 
@@ -38,22 +38,22 @@ class Sample:
     caption: str
 
 
-def caption(noun: str, ground: str, style: str = "") -> str:
+def caption(noun: str, background: str, style: str = "") -> str:
     """Return the caption of a noun phrase on a background, in a style.
 
     Args:
         noun: the object with its attributes, an invented word, or "{}".
-        ground: the background in words.
+        background: in words.
         style: the filters in words, or an invented word.
     """
     return " ".join(
-        part for part in ("a photo of a", noun, ground, f"in {style} style" if style else "") if part
+        part for part in ("a photo of a", noun, background, f"in {style} style" if style else "") if part
     )
 
 
 def noun_phrase(scene: Scene) -> str:
     """Return the object with its attributes, such as "striped teal crab"."""
-    return " ".join(part for part in (scene.pattern, scene.tint, scene.thing) if part)
+    return " ".join(part for part in (scene.pattern, scene.color, scene.object) if part)
 
 
 def style_words(style: Style) -> str:
@@ -63,7 +63,7 @@ def style_words(style: Style) -> str:
 
 def scene_caption(scene: Scene) -> str:
     """Return the full caption of a scene."""
-    return caption(noun_phrase(scene), scene.ground, style_words(scene.style))
+    return caption(noun_phrase(scene), scene.background, style_words(scene.style))
 
 
 def _recolored(sprite: Image.Image, color: Color) -> Image.Image:
@@ -78,14 +78,14 @@ def _recolored(sprite: Image.Image, color: Color) -> Image.Image:
 
 def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
     """Draw the scene as an RGB picture; `rng` mirrors, rotates and shifts the object."""
-    figure = sprite(scene.thing)
-    if scene.tint:
-        figure = _recolored(figure, jittered(world.tints[scene.tint], rng))
+    figure = sprite(scene.object)
+    if scene.color:
+        figure = _recolored(figure, jittered(world.colors[scene.color], rng))
     if scene.pattern:
         figure = apply_pattern(figure, scene.pattern)
     if rng.random() < 0.5:
         figure = ImageOps.mirror(figure)
-    picture = paint_background(world.plain_grounds, scene.ground, rng, PICTURE_PX)
+    picture = paint_background(world.plain_backgrounds, scene.background, rng, PICTURE_PX)
     side = rng.randint(42, 54)
     figure = figure.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS
@@ -110,11 +110,11 @@ def _sample_style(rng: random.Random, world: World) -> tuple[Style, str]:
 def _sample_object(rng: random.Random, world: World) -> tuple[str, str, str]:
     """Sample an object with a color and a pattern that may be used in training."""
     while True:
-        thing = rng.choice(world.trained_things)
-        tint = rng.choice(list(world.tints)) if rng.random() < TINT_SHARE else PLAIN
+        name = rng.choice(world.trained_objects)
+        color = rng.choice(list(world.colors)) if rng.random() < COLOR_SHARE else PLAIN
         pattern = rng.choice(world.patterns) if rng.random() < PATTERN_SHARE else PLAIN
-        if (thing, tint) not in world.held_out.tinted_things:
-            return thing, tint, pattern
+        if (name, color) not in world.held_out.colored_objects:
+            return name, color, pattern
 
 
 def scene_of_seed(seed: int, world: World) -> tuple[Scene, str]:
@@ -132,18 +132,18 @@ def sample_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
     Raises:
         LeakError: the scene contains a held-out item.
     """
-    ground = rng.choice(world.grounds)
+    background = rng.choice(world.backgrounds)
     style, words = _sample_style(rng, world)
-    if rng.random() < INDIVIDUALS_SHARE:
-        noun = rng.choice(list(world.individuals))
-        scene = Scene(*world.individuals[noun], ground, style)
+    if rng.random() < NAMED_INSTANCE_SHARE:
+        noun = rng.choice(list(world.named_instances))
+        scene = Scene(*world.named_instances[noun], background, style)
     else:
-        scene = Scene(*_sample_object(rng, world), ground, style)
-        noun = noun_phrase(scene) if rng.random() < FULL_CAPTION_SHARE else scene.thing
+        scene = Scene(*_sample_object(rng, world), background, style)
+        noun = noun_phrase(scene) if rng.random() < FULL_CAPTION_SHARE else scene.object
     world.held_out.check(scene)
-    text = caption(noun, ground, words)
+    text = caption(noun, background, words)
     if len(text.split()) > CAPTION_WORDS:  # drop color and pattern
-        text = caption(scene.thing, ground, words)
+        text = caption(scene.object, background, words)
     return scene, text
 
 

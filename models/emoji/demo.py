@@ -20,8 +20,8 @@ from zoodip_core.images import encode_png
 
 FOLDER = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 FIRST_SEED = 40_000_000  # far from every training seed
-REFERENCE_GROUNDS = ("in the snow", "on the grass", "on white", "by a brick wall")
-PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
+REFERENCE_BACKGROUNDS = ("in the snow", "on the grass", "on white", "by a brick wall")
+PROMPT_BACKGROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
 
 
 def write_demo(folder: Path, world: World) -> None:
@@ -30,17 +30,17 @@ def write_demo(folder: Path, world: World) -> None:
     Raises:
         StorageError: a file cannot be written.
     """
-    patterned = [subject for subject in world.held_out.subjects if subject[2]]
-    thing, tint, pattern = random.Random("demo").choice(patterned)
-    scenes = [Scene(thing, tint, pattern, ground) for ground in REFERENCE_GROUNDS]
+    patterned = [one for one in world.held_out.subjects if one[2]]
+    subject = random.Random("demo").choice(patterned)
+    scenes = [Scene(*subject, background) for background in REFERENCE_BACKGROUNDS]
     for index, scene in enumerate(scenes):
         picture = draw_scene(scene, random.Random(FIRST_SEED + index), world)
         write_atomically(folder / f"reference-{index + 1}.png", encode_png(picture))
     demo = {
-        "initializer": thing,
+        "initializer": subject[0],
         "caption": caption(noun_phrase(scenes[0]), ""),
-        "captions": [caption("{}", scene.ground) for scene in scenes],
-        "prompts": [caption("{}", ground) for ground in PROMPT_GROUNDS],
+        "captions": [caption("{}", scene.background) for scene in scenes],
+        "prompts": [caption("{}", background) for background in PROMPT_BACKGROUNDS],
     }
     text = json.dumps(demo, indent=2) + "\n"
     write_atomically(folder / "demo.json", text.encode())

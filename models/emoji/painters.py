@@ -82,7 +82,7 @@ def _wood(rng: random.Random, side_px: int) -> Image.Image:
     return picture
 
 
-SCENES: dict[str, Callable[[random.Random, int], Image.Image]] = {
+PAINTED_BACKGROUNDS: dict[str, Callable[[random.Random, int], Image.Image]] = {
     "in the snow": _snow,
     "on the grass": _grass,
     "on the beach": _beach,
@@ -93,12 +93,12 @@ SCENES: dict[str, Callable[[random.Random, int], Image.Image]] = {
 
 
 def paint_background(
-    plain_grounds: Mapping[str, Color], ground: str, rng: random.Random, side_px: int
+    plain_backgrounds: Mapping[str, Color], background: str, rng: random.Random, side_px: int
 ) -> Image.Image:
     """Return an empty background: a painted scene, or a plain color for "on <color>"."""
-    if ground in SCENES:
-        return SCENES[ground](rng, side_px)
-    color = plain_grounds[ground.removeprefix("on ")]
+    if background in PAINTED_BACKGROUNDS:
+        return PAINTED_BACKGROUNDS[background](rng, side_px)
+    color = plain_backgrounds[background.removeprefix("on ")]
     return Image.new("RGB", (side_px, side_px), jittered(color, rng))
 
 
@@ -213,9 +213,9 @@ def read_paintable_lists(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """
     painters: dict[str, Collection[str]] = {
         "patterns": PATTERNS,
-        "scenes": SCENES,
-        "colour_looks": COLOR_FILTERS,
-        "form_looks": FORM_FILTERS,
+        "painted_backgrounds": PAINTED_BACKGROUNDS,
+        "color_filters": COLOR_FILTERS,
+        "form_filters": FORM_FILTERS,
     }
     for field, names in table.items():
         for name in names if isinstance(names, list) else [names]:

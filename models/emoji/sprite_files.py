@@ -28,22 +28,22 @@ SUMS = "SHA256SUMS"
 
 
 @cache
-def sprite(thing: str) -> Image.Image:
+def sprite(name: str) -> Image.Image:
     """Return the committed RGBA sprite of an object, `SIDE_PX` wide and high.
 
     Raises:
         SpriteError: the sprite is missing or was altered.
     """
-    return read_sprite(FOLDER, thing)
+    return read_sprite(FOLDER, name)
 
 
-def read_sprite(folder: Path, thing: str) -> Image.Image:
+def read_sprite(folder: Path, name: str) -> Image.Image:
     """Return the RGBA sprite of an object after checking its hash.
 
     Raises:
         SpriteError: the sprite is missing, has no pinned hash, or has another hash.
     """
-    path = folder / f"{thing}.png"
+    path = folder / f"{name}.png"
     if not path.exists():
         raise SpriteError(f"{path}: sprite not found; unpack {PACKAGE} (`npm pack`) again")
     data, expected = path.read_bytes(), read_hashes(folder).get(path.name)
@@ -85,14 +85,14 @@ def unpack(package: Path, folder: Path, world: World) -> int:
     if found != PACKAGE_SHA256:
         raise SpriteError(f"{package}: got SHA-256 {found}; expected {PACKAGE_SHA256} ({PACKAGE})")
     with tarfile.open(package) as archive:
-        drawn = {f"{thing}.png": _png(archive, thing, code) for thing, code in world.sprites.items()}
+        drawn = {f"{name}.png": _png(archive, name, code) for name, code in world.sprites.items()}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(drawn.items()))
     for name, data in (drawn | {SUMS: sums.encode()}).items():
         write_atomically(folder / name, data)
     return len(drawn)
 
 
-def _png(archive: tarfile.TarFile, thing: str, code: str) -> bytes:
+def _png(archive: tarfile.TarFile, name: str, code: str) -> bytes:
     """Return the PNG of a code point, scaled to `SIDE_PX`.
 
     Raises:
@@ -101,9 +101,9 @@ def _png(archive: tarfile.TarFile, thing: str, code: str) -> bytes:
     try:
         member = archive.extractfile(f"package/assets/{code}.webp")
     except KeyError as missing:
-        raise SpriteError(f"{PACKAGE}: no sprite {code} for {thing!r}") from missing
+        raise SpriteError(f"{PACKAGE}: no sprite {code} for {name!r}") from missing
     if member is None:
-        raise SpriteError(f"{PACKAGE}: the sprite {code} for {thing!r} is not a file")
+        raise SpriteError(f"{PACKAGE}: the sprite {code} for {name!r} is not a file")
     png = io.BytesIO()
     with Image.open(io.BytesIO(member.read())) as picture:
         small = picture.convert("RGBA").resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)

@@ -1,12 +1,6 @@
 """The world of the emoji pictures: every object, color, pattern, background and filter, and the held-out items.
 
-The lists are the TOML files in `lists/`. Their keys give the fields here their names:
-
-- thing: the object in the picture
-- tint: the color that the object is recolored with
-- ground: the background
-- `colour_looks`, `form_looks`: filters over the whole picture; a style is a pair of them
-- individual: a named instance, an invented word for one object with its color and pattern
+The lists are the TOML files in `lists/`.
 """
 
 import re
@@ -28,16 +22,16 @@ PLAIN = ""  # no color, no pattern, no filter
 class Scene:
     """The content of one picture: object, color, pattern, background and style."""
 
-    thing: str
-    tint: str
+    object: str
+    color: str
     pattern: str
-    ground: str
+    background: str
     style: Style = (PLAIN, PLAIN)
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """The attributes as one tuple: object, color, pattern, background, color filter, form filter."""
-        return (self.thing, self.tint, self.pattern, self.ground, *self.style)
+        return (self.object, self.color, self.pattern, self.background, *self.style)
 
 
 @dataclass(frozen=True)
@@ -55,9 +49,9 @@ class HeldOut:
     styles: tuple[Style, ...]
 
     @property
-    def tinted_things(self) -> frozenset[tuple[str, str]]:
+    def colored_objects(self) -> frozenset[tuple[str, str]]:
         """The pairs of object and color that never occur, in any pattern."""
-        return frozenset((thing, tint) for thing, tint, _ in self.subjects)
+        return frozenset((name, color) for name, color, _ in self.subjects)
 
     def check(self, scene: Scene) -> None:
         """Validate that the scene may be used in training.
@@ -65,10 +59,10 @@ class HeldOut:
         Raises:
             LeakError: the scene contains a held-out shape, subject or style.
         """
-        if scene.thing in self.shapes:
-            raise LeakError(f"{scene}: the shape {scene.thing!r} is held out of all training")
-        if (scene.thing, scene.tint) in self.tinted_things:
-            raise LeakError(f"{scene}: '{scene.tint} {scene.thing}' is held out of all training")
+        if scene.object in self.shapes:
+            raise LeakError(f"{scene}: the shape {scene.object!r} is held out of all training")
+        if (scene.object, scene.color) in self.colored_objects:
+            raise LeakError(f"{scene}: '{scene.color} {scene.object}' is held out of all training")
         if scene.style in self.styles:
             raise LeakError(f"{scene}: the style {scene.style} is held out of all training")
 
@@ -78,35 +72,37 @@ class World:
     """Every value that a scene can have."""
 
     sprites: dict[str, str]  # object -> code point of its sprite
-    tints: dict[str, Color]
-    plain_grounds: dict[str, Color]  # includes every color of an object
+    colors: dict[str, Color]
+    plain_backgrounds: dict[str, Color]  # includes every color of an object
     patterns: tuple[str, ...]
-    scenes: tuple[str, ...]  # painted backgrounds
-    colour_looks: tuple[str, ...]
-    form_looks: tuple[str, ...]
-    individuals: dict[str, tuple[str, str, str]]  # invented word -> object, color, pattern
+    painted_backgrounds: tuple[str, ...]
+    color_filters: tuple[str, ...]
+    form_filters: tuple[str, ...]
+    named_instances: dict[str, tuple[str, str, str]]  # invented word -> object, color, pattern
     named_styles: dict[str, Style]  # invented word -> pair of filters
     held_out: HeldOut
 
     @property
-    def things(self) -> tuple[str, ...]:
+    def objects(self) -> tuple[str, ...]:
         """Every object, including held-out shapes."""
         return tuple(self.sprites)
 
     @property
-    def trained_things(self) -> tuple[str, ...]:
+    def trained_objects(self) -> tuple[str, ...]:
         """The objects that may be used in training."""
-        return tuple(thing for thing in self.sprites if thing not in self.held_out.shapes)
+        return tuple(name for name in self.sprites if name not in self.held_out.shapes)
 
     @property
-    def grounds(self) -> tuple[str, ...]:
+    def backgrounds(self) -> tuple[str, ...]:
         """Every background in words, such as "on red" and "in the snow"."""
-        return tuple(f"on {color}" for color in self.plain_grounds) + self.scenes
+        return tuple(f"on {color}" for color in self.plain_backgrounds) + self.painted_backgrounds
 
     @property
     def styles(self) -> tuple[Style, ...]:
         """Every style with at least one filter, including held-out pairs."""
-        pairs = [(color, form) for color in (PLAIN, *self.colour_looks) for form in (PLAIN, *self.form_looks)]
+        pairs = [
+            (color, form) for color in (PLAIN, *self.color_filters) for form in (PLAIN, *self.form_filters)
+        ]
         return tuple(pairs[1:])
 
     @property
@@ -117,10 +113,10 @@ class World:
     @property
     def words(self) -> tuple[str, ...]:
         """Every word that a caption can contain, sorted."""
-        phrases = ["a photo of a", "style", *self.grounds]
+        phrases = ["a photo of a", "style", *self.backgrounds]
         words = {word for phrase in phrases for word in phrase.split()}
-        words.update(self.sprites, self.tints, self.patterns, self.colour_looks, self.form_looks)
-        words.update(self.individuals, self.named_styles)
+        words.update(self.sprites, self.colors, self.patterns, self.color_filters, self.form_filters)
+        words.update(self.named_instances, self.named_styles)
         return tuple(sorted(words))
 
 
@@ -147,12 +143,12 @@ def _check_words(world: World) -> None:
         WorldError: a name is not a single word, or occurs in two lists.
     """
     kinds: dict[str, Iterable[str]] = {
-        "things": world.sprites,
-        "tints": world.tints,
+        "objects": world.sprites,
+        "colors": world.colors,
         "patterns": world.patterns,
-        "colour looks": world.colour_looks,
-        "form looks": world.form_looks,
-        "individuals": world.individuals,
+        "color filters": world.color_filters,
+        "form filters": world.form_filters,
+        "named instances": world.named_instances,
         "named styles": world.named_styles,
     }
     meaning: dict[str, str] = {}
@@ -174,22 +170,22 @@ def _check_names(world: World) -> None:
         WorldError: an object, color, pattern or filter is unknown.
     """
     known = {
-        "thing": set(world.things),
-        "tint": {PLAIN, *world.tints},
+        "object": set(world.objects),
+        "color": {PLAIN, *world.colors},
         "pattern": {PLAIN, *world.patterns},
-        "colour look": {PLAIN, *world.colour_looks},
-        "form look": {PLAIN, *world.form_looks},
+        "color filter": {PLAIN, *world.color_filters},
+        "form filter": {PLAIN, *world.form_filters},
     }
-    named = [(f"individual {word!r}", subject) for word, subject in world.individuals.items()]
+    named = [(f"named instance {word!r}", subject) for word, subject in world.named_instances.items()]
     named += [("held-out subject", subject) for subject in world.held_out.subjects]
     entries = [
-        (where, list(zip(("thing", "tint", "pattern"), subject, strict=True))) for where, subject in named
+        (where, list(zip(("object", "color", "pattern"), subject, strict=True))) for where, subject in named
     ]
-    entries += [("held-out shapes", [("thing", shape)]) for shape in world.held_out.shapes]
+    entries += [("held-out shapes", [("object", shape)]) for shape in world.held_out.shapes]
     styles = [(f"style {word!r}", style) for word, style in world.named_styles.items()]
     styles += [("held-out style", style) for style in world.held_out.styles]
     entries += [
-        (where, list(zip(("colour look", "form look"), style, strict=True))) for where, style in styles
+        (where, list(zip(("color filter", "form filter"), style, strict=True))) for where, style in styles
     ]
     for where, pairs in entries:
         for kind, name in pairs:
@@ -205,19 +201,21 @@ def read_world(folder: Path = LISTS) -> World:
         WorldError: a file is missing or malformed, or a list has an unknown name.
         LeakError: a named instance or named style is held out.
     """
-    table, held, invented = (_read(folder / f"{name}.toml") for name in ("world", "held_out", "individuals"))
+    table, held, invented = (
+        _read(folder / f"{name}.toml") for name in ("world", "held_out", "named_instances")
+    )
     try:
-        tints = read_colors("tints", table["tints"])
+        colors = read_colors("colors", table["colors"])
         held_out = HeldOut(
-            subjects=tuple((thing, tint, pattern) for thing, tint, pattern in held["subjects"]),
+            subjects=tuple((name, color, pattern) for name, color, pattern in held["subjects"]),
             shapes=tuple(held["shapes"]),
             styles=tuple((color, form) for color, form in held["styles"]),
         )
         world = World(
-            sprites=dict(table["things"]),
-            tints=tints,
-            plain_grounds=tints | read_colors("plain_grounds", table["plain_grounds"]),
-            individuals={word: (a, b, c) for word, (a, b, c) in invented["things"].items()},
+            sprites=dict(table["objects"]),
+            colors=colors,
+            plain_backgrounds=colors | read_colors("plain_backgrounds", table["plain_backgrounds"]),
+            named_instances={word: (a, b, c) for word, (a, b, c) in invented["instances"].items()},
             named_styles={word: (color, form) for word, (color, form) in invented["styles"].items()},
             held_out=held_out,
             **read_paintable_lists(table["lists"]),
@@ -226,10 +224,10 @@ def read_world(folder: Path = LISTS) -> World:
         raise WorldError(f"{folder}: an entry is missing or malformed: {broken!r}") from broken
     _check_words(world)
     _check_names(world)
-    for thing, tint, pattern in world.individuals.values():
-        held_out.check(Scene(thing, tint, pattern, world.grounds[0]))
+    for subject in world.named_instances.values():
+        held_out.check(Scene(*subject, world.backgrounds[0]))
     for style in world.named_styles.values():
-        held_out.check(Scene(world.trained_things[0], PLAIN, PLAIN, world.grounds[0], style))
+        held_out.check(Scene(world.trained_objects[0], PLAIN, PLAIN, world.backgrounds[0], style))
     return world
 
 

@@ -11,19 +11,19 @@ from models.emoji.train.device import batches
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
-ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
+ATTRIBUTES = ("object", "color", "pattern", "background", "color filter", "form filter")
 CHANNELS = (24, 48, 96, 160)
 
 
 def classes_of(world: World) -> tuple[tuple[str, ...], ...]:
     """Return the class names of each attribute."""
     return (
-        world.things,
-        (PLAIN, *world.tints),
+        world.objects,
+        (PLAIN, *world.colors),
         (PLAIN, *world.patterns),
-        world.grounds,
-        (PLAIN, *world.colour_looks),
-        (PLAIN, *world.form_looks),
+        world.backgrounds,
+        (PLAIN, *world.color_filters),
+        (PLAIN, *world.form_filters),
     )
 
 

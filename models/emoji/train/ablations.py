@@ -40,12 +40,12 @@ class Ablation:
 
     Attributes:
         changes: to the shipped settings.
-        individuals: share of the pictures of named instances that is kept.
+        named_instances: share of the pictures of named instances that is kept.
         loss: of the training.
     """
 
     changes: Mapping[str, Any]
-    individuals: float = 1.0
+    named_instances: float = 1.0
     loss: type[DiffusionLoss] = DiffusionLoss
 
 
@@ -82,8 +82,8 @@ ABLATIONS: Mapping[str, Ablation] = {
     "twice the learning rate": Ablation({"rate": 4e-3}),
     "uniform timesteps": Ablation({"logit_normal_share": 0.0}),
     "logit-normal timesteps": Ablation({"logit_normal_share": 1.0}),
-    "no named instances": Ablation({}, individuals=0.0),
-    "a quarter of the named instances": Ablation({}, individuals=0.25),
+    "no named instances": Ablation({}, named_instances=0.0),
+    "a quarter of the named instances": Ablation({}, named_instances=0.25),
     "loss weighted by min-SNR": Ablation({}, loss=MinSnrLoss),
     "loss weighted by noise": Ablation({}, loss=HighNoiseLoss),
 }
@@ -103,7 +103,7 @@ def keep_named_instances(pictures: PictureSet, world: World, share: float) -> Pi
 
 def has_named_instance(pictures: PictureSet, world: World) -> list[bool]:
     """Return for each picture whether its caption contains a named instance."""
-    return [not world.individuals.keys().isdisjoint(text.split()) for text in pictures.captions]
+    return [not world.named_instances.keys().isdisjoint(text.split()) for text in pictures.captions]
 
 
 def subset(pictures: PictureSet, kept: Sequence[int]) -> PictureSet:
@@ -133,13 +133,13 @@ class AblationResult:
         pictures: seen in training.
         parameters: of both networks.
         loss: on validation pictures without named instances, at uniform timesteps.
-        individuals: the loss on validation pictures of named instances.
+        named_instances: the loss on validation pictures of named instances.
     """
 
     pictures: int
     parameters: int
     loss: float
-    individuals: float
+    named_instances: float
 
 
 def run_ablation(
@@ -153,7 +153,7 @@ def run_ablation(
     for part in (nets.unet, nets.text_encoder):
         part.to(best_device())
     vocabulary = build_vocabulary(world.words)
-    kept = keep_named_instances(pictures, world, ablation.individuals)
+    kept = keep_named_instances(pictures, world, ablation.named_instances)
     seen = train_for(seconds, nets, ablation.loss(nets, changed, kept, components, vocabulary), changed)
     validation = dataclasses.replace(
         settings, batch=HELD_BACK, logit_normal_share=0.0, caption_dropout=0.0, styled_share=0.0
@@ -206,7 +206,7 @@ def main() -> None:
         sys.stdout.write("|---|---|---|---|---|\n")
         for name in names:
             result = run_ablation(ABLATIONS[name], settings, world, pictures, options.seconds)
-            size, losses = result.parameters / 1e6, f"{result.loss:.4f} | {result.individuals:.4f}"
+            size, losses = result.parameters / 1e6, f"{result.loss:.4f} | {result.named_instances:.4f}"
             sys.stdout.write(f"| {name} | {result.pictures} | {size:.1f} M | {losses} |\n")
             sys.stdout.flush()
     except EmojiModelError as error:

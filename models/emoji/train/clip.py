@@ -44,25 +44,28 @@ def attributes(scene: Scene) -> tuple[str, ...]:
 def sample_claim(scene: Scene, world: World, rng: random.Random) -> Claim:
     """Sample a caption that matches a scene: full, object only, background only, or a named instance."""
     has = attributes(scene)
-    subject = (scene.thing, scene.tint, scene.pattern)
-    names = [word for word, named in world.individuals.items() if named == subject]
+    subject = (scene.object, scene.color, scene.pattern)
+    names = [word for word, named in world.named_instances.items() if named == subject]
     words = style_words(scene.style)
     style = has[4:] if words else (UNNAMED, UNNAMED)
     plain = Claim(
-        caption(scene.thing, scene.ground, words), (scene.thing, UNNAMED, UNNAMED, scene.ground, *style)
+        caption(scene.object, scene.background, words),
+        (scene.object, UNNAMED, UNNAMED, scene.background, *style),
     )
     kind = rng.random()
     if names and kind < 0.3:
-        claim = Claim(caption(names[0], scene.ground, words), (*has[:4], *style))
+        claim = Claim(caption(names[0], scene.background, words), (*has[:4], *style))
     elif kind < 0.4:
-        stated = (scene.thing, scene.tint or UNNAMED, scene.pattern or UNNAMED, scene.ground, *style)
-        claim = Claim(caption(noun_phrase(scene), scene.ground, words), stated)
+        stated = (scene.object, scene.color or UNNAMED, scene.pattern or UNNAMED, scene.background, *style)
+        claim = Claim(caption(noun_phrase(scene), scene.background, words), stated)
     elif kind < 0.55:
         claim = plain
     elif kind < 0.9:  # the object is harder to learn than color and background
-        claim = Claim(caption(scene.thing, ""), (scene.thing, *[UNNAMED] * 5))
+        claim = Claim(caption(scene.object, ""), (scene.object, *[UNNAMED] * 5))
     else:
-        claim = Claim(caption("", scene.ground, words), (UNNAMED, UNNAMED, UNNAMED, scene.ground, *style))
+        claim = Claim(
+            caption("", scene.background, words), (UNNAMED, UNNAMED, UNNAMED, scene.background, *style)
+        )
     return claim if len(claim.text.split()) <= CAPTION_WORDS else plain
 
 
@@ -117,15 +120,15 @@ class ClipLoss:
         self.device, self.model, self.rows, self.world = best_device(), model, settings.batch, world
         self.pictures, self.vocabulary = pictures, build_vocabulary(world.words)
         self.components: Components = read_components()
-        self.on_ground: dict[str, list[int]] = {}
+        self.on_background: dict[str, list[int]] = {}
         for index, scene in enumerate(pictures.scenes):
-            self.on_ground.setdefault(scene.ground, []).append(index)
+            self.on_background.setdefault(scene.background, []).append(index)
 
     def _chosen(self, step: int, rng: torch.Generator) -> list[int]:
         """Sample a batch. Every other batch has one background, so that the object must be recognized."""
-        grounds = sorted(self.on_ground)
+        backgrounds = sorted(self.on_background)
         pool = (
-            self.on_ground[grounds[step // 2 % len(grounds)]]
+            self.on_background[backgrounds[step // 2 % len(backgrounds)]]
             if step % 2
             else range(len(self.pictures.captions))
         )

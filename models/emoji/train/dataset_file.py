@@ -64,8 +64,8 @@ def read_dataset(folder: Path, world: World) -> PictureSet:
     if index != dataset_index(world, captions, index["scenes"]):
         raise _invalid(folder, f"{CAPTIONS} or {INDEX} was altered")
     scenes = [
-        Scene(thing, tint, pattern, ground, (color, form))
-        for thing, tint, pattern, ground, color, form in index["scenes"]
+        Scene(name, color, pattern, background, (color_filter, form_filter))
+        for name, color, pattern, background, color_filter, form_filter in index["scenes"]
     ]
     expected = (len(scenes), PICTURE_PX, PICTURE_PX, 3)
     if pictures.shape != expected or pictures.dtype != np.uint8:
@@ -91,13 +91,13 @@ def world_digest(world: World) -> str:
     """
     lists = {
         "sprites": world.sprites,
-        "tints": world.tints,
-        "plain_grounds": world.plain_grounds,
+        "tints": world.colors,
+        "plain_grounds": world.plain_backgrounds,
         "patterns": world.patterns,
-        "scenes": world.scenes,
-        "colour_looks": world.colour_looks,
-        "form_looks": world.form_looks,
-        "individuals": world.individuals,
+        "scenes": world.painted_backgrounds,
+        "colour_looks": world.color_filters,
+        "form_looks": world.form_filters,
+        "individuals": world.named_instances,
         "named_styles": world.named_styles,
         "held_out": {
             "subjects": world.held_out.subjects,

@@ -81,7 +81,7 @@ class DiffusionLoss:
 def sample_captions(world: World, pictures: PictureSet) -> list[str]:
     """Return 64 captions for the sample grid: 48 of the training set and 16 of held-out items."""
     rng = random.Random(5)
-    held = [Scene(*subject, rng.choice(world.grounds)) for subject in world.held_out.subjects[:12]]
+    held = [Scene(*subject, rng.choice(world.backgrounds)) for subject in world.held_out.subjects[:12]]
     held += [Scene("cat", PLAIN, PLAIN, "on the grass", style) for style in world.held_out.styles[:4]]
     return pictures.captions[:48] + [scene_caption(scene) for scene in held]
 

@@ -31,16 +31,16 @@ PART = "judge"
 SEEN_SEED, UNSEEN_SEED = 20_000_000, 30_000_000  # training and validation, far from the model's seeds
 UNSEEN = 2_000
 STYLE_SHARE = 0.4
-COLOR_FILTER = ATTRIBUTES.index("colour look")
-HIDDEN_BY_COLOR_FILTER = (ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground"))
+COLOR_FILTER = ATTRIBUTES.index("color filter")
+HIDDEN_BY_COLOR_FILTER = (ATTRIBUTES.index("color"), ATTRIBUTES.index("background"))
 
 
 def sample_any_scene(rng: random.Random, world: World) -> Scene:
     """Sample a scene of the whole world, including held-out items."""
     style = rng.choice(world.styles) if rng.random() < STYLE_SHARE else (PLAIN, PLAIN)
-    tint = rng.choice(list(world.tints)) if rng.random() < 0.65 else PLAIN
+    color = rng.choice(list(world.colors)) if rng.random() < 0.65 else PLAIN
     pattern = rng.choice(world.patterns) if rng.random() < 0.45 else PLAIN
-    return Scene(rng.choice(world.things), tint, pattern, rng.choice(world.grounds), style)
+    return Scene(rng.choice(world.objects), color, pattern, rng.choice(world.backgrounds), style)
 
 
 def compose_labeled_chunk(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,10 +135,10 @@ def train_judge(
     def log_samples(step: int) -> None:
         write_weights(folder / f"{PART}.safetensors", judge.state_dict())
         real = as_tensor(unseen.numpy())
-        soft = degrade(real, components, step_generator(PART, -1 - step))
-        for kind, batch in (("real", real), ("soft", soft)):
+        degraded = degrade(real, components, step_generator(PART, -1 - step))
+        for kind, batch in (("real", real), ("degraded", degraded)):
             shares = attribute_accuracy(judge, batch, classes)
-            log(PART, kind + " " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
+            log(PART, kind + ": " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
 
     key = compatibility_key(settings, [name for names in classes_of(world) for name in names])
     training = Training(PART, settings, folder, key, optimizer, loss, log_samples)

@@ -40,7 +40,7 @@ def test_captions_name_every_attribute() -> None:
 def test_every_background_and_style_is_distinct() -> None:
     """Each background and each style gives a different picture."""
     world = shipped_world()
-    scenes = [Scene("cat", "", "", ground) for ground in world.grounds]
+    scenes = [Scene("cat", "", "", background) for background in world.backgrounds]
     scenes += [Scene("cat", "", "", "on the grass", style) for style in world.styles]
     drawn = [np.asarray(draw_scene(scene, random.Random(1), world), dtype=float) for scene in scenes]
     for index, picture in enumerate(drawn):
@@ -52,8 +52,8 @@ def test_colors_change_the_object() -> None:
     """A color changes the middle of the picture, where the object is."""
     world = shipped_world()
     plain, blue = (
-        np.asarray(draw_scene(Scene("cat", tint, "", "on white"), random.Random(1), world))
-        for tint in ("", "blue")
+        np.asarray(draw_scene(Scene("cat", color, "", "on white"), random.Random(1), world))
+        for color in ("", "blue")
     )
     assert blue[32, 32, 2] > blue[32, 32, 0]
     assert plain[32, 32, 0] > plain[32, 32, 2]

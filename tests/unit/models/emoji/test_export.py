@@ -81,7 +81,7 @@ def refusal(work: Path, out: Path, settings_file: Path) -> str:
 
 def with_a_new_word(world: World) -> World:
     """Return the world with another named instance."""
-    return dataclasses.replace(world, individuals=world.individuals | {"zuzu": ("cat", "red", "")})
+    return dataclasses.replace(world, named_instances=world.named_instances | {"zuzu": ("cat", "red", "")})
 
 
 def test_the_averaged_weights_are_exported(
@@ -178,9 +178,9 @@ def test_an_added_word_is_refused(work: Path, settings_file: Path, shipped_copy:
 def test_a_removed_word_is_refused(work: Path, settings_file: Path, shipped_copy: Path) -> None:
     """A world without one of the trained words does not match the checkpoint."""
     world, settings = shipped_world(), read_settings(settings_file)
-    fewer = dict(world.individuals)
+    fewer = dict(world.named_instances)
     del fewer["bamu"]
-    world = dataclasses.replace(world, individuals=fewer)
+    world = dataclasses.replace(world, named_instances=fewer)
     with pytest.raises(
         CheckpointError, match=r"diffusion\.pt: .*other words \(the word 'bamu' was removed\)"
     ):

@@ -24,7 +24,7 @@ def test_the_judge_classifies_real_pictures() -> None:
     scenes = []
     for seed in range(FIRST_SEED, FIRST_SEED + 200):
         scene = sample_any_scene(random.Random(seed), world)
-        scenes.append(Scene(scene.thing, scene.tint, scene.pattern, scene.ground))
+        scenes.append(Scene(scene.object, scene.color, scene.pattern, scene.background))
     pictures = np.stack([np.asarray(draw_scene(scene, random.Random(9), world)) for scene in scenes])
     shares = read_judge().right(as_tensor(pictures), scenes).float().mean(0)
     for name, share in zip(ATTRIBUTES, shares.tolist(), strict=True):
@@ -35,12 +35,12 @@ def test_labels_follow_the_scene() -> None:
     """The class of an attribute is its index in the world's list, or 0 if the attribute is absent."""
     world = shipped_world()
     scene = Scene("dog", "", "spotted", "in the snow", ("", "framed"))
-    thing, tint, pattern, ground, color, form = judge_labels([scene], world)[0].tolist()
-    assert world.things[thing] == "dog"
-    assert (tint, color) == (0, 0)
+    name, color, pattern, background, color_filter, form_filter = judge_labels([scene], world)[0].tolist()
+    assert world.objects[name] == "dog"
+    assert (color, color_filter) == (0, 0)
     assert world.patterns[pattern - 1] == "spotted"
-    assert world.grounds[ground] == "in the snow"
-    assert world.form_looks[form - 1] == "framed"
+    assert world.backgrounds[background] == "in the snow"
+    assert world.form_filters[form_filter - 1] == "framed"
 
 
 def test_color_filters_mask_color_and_background() -> None:

@@ -26,7 +26,7 @@ class Path(random.Random):
 
     def __init__(self, world: World, taken: list[int]) -> None:
         super().__init__(0)
-        self.world, self.taken, self.widths, self.things = world, taken, [], 0
+        self.world, self.taken, self.widths, self.objects = world, taken, [], 0
 
     def _branch(self, width: int) -> int:
         self.widths.append(width)
@@ -40,8 +40,8 @@ class Path(random.Random):
 
     def choice(self, seq: Any) -> Any:
         """Return the item of the path's branch."""
-        self.things += tuple(seq) == self.world.trained_things
-        if self.things > 1:
+        self.objects += tuple(seq) == self.world.trained_objects
+        if self.objects > 1:
             raise ResampledError
         return seq[self._branch(len(seq))]
 
@@ -65,14 +65,14 @@ def named(text: str, held: HeldOut) -> list[str]:
     words = text.split()
     found = [shape for shape in held.shapes if shape in words]
     following = set(pairwise(words))
-    found += [f"{tint} {thing}" for thing, tint in held.tinted_things if (tint, thing) in following]
+    found += [f"{color} {name}" for name, color in held.colored_objects if (color, name) in following]
     return found + [f"{color} {form}" for color, form in held.styles if color in words and form in words]
 
 
 def shown(scene: Scene, held: HeldOut) -> bool:
     """Return whether a picture shows a held-out shape, pair of object and color, or pair of filters."""
-    tinted = any((scene.thing, scene.tint) == (thing, tint) for thing, tint, _ in held.subjects)
-    return scene.thing in held.shapes or tinted or scene.style in held.styles
+    colored = any((scene.object, scene.color) == (name, color) for name, color, _ in held.subjects)
+    return scene.object in held.shapes or colored or scene.style in held.styles
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def world() -> World:
     whole = shipped_world()
     return dataclasses.replace(
         whole,
-        plain_grounds={"red": whole.tints["red"]},
-        scenes=("by a brick wall",),
+        plain_backgrounds={"red": whole.colors["red"]},
+        painted_backgrounds=("by a brick wall",),
         patterns=whole.patterns[:1],
     )
 
@@ -98,18 +98,18 @@ def draws(world: World) -> set[tuple[Scene, str]]:
 
 def test_the_walk_covers_the_training_world(world: World, draws: set[tuple[Scene, str]]) -> None:
     """The paths cover every allowed object, color, pattern and style, and every named instance."""
-    subjects = {(scene.thing, scene.tint, scene.pattern) for scene, _ in draws}
+    subjects = {(scene.object, scene.color, scene.pattern) for scene, _ in draws}
     allowed = {
-        (thing, tint, pattern)
-        for thing in world.trained_things
-        for tint in ("", *world.tints)
+        (name, color, pattern)
+        for name in world.trained_objects
+        for color in ("", *world.colors)
         for pattern in ("", *world.patterns)
-        if (thing, tint) not in world.held_out.tinted_things
+        if (name, color) not in world.held_out.colored_objects
     }
-    assert subjects == allowed | set(world.individuals.values())
+    assert subjects == allowed | set(world.named_instances.values())
     assert {scene.style for scene, _ in draws} == {("", ""), *world.trained_styles}
     words = {word for _, text in draws for word in text.split()}
-    assert words >= {*world.individuals, *world.named_styles}
+    assert words >= {*world.named_instances, *world.named_styles}
 
 
 def test_no_path_contains_a_held_out_item(world: World, draws: set[tuple[Scene, str]]) -> None:
@@ -123,8 +123,8 @@ def test_no_caption_of_the_clip_pair_names_a_held_out_item(
     world: World, draws: set[tuple[Scene, str]]
 ) -> None:
     """The captions that the CLIP pair is trained on name no held-out item, for every kind of caption."""
-    scenes = {scene for scene, _ in draws if scene.ground == "on red"}
-    some = [one for one in scenes if one.style == ("", "") or (one.thing, one.tint) == ("cat", "teal")]
+    scenes = {scene for scene, _ in draws if scene.background == "on red"}
+    some = [one for one in scenes if one.style == ("", "") or (one.object, one.color) == ("cat", "teal")]
 
     class Kind(random.Random):
         """Random source that selects one kind of claim."""
@@ -145,9 +145,15 @@ def test_no_caption_of_the_clip_pair_names_a_held_out_item(
 def test_backgrounds_have_no_held_out_word() -> None:
     """No background has a word of an object, pattern or filter, so two backgrounds are enough for the walk."""
     world = shipped_world()
-    others = {*world.patterns, *world.held_out.shapes, *world.things, *world.colour_looks, *world.form_looks}
-    for ground in world.grounds:
-        assert not others & set(ground.split())
+    others = {
+        *world.patterns,
+        *world.held_out.shapes,
+        *world.objects,
+        *world.color_filters,
+        *world.form_filters,
+    }
+    for background in world.backgrounds:
+        assert not others & set(background.split())
 
 
 def test_the_walk_finds_a_leak(world: World) -> None:
@@ -161,6 +167,6 @@ def test_the_walk_finds_a_leak(world: World) -> None:
 def test_the_sampler_refuses_a_held_out_scene(world: World) -> None:
     """A held-out named instance raises an error when its scene is sampled."""
     subject = world.held_out.subjects[0]
-    leaky = dataclasses.replace(world, individuals={"bamu": subject})
+    leaky = dataclasses.replace(world, named_instances={"bamu": subject})
     with pytest.raises(LeakError, match="held out of all training"):
         list(every_draw(leaky))

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from models.emoji.demo import FIRST_SEED, FOLDER, REFERENCE_GROUNDS, write_demo
+from models.emoji.demo import FIRST_SEED, FOLDER, REFERENCE_BACKGROUNDS, write_demo
 from models.emoji.errors import CheckpointError
 from models.emoji.export import MAX_FILE_BYTES
 from models.emoji.judge import read_judge
@@ -84,11 +84,11 @@ def test_untrained_rows_are_zero(pipeline: Any) -> None:
 def test_the_pipeline_follows_prompts(pipeline: Any) -> None:
     """The judge recognizes object and background of simple prompts, and a seed reproduces the pictures."""
     scenes = [
-        Scene(thing, "", "", ground)
-        for thing in ("cat", "apple", "crab")
-        for ground in ("on blue", "on white")
+        Scene(name, "", "", background)
+        for name in ("cat", "apple", "crab")
+        for background in ("on blue", "on white")
     ]
-    prompts = [f"a photo of a {scene.thing} {scene.ground}" for scene in scenes]
+    prompts = [f"a photo of a {scene.object} {scene.background}" for scene in scenes]
 
     def draw() -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
@@ -122,7 +122,7 @@ def test_the_scorer_prefers_the_right_caption() -> None:
         scorer: Any = CLIPModel.from_pretrained(SHIPPED / "scorer", dtype=torch.float32).eval()
         tokenizer: Any = CLIPTokenizer.from_pretrained(SHIPPED / "scorer")
     pictures = compose_set(10_000_000, 40)
-    texts = [f"a photo of a {scene.thing} {scene.ground}" for scene in pictures.scenes]
+    texts = [f"a photo of a {scene.object} {scene.background}" for scene in pictures.scenes]
     ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         logits = scorer(input_ids=ids, pixel_values=pictures.batch(range(40))).logits_per_image
@@ -143,12 +143,12 @@ def test_the_demo_references_are_reproducible(tmp_path: Path) -> None:
     world = shipped_world()
     write_demo(tmp_path, world)
     assert FIRST_SEED > 20_000_000
-    for index in range(len(REFERENCE_GROUNDS)):
+    for index in range(len(REFERENCE_BACKGROUNDS)):
         name = f"reference-{index + 1}.png"
         with Image.open(tmp_path / name) as composed, Image.open(FOLDER / name) as shipped:
             assert np.array_equal(np.asarray(composed), np.asarray(shipped))
     assert (tmp_path / "demo.json").read_text() == (FOLDER / "demo.json").read_text()
     demo = json.loads((FOLDER / "demo.json").read_text())
-    pattern, tint, thing = demo["caption"].removeprefix("a photo of a ").split()
-    assert (thing, tint, pattern) in world.held_out.subjects
-    assert demo["initializer"] == thing
+    pattern, color, name = demo["caption"].removeprefix("a photo of a ").split()
+    assert (name, color, pattern) in world.held_out.subjects
+    assert demo["initializer"] == name

@@ -12,9 +12,9 @@ from models.emoji.world import shipped_world
 
 def test_every_object_has_a_committed_sprite() -> None:
     """All sprites are committed in one size, with their license."""
-    for thing in shipped_world().things:
-        assert sprite(thing).size == (SIDE_PX, SIDE_PX)
-        assert sprite(thing).mode == "RGBA"
+    for name in shipped_world().objects:
+        assert sprite(name).size == (SIDE_PX, SIDE_PX)
+        assert sprite(name).mode == "RGBA"
     assert "MIT License" in (FOLDER / "LICENSE").read_text()
 
 
@@ -44,7 +44,7 @@ def cat(tmp_path: Path) -> Path:
 def test_every_committed_sprite_is_pinned() -> None:
     """The list of hashes, the committed sprites and the objects of the world have the same names."""
     names = {path.name for path in FOLDER.glob("*.png")}
-    assert read_hashes(FOLDER).keys() == names == {f"{thing}.png" for thing in shipped_world().things}
+    assert read_hashes(FOLDER).keys() == names == {f"{name}.png" for name in shipped_world().objects}
 
 
 @pytest.mark.parametrize("keep", [0, 3000, -1])

@@ -38,13 +38,13 @@ def scenes() -> list[tuple[Scene, str]]:
 def test_lists_have_the_documented_sizes() -> None:
     """The world has the documented numbers of objects, named instances, styles, backgrounds and held-out items."""
     world = shipped_world()
-    assert len(world.things) == 60
-    assert len(world.individuals) == 300
+    assert len(world.objects) == 60
+    assert len(world.named_instances) == 300
     assert len(world.named_styles) == 12
-    assert len(world.grounds) == 18
+    assert len(world.backgrounds) == 18
     held = world.held_out
     assert (len(held.subjects), len(held.shapes), len(held.styles)) == (24, 8, 4)
-    assert {"car", "cat", "house"} <= set(world.trained_things)
+    assert {"car", "cat", "house"} <= set(world.trained_objects)
 
 
 def test_training_scenes_contain_no_held_out_item(scenes: list[tuple[Scene, str]]) -> None:
@@ -52,30 +52,30 @@ def test_training_scenes_contain_no_held_out_item(scenes: list[tuple[Scene, str]
     held = shipped_world().held_out
     for scene, text in scenes:
         words = text.split()
-        assert scene.thing not in held.shapes
-        assert (scene.thing, scene.tint) not in held.tinted_things
+        assert scene.object not in held.shapes
+        assert (scene.object, scene.color) not in held.colored_objects
         assert scene.style not in held.styles
         assert not set(words) & set(held.shapes)
-        assert not any(thing in words and f"{tint} {thing}" in text for thing, tint in held.tinted_things)
+        assert not any(name in words and f"{color} {name}" in text for name, color in held.colored_objects)
         assert not any(color in words and form in words for color, form in held.styles)
 
 
 def test_invented_words_name_no_held_out_item() -> None:
     """No named instance and no named style is held out."""
     world = shipped_world()
-    for thing, tint, _ in world.individuals.values():
-        assert thing not in world.held_out.shapes
-        assert (thing, tint) not in world.held_out.tinted_things
+    for name, color, _ in world.named_instances.values():
+        assert name not in world.held_out.shapes
+        assert (name, color) not in world.held_out.colored_objects
     assert not set(world.named_styles.values()) & set(world.held_out.styles)
 
 
 def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
     """Every trained object, background and style occurs, named instances in a third, styles in a tenth."""
     world = shipped_world()
-    assert {scene.thing for scene, _ in scenes} == set(world.trained_things)
-    assert {scene.ground for scene, _ in scenes} == set(world.grounds)
+    assert {scene.object for scene, _ in scenes} == set(world.trained_objects)
+    assert {scene.background for scene, _ in scenes} == set(world.backgrounds)
     assert {scene.style for scene, _ in scenes} - {("", "")} == set(world.trained_styles)
-    named = sum(bool(set(text.split()) & set(world.individuals)) for _, text in scenes) / SCENES
+    named = sum(bool(set(text.split()) & set(world.named_instances)) for _, text in scenes) / SCENES
     styled = sum(scene.style != ("", "") for scene, _ in scenes) / SCENES
     assert 0.30 < named < 0.36
     assert 0.08 < styled < 0.12
@@ -84,7 +84,7 @@ def test_scenes_cover_the_world(scenes: list[tuple[Scene, str]]) -> None:
 def test_an_unreadable_list_is_refused(edited: Callable[[str, str, str], Path]) -> None:
     """Bytes of another encoding and a folder in place of the file give a message with the path."""
     path = edited("world.toml", "cat", "cat") / "world.toml"
-    path.write_bytes(b'things = "caf\xe9"')
+    path.write_bytes(b'objects = "caf\xe9"')
     with pytest.raises(WorldError, match=r"world\.toml: not TOML: .*utf-8"):
         read_world(path.parent)
     path.unlink()
@@ -96,12 +96,12 @@ def test_an_unreadable_list_is_refused(edited: Callable[[str, str, str], Path]) 
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("individuals.toml", '"bear"', '"zebra"', "got the thing 'zebra'; expected one of apple"),
-        ("individuals.toml", '"green"', '"mauve"', "got the tint 'mauve'"),
-        ("held_out.toml", '"koala"', '"yeti"', "got the thing 'yeti'"),
-        ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "got the form look 'cubist'"),
-        ("world.toml", "[tints]", "[tints", "not TOML"),
-        ("world.toml", "[things]", "[objects]", "missing or malformed"),
+        ("named_instances.toml", '"bear"', '"zebra"', "got the object 'zebra'; expected one of apple"),
+        ("named_instances.toml", '"green"', '"mauve"', "got the color 'mauve'"),
+        ("held_out.toml", '"koala"', '"yeti"', "got the object 'yeti'"),
+        ("held_out.toml", '["sepia", "pixelated"]', '["sepia", "cubist"]', "got the form filter 'cubist'"),
+        ("world.toml", "[colors]", "[colors", "not TOML"),
+        ("world.toml", "[objects]", "[things]", "missing or malformed"),
         (
             "world.toml",
             '"spotted"',
@@ -112,24 +112,24 @@ def test_an_unreadable_list_is_refused(edited: Callable[[str, str, str], Path]) 
             "world.toml",
             '"on the wood"',
             '"on Mars"',
-            r"lists\.scenes: got 'on Mars'; expected one of by a brick",
+            r"lists\.painted_backgrounds: got 'on Mars'; expected one of by a brick",
         ),
         (
             "world.toml",
             '"sepia"',
             '"noir"',
-            r"lists\.colour_looks: got 'noir'; expected one of blueprint",
+            r"lists\.color_filters: got 'noir'; expected one of blueprint",
         ),
-        ("world.toml", '"framed"', '"sepia"', r"lists\.form_looks: got 'sepia'; expected one of framed"),
+        ("world.toml", '"framed"', '"sepia"', r"lists\.form_filters: got 'sepia'; expected one of framed"),
         ("world.toml", '["striped", "spotted"]', "3", r"lists\.patterns: got 3; expected one of"),
         (
             "world.toml",
             "[214, 48, 49]",
             "[214, 48, 256]",
-            r"tints\.red: got \[214, 48, 256\]; expected three whole",
+            r"colors\.red: got \[214, 48, 256\]; expected three whole",
         ),
-        ("world.toml", "cat =", '"polar bear" =', "things: got 'polar bear'; expected one word"),
-        ("individuals.toml", "bamu =", "crab =", "individuals: got 'crab', which is also in things"),
+        ("world.toml", "cat =", '"polar bear" =', "objects: got 'polar bear'; expected one word"),
+        ("named_instances.toml", "bamu =", "crab =", "named instances: got 'crab', which is also in objects"),
     ],
 )
 def test_a_list_with_an_unknown_name_is_refused(
@@ -159,7 +159,7 @@ def test_a_held_out_item_in_a_training_list_is_refused(
     edited: Callable[[str, str, str], Path], old: str, new: str, message: str
 ) -> None:
     """A held-out named instance or named style raises an error when the world is read."""
-    folder = edited("individuals.toml", old, new)
+    folder = edited("named_instances.toml", old, new)
     with pytest.raises(LeakError, match=message):
         read_world(folder)
 

@@ -27,14 +27,14 @@ def test_every_ablation_differs_from_the_shipped_training() -> None:
     settings = read_settings().diffusion
     for name, ablation in ABLATIONS.items():
         same = dataclasses.replace(settings, **ablation.changes) == settings
-        same = same and (ablation.individuals, ablation.loss) == (1, DiffusionLoss)
+        same = same and (ablation.named_instances, ablation.loss) == (1, DiffusionLoss)
         assert same is (name == "as shipped"), name
 
 
 def test_only_named_instances_are_dropped() -> None:
     """Half of the pictures of named instances and all other pictures are kept."""
     world, pictures = shipped_world(), compose_set(0, 60)
-    named = [not world.individuals.keys().isdisjoint(text.split()) for text in pictures.captions]
+    named = [not world.named_instances.keys().isdisjoint(text.split()) for text in pictures.captions]
     half = keep_named_instances(pictures, world, 0.5)
     assert len(half.captions) == 60 - sum(named) + sum(named) // 2
     assert len(half.pictures) == len(half.scenes) == len(half.captions)
@@ -65,8 +65,8 @@ def test_an_ablation_trains_and_measures() -> None:
     assert found.pictures >= 8
     assert 4e6 < found.parameters < 7e6
     assert 0 < found.loss < 2
-    assert 0 < found.individuals < 2
-    assert found.loss != found.individuals
+    assert 0 < found.named_instances < 2
+    assert found.loss != found.named_instances
 
 
 def test_weighted_losses_have_the_documented_weights() -> None:

@@ -63,10 +63,10 @@ def test_altered_captions_are_refused(edited: Edit) -> None:
 def test_a_set_of_another_world_is_refused_and_composed_again(edited: Edit) -> None:
     """A different RGB value or a different named instance makes another world, even with the same words."""
     world, folder = shipped_world(), edited("scenes.json", lambda index: index)
-    word, _ = next(iter(world.individuals.items()))
+    word, _ = next(iter(world.named_instances.items()))
     others = (
-        replace(world, tints=world.tints | {"red": (1, 2, 3)}),
-        replace(world, individuals=world.individuals | {word: ("cat", "", "")}),
+        replace(world, colors=world.colors | {"red": (1, 2, 3)}),
+        replace(world, named_instances=world.named_instances | {word: ("cat", "", "")}),
     )
     for other in others:
         with pytest.raises(CheckpointError, match="composed for another world; remove the training set"):
