@@ -11,14 +11,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
-from api import concepts, docs, events, generations, health, personalizations, problems, schemas
+from api import problems, schemas
 from api.metrics import Requests
 from api.middleware import RequestIds
+from api.routes import concepts, docs, events, generations, personalizations, system
 from api.service import start
 from zoodip_core import __version__
-from zoodip_core.jobs.logs import configure_logs
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.tracing import configure_tracing
+from zoodip_core.service.logs import configure_logs
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import configure_tracing
 
 _ABOUT = "Personalize a quantized diffusion model with forward passes only, as a service."
 
@@ -48,7 +49,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.requests = Requests()
-    for module in (personalizations, events, concepts, generations, health):
+    for module in (personalizations, events, concepts, generations, system):
         app.include_router(module.router)
     docs.install(app)
     problems.install(app)

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from api.service import Service, service_of
-from zoodip_core.jobs.errors import ForbiddenError, UnauthorizedError
-from zoodip_core.jobs.records import Key
+from zoodip_core.service.errors import ForbiddenError, UnauthorizedError
+from zoodip_core.service.jobs.records import Key
 
 LOCAL_OWNER = "local"
 _LOCAL_NAMES = frozenset({"localhost", "testserver"})

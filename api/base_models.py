@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from zoodip_core.catalog import (
+from zoodip_core.base_models.catalog import (
     BaseModelEntry,
     Catalog,
     Family,
@@ -20,8 +20,8 @@ from zoodip_core.catalog import (
     fingerprint,
     vocabulary,
 )
+from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.errors import ZoodipError
-from zoodip_core.footprint import weights_mb
 
 
 @dataclass(frozen=True)

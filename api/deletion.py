@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from api.auth import Caller
-from zoodip_core.jobs import concepts, retention, store
-from zoodip_core.jobs.objects import job_prefix
-from zoodip_core.jobs.states import Kind
+from zoodip_core.service import concepts, retention
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.object_store import job_prefix
 
 
 def delete_job(caller: Caller, job_id: str, kind: Kind) -> None:

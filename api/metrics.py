@@ -12,9 +12,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from api.service import Service
-from zoodip_core.jobs import presence, store
-from zoodip_core.jobs.states import Status
-from zoodip_core.jobs.tables import jobs
+from zoodip_core.service import worker_registry
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.tables import jobs
 
 __all__ = ["CONTENT_TYPE", "Requests", "render"]
 
@@ -59,7 +60,7 @@ class _Stored(Collector):
             code = jobs.c.error["code"].as_string()
             failed = select(code, func.count()).where(jobs.c.status == Status.FAILED).group_by(code)
             failures = connection.execute(failed).all()
-            workers = presence.consuming(connection, time.time(), self._service.settings.lease_s)
+            workers = worker_registry.consuming(connection, time.time(), self._service.settings.lease_s)
         by_status = GaugeMetricFamily("zoodip_jobs", "Jobs by state", labels=["kind", "status"])
         for (kind, status), number in counts.items():
             by_status.add_metric([kind, status], number)
@@ -70,7 +71,7 @@ class _Stored(Collector):
         return [by_status, by_code, consuming, *_of_workers(workers)]
 
 
-def _of_workers(workers: list[presence.WorkerRecord]) -> list[Metric]:
+def _of_workers(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:
     counters: dict[str, CounterMetricFamily] = {}
     gauges: dict[str, GaugeMetricFamily] = {}
     stages = CounterMetricFamily(

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Requests
 from api.problems import problem
-from zoodip_core.jobs.tracing import span, valid_traceparent
+from zoodip_core.service.tracing import span, valid_traceparent
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})

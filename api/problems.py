@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs.errors import RateLimitedError
+from zoodip_core.service.errors import RateLimitedError
 
 MEDIA_TYPE = "application/problem+json"
 

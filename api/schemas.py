@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import Kind
-from zoodip_core.jobs.states import Status
-from zoodip_core.vocabulary import TOKEN_PATTERN
+from zoodip_core.service.jobs.states import Status
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]

@@ -11,18 +11,18 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
-from api.changes import Changes
-from api.keyring import Keyring
-from api.limits import RateLimits
-from api.looks import Looks
-from zoodip_core.catalog import Catalog
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.broker import celery_app, wake
-from zoodip_core.jobs.changes import ChangeSender
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind
+from api.job_watcher import Changes
+from api.key_cache import Keyring
+from api.rate_limits import RateLimits
+from api.status_batcher import Looks
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.service import api_keys
+from zoodip_core.service.broker import celery_app, wake
+from zoodip_core.service.database import Database
+from zoodip_core.service.job_notifications import ChangeSender
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _DECODERS = 1  # images decoded at a time: what one needs is all that uploads add to memory
 
@@ -70,7 +70,7 @@ def start(settings: ServiceSettings) -> Service:
     database.migrate()
     if settings.bootstrap_key is not None:
         with database.write() as connection:
-            keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+            api_keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
     return Service(
         settings=settings,
         database=database,

@@ -1,4 +1,4 @@
-"""The shapes in annotations are checked while the tests run; the models are too small for threads to pay."""
+"""Check shape annotations while tests run, and limit torch to one thread: the test models are small."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import torch
 from jaxtyping import install_import_hook
 
-WITH_TENSORS = ("zeroth_order", "diffusion", "engine", "references", "personalize")
+from tests.tooling.tensor_modules import tensor_packages
 
-install_import_hook([f"zoodip_core.{name}" for name in WITH_TENSORS], "beartype.beartype")
+install_import_hook(tensor_packages(), "beartype.beartype")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start

@@ -5,11 +5,11 @@ from __future__ import annotations
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from worker.process import WorkerProcess
-from zoodip_core.jobs.broker import TASK_NAMES, celery_app
-from zoodip_core.jobs.logs import configure_logs
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind
-from zoodip_core.jobs.tracing import configure_tracing
+from zoodip_core.service.broker import TASK_NAMES, celery_app
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.logs import configure_logs
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import configure_tracing
 
 settings = ServiceSettings.from_environment()
 app = celery_app(settings)

@@ -8,16 +8,16 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from zoodip_core.jobs import presence
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import worker_registry
+from zoodip_core.service.database import Database
+from zoodip_core.service.settings import ServiceSettings
 
 
 def is_healthy(settings: ServiceSettings) -> bool:
     """Whether a worker of this host looked for work within the last lease."""
     try:
         with Database(settings.database).read() as connection:
-            found = presence.consuming(connection, time.time(), settings.lease_s)
+            found = worker_registry.consuming(connection, time.time(), settings.lease_s)
     except SQLAlchemyError:
         return False
     return any(worker.id.startswith(f"{socket.gethostname()}-") for worker in found)

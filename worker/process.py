@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.attendant import Attendant
-from worker.engines import load_engine
-from worker.ledger import Ledger
-from worker.messenger import Messenger
-from worker.runner import Runner
+from worker.engine_loop import Runner
+from worker.engine_protocol import load_engine
+from worker.heartbeat import Attendant
+from worker.housekeeping import Messenger
+from worker.leased_writes import Ledger
 from worker.stats import Stats
-from zoodip_core.jobs.changes import ChangeSender
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.database import Database
+from zoodip_core.service.job_notifications import ChangeSender
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _log = structlog.get_logger("zoodip.worker")
 

@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from zoodip_core.base_models.families import Family
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, check_token_format
 from zoodip_core.config import Kind
 from zoodip_core.embedding_file import (
     MAX_FILE_BYTES,
@@ -19,9 +21,7 @@ from zoodip_core.embedding_file import (
     write_embedding_file,
 )
 from zoodip_core.errors import InvalidTokenError, ModelMismatchError
-from zoodip_core.families import Family
 from zoodip_core.files import write_atomically
-from zoodip_core.vocabulary import TOKEN_PATTERN, check_token_format
 
 Form = Literal["diffusers", "a1111", "comfyui"]
 

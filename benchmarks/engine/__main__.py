@@ -15,7 +15,7 @@ import torch
 from benchmarks.engine.process import measure_apart
 from benchmarks.quantization.__main__ import print_table
 from tests.tooling.models import build_sd15
-from zoodip_core.catalog import BaseModelEntry, Catalog, Precision
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog, Precision
 
 HEAD = (
     "model",

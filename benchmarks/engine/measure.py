@@ -13,14 +13,14 @@ from torch import nn
 
 from benchmarks.quantization.memory import resident_bytes
 from tests.tooling.models import meta_model
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.latents import Posteriors
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.quantize import quantization_report, quantize_model
 from zoodip_core.engine import Engine
-from zoodip_core.personalize import Personalization, Subject
-from zoodip_core.references import References
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.samples import References
 
 SUBJECT = Subject(token="<it>", initializer="cat")  # noqa: S106
 

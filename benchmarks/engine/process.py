@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 
 from benchmarks.engine.measure import Figures, measure
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 
 def measure_apart(

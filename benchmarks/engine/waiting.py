@@ -20,7 +20,7 @@ import torch
 from benchmarks.engine.process import measure_apart
 from benchmarks.quantization.__main__ import print_table
 from zoodip_core import SPIN_TURNS
-from zoodip_core.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 
 OURS = f"{SPIN_TURNS} turns (the package's)"
 WAYS = {

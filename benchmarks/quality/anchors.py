@@ -15,7 +15,7 @@ from benchmarks.quality.subjects import Case
 from benchmarks.quality.words import case_identity, words
 from models.emoji.compose import draw_scene
 from models.emoji.world import World
-from zoodip_core.catalog import resolve_settings
+from zoodip_core.base_models.catalog import resolve_settings
 
 
 @dataclass(frozen=True)

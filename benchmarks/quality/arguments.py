@@ -15,11 +15,11 @@ from benchmarks.quality.prompts import PROMPTS
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Half, Kind
 from models.emoji.errors import EmojiModelError
-from zoodip_core.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.cli.options import parse_assignments
 from zoodip_core.diffusion.loading import locate
 from zoodip_core.errors import ZoodipError
-from zoodip_core.fingerprint import fingerprint
 
 OUT = Path("quality-output")
 

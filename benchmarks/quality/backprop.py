@@ -16,8 +16,8 @@ from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
-from zoodip_core.personalize import Personalization
-from zoodip_core.references import Sample, samples_request
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.samples import Sample, samples_request
 
 BACKPROP_FORWARDS = BATCH * (1 + 2)  # of one step of one case: a backward pass costs as much as two forwards
 

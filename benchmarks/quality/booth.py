@@ -16,7 +16,7 @@ from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source, described
 from benchmarks.quality.stage import Selection, Stage
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 
 @dataclass(frozen=True)

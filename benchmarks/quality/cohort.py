@@ -16,8 +16,8 @@ from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import ZoodipError
-from zoodip_core.personalize import Personalization
-from zoodip_core.references import samples_request
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.samples import samples_request
 
 
 class Cohort(Protocol):

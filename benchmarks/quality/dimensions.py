@@ -39,7 +39,7 @@ from benchmarks.quality.subjects import Case
 from benchmarks.quality.table import group_table
 from benchmarks.quality.walking import walk
 from zoodip_core.files import write_atomically
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 
 HEAD = ("directions", "k", "share kept", "all right", "ground", "CLIP-I", "fixed-set loss")
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import Dinov2Model
 
+from zoodip_core.base_models.families import read_config
 from zoodip_core.diffusion.latents import to_tensor
 from zoodip_core.errors import InvalidModelError
-from zoodip_core.families import read_config
 from zoodip_core.images import fit_square
 
 BATCH = 25  # pictures at once: a whole case of them would need gigabytes

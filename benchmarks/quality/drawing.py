@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.quality.learnable import TOKEN
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle

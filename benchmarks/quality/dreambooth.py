@@ -16,11 +16,11 @@ from benchmarks.quality.methods import check_methods
 from benchmarks.quality.photo_booth import ALLOWED, Asked, PhotoBooth, Row
 from benchmarks.quality.photos import PROMPTS, phrases, read_subjects
 from benchmarks.quality.table import method_table
-from zoodip_core.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.cli.options import parse_assignments
 from zoodip_core.diffusion.loading import locate
 from zoodip_core.files import write_atomically
-from zoodip_core.fingerprint import fingerprint
 
 HEAD = (
     "method",

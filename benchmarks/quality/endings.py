@@ -17,7 +17,7 @@ from benchmarks.quality.searching import Plan, forwards_per_step, plan_identity
 from benchmarks.quality.sources import Outcome
 from benchmarks.quality.stage import Stage
 from benchmarks.quality.walking import walk
-from zoodip_core.stopping import has_stalled
+from zoodip_core.personalization.early_stopping import has_stalled
 
 
 @dataclass(frozen=True)

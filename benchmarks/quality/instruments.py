@@ -10,8 +10,8 @@ from benchmarks.quality.metrics import Embedder
 from models.emoji.judge import Judge, read_judge
 from models.emoji.judge.network import WEIGHTS
 from models.emoji.world import World, shipped_world
+from zoodip_core.base_models.fingerprint import weight_files
 from zoodip_core.diffusion.scoring import Scorer
-from zoodip_core.fingerprint import weight_files
 
 
 @dataclass(frozen=True)

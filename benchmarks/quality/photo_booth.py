@@ -21,9 +21,9 @@ from benchmarks.quality.results import Results
 from benchmarks.quality.searching import check_plans
 from benchmarks.quality.sources import Source, described, learned
 from benchmarks.quality.words import words
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import locate
-from zoodip_core.personalize import check_subject
+from zoodip_core.personalization.personalize import check_subject
 
 ALLOWED = ("initializer", *METHODS)
 

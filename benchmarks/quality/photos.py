@@ -14,7 +14,7 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import TOKEN
 from benchmarks.quality.phrase import Phrase
 from zoodip_core.images import fit_square, read_images
-from zoodip_core.personalize import Subject
+from zoodip_core.personalization.personalize import Subject
 
 Sort = Literal["object", "live"]
 

@@ -14,7 +14,7 @@ from benchmarks.quality.learnable import TOKEN, Learnable
 from benchmarks.quality.methods import Method
 from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.searching import Plan, Snapshot, plan_identity, plans, search
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import Bundle
 
 P_contra = TypeVar("P_contra", bound=Phrase, contravariant=True)

@@ -16,7 +16,7 @@ from benchmarks.quality.metrics import Figures, measure
 from benchmarks.quality.prompts import PROMPTS, Prompt, prompts
 from benchmarks.quality.sources import Source, learned
 from benchmarks.quality.subjects import Half, cases
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 
 @dataclass(frozen=True)

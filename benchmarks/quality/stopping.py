@@ -28,7 +28,7 @@ from benchmarks.quality.metrics import interval
 from benchmarks.quality.records import Row
 from benchmarks.quality.searching import Plan, forwards_per_step, refuse_changes
 from benchmarks.quality.walking import POINTS
-from zoodip_core.catalog import resolve_settings
+from zoodip_core.base_models.catalog import resolve_settings
 from zoodip_core.files import write_atomically
 
 HEAD = ("subject", "forwards", "with auto", "all right", "with auto", "CLIP-I", "with auto", "seeds apart")

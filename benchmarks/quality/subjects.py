@@ -16,7 +16,7 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import TOKEN
 from models.emoji.compose import caption, draw_scene, noun_phrase, style_words
 from models.emoji.world import PLAIN, Scene, World
-from zoodip_core.personalize import Subject
+from zoodip_core.personalization.personalize import Subject
 
 Kind = Literal["subjects", "shapes", "styles"]
 Half = Literal["report", "tuning"]

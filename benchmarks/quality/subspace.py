@@ -16,13 +16,13 @@ from benchmarks.quality.methods import METHODS
 from benchmarks.quality.subjects import Case, cases
 from models.emoji.errors import EmojiModelError
 from models.emoji.world import shipped_world
-from zoodip_core.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog, resolve_settings
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import ZoodipError
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.zeroth_order.estimator import Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 

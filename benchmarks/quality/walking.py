@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.quality import searching
 from benchmarks.quality.learnable import Learnable
 from benchmarks.quality.searching import Plan, begin_cohort, place_of, plan_identity
-from zoodip_core.checkpoint import load_checkpoint, save_checkpoint
 from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
 
 POINTS = 1024
 """Most points of a way: several times as many as a token has dimensions here."""

@@ -11,10 +11,10 @@ from benchmarks.quality.learnable import Learnable
 from benchmarks.quality.methods import BARE
 from benchmarks.quality.phrase import Phrase
 from benchmarks.quality.sources import Outcome
-from zoodip_core.catalog import resolve_settings
-from zoodip_core.checkpoint import identity
+from zoodip_core.base_models.catalog import resolve_settings
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.checkpoint import identity
+from zoodip_core.personalization.personalize import Personalization
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from benchmarks.quantization.measures import Models, Probe, slope_error, speeds,
 from benchmarks.quantization.memory import resident_bytes
 from tests.tooling.families import sd15
 from tests.tooling.models import build_sd15, meta_model
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.diffusion.weights import load_quantized
 

@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.quantization.contenders import dense_weight
-from zoodip_core.captions import captions_per_image
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.engine import Request
 from zoodip_core.images import fit_square
-from zoodip_core.references import References, Sample, candidates_request, samples_request
+from zoodip_core.personalization.captions import captions_per_image
+from zoodip_core.personalization.samples import References, Sample, candidates_request, samples_request
 
 DEMO = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 TOKEN = "<it>"  # noqa: S105

@@ -21,15 +21,15 @@ from sqlalchemy import create_engine, insert, text
 from benchmarks.service.load import measure
 from benchmarks.service.processes import api, worker
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.catalog import Catalog, embedding_widths, fingerprint
-from zoodip_core.jobs import leases, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import ObjectStore, concept_name
-from zoodip_core.jobs.records import NewJob
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind
-from zoodip_core.jobs.tables import concepts
+from zoodip_core.base_models.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.service.database import Database
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import leases, store
+from zoodip_core.service.jobs.records import NewJob
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.object_store import ObjectStore, concept_name
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tables import concepts
 
 Row = tuple[str, str]
 SERVICE = "api.app:create_app"

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from zoodip_core.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog, resolve_settings
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.engine import Engine
-from zoodip_core.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization, Subject
 
 DEMO = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 

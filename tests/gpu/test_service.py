@@ -13,8 +13,8 @@ from PIL import Image
 from api.app import create_app
 from tests.integration.support.photos import create, photo
 from tests.integration.support.workers import wait_for_job, worker
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,8 +12,8 @@ from api.app import create_app
 from tests.integration.support.postgresql import postgresql_url
 from tests.integration.support.servers import shared_redis_url
 from tests.tooling.models import build_family
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.database import Database
+from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,11 +14,11 @@ from safetensors.numpy import load, save
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.jobs import NOW
 from tests.integration.support.photos import photo
-from zoodip_core.jobs import leases
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore, image_name
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import ObjectStore, image_name
+from zoodip_core.service.settings import ServiceSettings
 
 
 def _import(client: TestClient, content: bytes, **fields: str) -> object:

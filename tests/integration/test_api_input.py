@@ -13,8 +13,8 @@ from PIL import Image, ImageCms
 
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import REQUEST, create, parts, photo
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 
 def _png_header(width: int, height: int) -> bytes:

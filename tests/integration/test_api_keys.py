@@ -13,9 +13,9 @@ from api.app import create_app
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
-from zoodip_core.jobs import presence
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import worker_registry
+from zoodip_core.service.database import Database
+from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_readiness_needs_a_worker_that_looks_for_work(client: TestClient, settin
     database = Database(settings.database)
     with database.write() as connection:
         stats = {"counters": {"steps": 12}, "gauges": {"rows_per_forward": 9.0}, "stages": {"step": 1.5}}
-        presence.report(connection, "w1", time.time(), draining=False, stats=stats)
+        worker_registry.report(connection, "w1", time.time(), draining=False, stats=stats)
     database.close()
     assert client.get("/readyz").json() == {"status": "ok", "workers": 1}
     create(client)

@@ -8,12 +8,12 @@ from fastapi.testclient import TestClient
 
 from tests.integration.support.jobs import NOW
 from tests.integration.support.photos import create, parts, photo
-from zoodip_core.jobs import events, leases, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import events, leases, store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 
 def _run(settings: ServiceSettings, job_id: str) -> Job:

@@ -14,8 +14,8 @@ import pytest
 from tests.integration.support.apis import api
 from tests.integration.support.photos import REQUEST, parts, photo
 from tests.integration.support.processes import wait_until
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _GIGABYTE = 10**9
 

@@ -12,17 +12,17 @@ import httpx2
 import pytest
 import redis
 
-from api.changes import Changes
+from api.job_watcher import Changes
 from tests.integration.support.apis import api
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.photos import REQUEST, parts, photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import OwnRedis, own_redis, shared_redis_url
 from tests.integration.support.workers import STUB, worker
-from zoodip_core.jobs import store
-from zoodip_core.jobs.changes import ChangeSender, channel
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.database import Database
+from zoodip_core.service.job_notifications import ChangeSender, channel
+from zoodip_core.service.jobs import store
+from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.support.jobs import NOW, queue
-from zoodip_core.jobs import leases, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.errors import LeaseLostError
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.states import Kind, Status, Wish
+from zoodip_core.service.database import Database
+from zoodip_core.service.errors import LeaseLostError
+from zoodip_core.service.jobs import leases, store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.states import Kind, Status, Wish
 
 LEASE_S = 30.0
 

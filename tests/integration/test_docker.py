@@ -19,7 +19,7 @@ import yaml
 
 from tests.integration.support.processes import free_port, server
 from tests.integration.support.workers import ROOT, environment
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 DOCKERFILES = ("api", "worker")
 
@@ -119,7 +119,7 @@ def test_the_worker_image_has_all_that_its_command_needs(tmp_path: Path, setting
 
     python = _follow("worker", tmp_path, {"TORCH_VERSION": torch.__version__, "TORCH_INDEX": ""})
     given = {**environment(settings), "PYTHONPATH": ""}
-    imported = "import worker.models, worker.health; print(worker.__file__)"
+    imported = "import worker.diffusion_engine, worker.health; print(worker.__file__)"
     done = subprocess.run(
         [python, "-c", imported], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
     )

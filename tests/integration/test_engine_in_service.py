@@ -18,8 +18,8 @@ from tests.integration.support.photos import create, photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import Worker, wait_for_job, wait_until_consuming, worker
 from zoodip_core.artifact import load_concept
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture

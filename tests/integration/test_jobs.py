@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support.jobs import NOW, queue
-from zoodip_core.jobs import concepts, events, leases, retention, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.errors import ConflictError, NotFoundError, TokenTakenError
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.objects import ObjectStore, concept_name, reference_name
-from zoodip_core.jobs.records import ConceptRecord, Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.standings import list_page, standings
-from zoodip_core.jobs.states import TRANSITIONS, Kind, Status, is_legal
+from zoodip_core.service import concepts, retention
+from zoodip_core.service.database import Database
+from zoodip_core.service.errors import ConflictError, NotFoundError, TokenTakenError
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import events, leases, store
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.jobs.snapshots import list_page, standings
+from zoodip_core.service.jobs.states import TRANSITIONS, Kind, Status, is_legal
+from zoodip_core.service.object_store import ObjectStore, concept_name, reference_name
+from zoodip_core.service.settings import ServiceSettings
 
 
 def _in_state(database: Database, status: Status) -> Job:

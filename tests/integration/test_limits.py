@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.limits import RateLimits
+from api.rate_limits import RateLimits
 from tests.integration.support.apis import api
 from tests.integration.support.keys import make_key
 from tests.integration.support.servers import own_redis, shared_redis_url
-from zoodip_core.jobs.errors import RateLimitedError
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.errors import RateLimitedError
+from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from tests.integration.support.apis import api
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import REQUEST, photo
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 PRIVATE = ("grandmother", "a-secret-garden", "mother-in-law")
 

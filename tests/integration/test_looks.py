@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 
-from api.looks import Looks
+from api.status_batcher import Looks
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.postgresql import postgresql_url
-from zoodip_core.jobs import store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.errors import NotFoundError
-from zoodip_core.jobs.states import Kind, Status
+from zoodip_core.service.database import Database
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.states import Kind, Status
 
 KIND = Kind.PERSONALIZATION
 

@@ -15,15 +15,15 @@ from sqlalchemy.exc import OperationalError
 from tests.integration.support.photos import create
 from tests.integration.support.stub_engine import StubEngine, StubSearch
 from tests.integration.support.workers import STUB
-from worker.ledger import Ledger
-from worker.personalizing import Personalizing
+from worker.leased_writes import Ledger
+from worker.personalization_job import Personalizing
 from worker.stats import Stats
-from zoodip_core.jobs import leases, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore, concept_name
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Kind, Status
-from zoodip_core.jobs.tables import concepts
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import leases, store
+from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.object_store import ObjectStore, concept_name
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tables import concepts
 
 
 class _LosesAnswer(Database):

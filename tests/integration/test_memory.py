@@ -11,12 +11,13 @@ from alembic.migration import MigrationContext
 
 from tests.integration.support.jobs import NOW, queue
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.jobs import idempotency, keys, leases, presence, store, webhooks
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.errors import IdempotencyInFlightError, IdempotencyMismatchError, NotFoundError
-from zoodip_core.jobs.idempotency import Answer, Ticket
-from zoodip_core.jobs.states import Status
-from zoodip_core.jobs.tables import metadata
+from zoodip_core.service import api_keys, idempotency, worker_registry
+from zoodip_core.service.database import Database
+from zoodip_core.service.errors import IdempotencyInFlightError, IdempotencyMismatchError, NotFoundError
+from zoodip_core.service.idempotency import Answer, Ticket
+from zoodip_core.service.jobs import leases, store, webhooks
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.tables import metadata
 
 TICKET = Ticket(owner="alice", route="POST /v1/personalizations", key="k1", request_hash="hash", began_at=NOW)
 
@@ -30,52 +31,52 @@ def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
 
 def test_a_key_is_stored_as_a_digest_only(database: Database) -> None:
     """The secret finds its key, is nowhere in the table, and stops working when revoked."""
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
     with database.write() as connection:
-        assert not keys.any_exist(connection)
-        key = keys.create(connection, secret, NOW, name="laptop")
-        assert keys.find(connection, secret) == key
-        assert keys.find(connection, secret + "x") is None
+        assert not api_keys.any_exist(connection)
+        key = api_keys.create(connection, secret, NOW, name="laptop")
+        assert api_keys.find(connection, secret) == key
+        assert api_keys.find(connection, secret + "x") is None
         row = connection.exec_driver_sql("SELECT * FROM keys").one()
         assert secret not in str(row)
         assert key.prefix == secret[:9]
-        keys.revoke(connection, key.id, NOW)
-        assert keys.find(connection, secret) is None
-        assert keys.any_exist(connection)
+        api_keys.revoke(connection, key.id, NOW)
+        assert api_keys.find(connection, secret) is None
+        assert api_keys.any_exist(connection)
 
 
 def test_key_mistakes_are_named(database: Database) -> None:
     """A scope that does not exist, a secret that is too short, an id that is unknown."""
     with database.write() as connection:
         with pytest.raises(InvalidInputError, match="unknown scope 'root'"):
-            keys.create(connection, keys.new_secret(), NOW, name="x", scopes=("root",))
+            api_keys.create(connection, api_keys.new_secret(), NOW, name="x", scopes=("root",))
         with pytest.raises(InvalidInputError, match="at least 25 characters"):
-            keys.create(connection, "zd_short", NOW, name="x")
+            api_keys.create(connection, "zd_short", NOW, name="x")
         with pytest.raises(NotFoundError):
-            keys.revoke(connection, "key_nope", NOW)
+            api_keys.revoke(connection, "key_nope", NOW)
 
 
 def test_a_rotated_webhook_secret_keeps_the_old_one_beside_it(database: Database) -> None:
     """Two secrets sign while receivers change over; the one before is gone."""
     with database.write() as connection:
-        key = keys.create(connection, keys.new_secret(), NOW, name="x", owner="alice")
+        key = api_keys.create(connection, api_keys.new_secret(), NOW, name="x", owner="alice")
         (first,) = key.webhook_secrets
-        second = keys.rotate_webhook_secret(connection, key.id).webhook_secrets
-        third = keys.rotate_webhook_secret(connection, key.id).webhook_secrets
+        second = api_keys.rotate_webhook_secret(connection, key.id).webhook_secrets
+        third = api_keys.rotate_webhook_secret(connection, key.id).webhook_secrets
         assert second[1] == first
         assert third[1] == second[0]
-        assert keys.webhook_secrets_of(connection, "alice") == third
+        assert api_keys.webhook_secrets_of(connection, "alice") == third
     assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
 
 
 def test_the_bootstrap_key_is_made_once(database: Database) -> None:
     """Starting twice with the same key leaves one, with every scope."""
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
     with database.write() as connection:
         for _ in range(2):
-            keys.ensure(connection, secret, NOW, "bootstrap")
-        (key,) = keys.list_all(connection)
-    assert key.scopes == list(keys.SCOPES)
+            api_keys.ensure(connection, secret, NOW, "bootstrap")
+        (key,) = api_keys.list_all(connection)
+    assert key.scopes == list(api_keys.SCOPES)
 
 
 def test_an_idempotency_key_replays_refuses_and_waits(database: Database) -> None:
@@ -146,14 +147,14 @@ def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database) -> Non
 def test_a_silent_worker_does_not_count(database: Database) -> None:
     """Only workers that looked for work lately and are not draining consume."""
     with database.write() as connection:
-        presence.report(connection, "w1", NOW, draining=False, stats={"slots": 8})
-        presence.report(connection, "w2", NOW, draining=True, stats={})
-        assert [worker.id for worker in presence.consuming(connection, NOW + 9, 10.0)] == ["w1"]
-        assert presence.consuming(connection, NOW + 11, 10.0) == []
-        presence.report(connection, "w1", NOW + 11, draining=False, stats={})
-        assert presence.consuming(connection, NOW + 12, 10.0)[0].started_at == NOW
-        presence.leave(connection, "w1")
-        assert presence.consuming(connection, NOW + 12, 10.0) == []
+        worker_registry.report(connection, "w1", NOW, draining=False, stats={"slots": 8})
+        worker_registry.report(connection, "w2", NOW, draining=True, stats={})
+        assert [worker.id for worker in worker_registry.consuming(connection, NOW + 9, 10.0)] == ["w1"]
+        assert worker_registry.consuming(connection, NOW + 11, 10.0) == []
+        worker_registry.report(connection, "w1", NOW + 11, draining=False, stats={})
+        assert worker_registry.consuming(connection, NOW + 12, 10.0)[0].started_at == NOW
+        worker_registry.leave(connection, "w1")
+        assert worker_registry.consuming(connection, NOW + 12, 10.0) == []
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:

@@ -10,8 +10,8 @@ import pytest
 from tests.integration.support.processes import free_port
 from tests.integration.support.s3 import OwnS3, aws, own_s3
 from zoodip_core.errors import StorageError
-from zoodip_core.jobs.errors import NotFoundError
-from zoodip_core.jobs.objects import ObjectStore
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.object_store import ObjectStore
 
 
 @pytest.fixture(scope="module")

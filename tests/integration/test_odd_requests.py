@@ -17,12 +17,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.keyring import FRESH_S
+from api.key_cache import FRESH_S
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import REQUEST, create, parts, photo
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.database import Database
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 PERSONALIZATIONS = "/v1/personalizations"
 _DEEP = 1_500

@@ -26,8 +26,8 @@ from tests.integration.support.apis import api
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.photos import parts, photo
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = settings(

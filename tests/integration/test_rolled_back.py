@@ -12,14 +12,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from api.keyring import Keyring
+from api.key_cache import Keyring
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import Database
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _FAULT = OperationalError("COMMIT", {}, ConnectionError())
 
@@ -123,10 +123,10 @@ def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: 
 
 def test_a_failed_statement_does_not_tell_its_values(database: Database) -> None:
     """Errors go to logs and terminals; what was to be written does not."""
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
     with database.write() as connection:
-        keys.create(connection, secret, 0.0, name="private-name")
+        api_keys.create(connection, secret, 0.0, name="private-name")
     with database.write() as connection, pytest.raises(IntegrityError) as error:
-        keys.create(connection, secret, 0.0, name="private-name")
+        api_keys.create(connection, secret, 0.0, name="private-name")
     assert "private-name" not in str(error.value)
     assert "whsec_" not in str(error.value)

@@ -17,10 +17,10 @@ from tests.integration.support.postgresql import postgresql_url
 from tests.integration.support.s3 import own_s3
 from tests.integration.support.workers import STUB, Worker, wait_for, wait_for_job, worker
 from zoodip_core.artifact import load_concept
-from zoodip_core.jobs.objects import ObjectStore, checkpoint_name, reference_name
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import ObjectStore, checkpoint_name, reference_name
+from zoodip_core.service.settings import ServiceSettings
 
 SLOW = {"STUB_STEP_S": "0.02"}
 ENDLESS = {"steps": 30_000, "checkpoint_every": 20, "seed": 7}

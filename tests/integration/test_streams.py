@@ -14,10 +14,11 @@ from tests.integration.support.apis import api_here
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.keys import make_key
 from tests.integration.support.servers import own_postgresql
-from zoodip_core.jobs import events, keys, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import events, store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.settings import ServiceSettings
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def test_a_stream_without_news_is_kept_alive(
 ) -> None:
     """A comment comes now and then, which proxies count as traffic and clients ignore."""
     job = queue(database, owner="local")
-    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with api_here(settings) as url, _lines(url, job) as lines:
         _until(lines, ": ping")
         _until(lines, ": ping")
@@ -82,8 +83,8 @@ def test_a_revoked_key_loses_its_open_streams(database: Database, settings: Serv
     with api_here(settings) as url, _lines(url, job, header) as lines:
         _until(lines, '"queued"')
         with database.write() as connection:
-            (key,) = keys.list_all(connection)
-            keys.revoke(connection, key.id, time.time())
+            (key,) = api_keys.list_all(connection)
+            api_keys.revoke(connection, key.id, time.time())
         list(lines)  # to their end
 
 
@@ -92,7 +93,7 @@ def test_a_stream_outlives_a_restart_of_postgresql(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing meanwhile and tells what happened after."""
-    monkeypatch.setattr("api.events.PING_EVERY_S", 0.3)
+    monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with own_postgresql() as cluster:
         own = settings.model_copy(update={"database_url": cluster.url})
         database = Database(own.database)

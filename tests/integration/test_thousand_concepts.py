@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.integration.support.workers import worker
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.catalog import Catalog, embedding_widths, fingerprint
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.base_models.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.service.settings import ServiceSettings
 
 NUMBER = 1000
 

@@ -14,9 +14,9 @@ from sqlalchemy.exc import OperationalError
 from tests.integration.support.jobs import NOW
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.database import _TIMEOUTS_S, Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import _TIMEOUTS_S, Database
+from zoodip_core.service.settings import ServiceSettings
 
 _MANY = 6
 
@@ -64,30 +64,30 @@ def test_who_freezes_in_a_transaction_does_not_hold_up_the_others(
     monkeypatch.setitem(_TIMEOUTS_S, "idle_in_transaction_session_timeout", 1)
     frozen, other = (Database(ServiceSettings(database_url=database_url).database) for _ in range(2))
     frozen.migrate()
-    ours, theirs = keys.new_secret(), keys.new_secret()
+    ours, theirs = api_keys.new_secret(), api_keys.new_secret()
 
     def freeze() -> None:
         with frozen.write() as connection:
-            keys.ensure(connection, ours, NOW, "frozen")
+            api_keys.ensure(connection, ours, NOW, "frozen")
             with other.write() as late:
-                keys.ensure(late, theirs, NOW, "other")
+                api_keys.ensure(late, theirs, NOW, "other")
 
     with pytest.raises(OperationalError):
         freeze()
     with other.read() as connection:
-        assert [key.name for key in keys.list_all(connection)] == ["other"]
+        assert [key.name for key in api_keys.list_all(connection)] == ["other"]
     frozen.close()
     other.close()
 
 
 def test_processes_that_start_together_make_one_first_key(database: Database) -> None:
     """Each makes sure that the key of the environment is there."""
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
 
     def ensure(_number: int) -> None:
         with database.write() as connection:
-            keys.ensure(connection, secret, NOW, "bootstrap")
+            api_keys.ensure(connection, secret, NOW, "bootstrap")
 
     _together(ensure)
     with database.read() as connection:
-        assert len(keys.list_all(connection)) == 1
+        assert len(api_keys.list_all(connection)) == 1

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.integration.support.photos import create
 from tests.integration.support.workers import STUB, wait_for_job
 from worker.process import WorkerProcess
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 

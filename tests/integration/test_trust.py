@@ -25,14 +25,14 @@ from tests.integration.support.workers import (
     wait_until_consuming,
     worker,
 )
-from zoodip_core.jobs import events, store
-from zoodip_core.jobs.broker import celery_app, wake
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import ENDED, Kind, Status
-from zoodip_core.jobs.tables import concepts, jobs
-from zoodip_core.jobs.tables import events as events_table
+from zoodip_core.service.broker import celery_app, wake
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import events, store
+from zoodip_core.service.jobs.states import ENDED, Kind, Status
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tables import concepts, jobs
+from zoodip_core.service.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
 OWN_SERVERS = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # and so once

@@ -19,14 +19,14 @@ from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from worker.delivery import deliver
-from worker.messenger import Messenger
-from zoodip_core.jobs import leases, webhooks
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
-from zoodip_core.jobs.webhooks import Delivery
+from worker.housekeeping import Messenger
+from worker.webhook_sender import deliver
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import leases, webhooks
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.jobs.webhooks import Delivery
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 
 class Receiver(HTTPServer):
@@ -165,7 +165,7 @@ def test_a_receiver_that_does_not_answer_delays_its_own_messages_only(
 
 def test_a_receiver_that_drips_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps no thread: the whole of an answer has a time."""
-    monkeypatch.setattr("worker.delivery.WITHIN_S", 0.5)
+    monkeypatch.setattr("worker.webhook_sender.WITHIN_S", 0.5)
     ended = threading.Event()
 
     def drip() -> None:

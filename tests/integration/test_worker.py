@@ -13,11 +13,11 @@ from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from zoodip_core.jobs import retention
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service import retention
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 DOG: dict[str, Any] = {"url": "/v1/generations", "json": {"prompt": "a dog"}}
 

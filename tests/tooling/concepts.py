@@ -12,8 +12,8 @@ from zoodip_core.artifact import (
     Form,
     Provenance,
 )
+from zoodip_core.base_models.families import Family
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.families import Family
 
 WIDTHS: dict[Family, tuple[int, ...]] = {"sd1": (32,), "sd2": (32,), "sdxl": (32, 64)}
 FORMS: tuple[Form, ...] = ("diffusers", "a1111", "comfyui")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.tooling.models import build_family
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 
 FAMILIES = ("sd1", "sd2", "sd2_v", "sdxl")

@@ -25,8 +25,8 @@ from zoodip_core.artifact import (
     load_concept,
     save_concept,
 )
+from zoodip_core.base_models.families import Family
 from zoodip_core.errors import InvalidArtifactError, InvalidTokenError, ModelMismatchError, StorageError
-from zoodip_core.families import Family
 
 
 @pytest.mark.parametrize("form", FORMS)

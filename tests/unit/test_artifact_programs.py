@@ -20,8 +20,8 @@ from zoodip_core.artifact import (
     load_concept,
     save_concept,
 )
+from zoodip_core.base_models.families import Family
 from zoodip_core.errors import InvalidTokenError
-from zoodip_core.families import Family
 
 
 @pytest.mark.parametrize("vectors", [1, 3])

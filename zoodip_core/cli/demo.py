@@ -49,11 +49,11 @@ def demo(
     device: DeviceOption = None,
 ) -> None:
     """Learn an unseen subject on the embedded model, and show before and after."""
-    from zoodip_core.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.diffusion.scoring import Scorer
-    from zoodip_core.personalize import Subject
+    from zoodip_core.personalization.personalize import Subject
 
     out.mkdir(parents=True, exist_ok=True)
     shown = DemoSubject.read(ASSETS)

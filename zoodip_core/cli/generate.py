@@ -35,11 +35,11 @@ def generate(
 ) -> None:
     """Draw images from a prompt."""
     from zoodip_core import artifact
-    from zoodip_core.catalog import Catalog
-    from zoodip_core.concepts import concept_vectors
+    from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.config import GenerationSettings
     from zoodip_core.diffusion.generation import generate as draw
     from zoodip_core.diffusion.loading import load_bundle
+    from zoodip_core.personalization.concept_conversion import concept_vectors
 
     entry = Catalog.load(catalog).get(base_model)
     given: dict[str, Any] = {

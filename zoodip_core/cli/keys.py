@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from zoodip_core.cli.console import print_json, print_table, say
 from zoodip_core.cli.options import JsonOption
-from zoodip_core.jobs import keys as store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys as store
+from zoodip_core.service.database import Database
+from zoodip_core.service.settings import ServiceSettings
 
 keys = typer.Typer(name="keys", help="API keys of the service.", no_args_is_help=True)
 

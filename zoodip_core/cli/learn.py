@@ -11,15 +11,15 @@ from typing import Any
 from PIL import Image
 
 from zoodip_core.artifact import save_concept
-from zoodip_core.checkpoint import identity, load_checkpoint, save_checkpoint
 from zoodip_core.cli.console import interruption, say, search_progress
-from zoodip_core.concepts import to_concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InterruptedSearchError, InvalidInputError
-from zoodip_core.personalize import Personalization, Subject
-from zoodip_core.run import Outcome, Progress, run_search
+from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
+from zoodip_core.personalization.concept_conversion import to_concept
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.run import Outcome, Progress, run_search
 
 
 @dataclass(frozen=True)

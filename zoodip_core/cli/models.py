@@ -8,7 +8,7 @@ from zoodip_core.cli.options import CatalogOption, JsonOption
 
 def models(catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
     """List the base models that can be personalized."""
-    from zoodip_core.catalog import Catalog
+    from zoodip_core.base_models.catalog import Catalog
 
     loaded = Catalog.load(catalog)
     rows = [

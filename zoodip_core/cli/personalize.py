@@ -45,12 +45,12 @@ def personalize(
     as_json: JsonOption = False,
 ) -> None:
     """Learn a token from images, with forward passes only."""
-    from zoodip_core.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.families import detect_family
     from zoodip_core.cli.learn import check_writable, learn
     from zoodip_core.diffusion.loading import load_bundle, locate
-    from zoodip_core.families import detect_family
     from zoodip_core.images import read_images
-    from zoodip_core.personalize import Subject, check_subject
+    from zoodip_core.personalization.personalize import Subject, check_subject
 
     pictures = read_images(images)
     entry = Catalog.load(catalog).get(base_model)

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.jobs import keys
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.objects import ObjectStore
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service import api_keys
+from zoodip_core.service.database import Database
+from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.settings import ServiceSettings
 
 _API_GRACE_S = 3
 _EXTRA_GRACE_S = 5.0  # beyond the worker's own grace for checkpoints
@@ -65,8 +65,8 @@ def prepare(settings: ServiceSettings) -> None:
     database.migrate()
     with database.write() as connection:
         if settings.bootstrap_key is not None:
-            keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
-        protected = keys.any_exist(connection)
+            api_keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+        protected = api_keys.any_exist(connection)
     database.close()
     if not protected and not _is_loopback(settings.host):
         raise InvalidInputError(

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from zoodip_core.cli.console import print_json, print_table
 from zoodip_core.cli.options import JsonOption
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 _MASKED = frozenset({"bootstrap_key", "webhook_secrets"})
 

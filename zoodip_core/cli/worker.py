@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 
 def worker(

@@ -15,7 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoodip_core.catalog import BaseModelEntry, Precision
+from zoodip_core.base_models.catalog import BaseModelEntry, Precision
+from zoodip_core.base_models.families import Family, detect_family, read_config
+from zoodip_core.base_models.fingerprint import fingerprint, weight_files
 from zoodip_core.config import Kind
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype
@@ -23,8 +25,6 @@ from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
-from zoodip_core.families import Family, detect_family, read_config
-from zoodip_core.fingerprint import fingerprint, weight_files
 
 HUB_FILES = (
     "model_index.json",

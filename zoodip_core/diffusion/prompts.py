@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.errors import InvalidCaptionError, UnknownTokenError
-from zoodip_core.vocabulary import TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from zoodip_core.base_models.fingerprint import weight_files
 from zoodip_core.diffusion.latents import to_tensor
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
-from zoodip_core.fingerprint import weight_files
 from zoodip_core.images import fit_square
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from api.app import create_app
 from tests.integration.support.processes import free_port, server, wait_until
 from tests.integration.support.workers import ROOT, environment
-from zoodip_core.jobs.settings import ServiceSettings
+from zoodip_core.service.settings import ServiceSettings
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.catalog import embedding_widths, fingerprint
+from zoodip_core.base_models.catalog import embedding_widths, fingerprint
 
 
 def tiny_concept(catalogue: Path) -> bytes:

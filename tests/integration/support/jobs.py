@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoodip_core.jobs import store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.ids import new_id
-from zoodip_core.jobs.records import Job, NewJob
-from zoodip_core.jobs.states import Kind
+from zoodip_core.service.database import Database
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import Job, NewJob
+from zoodip_core.service.jobs.states import Kind
 
 NOW = 1_700_000_000.0
 WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can run

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.engines import Picture, Search
+from worker.engine_protocol import Picture, Search
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
-from zoodip_core.jobs.records import ConceptRecord, Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.stopping import has_stalled
+from zoodip_core.personalization.early_stopping import has_stalled
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.settings import ServiceSettings
 
 WIDTH = 32
 NAN_SEED = 666  # a search with this seed diverges at step 5

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.support.processes import stop, wait_until
-from zoodip_core.jobs import presence, store
-from zoodip_core.jobs.database import Database
-from zoodip_core.jobs.records import Job
-from zoodip_core.jobs.settings import ServiceSettings
-from zoodip_core.jobs.states import Status
+from zoodip_core.service import worker_registry
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
 STUB = "tests.integration.support.stub_engine:StubEngine"
@@ -79,7 +80,7 @@ def wait_until_consuming(settings: ServiceSettings, *workers: Worker) -> None:
         dead = [w.log.read_text() for w in workers if w.process.poll() is not None]
         assert not dead, dead
         with database.read() as connection:
-            return len(presence.consuming(connection, time.time(), 60.0)) >= len(workers)
+            return len(worker_registry.consuming(connection, time.time(), 60.0)) >= len(workers)
 
     wait_until(consuming, "a worker that looks for work", 60)
     database.close()

@@ -10,8 +10,8 @@ from api.problems import STATUS_OF_CODE, of_error
 from zoodip_core import errors as core_errors
 from zoodip_core.diffusion.schedulers import SCHEDULERS
 from zoodip_core.errors import ZoodipError
-from zoodip_core.jobs import errors as service_errors
-from zoodip_core.jobs.errors import RateLimitedError
+from zoodip_core.service import errors as service_errors
+from zoodip_core.service.errors import RateLimitedError
 
 _CHECK = "import sys, api.app; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
 

@@ -20,7 +20,7 @@ from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case, cases
 from models.emoji.judge import Judge
 from models.emoji.world import shipped_world
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.latents import to_tensor
 
 MakeBooth = Callable[..., Booth]

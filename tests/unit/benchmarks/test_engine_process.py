@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from benchmarks.engine.process import measure_apart
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 
 
 def test_a_search_is_measured_apart() -> None:

@@ -25,7 +25,7 @@ from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case
 from benchmarks.quality.table import table
 from tests.unit.benchmarks.conftest import LosePictures
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.errors import ZoodipError
 
 FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, 0.5, 0.25)

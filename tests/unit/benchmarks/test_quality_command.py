@@ -9,8 +9,8 @@ import pytest
 from benchmarks.quality import __main__ as command
 from benchmarks.quality.arguments import describe, embedded_model
 from benchmarks.quality.stage import Selection
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.diffusion.loading import locate
-from zoodip_core.fingerprint import fingerprint
 
 
 @pytest.mark.parametrize(

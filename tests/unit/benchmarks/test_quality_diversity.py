@@ -20,7 +20,7 @@ from benchmarks.quality.records import Row
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.subjects import Case
 from tests.unit.benchmarks.conftest import LosePictures
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.grid import GAP_PX, TILE_PX
 
 PICTURES = 10

@@ -18,7 +18,7 @@ from tests.tooling.encoders import build_clip, build_dino
 from tests.tooling.models import WORDS
 from tests.tooling.tokenizers import write_real_tokenizer
 from tests.unit.benchmarks.conftest import LosePictures
-from zoodip_core.vocabulary import check_initializer, vocabulary
+from zoodip_core.base_models.vocabulary import check_initializer, vocabulary
 
 SUBJECTS = ("dog6", "rc_car")
 PHOTOS = 3

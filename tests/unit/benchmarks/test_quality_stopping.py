@@ -16,7 +16,7 @@ from benchmarks.quality.records import Row
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.stopping import Pair, measure, plan, table, verdict
 from benchmarks.quality.subjects import Case
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 
 MakeBooth = Callable[..., Booth]
 
@@ -51,8 +51,8 @@ def test_a_search_that_gains_nothing_is_drawn_twice(make: MakeBooth) -> None:
 
 def test_an_ending_is_where_a_search_with_auto_ends(make: MakeBooth) -> None:
     """The token of the ending is that of a search of its own that stops early, to rounding."""
-    from zoodip_core.personalize import Personalization
-    from zoodip_core.run import run_search
+    from zoodip_core.personalization.personalize import Personalization
+    from zoodip_core.personalization.run import run_search
 
     booth = make(learning_rate=1e-12)
     way = Way(booth.stage, plan(booth, 0))

@@ -12,7 +12,7 @@ from models.emoji.world import shipped_world
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
-from zoodip_core.personalize import Personalization
+from zoodip_core.personalization.personalize import Personalization
 
 
 def test_the_shadow_leaves_the_search_alone(bundles: dict[str, Bundle]) -> None:

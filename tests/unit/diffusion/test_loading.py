@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.utils import filter_repo_objects
 
 from tests.tooling.models import build_family
-from zoodip_core.catalog import BaseModelEntry
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import HUB_FILES, HUB_LEFT, Bundle, load_bundle, locate

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoodip_core.catalog import Catalog
+from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.diffusion.scoring import Scorer
 from zoodip_core.errors import InvalidModelError
 

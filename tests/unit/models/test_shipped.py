@@ -23,7 +23,7 @@ from models.emoji.train.data import compose_set
 from models.emoji.train.folder import SHIPPED, read_part
 from models.emoji.train.wiring import encoder_error
 from models.emoji.world import Scene, shipped_world
-from zoodip_core.fingerprint import fingerprint
+from zoodip_core.base_models.fingerprint import fingerprint
 
 MAX_BYTES = 40_000_000
 FINGERPRINT = "810257e29a5f326c8f5e024136131557970c6ad5e5284059c712c989a6678090"

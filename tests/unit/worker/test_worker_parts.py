@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from worker.delivery import public_address, sign
-from worker.holding import Holding
+from worker.held_leases import Holding
 from worker.stats import Stats
-from zoodip_core.jobs.keys import new_webhook_secret
-from zoodip_core.jobs.records import Lease
-from zoodip_core.jobs.states import Wish
+from worker.webhook_sender import public_address, sign
+from zoodip_core.service.api_keys import new_webhook_secret
+from zoodip_core.service.jobs.records import Lease
+from zoodip_core.service.jobs.states import Wish
 
 PRIVATE = (
     *("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1"),  # noqa: S104

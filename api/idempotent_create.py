@@ -1,0 +1,156 @@
+"""Making something once: Idempotency-Key around a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Header, Response
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from api.auth import Caller
+from zoodip_core.errors import StorageError
+from zoodip_core.service import concepts, idempotency
+from zoodip_core.service.database import let_one_create
+from zoodip_core.service.errors import QueueFullError, QuotaExceededError
+from zoodip_core.service.idempotency import Answer, Ticket
+from zoodip_core.service.jobs import store
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key", max_length=255, description="The same key replays the first answer for 24 h"
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How a thing comes to be: its bytes are stored already, its row is to be written."""
+
+    write: Callable[[Connection], Answer]  # in a transaction, alone among those that make something
+    is_there: Callable[[Connection], bool]  # whether the row was written, where the commit's answer was lost
+    undo: Callable[[], None] = lambda: None  # drop the bytes of what does not come to be
+    then: Callable[[Answer], None] = lambda _: None  # once it is made
+
+
+@dataclass(frozen=True)
+class Once:
+    """A request that must have one effect, however often it comes."""
+
+    caller: Caller
+    route: str
+    key: str | None
+    request_hash: str
+
+    def run(self, prepare: Callable[[], Making]) -> Response:
+        """The answer of what `prepare` prepares, or the one that the same request got before.
+
+        The thing made and the stored answer come to be together or not at all.
+        """
+        database = self.caller.service.database
+        ticket = self._ticket()
+        if ticket is not None:
+            with database.write() as connection:
+                before = idempotency.begin(connection, ticket)
+            if before is not None:
+                return _respond(before, replayed=True)
+        try:
+            making = prepare()
+            answer = self._make(making, ticket)
+        except BaseException:
+            if ticket is not None:
+                with suppress(DBAPIError), database.write() as connection:
+                    idempotency.abandon(connection, ticket)
+            raise
+        making.then(answer)
+        return _respond(answer, replayed=False)
+
+    def _ticket(self) -> Ticket | None:
+        if not self.key:
+            return None
+        return Ticket(
+            owner=self.caller.owner,
+            route=self.route,
+            key=self.key,
+            request_hash=self.request_hash,
+            began_at=time.time(),
+        )
+
+    def _make(self, making: Making, ticket: Ticket | None) -> Answer:
+        database = self.caller.service.database
+        answer = None
+        try:
+            with database.write() as connection:
+                let_one_create(connection)
+                made = making.write(connection)
+                if ticket is not None:
+                    idempotency.finish(connection, ticket, made)
+                answer = made  # from here on only the commit's answer can be lost
+        except DBAPIError:
+            if answer is not None and self._was_made(making):
+                return answer
+            _take_back(making)
+            raise
+        except BaseException:
+            _take_back(making)
+            raise
+        return answer
+
+    def _was_made(self, making: Making) -> bool:
+        """Whether the commit happened; while the database is away it may have: the bytes stay, for the daily look."""
+        with self.caller.service.database.write() as connection:
+            let_one_create(connection)  # which waits for a commit that is still under way
+            return making.is_there(connection)
+
+
+def _take_back(making: Making) -> None:
+    with suppress(StorageError):  # what stays is dropped by the daily look
+        making.undo()
+
+
+def hash_of(request: dict[str, Any], digests: list[str]) -> str:
+    """Of the parsed request and the SHA-256 of each file: a multipart boundary is not content."""
+    content = json.dumps([request, digests], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def check_room(connection: Connection, caller: Caller) -> None:
+    """Nothing, if one more job may be queued.
+
+    Raises:
+        QuotaExceededError: the key has as many unfinished jobs as it may.
+        QueueFullError: the service has.
+    """
+    limit = None if caller.key is None else caller.key.max_active_jobs
+    if limit is not None and store.count_active(connection, caller.owner) >= limit:
+        raise QuotaExceededError(f"this API key may have {limit} unfinished jobs, and has them")
+    if store.count_active(connection) >= caller.service.settings.max_queued:
+        raise QueueFullError()
+
+
+def check_names(connection: Connection, caller: Caller, base_model: str, token: str) -> None:
+    """Nothing, if the caller may have a concept of that name: one more, or in place of the one that has it.
+
+    Raises:
+        QuotaExceededError: the key has as many as it may, those that are being learned included.
+    """
+    limit = None if caller.key is None else caller.key.max_concepts
+    if limit is None:
+        return
+    names = concepts.names_of(connection, caller.owner)
+    if len(names | {(base_model, token)}) > max(limit, len(names)):
+        raise QuotaExceededError(f"this API key may have {limit} concepts, and has or learns them")
+
+
+def _respond(answer: Answer, *, replayed: bool) -> Response:
+    headers = dict(answer.headers)
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(json.dumps(answer.body), answer.status_code, headers, media_type="application/json")

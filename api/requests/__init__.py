@@ -1,0 +1,1 @@
+"""Parsing and validating requests: parameters, uploads, images, webhook URLs, submissions."""

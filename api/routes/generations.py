@@ -1,0 +1,212 @@
+"""Generations: images of a prompt with any of the caller's concepts."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Connection
+
+from api import schemas, serializers
+from api.auth import Caller, Reader, Writer
+from api.deletion import delete_job
+from api.idempotent_create import IdempotencyKey, Making, Once, check_room, hash_of
+from api.middleware import MAX_JSON_BYTES
+from api.problems import problems
+from api.requests.parameters import After, Id, Limit, metadata_filter
+from api.service import Service
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
+from zoodip_core.config import GenerationSettings
+from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
+from zoodip_core.service import concepts
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.records import NewJob
+from zoodip_core.service.jobs.snapshots import list_page, standing
+from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.object_store import image_name
+
+router = APIRouter(prefix="/v1/generations", tags=["generations"])
+KIND = Kind.GENERATION
+
+_SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
+_WAIT = re.compile(r"\bwait=(\d{1,4})\b")
+_MAX_WAIT_S = 120
+_LOOK_EVERY_S = 0.1
+
+
+# First, for routes are tried in their order, and this one is asked more often than all others together.
+@router.get("/{id}", response_model=schemas.Generation, responses=problems(404))
+async def get(caller: Reader, id: Id) -> Response:
+    """Where the generation stands, with its images once there are any."""
+    found = await caller.service.looks.find(id, caller.owner, KIND)
+    return serializers.reply(serializers.generation(found, caller.service.settings.public_url))
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=schemas.Generation,
+    responses={
+        200: {"model": schemas.Generation, "description": "Ready within the wait"},
+        **problems(409, 413),
+    },
+    max_body_size=MAX_JSON_BYTES,
+)
+async def create(
+    request: Request,
+    wanted: schemas.GenerationRequest,
+    caller: Writer,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(max_length=200, description="`wait=60` answers with images")] = None,
+) -> Response:
+    """Draw images of a prompt."""
+    trace = request.state.traceparent
+    response = await run_in_threadpool(_create, caller, wanted, idempotency_key, trace)
+    wait = _WAIT.search(prefer or "")
+    if wait is None:
+        return response
+    job_id = response.headers["Location"].rpartition("/")[2]
+    return await _wait(caller.service, caller.owner, job_id, response, min(int(wait[1]), _MAX_WAIT_S))
+
+
+def _create(
+    caller: Caller,
+    wanted: schemas.GenerationRequest,
+    key: str | None,
+    trace: str | None,
+) -> Response:
+    once = Once(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
+    return once.run(lambda: _propose(caller, wanted, trace))
+
+
+def _propose(caller: Caller, wanted: schemas.GenerationRequest, trace: str | None) -> Making:
+    entry, _ = caller.service.base_models.facts(wanted.base_model)
+    settings = _settings(wanted, entry.generation)
+    job_id = new_id("gen")
+
+    def write(connection: Connection) -> Answer:
+        check_room(connection, caller)
+        found = _concepts(connection, caller.owner, entry.name, wanted)
+        new = NewJob(
+            id=job_id,
+            kind=KIND,
+            owner=caller.owner,
+            base_model=entry.name,
+            total_steps=settings.steps,
+            metadata=wanted.metadata,
+            trace=trace,
+            request={"settings": settings.model_dump(), "concepts": found},
+        )
+        job = store.add(connection, new, time.time())
+        body = serializers.generation(
+            standing(connection, job), caller.service.settings.public_url
+        ).model_dump(mode="json")
+        return Answer(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
+
+    return Making(
+        write=write,
+        is_there=lambda connection: store.exists(connection, job_id),
+        then=lambda _: caller.service.wake(KIND, job_id),
+    )
+
+
+def _settings(wanted: schemas.GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
+    if wanted.scheduler is not None and wanted.scheduler not in schemas.SCHEDULERS:
+        allowed = ", ".join(schemas.SCHEDULERS)
+        raise UnknownSchedulerError(
+            f"scheduler: {wanted.scheduler!r} is not known; allowed: {allowed}", field="scheduler"
+        )
+    size = {}
+    if wanted.size is not None:
+        match = _SIZE.fullmatch(wanted.size)
+        if match is None or any(int(side) % 8 for side in match.groups()):
+            raise InvalidSettingsError(
+                f"size: {wanted.size!r} came; allowed: WIDTHxHEIGHT in multiples of 8", field="size"
+            )
+        size = {"width": int(match[1]), "height": int(match[2])}
+    names = ("prompt", "negative_prompt", "n", "seed", "scheduler", "steps", "guidance_scale")
+    given = {name: getattr(wanted, name) for name in names if getattr(wanted, name) is not None}
+    return GenerationSettings.parse({**defaults, **given, **size})
+
+
+def _concepts(
+    connection: Connection, owner: str, base_model: str, wanted: schemas.GenerationRequest
+) -> dict[str, str]:
+    tokens = set(TOKEN_PATTERN.findall(f"{wanted.prompt} {wanted.negative_prompt}"))
+    if not tokens:
+        return {}
+    found = concepts.named_all(connection, owner, base_model, tokens)
+    for token in sorted(tokens - set(found)):
+        raise UnknownTokenError(f"prompt: no concept {token} on {base_model}", field="prompt")
+    return {token: concept.id for token, concept in found.items()}
+
+
+async def _wait(service: Service, owner: str, job_id: str, accepted: Response, wait_s: int) -> Response:
+    """The finished job within the wait, else the answer that accepted it."""
+    with (
+        suppress(NotFoundError),  # the answer was a replay, and the job has been deleted
+        anyio.move_on_after(wait_s),
+        service.changes.follow(job_id, look_every_s=_LOOK_EVERY_S) as follower,
+    ):
+        while True:
+            await follower.wait()
+            found = await service.looks.find(job_id, owner, KIND)
+            if found.ended:
+                body = serializers.generation(found, service.settings.public_url)
+                return serializers.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
+    return accepted
+
+
+@router.get("", response_model=schemas.GenerationList, responses=problems())
+def list_all(
+    caller: Reader,
+    metadata: Annotated[dict[str, str], Depends(metadata_filter)],
+    after: After = None,
+    limit: Limit = 20,
+    status: Status | None = None,
+) -> Response:
+    """The caller's generations, newest first; `metadata[name]=value` filters."""
+    with caller.service.database.read() as connection:
+        found, more = list_page(
+            connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
+        )
+    data = [serializers.generation(one, caller.service.settings.public_url) for one in found]
+    return serializers.reply(schemas.GenerationList(data=data, has_more=more))
+
+
+@router.post("/{id}/cancel", response_model=schemas.Generation, responses=problems(404))
+def cancel(caller: Writer, id: Id) -> Response:
+    """Do not draw it, or stop within a step of the denoising; an ended one stays as it is."""
+    with caller.service.database.write() as connection:
+        job = store.find(connection, id, owner=caller.owner, kind=KIND)
+        job = store.cancel(connection, job, time.time())
+        return serializers.reply(
+            serializers.generation(standing(connection, job), caller.service.settings.public_url)
+        )
+
+
+@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
+def delete(caller: Writer, id: Id) -> Response:
+    """Drop an ended generation with its images."""
+    delete_job(caller, id, KIND)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{id}/images/{k}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The image"}, **problems(404)},
+)
+def image(caller: Reader, id: Id, k: Annotated[int, Path(ge=0)]) -> Response:
+    """Image k, from 0; its metadata holds prompt, seed, concepts and model fingerprint."""
+    with caller.service.database.read() as connection:
+        store.find(connection, id, owner=caller.owner, kind=KIND)
+    return Response(caller.service.objects.get(image_name(id, k)), media_type="image/png")

@@ -1,0 +1,90 @@
+"""Records as answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from api import schemas
+from zoodip_core.service.jobs.records import ConceptRecord, Standing
+
+
+def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The model as JSON."""
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def personalization(job: Standing) -> schemas.Personalization:
+    """The job as its owner sees it."""
+    return schemas.Personalization(
+        **_common(job),
+        token=job.token or "",
+        initializer=job.request["initializer"],
+        kind=job.request["kind"],
+        settings=job.request["settings"],
+        fixed_loss=job.fixed_loss,
+        checkpoints=job.checkpoints,
+        result=job.result,
+    )
+
+
+def generation(job: Standing, public_url: str) -> schemas.Generation:
+    """The job as its owner sees it."""
+    seeds = (job.result or {}).get("seeds", [])
+    images = [
+        schemas.GeneratedImage(
+            url=f"{public_url}/v1/generations/{job.id}/images/{k}.png",
+            seed=seed,
+            prompt=job.request["settings"]["prompt"],
+        )
+        for k, seed in enumerate(seeds)
+    ]
+    return schemas.Generation(
+        **_common(job),
+        prompt=job.request["settings"]["prompt"],
+        images=images,
+        result=job.result,
+    )
+
+
+def concept(record: ConceptRecord) -> schemas.Concept:
+    """The concept as its owner sees it."""
+    return schemas.Concept(
+        id=record.id,
+        token=record.token,
+        kind=record.kind,  # type: ignore[arg-type]  # checked by pydantic
+        base_model=record.base_model,
+        fingerprint=record.fingerprint,
+        precision=record.precision,
+        vectors=record.vectors,
+        created_at=timestamp(record.created_at) or "",
+        from_personalization=record.from_personalization,
+    )
+
+
+def _common(job: Standing) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "status": job.status,
+        "base_model": job.base_model,
+        "step": job.step,
+        "total_steps": job.total_steps,
+        "it_per_s": job.it_per_s,
+        "eta_s": job.eta_s,
+        "queue_position": job.queue_position,
+        "error": job.error,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
+        "metadata": job.metadata,
+    }

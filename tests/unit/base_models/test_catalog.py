@@ -1,0 +1,196 @@
+"""The catalogue: which base models there are, and what a search on each of them runs with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog, resolve_settings
+from zoodip_core.base_models.families import Family
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
+
+
+def written(folder: Path, text: str) -> Path:
+    """A catalogue file, with a folder `sd15` beside it."""
+    (folder / "sd15").mkdir(exist_ok=True)
+    path = folder / "models.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_embedded_model_is_always_there_and_the_default() -> None:
+    """Without a file there is `emoji`, held in INT8, with its own way to be drawn from."""
+    catalog = Catalog.load()
+    assert [entry.name for entry in catalog.entries] == ["emoji"]
+    entry = catalog.get()
+    assert entry is catalog.default is catalog.get("emoji")
+    assert entry.precision == "int8"
+    assert entry.path is not None
+    assert entry.path.parts[-3:] == ("zoodip_core", "assets", "emoji")
+    assert entry.generation == {"steps": 20, "guidance_scale": 2.0}
+    assert all("{}" in sentence for kind in ("object", "style") for sentence in entry.templates[kind])
+
+
+def test_a_file_adds_base_models(tmp_path: Path) -> None:
+    """Paths start at the file's folder; a hub id needs none; another default may be named."""
+    text = """
+        [[base_models]]
+        name = "sd15"
+        path = "sd15"
+        precision = "nf4"
+        default = true
+        settings = { n = 4 }
+
+        [[base_models]]
+        name = "sdxl"
+        hub_id = "stabilityai/stable-diffusion-xl-base-1.0"
+        family = "sdxl"
+    """
+    catalog = Catalog.load(written(tmp_path, text))
+    assert [entry.name for entry in catalog.entries] == ["emoji", "sd15", "sdxl"]
+    assert catalog.default.name == "sd15"
+    assert [entry.default for entry in catalog.entries] == [False, True, False]
+    assert catalog.get("sd15").path == tmp_path / "sd15"
+    assert (catalog.get("sdxl").path, catalog.get("sdxl").precision) == (None, "int8")
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    """The message names the field, what came and what is allowed."""
+    with pytest.raises(UnknownBaseModelError) as error:
+        Catalog.load().get("sd3")
+    assert error.value.message == "base_model: 'sd3' came; allowed: emoji"
+    assert error.value.field == "base_model"
+
+
+SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "field"),
+    [
+        (
+            SD15 + "colour = 1",
+            "base_models[0] colour: is no field; allowed: default, family, guidance",
+            "colour",
+        ),
+        (SD15 + 'hub_id = "a/b"', "base_models[0] Value error, either path or hub_id is needed", None),
+        ('[[base_models]]\nname = "a"', "base_models[0] Value error, either path or hub_id is needed", None),
+        ('[[base_models]]\npath = "sd15"', "base_models[0] name:", "name"),
+        ('[[base_models]]\nname = "a b"\npath = "sd15"', "base_models[0] name: 'a b': String should", "name"),
+        ('[[base_models]]\nname = "a"\npath = "no"', "no does not exist", "path"),
+        (
+            '[[base_models]]\nname = "a"\nhub_id = "b/c"',
+            "family is needed beside hub_id; allowed: sd1, sd2, sdxl",
+            None,
+        ),
+        ('[[base_models]]\nname = "a"\nhub_id = "sd15"', "base_models[0] hub_id: 'sd15': String", "hub_id"),
+        (
+            SD15 + 'precision = "int3"',
+            "base_models[0] precision: 'int3': Input should be 'int8', 'nf4'",
+            "precision",
+        ),
+        (SD15 + "settings = { nn = 2 }", "base_models[0] settings: settings.nn is no setting", "settings"),
+        (
+            SD15 + "settings = { n = 0 }",
+            "base_models[0] settings: settings.n = 0: Input should be",
+            "settings",
+        ),
+        (
+            SD15 + 'templates = { object = ["a dog"] }',
+            "templates.object.0: 'a dog': String should match",
+            None,
+        ),
+        (SD15 + SD15, "base_models[1] name: 'sd15' is taken already", "name"),
+        ('[[base_models]]\nname = "emoji"\npath = "sd15"', "name: 'emoji' is taken already", "name"),
+        (
+            SD15 + 'default = true\n[[base_models]]\nname = "b"\npath = "sd15"\ndefault = true',
+            "default: sd15 and b are both it; allowed: one",
+            "default",
+        ),
+        ("[models]", "holds models; allowed: [[base_models]]", None),
+        ("base_models = 3", "holds base_models that is no list of tables", None),
+        ("base_models = [3]", "base_models[0]", None),
+        ("base_models = [", "is no TOML", None),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, field: str | None) -> None:
+    """File, table, field, what came and what is allowed."""
+    with pytest.raises(InvalidSettingsError) as error:
+        Catalog.load(written(tmp_path, text))
+    assert fault in error.value.message
+    assert error.value.message.startswith(f"catalogue {tmp_path / 'models.toml'}:")
+    if field:
+        assert str(error.value.field).endswith(f".{field}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A wrong path is no empty catalogue."""
+    with pytest.raises(InvalidSettingsError, match=r"nowhere\.toml: cannot be read: No such file"):
+        Catalog.load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("family", "precision", "changed"),
+    [
+        ("sd1", "int8", {}),
+        ("sd1", "nf4", {"mu": 1e-2}),
+        ("sd2", "int8", {"mu": 1e-2, "learning_rate": 1e-2}),
+        ("sdxl", "int8", {"mu": 1e-2, "t_low": 700, "steps": 20_000}),
+    ],
+)
+def test_the_paper_preset_is_the_papers_for_each_family(
+    tmp_path: Path, family: Family, precision: str, changed: dict[str, float]
+) -> None:
+    """What the paper gives, and not what the catalogue says."""
+    entry = BaseModelEntry.model_validate(
+        {"name": "a", "path": tmp_path, "precision": precision, "settings": {"n": 8}}
+    )
+    expected = PersonalizationSettings.parse(changed)
+    assert resolve_settings(entry, family, "paper", {}) == expected
+    assert resolve_settings(entry, family, "default", {}) == PersonalizationSettings.parse(changed | {"n": 8})
+
+
+def test_what_the_request_says_wins() -> None:
+    """Over the catalogue's settings and the family's."""
+    entry = Catalog.load().default
+    settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12"})
+    assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 4)
+
+
+def test_the_embedded_model_has_its_measured_defaults() -> None:
+    """720 steps of 4 directions are 3 600 forwards; docs/log.md has the table that they were chosen by."""
+    settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
+    assert settings.steps * (settings.n + 1) == 3600
+    assert (settings.directions, settings.subspace) == ("orthogonal", "none")
+    assert (settings.learning_rate, settings.learning_rate_schedule) == (0.03, "constant")
+    assert (settings.adam_eps, settings.mu, settings.t_low, settings.t_high) == (1e-8, 1e-3, 500, 900)
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "field"),
+    [
+        ("papre", {}, "settings.preset"),
+        ("default", {"nn": 2}, "settings.nn"),
+        ("paper", {"n": 0}, "settings.n"),
+    ],
+)
+def test_a_mistake_in_a_request_names_the_setting(preset: str, overrides: dict[str, int], field: str) -> None:
+    """Unknown presets and settings, and values that are not allowed."""
+    with pytest.raises(InvalidSettingsError) as error:
+        resolve_settings(Catalog.load().default, "sd1", preset, overrides)
+    assert error.value.field == field
+    assert error.value.message.startswith(field)
+
+
+def test_the_api_can_import_all_of_this_without_torch() -> None:
+    """A process that only checks requests stays small."""
+    code = (
+        "import sys, zoodip_core.base_models.catalog, zoodip_core.images, zoodip_core.artifact; "
+        "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

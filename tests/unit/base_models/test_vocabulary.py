@@ -1,0 +1,136 @@
+"""Words of the tokenizer are those of transformers' CLIPTokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import CLIPTokenizer
+
+from tests.tooling.models import WORDS
+from tests.tooling.tokenizers import write_tokenizer
+from zoodip_core.base_models.vocabulary import (
+    Vocabulary,
+    check_initializer,
+    check_token,
+    check_token_format,
+    vocabulary,
+)
+from zoodip_core.errors import InvalidInitializerError, InvalidModelError, InvalidTokenError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline folder with nothing but a tokenizer."""
+    place = tmp_path_factory.mktemp("words")
+    write_tokenizer(place / "tokenizer", WORDS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def words(folder: Path) -> Vocabulary:
+    """Its vocabulary."""
+    return vocabulary(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> CLIPTokenizer:
+    """The tokenizer that the models are run with."""
+    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
+texts = st.one_of(st.sampled_from(WORDS), st.text(max_size=8), st.text("dogcat's <>3é❤ ", max_size=10))
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=texts)
+@example(text=" Dog ")
+@example(text="don't")
+@example(text="<|endoftext|>")
+def test_one_token_is_what_the_tokenizer_makes_of_it(
+    text: str, words: Vocabulary, reference: CLIPTokenizer
+) -> None:
+    """The same id where transformers sees one ordinary token, and None everywhere else."""
+    ids = reference(text, add_special_tokens=False).input_ids
+    ordinary = len(ids) == 1 and ids[0] not in reference.all_special_ids
+    assert words.single_token_id(text) == (ids[0] if ordinary else None)
+
+
+def test_the_form_that_transformers_saves_is_read_too(
+    folder: Path, tmp_path: Path, words: Vocabulary
+) -> None:
+    """Version 5 of transformers writes tokenizer.json alone; it holds the same words, and the added ones."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer.add_tokens(["<cat-toy>"])
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    assert not (tmp_path / "tokenizer" / "vocab.json").exists()
+    saved = vocabulary(tmp_path)
+    assert [saved.single_token_id(word) for word in WORDS] == [words.single_token_id(word) for word in WORDS]
+    assert saved.is_word("<cat-toy>")
+    assert not words.is_word("<cat-toy>")
+
+
+def test_an_initializer_is_one_token(words: Vocabulary) -> None:
+    """The id of a word; else a message that tells how the text splits."""
+    assert check_initializer("dog", words) == words.single_token_id("dog")
+    with pytest.raises(InvalidInitializerError) as error:
+        check_initializer("dog cat", words)
+    assert error.value.message == (
+        "initializer: 'dog cat' splits into 'dog' + 'cat'; allowed: a word that is one token of the base model"
+    )
+    assert error.value.field == "initializer"
+    for text in ("", "dogs", "<|endoftext|>"):
+        with pytest.raises(InvalidInitializerError):
+            check_initializer(text, words)
+
+
+@pytest.mark.parametrize("token", ["<a>", "<my-dog>", "<0_-x>", f"<{'a' * 63}>", "<dog>"])
+def test_well_formed_tokens_pass(words: Vocabulary, token: str) -> None:
+    """`<dog>` too: with its brackets it is no word."""
+    check_token(token, words)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "<>", "my-dog", "<My-dog>", "<-a>", "<a b>", f"<{'a' * 64}>", "<a>\n", " <a>", "<ä>"]
+)
+def test_malformed_tokens_are_refused(token: str) -> None:
+    """The message says what came and what is allowed."""
+    with pytest.raises(InvalidTokenError, match="allowed: <name> with 1 to 63 of a–z") as error:
+        check_token_format(token)
+    assert error.value.field == "token"
+
+
+@pytest.mark.parametrize("token", ["dog", "<|endoftext|>"])
+def test_a_word_is_no_placeholder(words: Vocabulary, token: str) -> None:
+    """What the base model knows already cannot be learned anew under the same name."""
+    with pytest.raises(InvalidTokenError, match="is a word of the base model already"):
+        check_token(token, words)
+
+
+def test_a_token_that_the_folder_has_added_is_taken(folder: Path, tmp_path: Path) -> None:
+    """Folders of other trainers bring tokens of their own, in added_tokens.json or in the vocabulary."""
+    write_tokenizer(tmp_path / "tokenizer", WORDS)
+    (tmp_path / "tokenizer" / "added_tokens.json").write_text('{"<cat-toy>": 999}')
+    with pytest.raises(InvalidTokenError, match="<cat-toy>"):
+        check_token("<cat-toy>", vocabulary(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({}, "vocab.json cannot be read: No such file"),
+        ({"vocab.json": "{}"}, "merges.txt cannot be read"),
+        ({"vocab.json": "[", "merges.txt": ""}, "holds no CLIP vocabulary"),
+        ({"vocab.json": "{}", "merges.txt": "a b"}, "holds no CLIP vocabulary"),
+        ({"tokenizer.json": '{"model": {}}'}, "holds no CLIP vocabulary"),
+    ],
+)
+def test_a_broken_vocabulary_is_an_invalid_model(tmp_path: Path, files: dict[str, str], fault: str) -> None:
+    """The message names the file or the folder."""
+    (tmp_path / "tokenizer").mkdir()
+    for name, text in files.items():
+        (tmp_path / "tokenizer" / name).write_text(text)
+    with pytest.raises(InvalidModelError, match=fault):
+        vocabulary(tmp_path)

@@ -1,0 +1,77 @@
+"""A concept fits the model that it was learned on, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoodip_core.artifact import load_concept, save_concept
+from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.engine import Engine
+from zoodip_core.errors import InvalidInputError, ModelMismatchError
+from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
+from zoodip_core.personalization.personalize import Personalization, Subject
+
+SETTINGS = PersonalizationSettings.parse({"steps": 2, "n": 1, "fixed_rows": 2, "vectors": 2, "seed": 4})
+
+
+def _learn(bundle: Bundle, pictures: list[Image.Image], token: str = "<x>") -> Personalization:
+    learned = Personalization.begin(bundle, Subject(token, "dog"), pictures, SETTINGS)
+    while not learned.done:
+        Engine(bundle).step([learned])
+    return learned
+
+
+def test_saved_and_loaded_it_draws_the_same(
+    family: str, bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    """For every family: the picture of a concept read from its file is that of the search's own vectors."""
+    bundle = bundles[family]
+    learned = _learn(bundle, pictures)
+    save_concept(to_concept(learned, 0.5), tmp_path / "x.safetensors")
+    loaded = load_concept(tmp_path / "x.safetensors")
+    settings = GenerationSettings(prompt="a photo of a <x>", steps=2)
+    (ours,) = generate(bundle, settings, learned.concept_vectors)
+    (theirs,) = generate(bundle, settings, concept_vectors([loaded], bundle))
+    assert np.array_equal(np.asarray(ours.image), np.asarray(theirs.image))
+
+
+def test_provenance_is_enough_to_run_it_again(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """A search from the stored settings learns the same bits."""
+    bundle = bundles["sd1"]
+    concept = to_concept(_learn(bundle, pictures), 0.5)
+    assert concept.provenance is not None
+    settings = PersonalizationSettings.parse(concept.provenance.settings)
+    subject = Subject(concept.token, concept.provenance.initializer, concept.kind)
+    again = Personalization.begin(bundle, subject, pictures, settings)
+    while not again.done:
+        Engine(bundle).step([again])
+    assert np.array_equal(to_concept(again, 0.5).embeddings["clip"], concept.embeddings["clip"])
+
+
+def test_another_model_is_an_error(
+    bundles: dict[str, Bundle], family_folder: dict[str, Path], pictures: list[Image.Image]
+) -> None:
+    """Other widths and other weights are refused; another precision of the same weights is not."""
+    concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
+    with pytest.raises(ModelMismatchError, match="width"):
+        concept_vectors([concept], bundles["sdxl"])
+    with pytest.raises(ModelMismatchError, match="learned on sd1"):
+        concept_vectors([concept], bundles["sd2"])
+    entry = BaseModelEntry(name="sd1", path=family_folder["sd1"], precision="int8")
+    assert set(concept_vectors([concept], load_bundle(entry, device="cpu"))) == {"<x>"}
+
+
+def test_a_token_given_twice(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """Two files with one token leave open which is meant."""
+    concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
+    with pytest.raises(InvalidInputError, match="<x> was given twice"):
+        concept_vectors([concept, concept], bundles["sd1"])

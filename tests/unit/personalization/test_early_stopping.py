@@ -1,0 +1,87 @@
+"""When a search has stalled: the rule alone, and a search that ends by it."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.personalization.early_stopping import MIN_MEASUREMENTS, has_stalled
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.run import Outcome, run_search
+
+DOG = Subject("<x>", "dog")
+STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rate": 1e-12}
+"""A search that moves nothing, so that its loss cannot fall."""
+
+
+def test_a_falling_loss_has_not_stalled() -> None:
+    """Steady gains never stop a search; a flat end does once it is a third of all."""
+    falling = [1.0 - 0.01 * k for k in range(51)]
+    assert not any(has_stalled(falling[:k], share=1.0) for k in range(1, 52))
+    flat = falling[:20] + [falling[19]] * 10
+    assert [has_stalled(flat[:k], share=1.0) for k in (28, 29, 30)] == [False, False, True]
+
+
+def test_the_pace_of_measuring_does_not_matter() -> None:
+    """The rule has no number of steps in it: the same curve, measured twice as often, stops at the same place."""
+    curve = [1.0 + 0.5 * 0.9**k for k in range(200)]
+    stop = next(k for k in range(200) if has_stalled(curve[: k + 1], share=1.0))
+    often = [1.0 + 0.5 * 0.9 ** (k / 2) for k in range(400)]
+    assert abs(next(k for k in range(400) if has_stalled(often[: k + 1], share=1.0)) - 2 * stop) <= 2
+
+
+def test_few_measurements_say_nothing() -> None:
+    """A search that has just begun is not ended, flat or not."""
+    assert not has_stalled([1.0] * (MIN_MEASUREMENTS - 1), share=1.0)
+    assert has_stalled([1.0] * MIN_MEASUREMENTS, share=1.0)
+
+
+def test_a_loss_that_rises_has_stalled() -> None:
+    """A worse end is no gain."""
+    assert has_stalled([1.0, 0.8, 0.7, 0.7, 0.9, 0.95], share=1.0)
+
+
+def test_a_pause_in_the_first_quarter_ends_nothing() -> None:
+    """A search may stand still early on and then fall steeply."""
+    assert not has_stalled([1.0] * 20, share=0.24)
+    assert has_stalled([1.0] * 20, share=0.25)
+
+
+def _run(personalization: Personalization, *, until: int = 1000) -> Outcome:
+    return run_search(
+        personalization,
+        on_progress=lambda _: None,
+        save=lambda _: None,
+        should_stop=lambda: personalization.step >= until,
+    )
+
+
+def test_auto_ends_a_search_that_gains_nothing(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """It ends at the first measurement that there are enough of, and says so; "steps" goes to the end."""
+    settings = PersonalizationSettings.parse(STILL | {"stop": "auto"})
+    outcome = _run(Personalization.begin(bundles["sd1"], DOG, pictures, settings))
+    assert outcome.finished
+    assert outcome.stopped_early
+    assert outcome.steps == (MIN_MEASUREMENTS - 1) * settings.measure_every
+    whole = _run(Personalization.begin(bundles["sd1"], DOG, pictures, PersonalizationSettings.parse(STILL)))
+    assert (whole.steps, whole.finished, whole.stopped_early) == (40, True, False)
+
+
+def test_a_resumed_search_stops_where_it_would_have(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """What was measured before the interruption counts after it: the same step and the same bits."""
+    settings = PersonalizationSettings.parse(STILL | {"stop": "auto", "learning_rate": 1e-6})
+    whole = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
+    _run(whole)
+    first = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
+    assert not _run(first, until=5).finished
+    second = Personalization.begin(bundles["sd1"], DOG, pictures, settings, first.state())
+    _run(second)
+    assert second.step == whole.step < settings.steps
+    assert second.fixed_losses == whole.fixed_losses
+    assert torch.equal(second.search.theta, whole.search.theta)

@@ -1,0 +1,59 @@
+"""The loop of one personalization: progress, checkpoints, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.errors import LossNotFiniteError
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.run import Progress, run_search
+
+QUICK = {"steps": 7, "n": 1, "fixed_rows": 2, "measure_every": 3, "checkpoint_every": 3}
+
+
+def _begin(bundle: Bundle, pictures: list[Image.Image], **values: float) -> Personalization:
+    settings = PersonalizationSettings.parse(QUICK | values)
+    return Personalization.begin(bundle, Subject("<x>", "dog"), pictures, settings)
+
+
+def test_progress_and_checkpoints(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """Every step is told, checkpoints come at their interval, and the last loss is measured at the end."""
+    told: list[Progress] = []
+    saved: list[int] = []
+    learned = _begin(bundles["sd1"], pictures)
+    outcome = run_search(
+        learned, on_progress=told.append, save=lambda p: saved.append(p.step), should_stop=lambda: False
+    )
+    assert [p.step for p in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert saved == [3, 6]
+    assert outcome.finished
+    assert (outcome.steps, outcome.forwards) == (7, 14)
+    assert told[0].fixed_loss == outcome.fixed_loss_start
+    assert told[2].fixed_loss != outcome.fixed_loss_start
+    assert outcome.fixed_loss_end == learned.measure_fixed_loss()
+    assert told[-1].eta_s == 0
+
+
+def test_stopped_between_steps(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """Told to stop, it saves where it is and says that it did not finish."""
+    saved: list[int] = []
+    learned = _begin(bundles["sd1"], pictures)
+    outcome = run_search(
+        learned,
+        on_progress=lambda _: None,
+        save=lambda p: saved.append(p.step),
+        should_stop=lambda: learned.step == 4,
+    )
+    assert not outcome.finished
+    assert saved == [3, 4]
+
+
+def test_a_search_that_diverges(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """A loss that becomes NaN ends the run with a typed error, not with a concept of NaNs."""
+    learned = _begin(bundles["sd1"], pictures, learning_rate=1e30)
+    with pytest.raises(LossNotFiniteError, match="step"):
+        run_search(learned, on_progress=lambda _: None, save=lambda _: None, should_stop=lambda: False)
+    assert learned.search.theta.isfinite().all()

@@ -1,0 +1,179 @@
+"""The real engine: searches and pictures on base models of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import BytesIO
+from weakref import WeakSet
+
+import torch
+from PIL.PngImagePlugin import PngInfo
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from worker.engine_protocol import Picture, Search
+from worker.model_cache import Bundles
+from zoodip_core.artifact import Concept
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.engine import Engine
+from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.images import decode_image, encode_png
+from zoodip_core.personalization.captions import captions_per_image
+from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
+from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.settings import ServiceSettings
+
+PREVIEW_SEED = 0
+
+
+class ModelSearch:
+    """A personalization on a loaded base model."""
+
+    def __init__(self, personalization: Personalization, preview: GenerationSettings) -> None:
+        self.personalization = personalization
+        self._preview = preview
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+        return self.personalization.step
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to step."""
+        return self.personalization.done
+
+    @property
+    def rows_per_step(self) -> int:
+        """U-Net evaluations of one step."""
+        return self.personalization.search.forwards_per_step
+
+    @property
+    def fixed_losses(self) -> Sequence[float]:
+        """Loss on the fixed set before the search, then at each measurement."""
+        return self.personalization.fixed_losses
+
+    def note_fixed_loss(self) -> float:
+        """Measure the loss on the fixed set and remember it."""
+        return self.personalization.note_fixed_loss()
+
+    def state(self) -> bytes:
+        """The search's tensors as a safetensors file."""
+        state = self.personalization.state()
+        content: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})
+        return content
+
+    def preview(self) -> bytes:
+        """What the token draws so far: the same code and the same seed as any generation."""
+        personalization = self.personalization
+        (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
+        return encode_png(drawn.image)
+
+    def concept(self) -> Concept:
+        """What was learned, with how it came to be."""
+        return to_concept(self.personalization, self.fixed_losses[-1])
+
+
+class ModelEngine:
+    """Base models by name, loaded when first asked for."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._catalog = Catalog.load(settings.base_models)
+        load = partial(load_bundle, device=settings.device)
+        self._bundles = Bundles(self._catalog, settings.max_bundle_mb, load)
+        self._searches: WeakSet[ModelSearch] = WeakSet()
+
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+        """The job's search, from its start or from a state.
+
+        Raises:
+            ZoodipError: the request does not fit the base model, or the state is damaged.
+        """
+        bundle = self._bundle(job.base_model)
+        captions = job.request["captions"]
+        subject = Subject(
+            token=job.token or "",
+            initializer=job.request["initializer"],
+            kind=job.request["kind"],
+            captions=None if captions is None else tuple(captions),
+        )
+        decoded = [decode_image(image, name=f"reference {k}") for k, image in enumerate(images)]
+        tensors = None if state is None else _tensors(state)
+        personalization = Personalization.begin(
+            bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
+        )
+        search = ModelSearch(personalization, self._preview_of(bundle, subject))
+        self._searches.add(search)
+        return search
+
+    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+        """One iteration of every search in one forward."""
+        personalizations = [s.personalization for s in searches if isinstance(s, ModelSearch)]
+        return Engine(personalizations[0].bundle).step(personalizations)
+
+    def generate(
+        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
+    ) -> list[Picture]:
+        """The images that the job asks for; their metadata says how to draw them again.
+
+        Raises:
+            ZoodipError: a concept does not fit the base model, or memory is short.
+        """
+        bundle = self._bundle(job.base_model)
+        settings = GenerationSettings.parse(job.request["settings"])
+        vectors = concept_vectors([concept for _, concept in concepts], bundle)
+        try:
+            images = generate(bundle, settings, vectors, before_step=before_step)
+        finally:
+            self._bundles.trim(self._in_use())
+        pictures = []
+        for drawn in images:
+            facts = PngInfo()
+            facts.add_itxt("prompt", settings.prompt)
+            facts.add_text("seed", str(drawn.seed))
+            facts.add_text("concepts", json.dumps({record.token: record.id for record, _ in concepts}))
+            facts.add_text("base_model", job.base_model)
+            facts.add_text("fingerprint", bundle.fingerprint)
+            buffer = BytesIO()
+            drawn.image.save(buffer, "PNG", pnginfo=facts)
+            pictures.append(Picture(buffer.getvalue(), drawn.seed))
+        return pictures
+
+    def gauges(self) -> dict[str, float]:
+        """Base models in memory and what they take."""
+        sizes = self._bundles.sizes_mb()
+        gauges = {"base_models": float(len(sizes)), "base_models_mb": sum(sizes.values())}
+        if torch.cuda.is_available():
+            gauges["gpu_memory_mb"] = torch.cuda.memory_reserved() / 1e6
+        return gauges
+
+    def _bundle(self, name: str) -> Bundle:
+        return self._bundles.get(name, self._in_use())
+
+    def _in_use(self) -> set[str]:
+        return {search.personalization.bundle.name for search in self._searches}
+
+    def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
+        ((sentence, *_),) = captions_per_image(
+            None,
+            images=1,
+            token=subject.token,
+            kind=subject.kind,
+            templates=bundle.templates.get(subject.kind),
+        )
+        defaults = self._catalog.get(bundle.name).generation
+        return GenerationSettings.parse({**defaults, "prompt": sentence, "seed": PREVIEW_SEED})
+
+
+def _tensors(state: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load(state)
+    except SafetensorError as error:
+        raise InvalidCheckpointError(f"checkpoint: it is damaged: {error}") from error
+    return tensors

@@ -1,0 +1,194 @@
+"""One personalization while this worker holds it: begin, progress, checkpoints, previews, the concept."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+
+from sqlalchemy import Connection
+
+from worker.engine_protocol import Engine, Search
+from worker.leased_writes import Ledger
+from worker.stats import Stats
+from zoodip_core.artifact import export_concept
+from zoodip_core.errors import StorageError, ZoodipError
+from zoodip_core.service import concepts
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.jobs.states import Status
+from zoodip_core.service.object_store import (
+    ObjectStore,
+    checkpoint_name,
+    concept_name,
+    preview_name,
+    reference_name,
+)
+from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tracing import record_span, span
+
+_SPEED_WINDOW = 50  # steps
+
+
+class Personalizing:
+    """A job and its search. Every method may raise LeaseLostError: then the job is another worker's."""
+
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        ledger: Ledger,
+        objects: ObjectStore,
+        settings: ServiceSettings,
+        stats: Stats,
+    ) -> None:
+        self.job = job
+        self.lease = leases.lease_of(job)
+        self._ledger = ledger
+        self._objects = objects
+        self._settings = settings
+        self._stats = stats
+        self._asked = job.request["settings"]
+        self._checkpoints = list(job.checkpoints)
+        with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
+            self.search = self._begin(engine)
+        self._told_at = time.time()
+        self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
+        self._measured_at = (len(self.search.fixed_losses) - 1) * int(self._asked["measure_every"])
+        if not job.checkpoint_step:
+            self._tell_progress()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to step."""
+        return self.search.done
+
+    def after_step(self) -> None:
+        """What a completed step brings: news, a measurement, a checkpoint, a preview, when they are due."""
+        step = self.search.step
+        self._times.append(time.perf_counter())
+        if step % int(self._asked["measure_every"]) == 0:
+            self._measure()
+        if step % self._settings.progress_every == 0 and not self.finished:
+            self._tell_progress()
+        if self.finished:
+            return
+        if step % int(self._asked["checkpoint_every"]) == 0:
+            self.save_checkpoint()
+        if step % self._settings.preview_every == 0 or step == int(self._asked["checkpoint_every"]):
+            self._draw_preview()
+
+    def save_checkpoint(self) -> None:
+        """Store the search's state, then the fact, then forget the oldest.
+
+        Raises:
+            StorageError: the object store refuses; the checkpoint before stays.
+        """
+        step = self.search.step
+        with self._stats.stage("checkpoint"), span("personalization.checkpoint", self.job.trace, step=step):
+            self._objects.put(checkpoint_name(self.job.id, step), self.search.state())
+        kept = [*(s for s in self._checkpoints if s != step), step]
+        outdated, kept = kept[: -self._settings.keep_checkpoints], kept[-self._settings.keep_checkpoints :]
+        values = {"step": step, "checkpoint_step": step, "checkpoints": kept}
+        self._ledger.record(self.lease, ("checkpoint", {"step": step}), values)
+        self._checkpoints = kept
+        self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
+
+    def complete(self) -> None:
+        """Store the concept and end the job, both or neither.
+
+        Raises:
+            StorageError: the object store refuses; the last checkpoint stays.
+            TokenTakenError: another concept took the name meanwhile.
+        """
+        if self._measured_at != self.search.step:
+            self._measure()
+        self._tell_progress()
+        self._draw_preview()
+        learned = self.search.concept()
+        record = ConceptRecord(
+            id=new_id("con"),
+            owner=self.job.owner,
+            token=self.job.token or "",
+            kind=learned.kind,
+            base_model=self.job.base_model,
+            fingerprint=learned.fingerprint or "",
+            precision=learned.provenance.precision if learned.provenance else "unknown",
+            vectors=learned.vectors,
+            created_at=time.time(),
+            from_personalization=self.job.id,
+        )
+        with self._stats.stage("save"):
+            self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
+        try:
+            replaced = self._end(record)
+        except ZoodipError:  # nothing was written; what a lost database has written, the daily look finds out
+            self._drop([concept_name(record.id)])
+            raise
+        if replaced is not None:  # what its job holds goes with the next purge: it may be much
+            self._drop([concept_name(replaced.id)])
+        if self._settings.delete_references_on_success:
+            self._drop(self._reference_names())
+
+    def _drop(self, names: list[str]) -> None:
+        """Delete objects now, or leave them to the daily look: what the job came to must not depend on that."""
+        with contextlib.suppress(StorageError):
+            self._objects.delete(names)
+
+    def _end(self, record: ConceptRecord) -> ConceptRecord | None:
+        """The row of the concept and the end of the job in one transaction."""
+        result = {
+            "concept_id": record.id,
+            "steps": self.search.step,
+            "stopped_early": self.search.step < self.job.total_steps,
+            "fixed_loss_start": self.search.fixed_losses[0],
+            "fixed_loss_end": self.search.fixed_losses[-1],
+        }
+
+        def write(connection: Connection) -> ConceptRecord | None:
+            if concepts.exists(connection, record.id):  # written before, and only the answer was lost
+                return None
+            values = {"step": self.search.step, "result": result}
+            leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
+            return concepts.add(connection, record, replace=bool(self.job.request["replace"]))
+
+        return self._ledger.insist(write)
+
+    def _begin(self, engine: Engine) -> Search:
+        images = [self._objects.get(name) for name in self._reference_names()]
+        at = self.job.checkpoint_step
+        state = self._objects.get(checkpoint_name(self.job.id, at)) if at else None
+        return engine.begin(self.job, images, state)
+
+    def _measure(self) -> None:
+        with self._stats.stage("measure"):
+            self.search.note_fixed_loss()
+        self._measured_at = self.search.step
+
+    def _tell_progress(self) -> None:
+        elapsed = self._times[-1] - self._times[0]
+        speed = (len(self._times) - 1) / elapsed if elapsed > 0 else None
+        now, since = time.time(), self._told_at
+        record_span(
+            "personalization.steps", self.job.trace, since, now, job_id=self.job.id, step=self.search.step
+        )
+        self._told_at = now
+        left = self.job.total_steps - self.search.step
+        values = {
+            "step": self.search.step,
+            "it_per_s": speed,
+            "eta_s": left / speed if speed else None,
+            "fixed_loss": self.search.fixed_losses[-1],
+        }
+        news = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
+        self._ledger.tell(self.lease, ("progress", news), values)
+
+    def _draw_preview(self) -> None:
+        step = self.search.step
+        with self._stats.stage("preview"):
+            self._objects.put(preview_name(self.job.id, step), self.search.preview())
+        self._ledger.tell(self.lease, ("preview", {"step": step}), {"step": step})
+
+    def _reference_names(self) -> list[str]:
+        return [reference_name(self.job.id, k) for k in range(int(self.job.request["images"]))]

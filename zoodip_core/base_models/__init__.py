@@ -1,0 +1,1 @@
+"""Base models: catalog, families, fingerprints, memory footprint and vocabulary, without torch."""

@@ -1,0 +1,34 @@
+"""What a base model's weights will take in memory, told from the headers of its files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.errors import InvalidModelError
+
+_BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+def weights_mb(folder: Path, precision: str) -> float:
+    """Memory of all networks of a pipeline folder at that precision, in 10⁶ bytes.
+
+    Raises:
+        InvalidModelError: weights are missing, damaged, or not in safetensors form.
+    """
+    parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
+    weights = sum(_count(file) for part in parts for file in weight_files(part))
+    return weights * _BYTES_PER_WEIGHT[precision] / 1e6
+
+
+def _count(file: Path) -> int:
+    """Numbers in a safetensors file, by its header."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InvalidModelError(f"base model: {file} is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""One personalization, from reference images to a concept."""

@@ -1,0 +1,65 @@
+"""A personalization on disk between two runs: safetensors, with the identity of the job in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.errors import InvalidCheckpointError
+from zoodip_core.files import write_atomically
+from zoodip_core.personalization.personalize import Subject
+
+_IDENTITY = "zoodip.identity"
+
+
+def identity(
+    subject: Subject, settings: PersonalizationSettings, fingerprint: str, images: Sequence[Image.Image]
+) -> str:
+    """A hash of everything that a resumed run must share with the one that was interrupted."""
+    digest = hashlib.sha256()
+    facts = [subject.token, subject.initializer, subject.kind, subject.captions, fingerprint]
+    digest.update(json.dumps([*facts, settings.model_dump()], sort_keys=True).encode())
+    for image in images:
+        digest.update(str(image.size).encode() + image.tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(state: dict[str, Tensor], path: Path, *, identity: str) -> None:
+    """Write the state beside `path` and move it there, so that a crash leaves the old checkpoint whole.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    write_atomically(
+        path, save({k: v.contiguous() for k, v in state.items()}, metadata={_IDENTITY: identity})
+    )
+
+
+def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
+    """The state that `save_checkpoint` wrote.
+
+    Raises:
+        InvalidCheckpointError: no such file, damaged, or written for other images or settings.
+    """
+    if not path.is_file():
+        raise InvalidCheckpointError(f"checkpoint: {path} does not exist, so there is nothing to resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get(_IDENTITY)
+            state = {key: file.get_tensor(key) for key in file.offset_keys()}
+    except (SafetensorError, OSError) as error:
+        raise InvalidCheckpointError(f"checkpoint: {path} is damaged: {error}") from error
+    if found != identity:
+        raise InvalidCheckpointError(
+            f"checkpoint: {path} was written for other images, settings or another base model; "
+            "start with the same ones, or without --resume"
+        )
+    return state

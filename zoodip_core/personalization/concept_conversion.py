@@ -1,0 +1,62 @@
+"""Between a concept file and the model: vectors that `generate` takes, and a concept from a finished search."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import torch
+
+from zoodip_core import __version__
+from zoodip_core.artifact import ENCODERS, Concept, Provenance, check_compatible
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.prompts import ConceptVectors
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.personalization.personalize import Personalization
+
+_VERSIONED = ("torch", "diffusers", "transformers", "bitsandbytes")
+
+
+def concept_vectors(concepts: Sequence[Concept], bundle: Bundle) -> ConceptVectors:
+    """Token → vectors of each concept, checked against the base model.
+
+    Raises:
+        ModelMismatchError: a concept was learned on another base model, or has other widths.
+        InvalidInputError: two concepts have the same token.
+    """
+    vectors: dict[str, list[torch.Tensor]] = {}
+    for concept in concepts:
+        check_compatible(concept, bundle.fingerprint, bundle.prompts.widths)
+        if concept.token in vectors:
+            raise InvalidInputError(f"concept: {concept.token} was given twice", field="concept")
+        vectors[concept.token] = [torch.from_numpy(part.copy()) for part in concept.embeddings.values()]
+    return vectors
+
+
+def to_concept(personalization: Personalization, fixed_loss_end: float) -> Concept:
+    """What the search has learned so far, with how it came to be."""
+    bundle, subject, settings = personalization.bundle, personalization.subject, personalization.settings
+    names = ENCODERS[bundle.family]
+    parts = [part.numpy() for part in personalization.vectors]
+    return Concept(
+        token=subject.token,
+        family=bundle.family,
+        embeddings=dict(zip(names, parts, strict=True)),
+        kind=subject.kind,
+        base_model=bundle.name,
+        fingerprint=bundle.fingerprint,
+        provenance=Provenance(
+            initializer=subject.initializer,
+            settings=settings.model_dump(),
+            seed=settings.seed,
+            steps=personalization.step,
+            forwards=personalization.forwards,
+            precision=bundle.precision,
+            images=len(personalization.references.posteriors),
+            fixed_loss_start=personalization.fixed_loss_start,
+            fixed_loss_end=fixed_loss_end,
+            versions={"zoodip": __version__} | {p: importlib.metadata.version(p) for p in _VERSIONED},
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )

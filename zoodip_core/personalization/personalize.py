@@ -1,0 +1,224 @@
+"""Images → concept: one personalization from its reference images to the learned token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from zoodip_core.base_models.vocabulary import check_initializer, check_token, vocabulary
+from zoodip_core.config import Kind, PersonalizationSettings
+from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
+from zoodip_core.diffusion.latents import encode_images
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
+from zoodip_core.engine import Engine, Request
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
+from zoodip_core.images import check_image_count, fit_square
+from zoodip_core.personalization.captions import captions_per_image
+from zoodip_core.personalization.early_stopping import has_stalled
+from zoodip_core.personalization.samples import References, Sample, candidates_request, samples_request
+from zoodip_core.zeroth_order.estimator import Derivatives, Losses
+from zoodip_core.zeroth_order.search import TokenSearch
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be learned, as a person says it."""
+
+    token: str
+    initializer: str
+    kind: Kind = "object"
+    captions: tuple[str, ...] | None = None
+
+
+class Personalization:
+    """One search with its data; a `Searcher` for the engine."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        subject: Subject,
+        references: References,
+        settings: PersonalizationSettings,
+        state: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.subject = subject
+        self.references = references
+        self.settings = settings
+        self.fixed_set = references.fixed_set(settings.fixed_rows)
+        alphas = bundle.schedule.alphas_cumprod
+        images = len(references.posteriors)
+        if state is None:
+            start = _initial_theta(bundle, subject.initializer, settings.vectors)
+            self.search = TokenSearch(
+                start, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
+            )
+            self.fixed_losses = [self.measure_fixed_loss()]
+        else:
+            state = dict(state)
+            losses = state.pop("fixed_losses", None)
+            if losses is None or not len(losses):
+                raise InvalidCheckpointError("checkpoint: it lacks fixed_losses")
+            self.search = TokenSearch.restore(
+                state, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
+            )
+            self.fixed_losses = [float(loss) for loss in losses]
+        self._sample: Sample | None = None
+
+    @classmethod
+    def begin(
+        cls,
+        bundle: Bundle,
+        subject: Subject,
+        images: Sequence[Image.Image],
+        settings: PersonalizationSettings,
+        state: dict[str, Tensor] | None = None,
+    ) -> Personalization:
+        """Check the request, cache the latents, free the VAE, and start the search or restore it from `state`.
+
+        Raises:
+            InvalidInputError: names the field: images, token, initializer or captions.
+            InvalidCheckpointError: `state` does not fit these settings.
+        """
+        check_subject(subject, bundle.folder, images=len(images))
+        captions = captions_per_image(
+            subject.captions,
+            images=len(images),
+            token=subject.token,
+            kind=subject.kind,
+            templates=bundle.templates.get(subject.kind),
+        )
+        vectors = {subject.token: settings.vectors}
+        prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
+        posteriors = encode_images(bundle.vae, [fit_square(image, bundle.side_px) for image in images])
+        bundle.release_vae()
+        return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
+
+    def request(self) -> Request:
+        """The rows of the next step of Algorithm 1: the same sample under all candidates."""
+        proposal = self.search.ask()
+        self._sample = self.references.draw(
+            proposal.image, flipped=proposal.flipped, timestep=proposal.timestep, seed=proposal.noise_seed
+        )
+        return candidates_request(
+            self.bundle.prompts, self._sample, self.subject.token, proposal.candidates, self.settings.vectors
+        )
+
+    def absorb(self, prediction: Float[Tensor, "rows c h w"]) -> None:
+        """One step of the search from what the model predicted.
+
+        Raises:
+            LossNotFiniteError: the loss is NaN or infinite; the state is as before the step.
+        """
+        assert self._sample is not None, "request() comes first"
+        target = self._sample.target
+        if self.settings.derivative == "residual":
+            self.search.tell(Derivatives(directional_derivatives(prediction, target, self.settings.mu)))
+        else:
+            self.search.tell(Losses(row_losses(prediction, target.expand_as(prediction))))
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+        return self.search.step
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to step: all steps are completed, or `stop="auto"` ends it before."""
+        if self.search.done or self.settings.stop == "steps":
+            return self.search.done
+        return has_stalled(self.fixed_losses, share=self.step / self.settings.steps)
+
+    @property
+    def fixed_loss_start(self) -> float:
+        """Loss on the fixed set before the search."""
+        return self.fixed_losses[0]
+
+    @property
+    def forwards(self) -> int:
+        """Rows that the search has had evaluated."""
+        return self.search.step * self.search.forwards_per_step
+
+    @property
+    def vectors(self) -> tuple[Float[Tensor, "vectors _"], ...]:
+        """The token as it is now: one tensor for each text encoder."""
+        return tuple(
+            part[0]
+            for part in unflatten(self.search.theta[None], self.settings.vectors, self.bundle.prompts.widths)
+        )
+
+    @property
+    def concept_vectors(self) -> ConceptVectors:
+        """The token as `generate` takes it."""
+        return {self.subject.token: self.vectors}
+
+    def note_fixed_loss(self) -> float:
+        """Measure the fixed-set loss and remember it, every `measure_every` steps: `stop="auto"` goes by these.
+
+        Raises:
+            LossNotFiniteError: it is NaN or infinite.
+        """
+        loss = self.measure_fixed_loss()
+        self.fixed_losses.append(loss)
+        return loss
+
+    def measure_fixed_loss(self) -> float:
+        """Loss on the fixed set: the same images, noises and timesteps each time.
+
+        As many rows at once as a step has, so that measuring needs no more memory than searching.
+
+        Raises:
+            LossNotFiniteError: it is NaN or infinite.
+        """
+        losses = [
+            self._losses(self.fixed_set[k : k + self.search.forwards_per_step])
+            for k in range(0, len(self.fixed_set), self.search.forwards_per_step)
+        ]
+        loss = float(torch.cat(losses).mean())
+        if not math.isfinite(loss):
+            raise LossNotFiniteError(f"The loss on the fixed set is {loss} at step {self.step}")
+        return loss
+
+    def _losses(self, samples: Sequence[Sample]) -> Float[Tensor, " samples"]:
+        request = samples_request(
+            self.bundle.prompts, samples, self.subject.token, self.search.theta, self.settings.vectors
+        )
+        (prediction,) = Engine(self.bundle).evaluate([request])
+        return row_losses(prediction, torch.stack([sample.target for sample in samples]))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed run needs for the same bits; take it between steps."""
+        return {
+            **self.search.state(),
+            "fixed_losses": torch.tensor(self.fixed_losses, dtype=torch.float64),
+        }
+
+
+def check_subject(subject: Subject, folder: Path, *, images: int) -> None:
+    """Nothing, if the request can be learned on the base model in `folder`; needs no weights.
+
+    Raises:
+        InvalidInputError: names the field: images, token, initializer or captions.
+    """
+    check_image_count(images)
+    words = vocabulary(folder)
+    check_token(subject.token, words)
+    check_initializer(subject.initializer, words)
+    captions_per_image(subject.captions, images=images, token=subject.token, kind=subject.kind)
+
+
+def _initial_theta(bundle: Bundle, initializer: str, vectors: int) -> Float[Tensor, " flat"]:
+    """The initializer's embedding in each encoder, once for each vector."""
+    parts = []
+    for encoder in bundle.prompts.encoders:
+        (word,) = encoder.tokenizer(initializer, add_special_tokens=False).input_ids
+        parts.append(encoder.table[word].float().cpu().repeat(vectors, 1))
+    return flatten(parts)

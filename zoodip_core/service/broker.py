@@ -1,0 +1,69 @@
+"""The wake-ups: one Celery configuration for both ends, and the names at which they meet.
+
+A message says "job X is ready" and nothing else. The row is the truth: a lost, late or repeated message loses
+nothing and runs nothing twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.settings import ServiceSettings
+
+TASK_NAMES = {Kind.PERSONALIZATION: "zoodip.personalize", Kind.GENERATION: "zoodip.generate"}
+QUEUES = {Kind.PERSONALIZATION: "zoodip-personalization", Kind.GENERATION: "zoodip-generation"}
+
+
+def celery_app(settings: ServiceSettings) -> Celery:
+    """The Celery application of this deployment."""
+    app = Celery("zoodip", set_as_current=False)
+    url, options = _transport(settings)
+    app.conf.update(
+        broker_url=url,
+        broker_transport_options=options,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_ignore_result=True,
+        task_acks_late=False,  # early: leases in the database stand for redelivery
+        worker_prefetch_multiplier=1,
+        task_default_queue=QUEUES[Kind.PERSONALIZATION],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES.values()],
+        task_routes={TASK_NAMES[kind]: {"queue": QUEUES[kind]} for kind in Kind},
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        task_serializer="json",
+        accept_content=["json"],
+    )
+    return app
+
+
+def wake(app: Celery, kind: Kind, job_id: str) -> bool:
+    """Tell the workers that a job is ready; False if the broker is away (they find the row by themselves)."""
+    try:
+        app.send_task(TASK_NAMES[kind], args=[job_id], queue=QUEUES[kind], retry=False)
+    except (OperationalError, OSError):
+        return False
+    return True
+
+
+def _transport(settings: ServiceSettings) -> tuple[str, dict[str, Any]]:
+    if settings.broker_url is not None:
+        return settings.broker_url, {
+            "socket_connect_timeout": 2,
+            "socket_timeout": 10,
+            "visibility_timeout": 3600,
+        }
+    folder = settings.data_dir / "broker"
+    folder.mkdir(parents=True, exist_ok=True)
+    return "filesystem://localhost", {
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),  # both ends use one folder, so in and out are the same
+        "control_folder": str(folder / "control"),
+        "polling_interval": 0.2,
+    }

@@ -1,0 +1,1 @@
+"""The jobs of the service: records, states, leases, events and webhooks."""

@@ -1,0 +1,149 @@
+"""Rows as frozen objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from zoodip_core.service.jobs.states import ENDED, Kind, Status, Wish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A personalization or a generation: what was asked, where it stands, who holds it."""
+
+    id: str
+    kind: Kind
+    owner: str
+    status: Status
+    base_model: str
+    token: str | None
+    request: dict[str, Any]
+    metadata: dict[str, str]
+    webhook: str | None
+    trace: str | None
+    total_steps: int
+    step: int
+    checkpoint_step: int
+    checkpoints: list[int]
+    it_per_s: float | None
+    eta_s: float | None
+    fixed_loss: float | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    wish: Wish | None
+    attempts: int
+    fence: int
+    lease_owner: str | None
+    lease_expires_at: float | None
+    queued_at: float
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    purged_at: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status in ENDED
+
+
+# A tuple, since each poll makes one: a frozen dataclass of so many fields takes ten times as long.
+class Standing(NamedTuple):
+    """A job as its owner sees it, with the number of jobs of its kind that start before it (if it is queued)."""
+
+    id: str
+    kind: Kind
+    owner: str
+    status: Status
+    base_model: str
+    token: str | None
+    request: dict[str, Any]
+    metadata: dict[str, str]
+    total_steps: int
+    step: int
+    checkpoints: list[int]
+    it_per_s: float | None
+    eta_s: float | None
+    fixed_loss: float | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    queue_position: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What a client asked for, resolved and checked."""
+
+    id: str
+    kind: Kind
+    owner: str
+    base_model: str
+    request: dict[str, Any]
+    total_steps: int
+    token: str | None = None
+    metadata: dict[str, str]
+    webhook: str | None = None
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A worker's right to write to one job."""
+
+    job_id: str
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that a watcher of a job is told."""
+
+    id: int
+    job_id: str
+    type: str
+    data: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptRecord:
+    """A learned or imported token; its embedding is in the object store."""
+
+    id: str
+    owner: str
+    token: str
+    kind: str
+    base_model: str
+    fingerprint: str
+    precision: str
+    vectors: int
+    created_at: float
+    from_personalization: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An API key; the secret itself is nowhere."""
+
+    id: str
+    prefix: str
+    name: str
+    owner: str
+    scopes: list[str]
+    max_active_jobs: int | None
+    max_concepts: int | None
+    rate_per_minute: int | None
+    webhook_secrets: list[str]
+    created_at: float
+    last_used_at: float | None
+    revoked_at: float | None

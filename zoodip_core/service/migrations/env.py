@@ -1,0 +1,15 @@
+"""Runs the migrations on the connection of `Database.migrate`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from zoodip_core.service.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite alters a table by copying it
+)
+with context.begin_transaction():
+    context.run_migrations()
