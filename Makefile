@@ -41,6 +41,9 @@ test-fast: setup  ## Run the unit tests, without the slow ones
 docs: setup  ## Build the site of docs/ into site/, without network; a broken link fails
 	$(BIN)/python -m tools.site
 
+reference: setup  ## Generate docs/reference/{settings,errors,cli}.md from the code
+	$(BIN)/python -m tools.reference
+
 clean:  ## Remove what make wrote
 	rm -rf .venv demo-output site
 
