@@ -36,7 +36,7 @@ def add_service_commands(app: typer.Typer) -> None:
 
 def _refusal(name: str, module: str) -> Callable[[], None]:
     def refuse() -> None:
-        """Needs the service packages: pip install 'zoodip[service]'."""
+        """Needs the packages of the extra `service`."""
         raise ZoodipError(
             f"zoodip {name}: got no module '{module}'; expected the service packages: "
             "pip install 'zoodip[service]'"
