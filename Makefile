@@ -1,29 +1,51 @@
-# make setup: install into ./.venv   make demo: personalize the embedded model   make test   make lint
-PYTHON ?= python3.11
+# `make help` lists the targets.
+VERSIONS := $(shell sed -n 's/.*Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml | sort -t. -k2 -rn)
+CANDIDATES := $(VERSIONS:%=python%)
+# The newest of them that runs: a pyenv shim may exist without a Python.
+PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c 'print("$(name)")' 2>/dev/null)))
+IS_SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv[1:])
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo lint language test test-fast docs reference clean help
 
-setup: .venv/installed
+setup: .venv/installed  ## Install everything that development needs into ./.venv (PYTHON= names another Python)
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps open_clip_torch==3.3.0  # CLIP's vocabulary, for tests
+	@$(or $(PYTHON),false) -c '$(IS_SUPPORTED)' $(VERSIONS) 2>/dev/null || \
+	  { echo "PYTHON: got '$(PYTHON)'; expected one of $(CANDIDATES) on PATH, or make PYTHON=/path/to/one" >&2; exit 1; }
+	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) --no-deps open_clip_torch==3.3.0  # CLIP's vocabulary, for tests
 	touch .venv/installed
 
-demo: setup
+demo: setup  ## Learn a subject with the embedded model; pictures in demo-output/
 	$(BIN)/zoodip demo --out demo-output
 
-lint: setup
+lint: setup  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup
+language: setup  ## Check the language of docs, docstrings, comments and messages
+	$(BIN)/python -m tools.check_language
+
+test: setup  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-clean:
-	rm -rf .venv demo-output
+test-fast: setup  ## Run the unit tests, without the slow ones
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu' tests/unit
+
+docs: setup  ## Build the site of docs/ into site/, without network; a broken link fails
+	$(BIN)/python -m tools.site
+
+reference: setup  ## Generate docs/reference/{settings,errors,cli}.md from the code
+	$(BIN)/python -m tools.reference
+
+clean:  ## Remove what make wrote
+	rm -rf .venv demo-output site
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -53,25 +53,44 @@ class _Settings(BaseModel):
 class SearchSettings(_Settings):
     """What Algorithm 1 needs to know. The defaults are the paper's for SD1.5 (arXiv:2503.14868v1, Sec. 5.1)."""
 
-    steps: int = Field(30_000, ge=1, le=1_000_000)  # L
-    seed: int = Field(0, ge=0, lt=2**63)
-    n: int = Field(2, ge=1, le=256)  # directions of one estimate, Eq. (3)
-    mu: Positive = 1e-3  # length of a perturbation, Tab. of ablations
-    learning_rate: Positive = 5e-3  # η
-    learning_rate_schedule: ScheduleName = "constant"
-    adam_beta1: Decay = 0.9  # β and ε of Adam: only in the published script
-    adam_beta2: Decay = 0.999
-    adam_eps: Positive = 1e-3
-    estimator: EstimatorName = "rge"  # Eq. (3); Eq. (S11) and (S12) are the others
-    directions: DirectionsName = "gaussian"
-    derivative: DerivativeName = "loss_difference"
-    estimate_scale: EstimateScaleName = "mean"  # "dimension": the published script's divisor
-    subspace: SubspaceName = "subspace_gradient"
-    tau: int = Field(128, ge=2, le=4096)  # length of the token history B, Eq. (4)
-    nu: float = Field(1e-3, gt=0, lt=1)  # share of variance to drop, Eq. (6)
-    timesteps: TimestepsName = "partial_uniform"
-    t_low: int = Field(500, ge=0, lt=1_000_000)  # T_L, Eq. (9)
-    t_high: int = Field(900, ge=1, le=1_000_000)  # T_U, Eq. (9)
+    steps: int = Field(30_000, ge=1, le=1_000_000, description="Steps of Algorithm 1 (L)")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random numbers of the search")
+    n: int = Field(2, ge=1, le=256, description="Random directions of one gradient estimate, Eq. (3)")
+    mu: Positive = Field(1e-3, description="Length of a perturbation (μ)")
+    learning_rate: Positive = Field(5e-3, description="Learning rate of Adam (η)")
+    learning_rate_schedule: ScheduleName = Field(
+        "constant", description="Learning rate over the steps; `cosine` decays to almost 0"
+    )
+    adam_beta1: Decay = Field(0.9, description="Decay of the first moment; from the published script")
+    adam_beta2: Decay = Field(0.999, description="Decay of the second moment; from the published script")
+    adam_eps: Positive = Field(1e-3, description="ε of Adam; from the published script")
+    estimator: EstimatorName = Field(
+        "rge",
+        description="Gradient estimator: forward differences (Eq. 3), SPSA (Eq. S11) or one-point (Eq. S12)",
+    )
+    directions: DirectionsName = Field(
+        "gaussian", description="Directions: independent Gaussian, or orthogonal to each other"
+    )
+    derivative: DerivativeName = Field(
+        "loss_difference",
+        description="Derivative along a direction, from loss differences or from the residual",
+    )
+    estimate_scale: EstimateScaleName = Field(
+        "mean", description="Divisor of the estimate: n, or the published script's divisor (`dimension`)"
+    )
+    subspace: SubspaceName = Field(
+        "subspace_gradient", description="Projection of the gradient; `none` keeps the estimate as it is"
+    )
+    tau: int = Field(128, ge=2, le=4096, description="Length of the token history (τ), Eq. (4)")
+    nu: float = Field(
+        1e-3, gt=0, lt=1, description="Share of variance that the projection drops (ν), Eq. (6)"
+    )
+    timesteps: TimestepsName = Field(
+        "partial_uniform",
+        description="Distribution of the timesteps: uniform in [t_low, t_high), or by `snr`",
+    )
+    t_low: int = Field(500, ge=0, lt=1_000_000, description="Lowest timestep (T_L), Eq. (9)")
+    t_high: int = Field(900, ge=1, le=1_000_000, description="End of the timesteps, exclusive (T_U), Eq. (9)")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -85,25 +104,36 @@ class SearchSettings(_Settings):
 class PersonalizationSettings(SearchSettings):
     """What a personalization needs beside the search itself."""
 
-    vectors: int = Field(1, ge=1, le=16)  # embedding rows of one token
-    flip: bool = True  # mirror images at random: only in the published script
-    stop: StopName = "steps"  # "auto": end before that once the fixed-set loss has stopped falling
-    fixed_rows: int = Field(48, ge=1, le=1024)  # size of the fixed set that measures progress
+    vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
+    flip: bool = Field(True, description="Mirror images at random; from the published script")
+    stop: StopName = Field(
+        "steps",
+        description="End after all steps, or earlier once the validation loss has stopped falling (`auto`)",
+    )
+    fixed_rows: int = Field(48, ge=1, le=1024, description="Size of the validation set")
     measure_every: int = Field(
-        500, ge=1, le=1_000_000
-    )  # steps between two measurements: 3 % more forwards at n = 2
-    checkpoint_every: int = Field(100, ge=1, le=1_000_000)  # steps between two checkpoints
+        500, ge=1, le=1_000_000, description="Steps between two measurements of the validation loss"
+    )
+    checkpoint_every: int = Field(100, ge=1, le=1_000_000, description="Steps between two checkpoints")
 
 
 class GenerationSettings(_Settings):
     """How images are drawn from a prompt."""
 
-    prompt: str = Field(min_length=1, max_length=2000)
-    negative_prompt: str = Field("", max_length=2000)
-    n: int = Field(1, ge=1, le=64)
-    steps: int = Field(20, ge=1, le=1000)
-    guidance_scale: float = Field(7.5, ge=0, le=100)
-    seed: int = Field(0, ge=0, lt=2**63)
-    scheduler: str | None = None  # None: the one that the base model names
-    width: int | None = Field(None, ge=8, le=4096)  # None: the base model's own size
-    height: int | None = Field(None, ge=8, le=4096)
+    prompt: str = Field(
+        min_length=1, max_length=2000, description="Text to draw, with the tokens of concepts"
+    )
+    negative_prompt: str = Field("", max_length=2000, description="Text to steer away from")
+    n: int = Field(1, ge=1, le=64, description="Number of images")
+    steps: int = Field(20, ge=1, le=1000, description="Denoising steps")
+    guidance_scale: float = Field(7.5, ge=0, le=100, description="Guidance scale; 1 turns guidance off")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"
+    )
+    scheduler: str | None = Field(None, description="Scheduler; unset: that of the base model")
+    width: int | None = Field(
+        None, ge=8, le=4096, description="Width in pixels; unset: that of the base model"
+    )
+    height: int | None = Field(
+        None, ge=8, le=4096, description="Height in pixels; unset: that of the base model"
+    )

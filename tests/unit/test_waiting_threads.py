@@ -16,6 +16,7 @@ SAID_BY_USERS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU's OpenMP on Linux alone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "spins"),
     [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],

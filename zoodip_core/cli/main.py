@@ -6,19 +6,15 @@ import logging
 import sys
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from zoodip_core import __version__
 from zoodip_core.cli.console import EXIT_INTERRUPTED, report, say
 from zoodip_core.cli.demo import demo
 from zoodip_core.cli.generate import generate
 from zoodip_core.cli.inspect import inspect
-from zoodip_core.cli.keys import keys
 from zoodip_core.cli.models import models
 from zoodip_core.cli.personalize import personalize
-from zoodip_core.cli.serve import migrate, serve
-from zoodip_core.cli.settings import settings
-from zoodip_core.cli.worker import worker
+from zoodip_core.cli.service_commands import DATABASE_ERRORS, add_service_commands
 from zoodip_core.errors import InterruptedSearchError, StorageError, ZoodipError
 
 app = typer.Typer(
@@ -33,11 +29,7 @@ app.command()(generate)
 app.command()(models)
 app.command()(inspect)
 app.command()(demo)
-app.command()(serve)
-app.command()(worker)
-app.command()(migrate)
-app.command()(settings)
-app.add_typer(keys)
+add_service_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -60,7 +52,7 @@ def run() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except ZoodipError as error:
         sys.exit(report(error, as_json=as_json))
-    except SQLAlchemyError as error:
+    except DATABASE_ERRORS as error:
         fault = str(getattr(error, "orig", None) or error).partition("\n")[0]
         sys.exit(report(StorageError(f"the database cannot be used: {fault}"), as_json=as_json))
     except OSError as error:

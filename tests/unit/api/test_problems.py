@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from api import schemas
 from api.problems import STATUS_OF_CODE, of_error
 from zoodip_core import errors as core_errors
@@ -31,6 +33,7 @@ def test_every_code_has_one_status() -> None:
     assert codes == set(STATUS_OF_CODE)
 
 
+@pytest.mark.slow
 def test_importing_the_api_does_not_load_torch() -> None:
     """A fresh interpreter that imports the application has no torch and no diffusers."""
     assert subprocess.run([sys.executable, "-c", _CHECK], check=False).returncode == 0

@@ -65,6 +65,7 @@ def _personalize(zoodip: Zoodip, *extra: object) -> Finished:
     return zoodip("personalize", *images, "--token", "<x>", "--initializer", "turtle", *QUICK, *extra)
 
 
+@pytest.mark.slow
 def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) -> None:
     """The whole way of a user: learn a token, look at it, draw with it; the PNG tells how it was drawn."""
     learned = _personalize(zoodip, "--out", "x.safetensors", "--seed", 7, "--json")
@@ -104,6 +105,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         assert image.text["fingerprint"] == concept.fingerprint
 
 
+@pytest.mark.slow
 def test_inspect_tells_a_fact_a_line(zoodip: Zoodip) -> None:
     """Groups are spelled out, so that no line is longer than a terminal is wide."""
     assert _personalize(zoodip, "--out", "x.safetensors").code == 0
@@ -114,6 +116,7 @@ def test_inspect_tells_a_fact_a_line(zoodip: Zoodip) -> None:
         assert len(line) < 120
 
 
+@pytest.mark.slow
 def test_same_seed_same_token(zoodip: Zoodip, tmp_path: Path) -> None:
     """Two runs with one seed learn the same bits, another seed other ones."""
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -65,6 +65,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
         locate(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
 def test_every_precision_draws(family: str, family_folder: dict[str, Path], precision: str) -> None:
     """Each family loads in each precision, with every Linear and Conv2d in few bits, and draws a picture."""

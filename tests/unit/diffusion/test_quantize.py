@@ -180,6 +180,7 @@ for precision in ("int8", "nf4"):
 """
 
 
+@pytest.mark.slow
 def test_layers_compile_into_one_graph() -> None:
     """torch.compile sees dequantization and product as one graph, so that it can fuse them on CUDA.
 
@@ -224,6 +225,7 @@ def _slopes(model: nn.Module, dtype: torch.dtype) -> Tensor:
     return (losses[9:] - losses[:9]) / mu
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 def test_the_loss_stays_smooth_in_theta(tmp_path: Path, precision: Bits) -> None:
     """At μ = 1e-3 finite differences equal those of the dequantized model; rounded activations destroy them."""
@@ -240,6 +242,7 @@ def test_the_loss_stays_smooth_in_theta(tmp_path: Path, precision: Bits) -> None
     assert relative_error(_slopes(_unrolled(quantized, _RoundedActivations), torch.float32), exact) > 1
 
 
+@pytest.mark.slow
 def test_sd15_in_int8_is_what_the_paper_says() -> None:
     """96.4 % of U-Net, VAE and text encoder are INT8; the U-Net is 68.5 % convolutions and takes 0.86 GB."""
     family = sd15()

@@ -229,6 +229,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_loading_never_holds_the_fp16_model_beside_the_int8_one(tmp_path: Path) -> None:
     """100 M parameters (201 MB in fp16) in INT8: the peak is the 101 MB kept and a few tensors of 17 MB."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from PIL import Image
 
@@ -58,6 +59,7 @@ def _run(personalization: Personalization, *, until: int = 1000) -> Outcome:
     )
 
 
+@pytest.mark.slow
 def test_auto_ends_a_search_that_gains_nothing(
     bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
@@ -71,6 +73,7 @@ def test_auto_ends_a_search_that_gains_nothing(
     assert (whole.steps, whole.finished, whole.stopped_early) == (40, True, False)
 
 
+@pytest.mark.slow
 def test_a_resumed_search_stops_where_it_would_have(
     bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:

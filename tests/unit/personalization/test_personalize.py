@@ -68,6 +68,7 @@ def test_the_vae_leaves_memory(bundles: dict[str, Bundle], pictures: list[Image.
     ]
 
 
+@pytest.mark.slow
 def test_resumed_search_has_the_same_bits(
     bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_resumed_search_has_the_same_bits(
         assert torch.equal(second.search.theta, whole.search.theta)
 
 
+@pytest.mark.slow
 def test_losses_in_company_equal_those_alone(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:

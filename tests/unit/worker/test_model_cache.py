@@ -40,6 +40,7 @@ def one_mb(catalog: Catalog) -> float:
     return weights_mb(path, "fp32")
 
 
+@pytest.mark.slow
 def test_the_size_told_from_the_files_is_that_in_memory(catalog: Catalog, one_mb: float) -> None:
     """Told before loading, measured after, with the VAE that is loaded on first use."""
     bundles = ModelCache(catalog, 1e6, _load)
@@ -47,6 +48,7 @@ def test_the_size_told_from_the_files_is_that_in_memory(catalog: Catalog, one_mb
     assert bundles.sizes_mb()["a"] == pytest.approx(one_mb, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_longest_unused_goes_first(catalog: Catalog, one_mb: float) -> None:
     """Room for two: what was used lately stays, and what is kept is not loaded again."""
     loaded: list[str] = []
@@ -62,6 +64,7 @@ def test_the_longest_unused_goes_first(catalog: Catalog, one_mb: float) -> None:
     assert loaded == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) -> None:
     """While one loads, the one that goes has left memory already: the budget holds at the peak too."""
     made: list[weakref.ref[Bundle]] = []
@@ -79,6 +82,7 @@ def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) 
     assert alive == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, one_mb: float) -> None:
     """Beyond the budget too: idle ones go, and the search's own is given again; the last one stays at any size."""
     bundles = ModelCache(catalog, 1.1 * one_mb, _load)

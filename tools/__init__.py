@@ -1,0 +1,1 @@
+"""Commands that check the repository's prose and generate its reference pages."""
