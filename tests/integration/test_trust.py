@@ -79,7 +79,7 @@ def test_a_frozen_worker_wakes_as_a_zombie_and_changes_nothing(
             done = wait_for_job(stub, job_id, *ENDED)
             wait_until(lambda: "lease_lost" in first.log.read_text(), "the zombie's letting go")
     assert done.status is Status.SUCCEEDED
-    assert "personalization_ends" not in first.log.read_text()
+    assert "personalization_succeeded" not in first.log.read_text()
     assert _told(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
@@ -131,16 +131,18 @@ def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -
                 cluster.control("stop", "-m", "fast")
                 down = client.get(made.headers["Location"])
                 assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
-                wait_until(lambda: '"database_away"' in running.log.read_text(), "the worker's word of it")
+                wait_until(
+                    lambda: '"database_unavailable"' in running.log.read_text(), "the worker's word of it"
+                )
                 cluster.control("start")
                 done = wait_for_job(own, made.json()["id"], *ENDED)
             assert done.status is Status.SUCCEEDED
             assert done.attempts == 1
             assert client.get(made.headers["Location"]).json()["step"] == 150
             wait_until(
-                lambda: '"database_back"' in running.log.read_text(), "the worker's word of its return"
+                lambda: '"database_available"' in running.log.read_text(), "the worker's word of its return"
             )
-            assert running.log.read_text().count('"database_away"') == 1
+            assert running.log.read_text().count('"database_unavailable"') == 1
 
 
 @OWN_SERVERS
@@ -153,7 +155,7 @@ def test_a_database_that_is_away_for_longer_than_a_lease_costs_an_attempt(stub: 
             job_id = create(client, settings={"steps": 400}).json()["id"]
             wait_for(own, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
             cluster.control("stop", "-m", "fast")
-            wait_until(lambda: '"database_lost"' in running.log.read_text(), "the worker's letting go")
+            wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker's letting go")
             cluster.control("start")
             done = wait_for_job(own, job_id, *ENDED)
     assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)

@@ -165,7 +165,7 @@ def test_a_receiver_that_does_not_answer_delays_its_own_messages_only(
 
 def test_a_receiver_that_drips_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps no thread: the whole of an answer has a time."""
-    monkeypatch.setattr("worker.webhook_sender.WITHIN_S", 0.5)
+    monkeypatch.setattr("worker.webhook_sender.DEADLINE_S", 0.5)
     ended = threading.Event()
 
     def drip() -> None:

@@ -1,4 +1,4 @@
-"""The real engine behind the service, on a narrow model: the same bits after a crash, company, honest pictures."""
+"""Production engine behind the service, with a narrow model: crash recovery, batching, previews and overflow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture
-def quick(settings: ServiceSettings) -> ServiceSettings:
-    """The real engine with quick leases and few previews."""
+def fast_settings(settings: ServiceSettings) -> ServiceSettings:
+    """Return settings with short leases, no previews and a cache of 1 MB."""
     settings.data_dir.mkdir(exist_ok=True)
     changes = {
         "lease_s": 2.0,
@@ -43,32 +43,38 @@ def _embedding(client: TestClient, settings: ServiceSettings, job_id: str) -> np
     return load_concept(file).embeddings["clip"]
 
 
-def test_a_killed_worker_costs_no_bit(client: TestClient, quick: ServiceSettings) -> None:
-    """A kill -9 in mid-step, resumed by another worker from the checkpoint: the token of an undisturbed run."""
-    asked = {"settings": {"steps": 120, "n": 1}}
-    first = Worker(quick, quick.data_dir / "first.log")
-    wait_until_consuming(quick, first)
-    calm = _embedding(
-        client, quick, create(client, photo(colour="red"), token="<calm>", **asked).json()["id"]
+def test_resume_after_a_killed_worker_is_bit_identical(
+    client: TestClient, fast_settings: ServiceSettings
+) -> None:
+    """After SIGKILL, another worker resumes from a checkpoint; the embedding equals that of an uninterrupted run."""
+    request = {"settings": {"steps": 120, "n": 1}}
+    first = Worker(fast_settings, fast_settings.data_dir / "first.log")
+    wait_until_consuming(fast_settings, first)
+    expected = _embedding(
+        client,
+        fast_settings,
+        create(client, photo(colour="red"), token="<uninterrupted>", **request).json()["id"],
     )
-    made = create(client, photo(colour="red"), token="<hurt>", **asked)
+    made = create(client, photo(colour="red"), token="<killed>", **request)
     wait_until(lambda: 20 in client.get(made.headers["Location"]).json()["checkpoints"], "a checkpoint", 60)
     first.kill()
-    with worker(quick) as second:
-        hurt = _embedding(client, quick, made.json()["id"])
-        begins = [
+    with worker(fast_settings) as second:
+        resumed = _embedding(client, fast_settings, made.json()["id"])
+        starts = [
             json.loads(line)
             for line in second.log.read_text().splitlines()
-            if "personalization_begins" in line
+            if "personalization_started" in line
         ]
-    assert begins[0]["step"] >= 20
-    assert begins[0]["attempt"] == 2
-    assert hurt.tobytes() == calm.tobytes()
+    assert starts[0]["step"] >= 20
+    assert starts[0]["attempt"] == 2
+    assert resumed.tobytes() == expected.tobytes()
 
 
-def test_a_generation_does_not_wait_for_trainings(client: TestClient, quick: ServiceSettings) -> None:
-    """With two personalizations under way on one base model, pictures of another come in between."""
-    with worker(quick):
+def test_a_generation_does_not_wait_for_personalizations(
+    client: TestClient, fast_settings: ServiceSettings
+) -> None:
+    """While two personalizations run on one base model, generations on it and on another one succeed."""
+    with worker(fast_settings):
         running = [
             create(client, token=f"<t{k}>", settings={"steps": 100_000}).headers["Location"] for k in range(2)
         ]
@@ -89,35 +95,35 @@ def test_a_generation_does_not_wait_for_trainings(client: TestClient, quick: Ser
         for url in running:
             assert client.get(url).json()["status"] == "running"
             client.post(f"{url}/cancel")
-            wait_for_job(quick, url.rpartition("/")[2], Status.CANCELLED)
+            wait_for_job(fast_settings, url.rpartition("/")[2], Status.CANCELLED)
 
 
-def test_previews_do_not_lie(client: TestClient, quick: ServiceSettings) -> None:
-    """The last preview of a job is, pixel for pixel, what its concept draws later from the same prompt and seed."""
-    with worker(quick):
+def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings: ServiceSettings) -> None:
+    """The last preview equals, pixel for pixel, a generation with the concept and the same prompt and seed."""
+    with worker(fast_settings):
         made = create(client, settings={"steps": 5})
-        wait_for_job(quick, made.json()["id"], Status.SUCCEEDED)
+        wait_for_job(fast_settings, made.json()["id"], Status.SUCCEEDED)
         body = {"prompt": "a photo of a <my-dog>", "seed": 0}
         drawn = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
     preview = client.get(f"{made.headers['Location']}/previews/5.png").content
-    later = client.get(drawn["images"][0]["url"]).content
-    assert Image.open(BytesIO(later)).tobytes() == Image.open(BytesIO(preview)).tobytes()
+    generated = client.get(drawn["images"][0]["url"]).content
+    assert Image.open(BytesIO(generated)).tobytes() == Image.open(BytesIO(preview)).tobytes()
 
 
-def test_a_model_that_overflows_gives_an_error_and_no_black_image(
-    quick: ServiceSettings, catalogue: Path, tmp_path: Path
+def test_an_overflowing_model_fails_without_an_image(
+    fast_settings: ServiceSettings, catalogue: Path, tmp_path: Path
 ) -> None:
-    """A VAE whose sums are infinite: the generation fails with a code, and no image is stored."""
+    """With a VAE whose sums are infinite, the generation fails with `image_not_finite` and stores no image."""
     broken = shutil.copytree(catalogue.parent / "tiny", tmp_path / "broken")
     (weights,) = (broken / "vae").glob("*.safetensors")
     tensors = load_file(weights)
-    tensors["decoder.conv_out.weight"][:] = 3e38  # finite, so it loads; no sum of such is
+    tensors["decoder.conv_out.weight"][:] = 3e38  # finite, so that it loads, but its sums overflow
     save_file(tensors, weights, {"format": "pt"})
-    listed = tmp_path / "catalogue.toml"
-    listed.write_text(
+    catalog = tmp_path / "catalogue.toml"
+    catalog.write_text(
         '[[base_models]]\nname = "broken"\npath = "broken"\nprecision = "fp32"\ndefault = true\nsteps = 3\n'
     )
-    overflowing = quick.model_copy(update={"base_models": listed})
+    overflowing = fast_settings.model_copy(update={"base_models": catalog})
     with (
         TestClient(create_app(overflowing), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client,
         worker(overflowing),
