@@ -35,7 +35,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         service = await run_in_threadpool(start, settings)
         app.state.service = service
         gc.freeze()  # what is here now stays: not to be looked through for garbage at every so many requests
-        async with service.changes.heard():
+        async with service.job_watcher.heard():
             yield
         await service.close()
         gc.unfreeze()  # where one process starts several

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from api.service import Service, service_of
+from zoodip_core.service.api_keys import ApiKey
 from zoodip_core.service.errors import ForbiddenError, UnauthorizedError
-from zoodip_core.service.jobs.records import Key
 
 LOCAL_OWNER = "local"
 _LOCAL_NAMES = frozenset({"localhost", "testserver"})
@@ -24,7 +24,7 @@ class Caller:
 
     service: Service
     owner: str
-    key: Key | None
+    key: ApiKey | None
 
 
 async def authenticate(request: Request, service: Service) -> Caller:
@@ -39,9 +39,9 @@ async def authenticate(request: Request, service: Service) -> Caller:
     if key is not None:
         await _admit(service, key)
         return Caller(service, key.owner, key)
-    exist = service.keyring.recall_any()
+    exist = service.key_cache.recall_any()
     if exist is None:
-        exist = await service.keyring.find_any()
+        exist = await service.key_cache.find_any()
     if exist:
         raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked")
     _check_local(request, service)  # a key where there are none is a client's way of sending something
@@ -59,16 +59,16 @@ def _secret_of(request: Request) -> str | None:
     return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def _key(service: Service, secret: str) -> Key | None:
-    key, fresh = service.keyring.recall(secret)
-    return key if fresh else await service.keyring.find(secret)
+async def _key(service: Service, secret: str) -> ApiKey | None:
+    key, fresh = service.key_cache.recall(secret)
+    return key if fresh else await service.key_cache.find(secret)
 
 
-async def _admit(service: Service, key: Key) -> None:
+async def _admit(service: Service, key: ApiKey) -> None:
     if key.rate_per_minute is not None:
         await service.limits.take(key.id, key.rate_per_minute)
-    if not service.keyring.is_use_noted(key):
-        service.keyring.note_use(key)
+    if not service.key_cache.is_use_noted(key):
+        service.key_cache.note_use(key)
 
 
 async def _reader(request: Request) -> Caller:

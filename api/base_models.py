@@ -10,17 +10,11 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from zoodip_core.base_models.catalog import (
-    BaseModelEntry,
-    Catalog,
-    Family,
-    Vocabulary,
-    detect_family,
-    embedding_widths,
-    fingerprint,
-    vocabulary,
-)
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.base_models.families import Family, detect_family, embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.footprint import weights_mb
+from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.errors import ZoodipError
 
 

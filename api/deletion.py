@@ -7,11 +7,11 @@ import time
 from api.auth import Caller
 from zoodip_core.service import concepts, retention
 from zoodip_core.service.jobs import store
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import job_prefix
 
 
-def delete_job(caller: Caller, job_id: str, kind: Kind) -> None:
+def delete_job(caller: Caller, job_id: str, kind: JobKind) -> None:
     """Drop an ended job with all its objects.
 
     Raises:
@@ -38,6 +38,6 @@ def delete_concept(caller: Caller, concept_id: str) -> None:
     service = caller.service
     with service.database.read() as connection:
         record = concepts.find(connection, concept_id, caller.owner)
-    retention.forget(service.database, service.objects, record, time.time())
+    retention.purge_concept(service.database, service.objects, record, time.time())
     with service.database.write() as connection:
         concepts.remove(connection, record)

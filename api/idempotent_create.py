@@ -1,4 +1,4 @@
-"""Making something once: Idempotency-Key around a transaction."""
+"""Creation something once: Idempotency-Key around a transaction."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ from sqlalchemy.exc import DBAPIError
 from api.auth import Caller
 from zoodip_core.errors import StorageError
 from zoodip_core.service import concepts, idempotency
-from zoodip_core.service.database import let_one_create
+from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.errors import QueueFullError, QuotaExceededError
-from zoodip_core.service.idempotency import Answer, Ticket
+from zoodip_core.service.idempotency import IdempotencyRecord, StoredResponse
 from zoodip_core.service.jobs import store
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key", max_length=255, description="The same key replays the first answer for 24 h"
+        alias="Idempotency-Key",
+        max_length=255,
+        description="The same key replays the first response for 24 h",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
+class Creation:
     """How a thing comes to be: its bytes are stored already, its row is to be written."""
 
-    write: Callable[[Connection], Answer]  # in a transaction, alone among those that make something
-    is_there: Callable[[Connection], bool]  # whether the row was written, where the commit's answer was lost
-    undo: Callable[[], None] = lambda: None  # drop the bytes of what does not come to be
-    then: Callable[[Answer], None] = lambda _: None  # once it is made
+    insert_row: Callable[
+        [Connection], StoredResponse
+    ]  # in a transaction, alone among those that make something
+    row_exists: Callable[
+        [Connection], bool
+    ]  # whether the row was written, where the commit's response was lost
+    discard_objects: Callable[[], None] = lambda: None  # drop the bytes of what does not come to be
+    after_commit: Callable[[StoredResponse], None] = lambda _: None  # once it is created
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotentCreate:
     """A request that must have one effect, however often it comes."""
 
     caller: Caller
@@ -49,33 +55,33 @@ class Once:
     key: str | None
     request_hash: str
 
-    def run(self, prepare: Callable[[], Making]) -> Response:
-        """The answer of what `prepare` prepares, or the one that the same request got before.
+    def run(self, prepare: Callable[[], Creation]) -> Response:
+        """The response of what `prepare` prepares, or the one that the same request got before.
 
-        The thing made and the stored answer come to be together or not at all.
+        The thing created and the stored response come to be together or not at all.
         """
         database = self.caller.service.database
-        ticket = self._ticket()
-        if ticket is not None:
+        record = self._record()
+        if record is not None:
             with database.write() as connection:
-                before = idempotency.begin(connection, ticket)
+                before = idempotency.begin(connection, record)
             if before is not None:
                 return _respond(before, replayed=True)
         try:
-            making = prepare()
-            answer = self._make(making, ticket)
+            creation = prepare()
+            response = self._create(creation, record)
         except BaseException:
-            if ticket is not None:
+            if record is not None:
                 with suppress(DBAPIError), database.write() as connection:
-                    idempotency.abandon(connection, ticket)
+                    idempotency.abandon(connection, record)
             raise
-        making.then(answer)
-        return _respond(answer, replayed=False)
+        creation.after_commit(response)
+        return _respond(response, replayed=False)
 
-    def _ticket(self) -> Ticket | None:
+    def _record(self) -> IdempotencyRecord | None:
         if not self.key:
             return None
-        return Ticket(
+        return IdempotencyRecord(
             owner=self.caller.owner,
             route=self.route,
             key=self.key,
@@ -83,36 +89,36 @@ class Once:
             began_at=time.time(),
         )
 
-    def _make(self, making: Making, ticket: Ticket | None) -> Answer:
+    def _create(self, creation: Creation, record: IdempotencyRecord | None) -> StoredResponse:
         database = self.caller.service.database
-        answer = None
+        response = None
         try:
             with database.write() as connection:
-                let_one_create(connection)
-                made = making.write(connection)
-                if ticket is not None:
-                    idempotency.finish(connection, ticket, made)
-                answer = made  # from here on only the commit's answer can be lost
+                acquire_creation_lock(connection)
+                created = creation.insert_row(connection)
+                if record is not None:
+                    idempotency.finish(connection, record, created)
+                response = created  # from here on only the commit's response can be lost
         except DBAPIError:
-            if answer is not None and self._was_made(making):
-                return answer
-            _take_back(making)
+            if response is not None and self._was_created(creation):
+                return response
+            _discard(creation)
             raise
         except BaseException:
-            _take_back(making)
+            _discard(creation)
             raise
-        return answer
+        return response
 
-    def _was_made(self, making: Making) -> bool:
+    def _was_created(self, creation: Creation) -> bool:
         """Whether the commit happened; while the database is away it may have: the bytes stay, for the daily look."""
         with self.caller.service.database.write() as connection:
-            let_one_create(connection)  # which waits for a commit that is still under way
-            return making.is_there(connection)
+            acquire_creation_lock(connection)  # which waits for a commit that is still under way
+            return creation.row_exists(connection)
 
 
-def _take_back(making: Making) -> None:
+def _discard(creation: Creation) -> None:
     with suppress(StorageError):  # what stays is dropped by the daily look
-        making.undo()
+        creation.discard_objects()
 
 
 def hash_of(request: dict[str, Any], digests: list[str]) -> str:
@@ -149,8 +155,8 @@ def check_names(connection: Connection, caller: Caller, base_model: str, token: 
         raise QuotaExceededError(f"this API key may have {limit} concepts, and has or learns them")
 
 
-def _respond(answer: Answer, *, replayed: bool) -> Response:
-    headers = dict(answer.headers)
+def _respond(response: StoredResponse, *, replayed: bool) -> Response:
+    headers = dict(response.headers)
     if replayed:
         headers["Idempotency-Replayed"] = "true"
-    return Response(json.dumps(answer.body), answer.status_code, headers, media_type="application/json")
+    return Response(json.dumps(response.body), response.status_code, headers, media_type="application/json")

@@ -21,7 +21,7 @@ _CANCEL_AGAIN_S = 0.1
 _log = structlog.get_logger("zoodip.api")
 
 
-class Changes:
+class JobWatcher:
     """Wakes whoever follows a job. All of it runs on the event loop.
 
     Args:
@@ -32,20 +32,20 @@ class Changes:
     def __init__(self, redis_url: str | None, look_anyway_s: float = LOOK_ANYWAY_S) -> None:
         self._redis_url = redis_url
         self._look_anyway_s = look_anyway_s
-        self._followers: dict[str, set[Follower]] = {}
+        self._subscriptions: dict[str, set[JobSubscription]] = {}
         self._is_heard = False
 
     @contextlib.contextmanager
-    def follow(self, job_id: str, *, look_every_s: float) -> Iterator[Follower]:
+    def follow(self, job_id: str, *, look_every_s: float) -> Iterator[JobSubscription]:
         """What wakes at the job's changes; where no word of them comes, every `look_every_s`."""
-        follower = Follower(self, look_every_s)
-        self._followers.setdefault(job_id, set()).add(follower)
+        subscription = JobSubscription(self, look_every_s)
+        self._subscriptions.setdefault(job_id, set()).add(subscription)
         try:
-            yield follower
+            yield subscription
         finally:
-            self._followers[job_id].discard(follower)
-            if not self._followers[job_id]:
-                del self._followers[job_id]
+            self._subscriptions[job_id].discard(subscription)
+            if not self._subscriptions[job_id]:
+                del self._subscriptions[job_id]
 
     def patience_s(self, look_every_s: float) -> float:
         """How long a follower may wait before it looks by itself."""
@@ -95,22 +95,22 @@ class Changes:
                 if message["type"] == "subscribe":  # from here on nothing is missed
                     self._set_heard(is_heard=True)
                 elif message["type"] == "message":
-                    for follower in self._followers.get(message["data"].decode(), ()):
-                        follower.wake()
+                    for subscription in self._subscriptions.get(message["data"].decode(), ()):
+                        subscription.wake()
 
     def _set_heard(self, *, is_heard: bool) -> None:
         """Note whether changes are told; all look once, for what was missed and for how long to wait from now on."""
         self._is_heard = is_heard
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.wake()
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.wake()
 
 
-class Follower:
+class JobSubscription:
     """One that waits for a job's changes."""
 
-    def __init__(self, changes: Changes, look_every_s: float) -> None:
-        self._changes = changes
+    def __init__(self, watcher: JobWatcher, look_every_s: float) -> None:
+        self._watcher = watcher
         self._look_every_s = look_every_s
         self._changed = asyncio.Event()
         self._changed.set()  # what changed since the last look before this follower was made is unknown
@@ -125,6 +125,6 @@ class Follower:
         What changes after this returned ends the next wait, so no change between a look and a wait is missed.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._changes.patience_s(self._look_every_s)):
+            async with asyncio.timeout(self._watcher.patience_s(self._look_every_s)):
                 await self._changed.wait()
         self._changed.clear()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
-from zoodip_core.config import Kind
+from zoodip_core.config import ConceptKind
 from zoodip_core.service.jobs.states import Status
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -53,7 +53,7 @@ class PersonalizationRequest(_Request):
         max_length=100, examples=["<my-dog>"], json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"}
     )
     initializer: str = Field(max_length=100, examples=["dog"])
-    kind: Kind = "object"
+    kind: ConceptKind = "object"
     base_model: str | None = Field(default=None, examples=["emoji"])
     captions: Annotated[list[Caption], Field(max_length=16)] | None = None
     settings: dict[str, Any] = Field(default_factory=dict, examples=[{"steps": 2000, "stop": "auto"}])
@@ -108,7 +108,7 @@ class Personalization(_Job):
     id: str = Field(examples=["per_06exs0fg3k5v8qhzj2m4n7rt"])
     token: str = Field(examples=["<my-dog>"])
     initializer: str
-    kind: Kind
+    kind: ConceptKind
     settings: dict[str, Any]
     fixed_loss: float | None = Field(description="The last loss on the fixed set")
     checkpoints: list[int]
@@ -154,7 +154,7 @@ class Concept(BaseModel):
     id: str = Field(examples=["con_06exs0fg3k5v8qhzj2m4n7rt"])
     object: Literal["concept"] = "concept"
     token: str = Field(examples=["<my-dog>"])
-    kind: Kind
+    kind: ConceptKind
     base_model: str
     fingerprint: str
     precision: str

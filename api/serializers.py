@@ -9,7 +9,8 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from api import schemas
-from zoodip_core.service.jobs.records import ConceptRecord, Standing
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.jobs.records import JobSnapshot
 
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -24,7 +25,7 @@ def timestamp(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def personalization(job: Standing) -> schemas.Personalization:
+def personalization(job: JobSnapshot) -> schemas.Personalization:
     """The job as its owner sees it."""
     return schemas.Personalization(
         **_common(job),
@@ -38,7 +39,7 @@ def personalization(job: Standing) -> schemas.Personalization:
     )
 
 
-def generation(job: Standing, public_url: str) -> schemas.Generation:
+def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
     """The job as its owner sees it."""
     seeds = (job.result or {}).get("seeds", [])
     images = [
@@ -72,7 +73,7 @@ def concept(record: ConceptRecord) -> schemas.Concept:
     )
 
 
-def _common(job: Standing) -> dict[str, Any]:
+def _common(job: JobSnapshot) -> dict[str, Any]:
     return {
         "id": job.id,
         "status": job.status,

@@ -11,16 +11,16 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
-from api.job_watcher import Changes
-from api.key_cache import Keyring
+from api.job_watcher import JobWatcher
+from api.key_cache import KeyCache
 from api.rate_limits import RateLimits
-from api.status_batcher import Looks
+from api.status_batcher import StatusBatcher
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.service import api_keys
 from zoodip_core.service.broker import celery_app, wake
 from zoodip_core.service.database import Database
-from zoodip_core.service.job_notifications import ChangeSender
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.job_notifications import ChangePublisher
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
@@ -36,27 +36,27 @@ class Service:
     objects: ObjectStore
     base_models: BaseModels
     celery: Celery
-    keyring: Keyring
+    key_cache: KeyCache
     limits: RateLimits
-    looks: Looks
-    changes: Changes
-    change_sender: ChangeSender | None
+    status_batcher: StatusBatcher
+    job_watcher: JobWatcher
+    change_publisher: ChangePublisher | None
     decoders: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_DECODERS)
     )
 
-    def wake(self, kind: Kind, job_id: str) -> None:
+    def wake(self, kind: JobKind, job_id: str) -> None:
         """Tell the workers; if the broker is away they find the row by themselves."""
         wake(self.celery, kind, job_id)
 
     async def close(self) -> None:
         """Close what it is connected to."""
-        await self.keyring.close()
+        await self.key_cache.close()
         await self.limits.close()
-        await self.looks.close()
+        await self.status_batcher.close()
         self.database.close()
-        if self.change_sender is not None:
-            self.change_sender.close()
+        if self.change_publisher is not None:
+            self.change_publisher.close()
 
 
 def start(settings: ServiceSettings) -> Service:
@@ -65,7 +65,7 @@ def start(settings: ServiceSettings) -> Service:
     Raises:
         ZoodipError: the catalogue or the object store cannot be used.
     """
-    sender = None if settings.redis_url is None else ChangeSender(settings.redis_url)
+    sender = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
     database = Database(settings.database, on_change=None if sender is None else sender.send)
     database.migrate()
     if settings.bootstrap_key is not None:
@@ -77,11 +77,11 @@ def start(settings: ServiceSettings) -> Service:
         objects=ObjectStore(settings.object_store),
         base_models=BaseModels(Catalog.load(settings.base_models)),
         celery=celery_app(settings),
-        keyring=Keyring(database),
+        key_cache=KeyCache(database),
         limits=RateLimits(settings.redis_url),
-        looks=Looks(database),
-        changes=Changes(settings.redis_url),
-        change_sender=sender,
+        status_batcher=StatusBatcher(database),
+        job_watcher=JobWatcher(settings.redis_url),
+        change_publisher=sender,
     )
 
 

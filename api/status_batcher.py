@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from zoodip_core.service.database import Database
-from zoodip_core.service.jobs.records import Standing
-from zoodip_core.service.jobs.snapshots import standings
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.records import JobSnapshot
+from zoodip_core.service.jobs.snapshots import snapshots
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.jobs.store import check_found
 
 
-class Looks:
+class StatusBatcher:
     """Where jobs stand, asked by many at once. All of it runs on the event loop.
 
     A poll is answered by a statement that began after the poll came, so a client sees what it wrote before.
@@ -27,16 +27,16 @@ class Looks:
         # Kept, for a poll must not wait for a pool that waiting writers have emptied.
         self._own = database.connect() if database.is_sqlite else None
         self.engine = None if database.is_sqlite else _engine(database.url)
-        self._waiting: list[tuple[str, asyncio.Future[Standing | None]]] = []
+        self._waiting: list[tuple[str, asyncio.Future[JobSnapshot | None]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    async def find(self, job_id: str, owner: str, kind: Kind) -> Standing:
+    async def find(self, job_id: str, owner: str, kind: JobKind) -> JobSnapshot:
         """Where the job stands.
 
         Raises:
             NotFoundError: there is none of that kind, or it is another's.
         """
-        answer: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[JobSnapshot | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((job_id, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._answer_all())
@@ -66,10 +66,10 @@ class Looks:
                         answer.set_result(found.get(job_id))
         self._asking = None
 
-    async def _ask(self, job_ids: Collection[str]) -> dict[str, Standing]:
+    async def _ask(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         if self.engine is None:  # SQLite's reads take less than the way to a thread, and wait for no writer
             assert self._own is not None
-            return standings(self._own, job_ids)
+            return snapshots(self._own, job_ids)
         try:
             return await self._ask_afar(job_ids)
         except DBAPIError as error:
@@ -78,11 +78,11 @@ class Looks:
             await self.close()  # it was from before a restart of the server
             return await self._ask_afar(job_ids)
 
-    async def _ask_afar(self, job_ids: Collection[str]) -> dict[str, Standing]:
+    async def _ask_afar(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         assert self.engine is not None
         if self._connection is None:
             self._connection = await self.engine.connect()
-        return await self._connection.run_sync(standings, job_ids)
+        return await self._connection.run_sync(snapshots, job_ids)
 
 
 def _engine(url: str) -> AsyncEngine:

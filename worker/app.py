@@ -6,7 +6,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from worker.process import WorkerProcess
 from zoodip_core.service.broker import TASK_NAMES, celery_app
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.logs import configure_logs
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tracing import configure_tracing
@@ -16,13 +16,13 @@ app = celery_app(settings)
 _processes: list[WorkerProcess] = []
 
 
-@app.task(name=TASK_NAMES[Kind.PERSONALIZATION])  # type: ignore[untyped-decorator]
+@app.task(name=TASK_NAMES[JobKind.PERSONALIZATION])  # type: ignore[untyped-decorator]
 def personalize(_job_id: str) -> None:
     """A personalization is ready: look for work."""
     _wake()
 
 
-@app.task(name=TASK_NAMES[Kind.GENERATION])  # type: ignore[untyped-decorator]
+@app.task(name=TASK_NAMES[JobKind.GENERATION])  # type: ignore[untyped-decorator]
 def generate(_job_id: str) -> None:
     """A generation is ready: look for work."""
     _wake()

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from worker.engine_protocol import Picture, Search
-from worker.model_cache import Bundles
+from worker.engine_protocol import JobSearch, Picture
+from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
@@ -26,13 +26,14 @@ from zoodip_core.images import decode_image, encode_png
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
-from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 PREVIEW_SEED = 0
 
 
-class ModelSearch:
+class DiffusionSearch:
     """A personalization on a loaded base model."""
 
     def __init__(self, personalization: Personalization, preview: GenerationSettings) -> None:
@@ -59,9 +60,9 @@ class ModelSearch:
         """Loss on the fixed set before the search, then at each measurement."""
         return self.personalization.fixed_losses
 
-    def note_fixed_loss(self) -> float:
+    def record_validation_loss(self) -> float:
         """Measure the loss on the fixed set and remember it."""
-        return self.personalization.note_fixed_loss()
+        return self.personalization.record_validation_loss()
 
     def state(self) -> bytes:
         """The search's tensors as a safetensors file."""
@@ -80,16 +81,16 @@ class ModelSearch:
         return to_concept(self.personalization, self.fixed_losses[-1])
 
 
-class ModelEngine:
+class DiffusionEngine:
     """Base models by name, loaded when first asked for."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
         load = partial(load_bundle, device=settings.device)
-        self._bundles = Bundles(self._catalog, settings.max_bundle_mb, load)
-        self._searches: WeakSet[ModelSearch] = WeakSet()
+        self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
+        self._searches: WeakSet[DiffusionSearch] = WeakSet()
 
-    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
         """The job's search, from its start or from a state.
 
         Raises:
@@ -108,13 +109,13 @@ class ModelEngine:
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
-        search = ModelSearch(personalization, self._preview_of(bundle, subject))
+        search = DiffusionSearch(personalization, self._preview_of(bundle, subject))
         self._searches.add(search)
         return search
 
-    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+    def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
         """One iteration of every search in one forward."""
-        personalizations = [s.personalization for s in searches if isinstance(s, ModelSearch)]
+        personalizations = [s.personalization for s in searches if isinstance(s, DiffusionSearch)]
         return Engine(personalizations[0].bundle).step(personalizations)
 
     def generate(

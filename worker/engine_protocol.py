@@ -9,7 +9,8 @@ from typing import Any, Protocol, cast
 
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import ZoodipError
-from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 
@@ -21,7 +22,7 @@ class Picture:
     seed: int
 
 
-class Search(Protocol):
+class JobSearch(Protocol):
     """One personalization in memory."""
 
     @property
@@ -40,7 +41,7 @@ class Search(Protocol):
     def fixed_losses(self) -> Sequence[float]:
         """Loss on the fixed set before the search, then at each measurement."""
 
-    def note_fixed_loss(self) -> float:
+    def record_validation_loss(self) -> float:
         """Measure the loss on the fixed set and remember it."""
 
     def state(self) -> bytes:
@@ -53,13 +54,13 @@ class Search(Protocol):
         """What was learned."""
 
 
-class Engine(Protocol):
+class JobEngine(Protocol):
     """Holds base models; only the worker's engine thread calls it."""
 
-    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
         """The job's search, from its start or from a state."""
 
-    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+    def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
         """One iteration of every search of one base model; for each its error, or None."""
 
     def generate(
@@ -71,8 +72,8 @@ class Engine(Protocol):
         """Figures of the moment, such as memory."""
 
 
-def load_engine(settings: ServiceSettings) -> Engine:
+def load_engine(settings: ServiceSettings) -> JobEngine:
     """The engine named in the settings as `module:factory`."""
     module, _, name = settings.engine.partition(":")
-    factory = cast("Callable[[Any], Engine]", getattr(importlib.import_module(module), name))
+    factory = cast("Callable[[Any], JobEngine]", getattr(importlib.import_module(module), name))
     return factory(settings)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.engine_protocol import Engine
-from worker.leased_writes import Ledger
+from worker.engine_protocol import JobEngine
+from worker.leased_writes import LeasedWriter
 from worker.stats import Stats
 from zoodip_core.artifact import load_concept
 from zoodip_core.service import concepts
@@ -15,14 +15,14 @@ from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import ObjectStore, concept_name, image_name
 
 
-class DrawingStopped(Exception):  # noqa: N818 (no fault: it was asked for)
+class GenerationStopped(Exception):  # noqa: N818 (no fault: it was asked for)
     """The images are not wanted any more, or not from this worker."""
 
 
 def draw(
     job: Job,
-    engine: Engine,
-    ledger: Ledger,
+    engine: JobEngine,
+    writer: LeasedWriter,
     objects: ObjectStore,
     stats: Stats,
     before_step: Callable[[], None],
@@ -37,17 +37,19 @@ def draw(
         ZoodipError: a concept is gone or does not fit, memory is short, the object store refuses.
     """
     found = []
-    with ledger.database.read() as connection:
+    with writer.database.read() as connection:
         records = [concepts.find(connection, concept_id) for concept_id in job.request["concepts"].values()]
     for record in records:
         found.append((record, load_concept(objects.get(concept_name(record.id)), token=record.token)))
     try:
         with stats.stage("generate"):
             pictures = engine.generate(job, found, before_step)
-    except DrawingStopped:
-        ledger.give_back(leases.lease_of(job))
+    except GenerationStopped:
+        writer.requeue(leases.lease_of(job))
         return
-    if ledger.leave(leases.lease_of(job)) is not None:  # cancelled while it was drawn: nothing is kept
+    if (
+        writer.apply_stop_request(leases.lease_of(job)) is not None
+    ):  # cancelled while it was drawn: nothing is kept
         return
     for k, picture in enumerate(pictures):
         objects.put(image_name(job.id, k), picture.png)
@@ -55,5 +57,5 @@ def draw(
         "seeds": [picture.seed for picture in pictures],
         "concepts": {record.token: record.id for record in records},
     }
-    ledger.finish(leases.lease_of(job), Status.SUCCEEDED, {"step": job.total_steps, "result": result})
+    writer.finish(leases.lease_of(job), Status.SUCCEEDED, {"step": job.total_steps, "result": result})
     stats.counters["generations"] += 1

@@ -7,9 +7,9 @@ import time
 
 import structlog
 
-from worker.engine_loop import Runner
-from worker.engine_protocol import Engine
-from worker.leased_writes import AWAY, Ledger
+from worker.engine_loop import EngineLoop
+from worker.engine_protocol import JobEngine
+from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
 from worker.stats import Stats
 from zoodip_core.service import worker_registry
 from zoodip_core.service.jobs import leases
@@ -24,15 +24,20 @@ class EngineStuckError(Exception):
     """The engine's thread has neither stepped nor drawn nor looked for work for too long."""
 
 
-class Attendant:
+class Heartbeat:
     """Keeps what the worker holds alive as long as its engine's thread is."""
 
     def __init__(
-        self, runner: Runner, engine: Engine, ledger: Ledger, settings: ServiceSettings, stats: Stats
+        self,
+        runner: EngineLoop,
+        engine: JobEngine,
+        writer: LeasedWriter,
+        settings: ServiceSettings,
+        stats: Stats,
     ) -> None:
         self._runner = runner
         self._engine = engine
-        self._ledger = ledger
+        self._writer = writer
         self._settings = settings
         self._stats = stats
         self._stopped = threading.Event()
@@ -53,16 +58,16 @@ class Attendant:
         while not self._stopped.wait(_LISTEN_EVERY_S):
             away = not self._reached(away)
         try:
-            with self._ledger.database.write() as connection:
-                worker_registry.leave(connection, self._ledger.worker_id)
-        except AWAY:
+            with self._writer.database.write() as connection:
+                worker_registry.deregister(connection, self._writer.worker_id)
+        except DATABASE_UNAVAILABLE:
             _log.warning("left_without_goodbye")
 
     def _reached(self, away: bool) -> bool:
         """A round; whether the database answered. A change is told, not each round."""
         try:
             self._round(time.monotonic())
-        except AWAY:
+        except DATABASE_UNAVAILABLE:
             if not away:
                 _log.warning("database_away")
             return False
@@ -71,28 +76,28 @@ class Attendant:
         return True
 
     def _round(self, now: float) -> None:
-        held = self._runner.holding.leases()
+        held = self._runner.held_leases.leases()
         if now - self._runner.beat_at > self._settings.stuck_after_s:
             raise EngineStuckError(f"no sign for {self._settings.stuck_after_s:g} s; {len(held)} jobs held")
         if held and now >= self._heartbeat_at:
-            with self._ledger.database.write() as connection:
+            with self._writer.database.write() as connection:
                 answer = leases.heartbeat(connection, held, time.time(), self._settings.lease_s)
             self._heartbeat_at = now + self._settings.heartbeat_s
-            self._runner.holding.learn(held, answer)
+            self._runner.held_leases.update(held, answer)
         elif held:
-            with self._ledger.database.read() as connection:
-                answer = leases.wishes(connection, held)
-            self._runner.holding.learn(held, answer)
+            with self._writer.database.read() as connection:
+                answer = leases.stop_requests(connection, held)
+            self._runner.held_leases.update(held, answer)
         if now >= self._tick_at:
             self._tick()
             self._tick_at = now + self._settings.tick_s
 
     def _tick(self) -> None:
         self._stats.gauges.update(self._engine.gauges())
-        with self._ledger.database.write() as connection:
+        with self._writer.database.write() as connection:
             now = time.time()
             for job in leases.reap(connection, now, self._settings.max_attempts):
                 _log.warning("job_reaped", job_id=job.id, status=job.status, attempts=job.attempts)
             stats = self._stats.snapshot()
             draining = self._runner.draining
-            worker_registry.report(connection, self._ledger.worker_id, now, draining=draining, stats=stats)
+            worker_registry.report(connection, self._writer.worker_id, now, draining=draining, stats=stats)

@@ -7,7 +7,7 @@ import time
 
 import structlog
 
-from worker.leased_writes import AWAY
+from worker.leased_writes import DATABASE_UNAVAILABLE
 from worker.webhook_sender import deliver
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service import api_keys, retention
@@ -25,7 +25,7 @@ _ORPHANS_EVERY_S = 86_400.0  # it lists the whole store
 _log = structlog.get_logger("zoodip.worker")
 
 
-class Messenger:
+class Housekeeper:
     """Delivers what is due and drops what is old, now and then."""
 
     def __init__(self, database: Database, objects: ObjectStore, settings: ServiceSettings) -> None:
@@ -47,7 +47,7 @@ class Messenger:
             try:
                 self._deliver_due()
                 self._purge()
-            except AWAY:
+            except DATABASE_UNAVAILABLE:
                 continue  # the attendant tells of it
             except ZoodipError as error:
                 _log.warning("purge_failed", code=error.code)
@@ -91,7 +91,7 @@ class Messenger:
                 return None
             with self._database.write() as connection:
                 return webhooks.take_due(connection, time.time(), url=delivery.url)
-        except AWAY:
+        except DATABASE_UNAVAILABLE:
             _log.warning("webhook_unsettled", job_id=delivery.job_id)  # it is due again after a while
             return None
 

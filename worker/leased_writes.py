@@ -13,17 +13,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job, Lease
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.states import JobKind, Status
 
 T = TypeVar("T")
 
-AWAY = (OperationalError, InterfaceError)
+DATABASE_UNAVAILABLE = (OperationalError, InterfaceError)
 _RETRY_EVERY_S = 0.5
 
 _log = structlog.get_logger("zoodip.worker")
 
 
-class Ledger:
+class LeasedWriter:
     """One worker's writes."""
 
     def __init__(self, database: Database, worker_id: str, lease_s: float) -> None:
@@ -31,7 +31,7 @@ class Ledger:
         self.worker_id = worker_id
         self._lease_s = lease_s
 
-    def claim_next(self, kind: Kind) -> Job | None:
+    def claim_next(self, kind: JobKind) -> Job | None:
         """The job of that kind that waits longest, now ours; None if none waits or the database is away."""
         try:
             with self.database.read() as connection:  # nothing waits, mostly: look before taking the lock
@@ -39,10 +39,12 @@ class Ledger:
                     return None
             with self.database.write() as connection:
                 return leases.claim_next(connection, kind, self.worker_id, time.time(), self._lease_s)
-        except AWAY:
+        except DATABASE_UNAVAILABLE:
             return None
 
-    def tell(self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]) -> None:
+    def record_progress(
+        self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]
+    ) -> None:
         """Record progress; if the database is away this news is dropped, the next will come.
 
         Raises:
@@ -51,7 +53,7 @@ class Ledger:
         try:
             with self.database.write() as connection:
                 leases.record(connection, lease, time.time(), event=event, values=values)
-        except AWAY:
+        except DATABASE_UNAVAILABLE:
             _log.warning("progress_dropped", job_id=lease.job_id)
 
     def record(self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]) -> None:
@@ -60,7 +62,7 @@ class Ledger:
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        self.insist(lambda c: leases.record(c, lease, time.time(), event=event, values=values))
+        self.write_with_retry(lambda c: leases.record(c, lease, time.time(), event=event, values=values))
 
     def finish(self, lease: Lease, target: Status, values: dict[str, Any] | None = None) -> Job:
         """The job in the state in which we leave it.
@@ -68,25 +70,25 @@ class Ledger:
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        return self.insist(lambda c: leases.finish(c, lease, target, time.time(), values))
+        return self.write_with_retry(lambda c: leases.finish(c, lease, target, time.time(), values))
 
-    def leave(self, lease: Lease) -> Job | None:
+    def apply_stop_request(self, lease: Lease) -> Job | None:
         """The job as its client wishes it; None if it wishes nothing any more.
 
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        return self.insist(lambda c: leases.leave(c, lease, time.time()))
+        return self.write_with_retry(lambda c: leases.apply_stop_request(c, lease, time.time()))
 
-    def give_back(self, lease: Lease) -> Job:
+    def requeue(self, lease: Lease) -> Job:
         """The job queued for another worker, or as its client wishes it.
 
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        return self.insist(lambda c: leases.give_back(c, lease, time.time()))
+        return self.write_with_retry(lambda c: leases.requeue(c, lease, time.time()))
 
-    def insist(self, write: Callable[[Connection], T]) -> T:
+    def write_with_retry(self, write: Callable[[Connection], T]) -> T:
         """Do the write, waiting up to two leases for a database that is away.
 
         After that the lease is another worker's to take, so the last error is raised.
@@ -96,7 +98,7 @@ class Ledger:
             try:
                 with self.database.write() as connection:
                     return write(connection)
-            except AWAY:
+            except DATABASE_UNAVAILABLE:
                 if time.monotonic() > end:
                     raise
                 _log.warning("write_waits_for_database")

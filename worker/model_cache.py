@@ -13,7 +13,7 @@ from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.diffusion.loading import Bundle, locate
 
 
-class Bundles:
+class ModelCache:
     """Loaded base models by name, within a budget.
 
     Args:

@@ -8,15 +8,16 @@ from collections import deque
 
 from sqlalchemy import Connection
 
-from worker.engine_protocol import Engine, Search
-from worker.leased_writes import Ledger
+from worker.engine_protocol import JobEngine, JobSearch
+from worker.leased_writes import LeasedWriter
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.errors import StorageError, ZoodipError
 from zoodip_core.service import concepts
+from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
-from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import (
     ObjectStore,
@@ -31,21 +32,21 @@ from zoodip_core.service.tracing import record_span, span
 _SPEED_WINDOW = 50  # steps
 
 
-class Personalizing:
+class PersonalizationJob:
     """A job and its search. Every method may raise LeaseLostError: then the job is another worker's."""
 
     def __init__(
         self,
         job: Job,
-        engine: Engine,
-        ledger: Ledger,
+        engine: JobEngine,
+        writer: LeasedWriter,
         objects: ObjectStore,
         settings: ServiceSettings,
         stats: Stats,
     ) -> None:
         self.job = job
         self.lease = leases.lease_of(job)
-        self._ledger = ledger
+        self._writer = writer
         self._objects = objects
         self._settings = settings
         self._stats = stats
@@ -91,7 +92,7 @@ class Personalizing:
         kept = [*(s for s in self._checkpoints if s != step), step]
         outdated, kept = kept[: -self._settings.keep_checkpoints], kept[-self._settings.keep_checkpoints :]
         values = {"step": step, "checkpoint_step": step, "checkpoints": kept}
-        self._ledger.record(self.lease, ("checkpoint", {"step": step}), values)
+        self._writer.record(self.lease, ("checkpoint", {"step": step}), values)
         self._checkpoints = kept
         self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
 
@@ -153,9 +154,9 @@ class Personalizing:
             leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
             return concepts.add(connection, record, replace=bool(self.job.request["replace"]))
 
-        return self._ledger.insist(write)
+        return self._writer.write_with_retry(write)
 
-    def _begin(self, engine: Engine) -> Search:
+    def _begin(self, engine: JobEngine) -> JobSearch:
         images = [self._objects.get(name) for name in self._reference_names()]
         at = self.job.checkpoint_step
         state = self._objects.get(checkpoint_name(self.job.id, at)) if at else None
@@ -163,7 +164,7 @@ class Personalizing:
 
     def _measure(self) -> None:
         with self._stats.stage("measure"):
-            self.search.note_fixed_loss()
+            self.search.record_validation_loss()
         self._measured_at = self.search.step
 
     def _tell_progress(self) -> None:
@@ -182,13 +183,13 @@ class Personalizing:
             "fixed_loss": self.search.fixed_losses[-1],
         }
         news = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
-        self._ledger.tell(self.lease, ("progress", news), values)
+        self._writer.record_progress(self.lease, ("progress", news), values)
 
     def _draw_preview(self) -> None:
         step = self.search.step
         with self._stats.stage("preview"):
             self._objects.put(preview_name(self.job.id, step), self.search.preview())
-        self._ledger.tell(self.lease, ("preview", {"step": step}), {"step": step})
+        self._writer.record_progress(self.lease, ("preview", {"step": step}), {"step": step})
 
     def _reference_names(self) -> list[str]:
         return [reference_name(self.job.id, k) for k in range(int(self.job.request["images"]))]

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.engine_loop import Runner
+from worker.engine_loop import EngineLoop
 from worker.engine_protocol import load_engine
-from worker.heartbeat import Attendant
-from worker.housekeeping import Messenger
-from worker.leased_writes import Ledger
+from worker.heartbeat import Heartbeat
+from worker.housekeeping import Housekeeper
+from worker.leased_writes import LeasedWriter
 from worker.stats import Stats
 from zoodip_core.service.database import Database
-from zoodip_core.service.job_notifications import ChangeSender
+from zoodip_core.service.job_notifications import ChangePublisher
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
@@ -30,20 +30,20 @@ class WorkerProcess:
     def __init__(self, settings: ServiceSettings) -> None:
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings = settings
-        self._changes = None if settings.redis_url is None else ChangeSender(settings.redis_url)
+        self._changes = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
         on_change = None if self._changes is None else self._changes.send
         database = Database(settings.database, on_change=on_change)
         database.migrate()
         objects = ObjectStore(settings.object_store)
         stats = Stats()
         engine = load_engine(settings)
-        ledger = Ledger(database, self.worker_id, settings.lease_s)
-        self.runner = Runner(engine, ledger, objects, settings, stats)
-        self._attendant = Attendant(self.runner, engine, ledger, settings, stats)
-        self._messenger = Messenger(database, objects, settings)
+        writer = LeasedWriter(database, self.worker_id, settings.lease_s)
+        self.runner = EngineLoop(engine, writer, objects, settings, stats)
+        self._attendant = Heartbeat(self.runner, engine, writer, settings, stats)
+        self._messenger = Housekeeper(database, objects, settings)
         self._database = database
         self._threads = [
-            threading.Thread(target=_to_its_end, args=(name, part.run), name=name, daemon=True)
+            threading.Thread(target=_run_or_exit, args=(name, part.run), name=name, daemon=True)
             for name, part in (
                 ("engine", self.runner),
                 ("attendant", self._attendant),
@@ -75,7 +75,7 @@ class WorkerProcess:
             self._changes.close()
 
 
-def _to_its_end(name: str, run: Callable[[], None]) -> None:
+def _run_or_exit(name: str, run: Callable[[], None]) -> None:
     """Run a part; a fault that it does not know ends the process.
 
     A worker without its engine would renew leases that nobody works on. Without the process they run out, and

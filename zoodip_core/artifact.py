@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from zoodip_core.base_models.families import Family
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, check_token_format
-from zoodip_core.config import Kind
+from zoodip_core.config import ConceptKind
 from zoodip_core.embedding_file import (
     MAX_FILE_BYTES,
     Vectors,
@@ -57,7 +57,7 @@ class Concept:
     token: str
     family: Family
     embeddings: dict[str, Vectors]
-    kind: Kind = "object"
+    kind: ConceptKind = "object"
     base_model: str | None = None
     fingerprint: str | None = None
     provenance: Provenance | None = None
@@ -101,7 +101,7 @@ class _Header:
 
     token: str
     family: Family
-    kind: Kind
+    kind: ConceptKind
     base_model: str | None
     fingerprint: str | None
     provenance: Provenance | None

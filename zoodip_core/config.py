@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zoodip_core.errors import InvalidSettingsError
 
-Kind = Literal["object", "style"]
+ConceptKind = Literal["object", "style"]
+Precision = Literal["int8", "nf4", "fp16", "fp32"]
 EstimatorName = Literal["rge", "spsa", "one_point"]
 DirectionsName = Literal["gaussian", "orthogonal"]
 DerivativeName = Literal["loss_difference", "residual"]

@@ -27,13 +27,13 @@ class Request:
 
 
 @runtime_checkable
-class Searcher(Protocol):
+class BatchedSearch(Protocol):
     """A search that asks for rows and is told what the model predicted for them."""
 
-    def request(self) -> Request:
-        """The rows of the next step; the same again until `absorb` was called."""
+    def build_request(self) -> Request:
+        """The rows of the next step; the same again until `apply_predictions` was called."""
 
-    def absorb(self, prediction: Float[Tensor, "rows c h w"]) -> None:
+    def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
         """Take the predictions of the requested rows: one step of the search."""
 
 
@@ -43,7 +43,7 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
-    def step(self, searchers: Sequence[Searcher]) -> list[ZoodipError | None]:
+    def step(self, searchers: Sequence[BatchedSearch]) -> list[ZoodipError | None]:
         """One iteration of every search; one failing search leaves the others untouched.
 
         Returns:
@@ -52,8 +52,10 @@ class Engine:
         Raises:
             OutOfMemoryError: not even one row fits; no search has moved.
         """
-        predictions = self.evaluate([searcher.request() for searcher in searchers])
-        return [_absorb(s, prediction) for s, prediction in zip(searchers, predictions, strict=True)]
+        predictions = self.evaluate([searcher.build_request() for searcher in searchers])
+        return [
+            _apply_predictions(s, prediction) for s, prediction in zip(searchers, predictions, strict=True)
+        ]
 
     @torch.no_grad()
     def evaluate(self, requests: Sequence[Request]) -> list[Float[Tensor, "rows c h w"]]:
@@ -74,9 +76,11 @@ class Engine:
         return list(torch.split(prediction, [len(request.prompts) for request in requests]))
 
 
-def _absorb(searcher: Searcher, prediction: Float[Tensor, "rows c h w"]) -> ZoodipError | None:
+def _apply_predictions(
+    searcher: BatchedSearch, prediction: Float[Tensor, "rows c h w"]
+) -> ZoodipError | None:
     try:
-        searcher.absorb(prediction)
+        searcher.apply_predictions(prediction)
     except ZoodipError as error:
         return error
     return None

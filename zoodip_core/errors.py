@@ -1,8 +1,11 @@
-"""Every error a user can meet: one tree, each with a stable code, the field at fault and whether a retry can help."""
+"""All errors of zoodip: one tree with stable codes, the field at fault, and whether a retry can help."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+_MAX_GOT = 200
+"""Characters of a bad value that a message repeats."""
 
 
 class ZoodipError(Exception):
@@ -12,13 +15,26 @@ class ZoodipError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
-        """Keep the message (the class docstring by default) and the field of the request at fault."""
+        """Store the message (by default the class docstring) and the name of the field at fault."""
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.field = field
 
+    @classmethod
+    def mismatch(cls, field: str, *, got: object, expected: str) -> Self:
+        """Return the error for a bad value: "<field>: got <value>; expected <expected>".
+
+        Args:
+            field: name of the field, with an index where there are several: `captions[2]`.
+            got: the value, or a description of it; pass `repr(text)` to quote text.
+            expected: what is allowed.
+        """
+        text = str(got)
+        shown = text if len(text) <= _MAX_GOT else f"{text[:_MAX_GOT]}…"
+        return cls(f"{field}: got {shown}; expected {expected}", field=field.partition("[")[0])
+
     @property
     def message(self) -> str:
-        """The one sentence that a person reads."""
+        """One sentence for the user."""
         return str(self.args[0])
 
 

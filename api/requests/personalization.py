@@ -14,33 +14,28 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
-from api.idempotent_create import Making, check_names, check_room
+from api.idempotent_create import Creation, check_names, check_room
 from api.requests.reference_images import decode_all, drop_all
 from api.requests.uploads import Upload, UploadedFile
 from api.requests.webhook_url import check_webhook
 from api.service import Service
-from zoodip_core.base_models.catalog import (
-    BaseModelEntry,
-    check_initializer,
-    check_token,
-    check_token_format,
-    resolve_settings,
-)
+from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
+from zoodip_core.base_models.vocabulary import check_initializer, check_token, check_token_format
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError
 from zoodip_core.service import concepts, worker_registry
-from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
-from zoodip_core.service.jobs.snapshots import standing
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.snapshots import snapshot
+from zoodip_core.service.jobs.states import JobKind
 
 MAX_CHECKPOINT_EVERY = 100  # steps: what a crash may cost
 
 
 @dataclass(frozen=True)
-class Proposal:
+class PersonalizationSubmission:
     """A parsed request for a personalization."""
 
     wanted: schemas.PersonalizationRequest
@@ -78,25 +73,25 @@ def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
         raise RequestValidationError([broken]) from error
 
 
-def validation(caller: Caller, proposal: Proposal) -> Response:
+def validation(caller: Caller, submission: PersonalizationSubmission) -> Response:
     """What would run, and what it would take; creates nothing.
 
     Raises:
         ZoodipError: what creating it would raise.
     """
-    resolved = _resolve(caller.service, proposal)
-    warnings = _decode(caller.service, proposal, resolved)
+    resolved = _resolve(caller.service, submission)
+    warnings = _decode(caller.service, submission, resolved)
     with caller.service.database.read() as connection:
-        _check_name(connection, caller, proposal, resolved)
+        _check_name(connection, caller, submission, resolved)
         workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
     rows = resolved.settings.steps * (resolved.settings.n + 1)
     known = [speed for speed in speeds if speed]
     body = schemas.Validation(
-        token=proposal.wanted.token,
+        token=submission.wanted.token,
         base_model=resolved.entry.name,
         settings=resolved.settings.model_dump(),
-        images=len(proposal.files),
+        images=len(submission.files),
         warnings=warnings,
         estimated_seconds=round(rows / max(known), 1) if known else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
@@ -104,61 +99,67 @@ def validation(caller: Caller, proposal: Proposal) -> Response:
     return serializers.reply(body)
 
 
-def propose(caller: Caller, proposal: Proposal) -> Making:
+def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> Creation:
     """Checks all, stores the photos; what it returns makes the row.
 
     Raises:
         ZoodipError: what is wrong with the request; nothing is left then.
     """
-    resolved = _resolve(caller.service, proposal)
+    resolved = _resolve(caller.service, submission)
     with caller.service.database.read() as connection:
-        _check_name(connection, caller, proposal, resolved)
+        _check_name(connection, caller, submission, resolved)
     job_id = new_id("per")
-    warnings = _decode(caller.service, proposal, resolved, store_for=job_id)
-    new = _new_job(job_id, caller, proposal, resolved, warnings)
+    warnings = _decode(caller.service, submission, resolved, store_for=job_id)
+    new = _new_job(job_id, caller, submission, resolved, warnings)
 
-    def write(connection: Connection) -> Answer:
-        _check_name(connection, caller, proposal, resolved)  # again, now that no other can come between
+    def insert_row(connection: Connection) -> StoredResponse:
+        _check_name(connection, caller, submission, resolved)  # again, now that no other can come between
         job = store.add(connection, new, time.time())
-        body = serializers.personalization(standing(connection, job)).model_dump(mode="json")
-        return Answer(status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body)
+        body = serializers.personalization(snapshot(connection, job)).model_dump(mode="json")
+        return StoredResponse(
+            status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body
+        )
 
-    return Making(
-        write=write,
-        is_there=lambda connection: store.exists(connection, new.id),
-        undo=lambda: drop_all(caller.service, new.id),
-        then=lambda answer: caller.service.wake(new.kind, new.id),
+    return Creation(
+        insert_row=insert_row,
+        row_exists=lambda connection: store.exists(connection, new.id),
+        discard_objects=lambda: drop_all(caller.service, new.id),
+        after_commit=lambda answer: caller.service.wake(new.kind, new.id),
     )
 
 
 def _new_job(
-    job_id: str, caller: Caller, proposal: Proposal, resolved: _Resolved, warnings: list[str]
+    job_id: str,
+    caller: Caller,
+    submission: PersonalizationSubmission,
+    resolved: _Resolved,
+    warnings: list[str],
 ) -> NewJob:
-    wanted = proposal.wanted
+    wanted = submission.wanted
     return NewJob(
         id=job_id,
-        kind=Kind.PERSONALIZATION,
+        kind=JobKind.PERSONALIZATION,
         owner=caller.owner,
         base_model=resolved.entry.name,
         token=wanted.token,
         total_steps=resolved.settings.steps,
         metadata=wanted.metadata,
         webhook=wanted.webhook,
-        trace=proposal.trace,
+        trace=submission.trace,
         request={
             "initializer": wanted.initializer,
             "kind": wanted.kind,
             "captions": wanted.captions,
             "settings": resolved.settings.model_dump(),
             "replace": wanted.replace,
-            "images": len(proposal.files),
+            "images": len(submission.files),
             "warnings": warnings,
         },
     )
 
 
-def _resolve(service: Service, proposal: Proposal) -> _Resolved:
-    wanted = proposal.wanted
+def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolved:
+    wanted = submission.wanted
     entry, facts = service.base_models.facts(wanted.base_model)
     overrides = dict(wanted.settings)
     preset = overrides.pop("preset", "default")
@@ -172,7 +173,7 @@ def _resolve(service: Service, proposal: Proposal) -> _Resolved:
     if facts is not None:
         check_token(wanted.token, facts.vocabulary)
         check_initializer(wanted.initializer, facts.vocabulary)
-    _check_captions(wanted, len(proposal.files))
+    _check_captions(wanted, len(submission.files))
     return _Resolved(entry, facts, settings)
 
 
@@ -204,8 +205,10 @@ def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None
             )
 
 
-def _check_name(connection: Connection, caller: Caller, proposal: Proposal, resolved: _Resolved) -> None:
-    wanted = proposal.wanted
+def _check_name(
+    connection: Connection, caller: Caller, submission: PersonalizationSubmission, resolved: _Resolved
+) -> None:
+    wanted = submission.wanted
     check_webhook(connection, caller, wanted.webhook)
     check_room(connection, caller)
     check_names(connection, caller, resolved.entry.name, wanted.token)
@@ -214,7 +217,11 @@ def _check_name(connection: Connection, caller: Caller, proposal: Proposal, reso
 
 
 def _decode(
-    service: Service, proposal: Proposal, resolved: _Resolved, *, store_for: str | None = None
+    service: Service,
+    submission: PersonalizationSubmission,
+    resolved: _Resolved,
+    *,
+    store_for: str | None = None,
 ) -> list[str]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
-    return decode_all(service, proposal.files, side_px, store_for=store_for)
+    return decode_all(service, submission.files, side_px, store_for=store_for)

@@ -14,18 +14,18 @@ from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.base_models import BaseModelFacts
 from api.deletion import delete_concept
-from api.idempotent_create import IdempotencyKey, Making, Once, check_names, hash_of
+from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_names, hash_of
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import Upload, read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
-from zoodip_core.base_models.catalog import check_token
+from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
 from zoodip_core.service import concepts
-from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
-from zoodip_core.service.jobs.records import ConceptRecord
 from zoodip_core.service.object_store import concept_name
 
 router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
@@ -120,16 +120,16 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
     replace = upload.fields.get("replace", "false")
     if replace not in ("true", "false"):
         raise InvalidInputError(f"replace: {replace!r} came; allowed: true, false", field="replace")
-    once = Once(
+    once = IdempotentCreate(
         caller,
         "POST /v1/concepts",
         key,
         hash_of(dict(upload.fields), [file.digest.hexdigest() for file in files]),
     )
-    return once.run(lambda: _propose(caller, upload, files[0].read(), replace=replace == "true"))
+    return once.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
 
 
-def _propose(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Making:
+def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Creation:
     entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
         raise InvalidInputError(f"base_model: {entry.name} has no files here yet", field="base_model")
@@ -151,27 +151,27 @@ def _propose(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -
     return _making(caller, record, replace=replace)
 
 
-def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Making:
+def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation:
     objects = caller.service.objects
     replaced: list[str] = []
 
-    def write(connection: Connection) -> Answer:
+    def insert_row(connection: Connection) -> StoredResponse:
         check_names(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
         replaced.extend([] if previous is None else [previous.id])
         body = serializers.concept(record).model_dump(mode="json")
-        return Answer(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
+        return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
-    def then(_answer: Answer) -> None:
+    def then(_answer: StoredResponse) -> None:
         # What stays is dropped by the daily look; what the job of it holds, by the next purge.
         with suppress(StorageError):
             objects.delete(concept_name(concept_id) for concept_id in replaced)
 
-    return Making(
-        write=write,
-        is_there=lambda connection: concepts.exists(connection, record.id),
-        undo=lambda: objects.delete([concept_name(record.id)]),
-        then=then,
+    return Creation(
+        insert_row=insert_row,
+        row_exists=lambda connection: concepts.exists(connection, record.id),
+        discard_objects=lambda: objects.delete([concept_name(record.id)]),
+        after_commit=then,
     )
 
 

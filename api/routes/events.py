@@ -20,7 +20,7 @@ from api.service import Service
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.records import Event, Job
-from zoodip_core.service.jobs.states import ENDED, Kind
+from zoodip_core.service.jobs.states import ENDED, JobKind
 
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
 
@@ -58,7 +58,7 @@ async def follow(
 
 def _look(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, list[Event]]:
     with service.database.read() as connection:
-        job = store.find(connection, job_id, owner=owner, kind=Kind.PERSONALIZATION)  # before the events:
+        job = store.find(connection, job_id, owner=owner, kind=JobKind.PERSONALIZATION)  # before the events:
         return job, events.after(connection, job_id, seen)  # an end seen here has its event seen there
 
 
@@ -85,7 +85,7 @@ async def _stream(
     service, told_end = caller.service, False
     spoke = time.monotonic()
     yield "retry: 2000\n\n"
-    with service.changes.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
+    with service.job_watcher.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
         while True:
             for event in found or ():
                 yield _format(service, event)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import IdempotencyKey, Making, Once, check_room, hash_of
+from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_room, hash_of
 from api.middleware import MAX_JSON_BYTES
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit, metadata_filter
@@ -25,16 +25,16 @@ from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 from zoodip_core.service import concepts
 from zoodip_core.service.errors import NotFoundError
-from zoodip_core.service.idempotency import Answer
+from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
-from zoodip_core.service.jobs.snapshots import list_page, standing
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.snapshots import list_page, snapshot
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.object_store import image_name
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
-KIND = Kind.GENERATION
+KIND = JobKind.GENERATION
 
 _SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
@@ -46,7 +46,7 @@ _LOOK_EVERY_S = 0.1
 @router.get("/{id}", response_model=schemas.Generation, responses=problems(404))
 async def get(caller: Reader, id: Id) -> Response:
     """Where the generation stands, with its images once there are any."""
-    found = await caller.service.looks.find(id, caller.owner, KIND)
+    found = await caller.service.status_batcher.find(id, caller.owner, KIND)
     return serializers.reply(serializers.generation(found, caller.service.settings.public_url))
 
 
@@ -83,16 +83,16 @@ def _create(
     key: str | None,
     trace: str | None,
 ) -> Response:
-    once = Once(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
-    return once.run(lambda: _propose(caller, wanted, trace))
+    once = IdempotentCreate(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
+    return once.run(lambda: _prepare_creation(caller, wanted, trace))
 
 
-def _propose(caller: Caller, wanted: schemas.GenerationRequest, trace: str | None) -> Making:
+def _prepare_creation(caller: Caller, wanted: schemas.GenerationRequest, trace: str | None) -> Creation:
     entry, _ = caller.service.base_models.facts(wanted.base_model)
     settings = _settings(wanted, entry.generation)
     job_id = new_id("gen")
 
-    def write(connection: Connection) -> Answer:
+    def insert_row(connection: Connection) -> StoredResponse:
         check_room(connection, caller)
         found = _concepts(connection, caller.owner, entry.name, wanted)
         new = NewJob(
@@ -107,14 +107,14 @@ def _propose(caller: Caller, wanted: schemas.GenerationRequest, trace: str | Non
         )
         job = store.add(connection, new, time.time())
         body = serializers.generation(
-            standing(connection, job), caller.service.settings.public_url
+            snapshot(connection, job), caller.service.settings.public_url
         ).model_dump(mode="json")
-        return Answer(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
+        return StoredResponse(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
 
-    return Making(
-        write=write,
-        is_there=lambda connection: store.exists(connection, job_id),
-        then=lambda _: caller.service.wake(KIND, job_id),
+    return Creation(
+        insert_row=insert_row,
+        row_exists=lambda connection: store.exists(connection, job_id),
+        after_commit=lambda _: caller.service.wake(KIND, job_id),
     )
 
 
@@ -154,11 +154,11 @@ async def _wait(service: Service, owner: str, job_id: str, accepted: Response, w
     with (
         suppress(NotFoundError),  # the answer was a replay, and the job has been deleted
         anyio.move_on_after(wait_s),
-        service.changes.follow(job_id, look_every_s=_LOOK_EVERY_S) as follower,
+        service.job_watcher.follow(job_id, look_every_s=_LOOK_EVERY_S) as follower,
     ):
         while True:
             await follower.wait()
-            found = await service.looks.find(job_id, owner, KIND)
+            found = await service.status_batcher.find(job_id, owner, KIND)
             if found.ended:
                 body = serializers.generation(found, service.settings.public_url)
                 return serializers.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
@@ -189,7 +189,7 @@ def cancel(caller: Writer, id: Id) -> Response:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         job = store.cancel(connection, job, time.time())
         return serializers.reply(
-            serializers.generation(standing(connection, job), caller.service.settings.public_url)
+            serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
         )
 
 

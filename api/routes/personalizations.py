@@ -13,20 +13,25 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import IdempotencyKey, Once, hash_of
+from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_of
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit, metadata_filter
-from api.requests.personalization import Proposal, parse_request, propose, validation
+from api.requests.personalization import (
+    PersonalizationSubmission,
+    parse_request,
+    prepare_creation,
+    validation,
+)
 from api.requests.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import Job
-from zoodip_core.service.jobs.snapshots import list_page, standing
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.snapshots import list_page, snapshot
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.object_store import preview_name
 
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
-KIND = Kind.PERSONALIZATION
+KIND = JobKind.PERSONALIZATION
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -58,7 +63,7 @@ _BODY: dict[str, Any] = {
 async def get(caller: Reader, id: Id) -> Response:
     """Where the personalization stands."""
     return serializers.reply(
-        serializers.personalization(await caller.service.looks.find(id, caller.owner, KIND))
+        serializers.personalization(await caller.service.status_batcher.find(id, caller.owner, KIND))
     )
 
 
@@ -83,21 +88,21 @@ async def create(
     max_file_bytes = int(caller.service.settings.max_file_mb * 1_000_000)
     async with read_upload(request, max_file_bytes=max_file_bytes, max_files=MAX_IMAGES) as upload:
         wanted = parse_request(upload)
-        proposal = Proposal(wanted, upload.of_part("images"), request.state.traceparent)
+        submission = PersonalizationSubmission(wanted, upload.of_part("images"), request.state.traceparent)
         if validate_only:
-            return await run_in_threadpool(validation, caller, proposal)
-        return await run_in_threadpool(_create, caller, proposal, idempotency_key)
+            return await run_in_threadpool(validation, caller, submission)
+        return await run_in_threadpool(_create, caller, submission, idempotency_key)
 
 
-def _create(caller: Caller, proposal: Proposal, key: str | None) -> Response:
-    digests = [file.digest.hexdigest() for file in proposal.files]
-    once = Once(
+def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:
+    digests = [file.digest.hexdigest() for file in submission.files]
+    once = IdempotentCreate(
         caller,
         "POST /v1/personalizations",
         key,
-        hash_of(proposal.wanted.model_dump(), digests),
+        hash_of(submission.wanted.model_dump(), digests),
     )
-    return once.run(lambda: propose(caller, proposal))
+    return once.run(lambda: prepare_creation(caller, submission))
 
 
 @router.get("", response_model=schemas.PersonalizationList, responses=problems())
@@ -139,7 +144,7 @@ def _steer(caller: Caller, job_id: str, act: Callable[[Connection, Job, float], 
     with caller.service.database.write() as connection:
         job = store.find(connection, job_id, owner=caller.owner, kind=KIND)
         job = act(connection, job, time.time())
-        response = serializers.reply(serializers.personalization(standing(connection, job)))
+        response = serializers.reply(serializers.personalization(snapshot(connection, job)))
     if job.status == Status.QUEUED:
         caller.service.wake(KIND, job.id)
     return response

@@ -15,7 +15,8 @@ import torch
 from benchmarks.engine.process import measure_apart
 from benchmarks.quantization.__main__ import print_table
 from tests.tooling.models import build_sd15
-from zoodip_core.base_models.catalog import BaseModelEntry, Catalog, Precision
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
+from zoodip_core.config import Precision
 
 HEAD = (
     "model",

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.model.measuring import Scale, measure, table
 from models.emoji.errors import EmojiModelError
-from models.emoji.train.folder import SHIPPED
+from models.emoji.train.networks import SHIPPED
 from zoodip_core.errors import StorageError
 from zoodip_core.files import write_atomically
 

@@ -15,17 +15,17 @@ from benchmarks.model.drawing import draw, read_tokenizer
 from benchmarks.model.inversion import Inversion
 from benchmarks.model.prompts import Prompt
 from models.emoji.compose import draw_scene, scene_caption
+from models.emoji.export import MAX_FILE_BYTES
 from models.emoji.judge import ATTRIBUTES, Judge
-from models.emoji.model_folder import MAX_FILE_BYTES
-from models.emoji.train.autoencoder import decibels
+from models.emoji.train.autoencoder import psnr_db
 from models.emoji.train.components import PATCH_PX, read_components
 from models.emoji.train.data import VALIDATION_SEED, as_tensor, compose_set
 from models.emoji.train.device import batches
-from models.emoji.train.folder import read_part
-from models.emoji.train.judge import UNSEEN_SEED, judged_pictures, shares_right
+from models.emoji.train.judge_training import UNSEEN_SEED, attribute_accuracy, compose_labeled_chunk
+from models.emoji.train.networks import read_part
 from models.emoji.world import PLAIN, Scene, World
 
-ALL_THREE, GROUND, STYLE = "thing, tint and pattern", "ground", "style"
+ALL_THREE, GROUND, STYLE = "object, color and pattern", "background", "style"
 MAX_MEGABYTES = 40.0
 MAX_SECONDS = 6.0
 MIN_DECIBELS = 28.0
@@ -87,8 +87,8 @@ class Scorer:
 
 def with_other_things(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
     """The scene with nine other things in its place."""
-    others = rng.sample([thing for thing in world.trained_things if thing != scene.thing], 9)
-    return [replace(scene, thing=thing) for thing in others]
+    others = rng.sample([thing for thing in world.trained_objects if thing != scene.object], 9)
+    return [replace(scene, object=thing) for thing in others]
 
 
 def with_other_styles(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
@@ -128,7 +128,7 @@ def reconstruction(pipeline: Any, count: int) -> list[Figure]:
     components = read_components()
     linear = components.decode(components.encode(targets))
     return [
-        Figure("reconstruction", decibels(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB"),
+        Figure("reconstruction", psnr_db(decoded, targets).mean().item(), MIN_DECIBELS, unit="dB"),
         Figure("reconstruction: seams, 1 for none", seams(decoded) / seams(targets)),
         Figure("reconstruction: seams, linear decoder", seams(linear) / seams(targets)),
     ]
@@ -168,8 +168,8 @@ def drawing_time(pipeline: Any) -> Figure:
 
 def judge_on_real(judge: Judge, count: int) -> list[Figure]:
     """The judge on composed pictures that it was not trained on."""
-    pictures, labels = judged_pictures(range(UNSEEN_SEED, UNSEEN_SEED + count))
-    shares = shares_right(judge, as_tensor(pictures.numpy()), labels)
+    pictures, labels = compose_labeled_chunk(range(UNSEEN_SEED, UNSEEN_SEED + count))
+    shares = attribute_accuracy(judge, as_tensor(pictures.numpy()), labels)
     return [Figure(f"judge on real pictures: {name}", share, 0.95) for name, share in shares.items()]
 
 
@@ -187,7 +187,7 @@ def inversion(
     pictures, scenes = search.draw(list(INVERSION_GROUNDS), seed=7)
     right = judge.right(pictures, scenes)[:, :3].all(1).float().mean().item()
     name = (
-        "backprop TI, held-out shapes: thing, tint and pattern"
+        "backprop TI, held-out shapes: object, color and pattern"
         if shapes
         else "backprop TI, held-out subjects: all three"
     )

@@ -10,8 +10,7 @@ import torch
 from models.emoji.compose import caption, draw_scene
 from models.emoji.train.data import as_tensor
 from models.emoji.train.device import plain_attention
-from models.emoji.train.sampling import GUIDANCE, STEPS
-from models.emoji.train.schedule import shares_of_rows
+from models.emoji.train.sampling import GUIDANCE, STEPS, broadcast_signal_and_noise
 from models.emoji.world import Scene, World
 
 REFERENCES = 4
@@ -37,7 +36,7 @@ class Inversion:
             [self._word(thing) for thing, _, _ in subjects]
         )  # the word that the learned row replaces
         self.learned = self.table[[self._word(word) for word in initializers]].clone().requires_grad_(True)
-        self.signal, self.noise = shares_of_rows(torch.device("cpu"))
+        self.signal, self.noise = broadcast_signal_and_noise(torch.device("cpu"))
         self._encode_references()
 
     def _word(self, word: str) -> int:
@@ -49,7 +48,7 @@ class Inversion:
         latents, captions = [], []
         for index, subject in enumerate(self.subjects):
             draws = random.Random(500 + index)
-            grounds = draws.sample(self.world.grounds, REFERENCES)
+            grounds = draws.sample(self.world.backgrounds, REFERENCES)
             pictures = [draw_scene(Scene(*subject, ground), draws, self.world) for ground in grounds]
             stack = as_tensor(np.stack([np.asarray(picture) for picture in pictures]))
             with torch.no_grad():

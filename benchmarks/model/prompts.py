@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from models.emoji.compose import CAPTION_WORDS, caption, scene_caption, style_words
-from models.emoji.looks import Style
+from models.emoji.painters import Style
 from models.emoji.world import PLAIN, Scene, World
 
 SEED = 77
@@ -26,10 +26,10 @@ def seen_prompts(world: World) -> list[Prompt]:
     rng = random.Random(SEED)
     found: list[Prompt] = []
     while len(found) < SEEN_PROMPTS:
-        tint = rng.choice([*world.tints, *[PLAIN] * 4])
+        tint = rng.choice([*world.colors, *[PLAIN] * 4])
         pattern = rng.choice([PLAIN, PLAIN, PLAIN, *world.patterns])
-        scene = Scene(rng.choice(world.trained_things), tint, pattern, rng.choice(world.grounds))
-        if (scene.thing, scene.tint) not in world.held_out.tinted_things:
+        scene = Scene(rng.choice(world.trained_objects), tint, pattern, rng.choice(world.backgrounds))
+        if (scene.object, scene.color) not in world.held_out.colored_objects:
             found.append(Prompt(scene_caption(scene), scene))
     return found
 
@@ -40,7 +40,7 @@ def held_out_prompts(world: World) -> list[Prompt]:
     scenes = [
         Scene(*subject, ground)
         for subject in world.held_out.subjects
-        for ground in rng.sample(world.grounds, GROUNDS_A_SUBJECT)
+        for ground in rng.sample(world.backgrounds, GROUNDS_A_SUBJECT)
     ]
     return [Prompt(scene_caption(scene), scene) for scene in scenes]
 
@@ -48,10 +48,10 @@ def held_out_prompts(world: World) -> list[Prompt]:
 def individual_prompts(world: World) -> list[Prompt]:
     """Individuals by their invented names."""
     rng = random.Random(SEED + 2)
-    chosen = rng.sample(sorted(world.individuals), INDIVIDUALS)
-    grounds = [rng.choice(world.grounds) for _ in chosen]
+    chosen = rng.sample(sorted(world.named_instances), INDIVIDUALS)
+    grounds = [rng.choice(world.backgrounds) for _ in chosen]
     return [
-        Prompt(caption(word, ground), Scene(*world.individuals[word], ground))
+        Prompt(caption(word, ground), Scene(*world.named_instances[word], ground))
         for word, ground in zip(chosen, grounds, strict=True)
     ]
 
@@ -60,8 +60,8 @@ def _in_style(style: Style, words: str, count: int, rng: random.Random, world: W
     """Untinted things on any ground in a style."""
     found: list[Prompt] = []
     while len(found) < count:
-        scene = Scene(rng.choice(world.trained_things), PLAIN, PLAIN, rng.choice(world.grounds), style)
-        text = caption(scene.thing, scene.ground, words)
+        scene = Scene(rng.choice(world.trained_objects), PLAIN, PLAIN, rng.choice(world.backgrounds), style)
+        text = caption(scene.object, scene.background, words)
         if len(text.split()) <= CAPTION_WORDS:
             found.append(Prompt(text, scene))
     return found
@@ -70,8 +70,8 @@ def _in_style(style: Style, words: str, count: int, rng: random.Random, world: W
 def style_word_prompts(world: World) -> list[Prompt]:
     """Each look by its word, and each pair of looks by its invented word."""
     rng = random.Random(SEED + 3)
-    named = {look: (look, PLAIN) for look in world.colour_looks} | {
-        look: (PLAIN, look) for look in world.form_looks
+    named = {look: (look, PLAIN) for look in world.color_filters} | {
+        look: (PLAIN, look) for look in world.form_filters
     }
     named |= world.named_styles
     return [prompt for word, style in named.items() for prompt in _in_style(style, word, 8, rng, world)]

@@ -14,7 +14,7 @@ from benchmarks.quality.sources import Outcome, Source
 from benchmarks.quality.subjects import Case
 from benchmarks.quality.words import case_identity, words
 from models.emoji.compose import draw_scene
-from models.emoji.world import World
+from models.emoji.world import Scene, World
 from zoodip_core.base_models.catalog import resolve_settings
 
 
@@ -57,8 +57,16 @@ def compose_real(asked: Sequence[Prompt], each: int, world: World) -> Pictures:
     """Real pictures of what every prompt asks for."""
     return [
         [
-            draw_scene(prompt.scene, random.Random(f"EmojiBooth {prompt.scene} {seed}"), world)
+            draw_scene(prompt.scene, random.Random(f"EmojiBooth {_seed_text(prompt.scene)} {seed}"), world)
             for seed in range(each)
         ]
         for prompt in asked
     ]
+
+
+def _seed_text(scene: Scene) -> str:
+    """Return the text that seeds a composed picture; a changed letter would draw other pictures."""
+    return (
+        f"Scene(thing={scene.object!r}, tint={scene.color!r}, pattern={scene.pattern!r}, "
+        f"ground={scene.background!r}, style={scene.style!r})"
+    )

@@ -74,9 +74,13 @@ class Booth:
 
     def _id(self, source: Source[Prompt]) -> str:
         """The id of a source's row: everything that its figures depend on."""
-        stage, name = self.stage, self.stage.cases[source.index].name
-        facts = (source.method, stage.selection.kind, name, source.seed, source.forwards, source.own)
-        return row_id([*facts, *stage.drawn(source.index)])
+        facts = {
+            "method": source.method,
+            "seed": source.seed,
+            "forwards": source.forwards,
+            "source": source.own,
+        }
+        return row_id(facts | self.stage.facts(source.index))
 
     def _measure(self, own: str, source: Source[Prompt]) -> tuple[Row, Pictures]:
         selection, outcome = self.stage.selection, source.outcome()

@@ -98,7 +98,7 @@ class ForwardCohort:
 
     def fixed_losses(self) -> list[float]:
         """Each search's loss on its fixed set."""
-        return [search.measure_fixed_loss() for search in self._searches]
+        return [search.measure_validation_loss() for search in self._searches]
 
     def state(self) -> dict[str, Tensor]:
         """The states of all searches, numbered."""
@@ -108,9 +108,11 @@ class ForwardCohort:
 
 def fixed_loss(bundle: Bundle, search: Personalization, token: Float[Tensor, " flat"]) -> float:
     """The loss of a token on the fixed set of a case."""
-    request = samples_request(bundle.prompts, search.fixed_set, TOKEN, token, search.settings.vectors)
+    request = samples_request(bundle.prompts, search.validation_set, TOKEN, token, search.settings.vectors)
     predicted = Engine(bundle).evaluate([request])[0]
-    return float(row_losses(predicted, torch.stack([sample.target for sample in search.fixed_set])).mean())
+    return float(
+        row_losses(predicted, torch.stack([sample.target for sample in search.validation_set])).mean()
+    )
 
 
 def _part(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:

@@ -117,9 +117,13 @@ class Dimensions:
         return begin_all(self._bundle, self._stage.cases, self._plan.settings)
 
     def _id(self, index: int, cut: Cut) -> str:
-        subject = self._stage.cases[index].name
-        facts = (self._own, self._plan.forwards[0], subject, cut.directions, cut.kept)
-        return row_id([*facts, *self._stage.drawn(index)])
+        facts = {
+            "source": self._own,
+            "forwards": self._plan.forwards[0],
+            "directions": cut.directions,
+            "kept": cut.kept,
+        }
+        return row_id(facts | self._stage.facts(index))
 
     def _measure(self, own: str, index: int, cut: Cut) -> tuple[Row, Pictures]:
         stage, settings = self._stage, self._plan.settings

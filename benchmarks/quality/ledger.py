@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -89,9 +89,16 @@ def _write(descriptor: int, line: bytes) -> None:
     os.fsync(descriptor)
 
 
-def row_id(facts: Sequence[Any]) -> str:
-    """The id of a row: a hash of the facts that its figures depend on."""
-    return hashlib.sha256(json.dumps(list(facts), sort_keys=True).encode()).hexdigest()[:24]
+def row_id(facts: Mapping[str, Any]) -> str:
+    """Return the id of a row: a hash of named JSON values, and never of the repr of an object.
+
+    Args:
+        facts: everything that the row's figures depend on.
+
+    Raises:
+        TypeError: a value has no JSON form.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def exactly(kind: type[T], values: dict[str, Any]) -> T:

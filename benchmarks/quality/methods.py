@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.quality.errors import BenchmarkError
-from zoodip_core.base_models.catalog import Precision, Preset
+from zoodip_core.base_models.catalog import Preset
+from zoodip_core.config import Precision
 
 ANCHORS = {
     "initializer": "the word that every search starts from",

@@ -16,7 +16,7 @@ from benchmarks.quality.subjects import Case
 from models.emoji.judge import ATTRIBUTES, Judge
 from zoodip_core.diffusion.latents import to_tensor
 
-TINT, GROUND = ATTRIBUTES.index("tint"), ATTRIBUTES.index("ground")
+TINT, GROUND = ATTRIBUTES.index("color"), ATTRIBUTES.index("background")
 THING_COLUMNS = (0, 1, 2)  # thing, tint, pattern
 STYLE_COLUMNS = (4, 5)  # colour look, form look
 RESAMPLES = 2000

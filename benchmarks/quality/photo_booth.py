@@ -123,9 +123,19 @@ class PhotoBooth:
 
     def _id(self, index: int, source: Source[Phrase]) -> str:
         """Everything that the figures depend on, how the base model draws included."""
-        facts = (source.method, self._subjects[index].name, source.seed, source.forwards, source.own)
-        texts = [phrase.template for phrase in self._phrases[index]]
-        return row_id([*facts, texts, self._asked.pictures, self._bundles.drawing, self._encoders.id])
+        return row_id(
+            {
+                "method": source.method,
+                "case": self._subjects[index].name,
+                "seed": source.seed,
+                "forwards": source.forwards,
+                "source": source.own,
+                "prompts": [phrase.template for phrase in self._phrases[index]],
+                "pictures": self._asked.pictures,
+                "drawing": self._bundles.drawing,
+                "instruments": self._encoders.id,
+            }
+        )
 
     def _measure(self, own: str, index: int, source: Source[Phrase]) -> tuple[Row, Pictures]:
         subject, asked = self._subjects[index], self._phrases[index]

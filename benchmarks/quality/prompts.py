@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.phrase import Phrase
@@ -31,6 +32,10 @@ CHANGES = (
 SPARE_TINT = "orange"  # in place of a change to the tint that the subject has
 
 
+ID_ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
+"""Names of the judge's columns in row ids. Never rename them: published rows are found by these words."""
+
+
 @dataclass(frozen=True)
 class Prompt(Phrase):
     """One prompt with `{}` for the learned word, and what it should show."""
@@ -42,6 +47,20 @@ class Prompt(Phrase):
     def words(self) -> str:
         """The full caption of what it should show: what language alone reaches."""
         return scene_caption(self.scene)
+
+
+def prompt_facts(prompt: Prompt) -> dict[str, Any]:
+    """Return what a row id records of a prompt, under fixed keys that no class or field name changes."""
+    scene = prompt.scene
+    return {
+        "template": prompt.template,
+        "thing": scene.object,
+        "tint": scene.color,
+        "pattern": scene.pattern,
+        "ground": scene.background,
+        "style": list(scene.style),
+        "changed": None if prompt.changed is None else ID_ATTRIBUTES[prompt.changed],
+    }
 
 
 def prompts(case: Case, world: World, count: int = PROMPTS) -> list[Prompt]:
@@ -57,33 +76,33 @@ def prompts(case: Case, world: World, count: int = PROMPTS) -> list[Prompt]:
 
 
 def _thing_prompts(case: Case) -> list[Prompt]:
-    found = [_prompt(replace(case.scene, ground=ground), "{}") for ground in GROUNDS]
+    found = [_prompt(replace(case.scene, background=ground), "{}") for ground in GROUNDS]
     for index, (tint, ground, look) in enumerate(CHANGES):
         found.insert(3 * index + 2, _changed(case, tint, ground, look))
     return found
 
 
 def _prompt(scene: Scene, noun: str) -> Prompt:
-    return Prompt(caption(noun, scene.ground, style_words(scene.style)), scene)
+    return Prompt(caption(noun, scene.background, style_words(scene.style)), scene)
 
 
 def _changed(case: Case, tint: str, ground: str, look: str) -> Prompt:
     """Another tint, said before the token, or a look of the whole picture."""
     if look:
         colour = look == "sepia"
-        scene = replace(case.scene, ground=ground, style=(look, PLAIN) if colour else (PLAIN, look))
-        column = ATTRIBUTES.index("colour look" if colour else "form look")
+        scene = replace(case.scene, background=ground, style=(look, PLAIN) if colour else (PLAIN, look))
+        column = ATTRIBUTES.index("color filter" if colour else "form filter")
         return replace(_prompt(scene, "{}"), changed=column)
-    tint = SPARE_TINT if tint == case.scene.tint else tint
-    scene = replace(case.scene, tint=tint, ground=ground)
-    return replace(_prompt(scene, f"{tint} {{}}"), changed=ATTRIBUTES.index("tint"))
+    tint = SPARE_TINT if tint == case.scene.color else tint
+    scene = replace(case.scene, color=tint, background=ground)
+    return replace(_prompt(scene, f"{tint} {{}}"), changed=ATTRIBUTES.index("color"))
 
 
 def _style_prompts(case: Case, world: World) -> list[Prompt]:
     """Things that the references do not need to hold, each on a ground, all in the learned style."""
-    things = random.Random("EmojiBooth styles").sample(world.trained_things, PROMPTS)
+    things = random.Random("EmojiBooth styles").sample(world.trained_objects, PROMPTS)
     found = []
     for index, thing in enumerate(things):
         scene = Scene(thing, PLAIN, PLAIN, GROUNDS[index % len(GROUNDS)], case.scene.style)
-        found.append(Prompt(caption(thing, scene.ground, "{}"), scene))
+        found.append(Prompt(caption(thing, scene.background, "{}"), scene))
     return found

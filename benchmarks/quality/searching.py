@@ -19,7 +19,8 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learnable import Learnable
 from benchmarks.quality.meter import Meter
 from benchmarks.quality.methods import METHODS, Method
-from zoodip_core.base_models.catalog import BaseModelEntry, Family, detect_family, resolve_settings
+from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
+from zoodip_core.base_models.families import Family, detect_family
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle, locate
 from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint

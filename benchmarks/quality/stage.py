@@ -13,7 +13,7 @@ from benchmarks.quality.drawing import Pictures
 from benchmarks.quality.instruments import Instruments
 from benchmarks.quality.methods import ANCHORS, METHODS
 from benchmarks.quality.metrics import Figures, measure
-from benchmarks.quality.prompts import PROMPTS, Prompt, prompts
+from benchmarks.quality.prompts import PROMPTS, Prompt, prompt_facts, prompts
 from benchmarks.quality.sources import Source, learned
 from benchmarks.quality.subjects import Half, cases
 from zoodip_core.base_models.catalog import BaseModelEntry
@@ -78,10 +78,16 @@ class Stage:
             tell=self.tell,
         )
 
-    def drawn(self, index: int) -> list[Any]:
-        """What is drawn and measured of a case, by whom: the facts of a row's id beside its token."""
-        asked = [str(prompt) for prompt in self.asked[index]]  # words, and the scene that they are judged by
-        return [asked, self.selection.pictures, self.bundles.drawing, self.tools.id]
+    def facts(self, index: int) -> dict[str, Any]:
+        """Return what a row id records of a case: prompts, pictures, drawing settings and instruments."""
+        return {
+            "kind": self.selection.kind,
+            "case": self.cases[index].name,
+            "prompts": [prompt_facts(prompt) for prompt in self.asked[index]],
+            "pictures": self.selection.pictures,
+            "drawing": self.bundles.drawing,
+            "instruments": self.tools.id,
+        }
 
     def figures(self, index: int, drawn: Pictures) -> Figures:
         """The figures of the pictures of one case."""

@@ -99,19 +99,19 @@ def cases(world: World, kind: str, half: Half, count: int | None = None) -> list
 def _thing(world: World, kind: Kind, thing: str, tint: str, pattern: str) -> Case:
     """References of one thing on four grounds that are not of its own colour."""
     rng = random.Random(f"EmojiBooth {thing} {tint} {pattern}")
-    grounds = rng.sample([ground for ground in world.grounds if ground != f"on {tint}"], REFERENCES)
+    grounds = rng.sample([ground for ground in world.backgrounds if ground != f"on {tint}"], REFERENCES)
     scenes = [Scene(thing, tint, pattern, ground) for ground in grounds]
     pictures = [draw_scene(scene, rng, world) for scene in scenes]
-    captions = tuple(caption(TOKEN, scene.ground) for scene in scenes)
+    captions = tuple(caption(TOKEN, scene.background) for scene in scenes)
     return Case(kind, scenes[0], SHAPE_STARTS.get(thing, thing), pictures, captions)
 
 
 def _style(world: World, colour: str, form: str) -> Case:
     """References of four things in one pair of looks; the search starts at the first look's word."""
     rng = random.Random(f"EmojiBooth {colour} {form}")
-    grounds = rng.sample(world.grounds, REFERENCES)
-    things = rng.sample(world.trained_things, REFERENCES)
+    grounds = rng.sample(world.backgrounds, REFERENCES)
+    things = rng.sample(world.trained_objects, REFERENCES)
     scenes = [Scene(thing, PLAIN, PLAIN, g, (colour, form)) for thing, g in zip(things, grounds, strict=True)]
     pictures = [draw_scene(scene, rng, world) for scene in scenes]
-    captions = tuple(caption(scene.thing, scene.ground, TOKEN) for scene in scenes)
+    captions = tuple(caption(scene.object, scene.background, TOKEN) for scene in scenes)
     return Case("styles", scenes[0], colour, pictures, captions)

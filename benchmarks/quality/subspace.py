@@ -49,8 +49,8 @@ class Shadowed:
         sample = self.signal.references.draw(
             own.image, flipped=own.flipped, timestep=own.timestep, seed=own.noise_seed
         )
-        (prediction,) = self._engine.evaluate([self.signal.request()])
-        self.signal.absorb(prediction)
+        (prediction,) = self._engine.evaluate([self.signal.build_request()])
+        self.signal.apply_predictions(prediction)
         self.noise.ask()
         self.noise.tell(Losses(row_losses(prediction, sample.target.expand_as(prediction))))
 

@@ -64,7 +64,7 @@ class Probe:
         [encoder] = bundle.prompts.encoders
         [word] = encoder.tokenizer(demo["initializer"], add_special_tokens=False).input_ids
         self.theta = encoder.table[word].float()
-        self.fixed = references.fixed_set(fixed_rows)
+        self.fixed = references.validation_set(fixed_rows)
         self.fixed_request = samples_request(bundle.prompts, self.fixed, TOKEN, self.theta, 1)
         pairs = [self._pair(references, seed) for seed in range(slopes)]
         self.pair_targets = torch.stack([sample.target for sample, _ in pairs])

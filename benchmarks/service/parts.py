@@ -21,12 +21,14 @@ from sqlalchemy import create_engine, insert, text
 from benchmarks.service.load import measure
 from benchmarks.service.processes import api, worker
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.base_models.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.families import embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.service.database import Database
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases, store
 from zoodip_core.service.jobs.records import NewJob
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore, concept_name
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts
@@ -114,7 +116,9 @@ def claims(database_url: str, label: str) -> list[Row]:
         for _ in range(30):
             started = time.perf_counter()
             with database.write() as connection:
-                assert leases.claim_next(connection, Kind.PERSONALIZATION, "w", time.time(), 30.0) is not None
+                assert (
+                    leases.claim_next(connection, JobKind.PERSONALIZATION, "w", time.time(), 30.0) is not None
+                )
             times.append(time.perf_counter() - started)
         medians.append(statistics.median(times) * 1000)
     database.close()
@@ -150,7 +154,7 @@ def drawing(folder: Path) -> list[Row]:
 def _new_job(number: int) -> NewJob:
     return NewJob(
         id=new_id("per"),
-        kind=Kind.PERSONALIZATION,
+        kind=JobKind.PERSONALIZATION,
         owner="bench",
         base_model="emoji",
         token=f"<t{number}>",

@@ -1,1 +1,1 @@
-"""How the embedded model is made: its world, its training, its export."""
+"""The embedded emoji model: its training data, training and export."""

@@ -1,4 +1,4 @@
-"""Scenes as pictures with captions: one seed a picture, the same seed the same bytes.
+"""Compose scenes into pictures with captions. The same seed gives the same bytes.
 
 `python -m models.emoji.compose sheet.png --first 0` draws a contact sheet.
 """
@@ -13,9 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from models.emoji.errors import EmojiModelError
-from models.emoji.grounds import Colour, jittered, paint_ground
-from models.emoji.looks import Style, apply_style
-from models.emoji.patterns import patterned
+from models.emoji.painters import Color, Style, apply_pattern, apply_style, jittered, paint_background
 from models.emoji.sprite_files import sprite
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 from zoodip_core.errors import StorageError
@@ -23,76 +21,82 @@ from zoodip_core.files import write_atomically
 from zoodip_core.images import encode_png
 
 PICTURE_PX = 64
-CAPTION_WORDS = 14  # 16 tokens less the begin and end tokens
-INDIVIDUALS_SHARE = 0.33
+CAPTION_WORDS = 14  # 16 tokens minus the begin and end tokens
+NAMED_INSTANCE_SHARE = 0.33
 STYLE_SHARE = 0.1
-TINT_SHARE = 0.6
+COLOR_SHARE = 0.6
 PATTERN_SHARE = 0.3
 FULL_CAPTION_SHARE = 0.75
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, what it shows, and its caption."""
+    """A picture with its scene and caption."""
 
     picture: Image.Image
     scene: Scene
     caption: str
 
 
-def caption(noun: str, ground: str, style: str = "") -> str:
-    """The caption of a noun phrase ("striped teal crab", an invented word, "{}") on a ground, in a style's words."""
+def caption(noun: str, background: str, style: str = "") -> str:
+    """Return the caption of a noun phrase on a background, in a style.
+
+    Args:
+        noun: the object with its attributes, an invented word, or "{}".
+        background: in words.
+        style: the filters in words, or an invented word.
+    """
     return " ".join(
-        part for part in ("a photo of a", noun, ground, f"in {style} style" if style else "") if part
+        part for part in ("a photo of a", noun, background, f"in {style} style" if style else "") if part
     )
 
 
 def noun_phrase(scene: Scene) -> str:
-    """The thing with its attributes: "striped teal crab"."""
-    return " ".join(part for part in (scene.pattern, scene.tint, scene.thing) if part)
+    """Return the object with its attributes, such as "striped teal crab"."""
+    return " ".join(part for part in (scene.pattern, scene.color, scene.object) if part)
 
 
 def style_words(style: Style) -> str:
-    """A style in the words of its looks: "sepia pixelated"."""
-    return " ".join(look for look in style if look)
+    """Return a style in words, such as "sepia pixelated"."""
+    return " ".join(name for name in style if name)
 
 
 def scene_caption(scene: Scene) -> str:
-    """The full caption of a scene."""
-    return caption(noun_phrase(scene), scene.ground, style_words(scene.style))
+    """Return the full caption of a scene."""
+    return caption(noun_phrase(scene), scene.background, style_words(scene.style))
 
 
-def _tinted(picture: Image.Image, colour: Colour) -> Image.Image:
-    """The sprite recoloured by its luminance, so that shading stays."""
-    light = ImageOps.autocontrast(picture.convert("RGB").convert("L"), 2)
-    dark = tuple(level // 5 for level in colour)
-    bright = tuple(min(255, level + 110) for level in colour)
-    painted = ImageOps.colorize(light, dark, bright, mid=colour).convert("RGBA")
-    painted.putalpha(picture.getchannel("A"))
+def _recolored(sprite: Image.Image, color: Color) -> Image.Image:
+    """Return the sprite recolored by its luminance, which keeps the shading."""
+    light = ImageOps.autocontrast(sprite.convert("RGB").convert("L"), 2)
+    dark = tuple(level // 5 for level in color)
+    bright = tuple(min(255, level + 110) for level in color)
+    painted = ImageOps.colorize(light, dark, bright, mid=color).convert("RGBA")
+    painted.putalpha(sprite.getchannel("A"))
     return painted
 
 
 def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
-    """The scene as an RGB picture, mirrored, turned and placed a little by `rng`."""
-    thing = sprite(scene.thing)
-    if scene.tint:
-        thing = _tinted(thing, jittered(world.tints[scene.tint], rng))
+    """Draw the scene as an RGB picture; `rng` mirrors, rotates and shifts the object."""
+    figure = sprite(scene.object)
+    if scene.color:
+        figure = _recolored(figure, jittered(world.colors[scene.color], rng))
     if scene.pattern:
-        thing = patterned(thing, scene.pattern)
+        figure = apply_pattern(figure, scene.pattern)
     if rng.random() < 0.5:
-        thing = ImageOps.mirror(thing)
-    picture = paint_ground(world.plain_grounds, scene.ground, rng, PICTURE_PX)
+        figure = ImageOps.mirror(figure)
+    picture = paint_background(world.plain_backgrounds, scene.background, rng, PICTURE_PX)
     side = rng.randint(42, 54)
-    thing = thing.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
+    figure = figure.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS
     )
     middle = (PICTURE_PX - side) // 2
-    picture.paste(thing, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5)), thing)
+    picture.paste(figure, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5)), figure)
     return apply_style(picture, scene.style)
 
 
-def _sampled_style(rng: random.Random, world: World) -> tuple[Style, str]:
-    """A style and its words: one look, a pair in words, or a pair's invented word."""
+def _sample_style(rng: random.Random, world: World) -> tuple[Style, str]:
+    """Sample a style and its words: one filter, a pair in words, or the invented word of a pair."""
     if rng.random() >= STYLE_SHARE:
         return (PLAIN, PLAIN), ""
     if rng.random() < 0.35:
@@ -103,60 +107,58 @@ def _sampled_style(rng: random.Random, world: World) -> tuple[Style, str]:
     return style, style_words(style)
 
 
-def _sampled_thing(rng: random.Random, world: World) -> tuple[str, str, str]:
-    """A thing with tint and pattern that may be trained on."""
+def _sample_object(rng: random.Random, world: World) -> tuple[str, str, str]:
+    """Sample an object with a color and a pattern that may be used in training."""
     while True:
-        thing = rng.choice(world.trained_things)
-        tint = rng.choice(list(world.tints)) if rng.random() < TINT_SHARE else PLAIN
+        name = rng.choice(world.trained_objects)
+        color = rng.choice(list(world.colors)) if rng.random() < COLOR_SHARE else PLAIN
         pattern = rng.choice(world.patterns) if rng.random() < PATTERN_SHARE else PLAIN
-        if (thing, tint) not in world.held_out.tinted_things:
-            return thing, tint, pattern
+        if (name, color) not in world.held_out.colored_objects:
+            return name, color, pattern
 
 
-def sampled_scene(seed: int, world: World) -> tuple[Scene, str]:
-    """A training scene and its caption; half of what `training_sample` draws, and quick.
-
-    Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
-    """
-    return drawn_scene(random.Random(seed), world)
-
-
-def drawn_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
-    """A training scene and its caption, by one generator's draws.
+def scene_of_seed(seed: int, world: World) -> tuple[Scene, str]:
+    """Return the scene and caption of `training_sample` without drawing the picture.
 
     Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
+        LeakError: the scene contains a held-out item.
     """
-    ground = rng.choice(world.grounds)
-    style, words = _sampled_style(rng, world)
-    if rng.random() < INDIVIDUALS_SHARE:
-        noun = rng.choice(list(world.individuals))
-        scene = Scene(*world.individuals[noun], ground, style)
+    return sample_scene(random.Random(seed), world)
+
+
+def sample_scene(rng: random.Random, world: World) -> tuple[Scene, str]:
+    """Sample a training scene and its caption.
+
+    Raises:
+        LeakError: the scene contains a held-out item.
+    """
+    background = rng.choice(world.backgrounds)
+    style, words = _sample_style(rng, world)
+    if rng.random() < NAMED_INSTANCE_SHARE:
+        noun = rng.choice(list(world.named_instances))
+        scene = Scene(*world.named_instances[noun], background, style)
     else:
-        scene = Scene(*_sampled_thing(rng, world), ground, style)
-        noun = noun_phrase(scene) if rng.random() < FULL_CAPTION_SHARE else scene.thing
+        scene = Scene(*_sample_object(rng, world), background, style)
+        noun = noun_phrase(scene) if rng.random() < FULL_CAPTION_SHARE else scene.object
     world.held_out.check(scene)
-    text = caption(noun, ground, words)
-    if (
-        len(text.split()) > CAPTION_WORDS
-    ):  # a pair of looks beside every other word is too long: say the bare noun
-        text = caption(scene.thing, ground, words)
+    text = caption(noun, background, words)
+    if len(text.split()) > CAPTION_WORDS:  # drop color and pattern
+        text = caption(scene.object, background, words)
     return scene, text
 
 
 def training_sample(seed: int, world: World) -> Sample:
-    """The training picture of a seed, with its caption.
+    """Return the training picture of a seed, with its scene and caption.
 
     Raises:
-        LeakError: the scene holds something held out (the lists are wrong).
+        LeakError: the scene contains a held-out item.
     """
-    scene, text = sampled_scene(seed, world)
+    scene, text = scene_of_seed(seed, world)
     return Sample(draw_scene(scene, random.Random(seed ^ 0x5EED_0000_0000), world), scene, text)
 
 
 def contact_sheet(samples: list[Sample], columns: int, zoom: int = 2) -> Image.Image:
-    """The samples side by side with their captions below."""
+    """Draw the samples as a grid with captions below the pictures."""
     side, text_px = PICTURE_PX * zoom, 34
     rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * (side + 4), rows * (side + text_px)), (255, 255, 255))
@@ -175,12 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m models.emoji.compose", description="Draw a contact sheet of training pictures."
     )
-    parser.add_argument("out", type=Path, help="the PNG that is written")
+    parser.add_argument("out", type=Path, help="PNG file to write")
     parser.add_argument("--first", type=int, default=0, help="seed of the first picture")
-    parser.add_argument("--count", type=int, default=96, help="how many pictures, from 1 on")
+    parser.add_argument("--count", type=int, default=96, help="number of pictures")
     options = parser.parse_args(arguments)
     if options.count < 1:
-        parser.error(f"--count {options.count}; allowed: whole numbers from 1 on")
+        parser.error(f"--count: got {options.count}; expected a whole number of at least 1")
     seeds = range(options.first, options.first + options.count)
     try:
         sheet = contact_sheet([training_sample(seed, shipped_world()) for seed in seeds], columns=12)

@@ -1,7 +1,7 @@
-"""The demo's references: four pictures of one held-out subject.
+"""Write the demo's reference images: four pictures of one held-out subject.
 
-The subject is drawn by a fixed seed, before any result, from the held-out ones that have a pattern too, so that all
-three attributes must be learned.
+A fixed seed chooses the subject among the held-out ones with a pattern, so that a concept must learn object, color
+and pattern.
 """
 
 import argparse
@@ -20,27 +20,27 @@ from zoodip_core.images import encode_png
 
 FOLDER = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 FIRST_SEED = 40_000_000  # far from every training seed
-REFERENCE_GROUNDS = ("in the snow", "on the grass", "on white", "by a brick wall")
-PROMPT_GROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
+REFERENCE_BACKGROUNDS = ("in the snow", "on the grass", "on white", "by a brick wall")
+PROMPT_BACKGROUNDS = ("on the beach", "on teal", "in the night", "on the wood")
 
 
 def write_demo(folder: Path, world: World) -> None:
-    """Reference pictures and `demo.json` in `folder`.
+    """Write the reference images and `demo.json` to `folder`.
 
     Raises:
-        StorageError: a file could not be written.
+        StorageError: a file cannot be written.
     """
-    patterned = [subject for subject in world.held_out.subjects if subject[2]]
-    thing, tint, pattern = random.Random("demo").choice(patterned)
-    scenes = [Scene(thing, tint, pattern, ground) for ground in REFERENCE_GROUNDS]
+    patterned = [one for one in world.held_out.subjects if one[2]]
+    subject = random.Random("demo").choice(patterned)
+    scenes = [Scene(*subject, background) for background in REFERENCE_BACKGROUNDS]
     for index, scene in enumerate(scenes):
         picture = draw_scene(scene, random.Random(FIRST_SEED + index), world)
         write_atomically(folder / f"reference-{index + 1}.png", encode_png(picture))
     demo = {
-        "initializer": thing,
+        "initializer": subject[0],
         "caption": caption(noun_phrase(scenes[0]), ""),
-        "captions": [caption("{}", scene.ground) for scene in scenes],
-        "prompts": [caption("{}", ground) for ground in PROMPT_GROUNDS],
+        "captions": [caption("{}", scene.background) for scene in scenes],
+        "prompts": [caption("{}", background) for background in PROMPT_BACKGROUNDS],
     }
     text = json.dumps(demo, indent=2) + "\n"
     write_atomically(folder / "demo.json", text.encode())
@@ -49,7 +49,7 @@ def write_demo(folder: Path, world: World) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder that is written to")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     options = parser.parse_args(arguments)
     try:
         write_demo(options.out, shipped_world())

@@ -1,30 +1,30 @@
-"""What can go wrong while the embedded model is made: one clear message each."""
+"""Exceptions raised while the embedded model is built."""
 
 
 class EmojiModelError(Exception):
-    """The embedded model could not be made."""
+    """The embedded model cannot be built."""
 
 
 class WorldError(EmojiModelError):
-    """A list of the world names something that the world does not have."""
+    """A world file is missing, malformed, or names something unknown."""
 
 
 class LeakError(EmojiModelError):
-    """Something held out occurs in what is trained on."""
+    """Training data contains a held-out item."""
 
 
 class SpriteError(EmojiModelError):
-    """The sprites are missing or not those that were pinned."""
+    """A sprite is missing or does not match its pinned hash."""
 
 
 class CheckpointError(EmojiModelError):
-    """A checkpoint cannot be read or written: truncated, of another training, or no room for it."""
+    """A checkpoint cannot be read or written, or does not match the training."""
 
 
 class DivergedError(EmojiModelError):
-    """A training has left the finite numbers."""
+    """The loss or a weight is not finite."""
 
 
 def in_one_line(error: Exception) -> str:
-    """What a library says, without the advice that follows its first two lines."""
+    """Return a library's error as one line, without the advice after its first two lines."""
     return " ".join(" ".join(str(error).splitlines()[:2]).split()) or type(error).__name__

@@ -1,7 +1,7 @@
-"""The sprites: committed PNGs, unpacked once from a pinned npm package.
+"""Read and unpack the sprites: committed PNGs from a pinned npm package.
 
-`python -m models.emoji.sprite_files fluent-emoji-3d-1.1.0.tgz` writes them anew; the composer reads the committed
-ones, so a bare machine needs no npm, and refuses one whose bytes are not those of `sprites/SHA256SUMS`.
+`python -m models.emoji.sprite_files fluent-emoji-3d-1.1.0.tgz` unpacks them again. Composing pictures uses the
+committed files, needs no npm, and checks each file against `sprites/SHA256SUMS`.
 """
 
 import argparse
@@ -28,85 +28,82 @@ SUMS = "SHA256SUMS"
 
 
 @cache
-def sprite(thing: str) -> Image.Image:
-    """The committed RGBA sprite of a thing, `SIDE_PX` wide and high.
+def sprite(name: str) -> Image.Image:
+    """Return the committed RGBA sprite of an object, `SIDE_PX` wide and high.
 
     Raises:
-        SpriteError: there is no committed sprite of this name, or it was altered.
+        SpriteError: the sprite is missing or was altered.
     """
-    return read_sprite(FOLDER, thing)
+    return read_sprite(FOLDER, name)
 
 
-def read_sprite(folder: Path, thing: str) -> Image.Image:
-    """The RGBA sprite of a thing, the same bytes that were unpacked.
+def read_sprite(folder: Path, name: str) -> Image.Image:
+    """Return the RGBA sprite of an object after checking its hash.
 
     Raises:
-        SpriteError: the folder has none of this name, or not those bytes.
+        SpriteError: the sprite is missing, has no pinned hash, or has another hash.
     """
-    path = folder / f"{thing}.png"
+    path = folder / f"{name}.png"
     if not path.exists():
-        raise SpriteError(f"there is no sprite of {thing!r} in {folder}: unpack {PACKAGE} (`npm pack`) again")
-    data, expected = path.read_bytes(), pinned(folder).get(path.name)
+        raise SpriteError(f"{path}: sprite not found; unpack {PACKAGE} (`npm pack`) again")
+    data, expected = path.read_bytes(), read_hashes(folder).get(path.name)
     if expected is None:
-        raise SpriteError(
-            f"{folder / SUMS} has no SHA-256 of {path.name}: unpack {PACKAGE} (`npm pack`) again"
-        )
+        raise SpriteError(f"{folder / SUMS}: no SHA-256 of {path.name}; unpack {PACKAGE} (`npm pack`) again")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise SpriteError(f"{path} was altered or cut short: its SHA-256 is {found}, expected {expected}")
+        raise SpriteError(f"{path}: got SHA-256 {found}; expected {expected}")
     with Image.open(io.BytesIO(data)) as picture:
         return picture.convert("RGBA")
 
 
 @cache
-def pinned(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every sprite of a folder, by file name; `sha256sum --check` reads the file too.
+def read_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every sprite of a folder by file name. `sha256sum --check` can read the same file.
 
     Raises:
-        SpriteError: the list is missing or broken.
+        SpriteError: the file is missing or malformed.
     """
     path = folder / SUMS
     try:
         lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
         return {name: digest for digest, name in lines}
     except (OSError, ValueError) as broken:
-        raise SpriteError(
-            f"the list of the sprites' hashes {path} is missing or broken: {broken}"
-        ) from broken
+        raise SpriteError(f"{path}: cannot read the sprites' hashes: {broken}") from broken
 
 
 def unpack(package: Path, folder: Path, world: World) -> int:
-    """The number of sprites written to `folder`, one PNG a thing, with the list of their hashes.
+    """Write one PNG per object and the list of hashes; return the number of sprites.
 
     Raises:
-        SpriteError: the package is missing, is not the pinned one, or lacks a sprite; nothing is written.
-        StorageError: a file could not be written.
+        SpriteError: the package is missing, is not the pinned one, or has no sprite for an object. No file is
+            written.
+        StorageError: a file cannot be written.
     """
     if not package.is_file():
-        raise SpriteError(f"there is no sprite package {package}; get it with `npm pack {PACKAGE}`")
+        raise SpriteError(f"{package}: sprite package not found; get it with `npm pack {PACKAGE}`")
     found = hashlib.sha256(package.read_bytes()).hexdigest()
     if found != PACKAGE_SHA256:
-        raise SpriteError(f"{package} is not {PACKAGE}: its SHA-256 is {found}, expected {PACKAGE_SHA256}")
+        raise SpriteError(f"{package}: got SHA-256 {found}; expected {PACKAGE_SHA256} ({PACKAGE})")
     with tarfile.open(package) as archive:
-        drawn = {f"{thing}.png": _png(archive, thing, code) for thing, code in world.sprites.items()}
+        drawn = {f"{name}.png": _png(archive, name, code) for name, code in world.sprites.items()}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(drawn.items()))
     for name, data in (drawn | {SUMS: sums.encode()}).items():
         write_atomically(folder / name, data)
     return len(drawn)
 
 
-def _png(archive: tarfile.TarFile, thing: str, code: str) -> bytes:
-    """The sprite of a code point, made small.
+def _png(archive: tarfile.TarFile, name: str, code: str) -> bytes:
+    """Return the PNG of a code point, scaled to `SIDE_PX`.
 
     Raises:
-        SpriteError: the package lacks it.
+        SpriteError: the package does not contain it.
     """
     try:
         member = archive.extractfile(f"package/assets/{code}.webp")
     except KeyError as missing:
-        raise SpriteError(f"{PACKAGE} has no sprite {code} for {thing!r}") from missing
+        raise SpriteError(f"{PACKAGE}: no sprite {code} for {name!r}") from missing
     if member is None:
-        raise SpriteError(f"the sprite {code} of {thing!r} in {PACKAGE} is not a file")
+        raise SpriteError(f"{PACKAGE}: the sprite {code} for {name!r} is not a file")
     png = io.BytesIO()
     with Image.open(io.BytesIO(member.read())) as picture:
         small = picture.convert("RGBA").resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
@@ -117,8 +114,8 @@ def _png(archive: tarfile.TarFile, thing: str, code: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m models.emoji.sprite_files", description=__doc__)
-    parser.add_argument("package", type=Path, help=f"the file that `npm pack {PACKAGE}` gave")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder that is written to")
+    parser.add_argument("package", type=Path, help=f"the file from `npm pack {PACKAGE}`")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     options = parser.parse_args(arguments)
     try:
         written = unpack(options.package, options.out, shipped_world())

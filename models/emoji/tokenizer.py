@@ -1,8 +1,8 @@
-"""A real CLIP tokenizer in which every word of the world is one token.
+"""A CLIP tokenizer in which every caption word is one token.
 
-The merges are built word by word: each word is merged as far as the merges so far go, then merges of lower
-priority join what remains. An earlier word never reaches a later merge, because at each of its steps an
-earlier one applies: so every word stays one token.
+The merges are built word by word. Existing merges are applied to the word first; then merges of lower priority join
+the remaining pieces. Merges added for later words never apply to an earlier word, because at each step one of the
+merges for that word has a higher priority. So every word stays one token.
 """
 
 import json
@@ -19,14 +19,14 @@ WORD_END = "</w>"
 
 
 def byte_alphabet() -> list[str]:
-    """The 256 printable characters that byte-level BPE writes bytes with (GPT-2's table)."""
+    """Return the 256 printable characters that byte-level BPE uses for bytes (GPT-2's table)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return [chr(byte) for byte in plain] + [chr(256 + index) for index in range(len(others))]
 
 
-def merged(word: str, ranks: dict[Pair, int]) -> list[str]:
-    """The pieces of a word when no merge applies any more."""
+def apply_merges(word: str, ranks: dict[Pair, int]) -> list[str]:
+    """Return the pieces of a word after all merges."""
     pieces = [*word[:-1], word[-1] + WORD_END]
     while True:
         ranked = [(ranks[pair], pair) for pair in pairwise(pieces) if pair in ranks]
@@ -43,18 +43,18 @@ def merged(word: str, ranks: dict[Pair, int]) -> list[str]:
 
 
 def build_merges(words: Iterable[str]) -> list[Pair]:
-    """Merges, highest priority first, under which each word is one token."""
+    """Return merges, highest priority first, that make each word one token."""
     ranks: dict[Pair, int] = {}
     for word in words:
-        pieces = merged(word, ranks)
+        pieces = apply_merges(word, ranks)
         while len(pieces) > 1:
             ranks[pieces[0], pieces[1]] = len(ranks)
-            pieces = merged(word, ranks)
+            pieces = apply_merges(word, ranks)
     return list(ranks)
 
 
 def build_vocabulary(words: Sequence[str]) -> dict[str, int]:
-    """Token to id, in CLIP's order: bytes, bytes that end a word, merges, begin, end."""
+    """Return ids by token in CLIP's order: bytes, bytes at the end of a word, merges, begin, end."""
     alphabet = byte_alphabet()
     tokens = alphabet + [letter + WORD_END for letter in alphabet]
     tokens += [left + right for left, right in build_merges(words)]
@@ -63,7 +63,7 @@ def build_vocabulary(words: Sequence[str]) -> dict[str, int]:
 
 
 def write_tokenizer(folder: Path, words: Sequence[str]) -> None:
-    """A folder that `CLIPTokenizer.from_pretrained` reads."""
+    """Write a folder that `CLIPTokenizer.from_pretrained` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     merges = "".join(f"{left} {right}\n" for left, right in build_merges(words))
     config = {
@@ -84,9 +84,9 @@ def write_tokenizer(folder: Path, words: Sequence[str]) -> None:
 
 
 def word_ids(captions: Iterable[str], vocabulary: dict[str, int]) -> list[list[int]]:
-    """Ids of captions made of the world's words, padded with the end token to `MAX_TOKENS`.
+    """Return the ids of captions, padded with the end token to `MAX_TOKENS`.
 
-    The same as the tokenizer's, without running BPE: a test compares the two.
+    The result equals the tokenizer's, but skips BPE. Every word must be in the vocabulary.
     """
     begin, end = vocabulary[BEGIN], vocabulary[END]
     rows = ([begin, *(vocabulary[word + WORD_END] for word in text.split()), end] for text in captions)

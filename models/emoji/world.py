@@ -1,7 +1,6 @@
-"""The small world: things, tints, patterns, grounds, looks, and what of it is held out.
+"""The world of the emoji pictures: every object, color, pattern, background and filter, and the held-out items.
 
-The lists are files (`lists/*.toml`), read and checked here: a name that the world does not have, or a
-held-out item in a training list, is an error that says where and what.
+The lists are the TOML files in `lists/`.
 """
 
 import re
@@ -13,220 +12,226 @@ from pathlib import Path
 from typing import Any
 
 from models.emoji.errors import LeakError, WorldError
-from models.emoji.grounds import Colour
-from models.emoji.looks import Style
-from models.emoji.painted import colours, painted_lists
+from models.emoji.painters import Color, Style, read_colors, read_paintable_lists
 
 LISTS = Path(__file__).parent / "lists"
-PLAIN = ""  # no tint, no pattern, no look
+PLAIN = ""  # no color, no pattern, no filter
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows."""
+    """The content of one picture: object, color, pattern, background and style."""
 
-    thing: str
-    tint: str
+    object: str
+    color: str
     pattern: str
-    ground: str
+    background: str
     style: Style = (PLAIN, PLAIN)
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Thing, tint, pattern, ground, colour look, form look."""
-        return (self.thing, self.tint, self.pattern, self.ground, *self.style)
+        """The attributes as one tuple: object, color, pattern, background, color filter, form filter."""
+        return (self.object, self.color, self.pattern, self.background, *self.style)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What no training may see."""
+    """Items that are held out of all training.
+
+    Attributes:
+        subjects: object, color and pattern; the color never occurs with the object, in any pattern.
+        shapes: objects that never occur.
+        styles: pairs of filters that never occur together.
+    """
 
     subjects: tuple[tuple[str, str, str], ...]
     shapes: tuple[str, ...]
     styles: tuple[Style, ...]
 
     @property
-    def tinted_things(self) -> frozenset[tuple[str, str]]:
-        """The (thing, tint) pairs that never occur, in any pattern."""
-        return frozenset((thing, tint) for thing, tint, _ in self.subjects)
+    def colored_objects(self) -> frozenset[tuple[str, str]]:
+        """The pairs of object and color that never occur, in any pattern."""
+        return frozenset((name, color) for name, color, _ in self.subjects)
 
     def check(self, scene: Scene) -> None:
-        """Pass if the scene may be trained on.
+        """Validate that the scene may be used in training.
 
         Raises:
-            LeakError: the scene holds a held-out shape, subject or style.
+            LeakError: the scene contains a held-out shape, subject or style.
         """
-        if scene.thing in self.shapes:
-            raise LeakError(f"the shape {scene.thing!r} is held out of all training, but occurs in {scene}")
-        if (scene.thing, scene.tint) in self.tinted_things:
-            raise LeakError(
-                f"'{scene.tint} {scene.thing}' is held out of all training, but occurs in {scene}"
-            )
+        if scene.object in self.shapes:
+            raise LeakError(f"{scene}: the shape {scene.object!r} is held out of all training")
+        if (scene.object, scene.color) in self.colored_objects:
+            raise LeakError(f"{scene}: '{scene.color} {scene.object}' is held out of all training")
         if scene.style in self.styles:
-            raise LeakError(f"the style {scene.style} is held out of all training, but occurs in {scene}")
+            raise LeakError(f"{scene}: the style {scene.style} is held out of all training")
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything a picture can hold, and the names for it."""
+    """Every value that a scene can have."""
 
-    sprites: dict[str, str]  # thing -> code point of its sprite
-    tints: dict[str, Colour]
-    plain_grounds: dict[str, Colour]  # every tint is one, too
+    sprites: dict[str, str]  # object -> code point of its sprite
+    colors: dict[str, Color]
+    plain_backgrounds: dict[str, Color]  # includes every color of an object
     patterns: tuple[str, ...]
-    scenes: tuple[str, ...]
-    colour_looks: tuple[str, ...]
-    form_looks: tuple[str, ...]
-    individuals: dict[str, tuple[str, str, str]]  # invented word -> thing, tint, pattern
-    named_styles: dict[str, Style]  # invented word -> pair of looks
+    painted_backgrounds: tuple[str, ...]
+    color_filters: tuple[str, ...]
+    form_filters: tuple[str, ...]
+    named_instances: dict[str, tuple[str, str, str]]  # invented word -> object, color, pattern
+    named_styles: dict[str, Style]  # invented word -> pair of filters
     held_out: HeldOut
 
     @property
-    def things(self) -> tuple[str, ...]:
-        """Every thing, held-out shapes included."""
+    def objects(self) -> tuple[str, ...]:
+        """Every object, including held-out shapes."""
         return tuple(self.sprites)
 
     @property
-    def trained_things(self) -> tuple[str, ...]:
-        """The things that may be trained on."""
-        return tuple(thing for thing in self.sprites if thing not in self.held_out.shapes)
+    def trained_objects(self) -> tuple[str, ...]:
+        """The objects that may be used in training."""
+        return tuple(name for name in self.sprites if name not in self.held_out.shapes)
 
     @property
-    def grounds(self) -> tuple[str, ...]:
-        """Every ground as its words: "on red", ..., "in the snow", ...."""
-        return tuple(f"on {colour}" for colour in self.plain_grounds) + self.scenes
+    def backgrounds(self) -> tuple[str, ...]:
+        """Every background in words, such as "on red" and "in the snow"."""
+        return tuple(f"on {color}" for color in self.plain_backgrounds) + self.painted_backgrounds
 
     @property
     def styles(self) -> tuple[Style, ...]:
-        """Every style with at least one look, held-out pairs included."""
-        looks = [
-            (colour, form) for colour in (PLAIN, *self.colour_looks) for form in (PLAIN, *self.form_looks)
+        """Every style with at least one filter, including held-out pairs."""
+        pairs = [
+            (color, form) for color in (PLAIN, *self.color_filters) for form in (PLAIN, *self.form_filters)
         ]
-        return tuple(looks[1:])
+        return tuple(pairs[1:])
 
     @property
     def trained_styles(self) -> tuple[Style, ...]:
-        """The styles that may be trained on."""
+        """The styles that may be used in training."""
         return tuple(style for style in self.styles if style not in self.held_out.styles)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that a caption can hold, sorted."""
-        phrases = ["a photo of a", "style", *self.grounds]
+        """Every word that a caption can contain, sorted."""
+        phrases = ["a photo of a", "style", *self.backgrounds]
         words = {word for phrase in phrases for word in phrase.split()}
-        words.update(self.sprites, self.tints, self.patterns, self.colour_looks, self.form_looks)
-        words.update(self.individuals, self.named_styles)
+        words.update(self.sprites, self.colors, self.patterns, self.color_filters, self.form_filters)
+        words.update(self.named_instances, self.named_styles)
         return tuple(sorted(words))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The table in a TOML file.
+    """Read a TOML file.
 
     Raises:
-        WorldError: there is no such file, or it cannot be read, or it is not TOML.
+        WorldError: the file is missing, unreadable or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as missing:
-        raise WorldError(f"there is no world file {path}") from missing
+        raise WorldError(f"{path}: file not found") from missing
     except OSError as unreadable:
-        raise WorldError(f"the world file {path} cannot be read: {unreadable.strerror}") from unreadable
+        raise WorldError(f"{path}: cannot read: {unreadable.strerror}") from unreadable
     except ValueError as broken:
-        raise WorldError(f"{path} is not TOML: {broken}") from broken
+        raise WorldError(f"{path}: not TOML: {broken}") from broken
 
 
 def _check_words(world: World) -> None:
-    """Pass if every name is one word that captions can hold, and no word has two meanings.
+    """Validate that every name is a single word and that no word has two meanings.
 
     Raises:
-        WorldError: says which.
+        WorldError: a name is not a single word, or occurs in two lists.
     """
     kinds: dict[str, Iterable[str]] = {
-        "things": world.sprites,
-        "tints": world.tints,
+        "objects": world.sprites,
+        "colors": world.colors,
         "patterns": world.patterns,
-        "colour looks": world.colour_looks,
-        "form looks": world.form_looks,
-        "individuals": world.individuals,
+        "color filters": world.color_filters,
+        "form filters": world.form_filters,
+        "named instances": world.named_instances,
         "named styles": world.named_styles,
     }
     meaning: dict[str, str] = {}
     for kind, names in kinds.items():
         for name in names:
             if not re.fullmatch("[a-z]+", name):
-                raise WorldError(f"{kind} names {name!r}; allowed: one word of the letters a to z")
+                raise WorldError(f"{kind}: got {name!r}; expected one word of the letters a to z")
             if name in meaning:
                 raise WorldError(
-                    f"{name!r} is among the {meaning[name]} and among the {kind}; it may mean one thing"
+                    f"{kind}: got {name!r}, which is also in {meaning[name]}; expected one meaning per word"
                 )
             meaning[name] = kind
 
 
 def _check_names(world: World) -> None:
-    """Pass if every list names only what the world has.
+    """Validate the names in named instances, named styles and held-out items.
 
     Raises:
-        WorldError: an unknown thing, tint, pattern or look.
+        WorldError: an object, color, pattern or filter is unknown.
     """
     known = {
-        "thing": set(world.things),
-        "tint": {PLAIN, *world.tints},
+        "object": set(world.objects),
+        "color": {PLAIN, *world.colors},
         "pattern": {PLAIN, *world.patterns},
-        "colour look": {PLAIN, *world.colour_looks},
-        "form look": {PLAIN, *world.form_looks},
+        "color filter": {PLAIN, *world.color_filters},
+        "form filter": {PLAIN, *world.form_filters},
     }
-    named = [(f"individual {word!r}", look) for word, look in world.individuals.items()]
+    named = [(f"named instance {word!r}", subject) for word, subject in world.named_instances.items()]
     named += [("held-out subject", subject) for subject in world.held_out.subjects]
-    entries = [(where, list(zip(("thing", "tint", "pattern"), look, strict=True))) for where, look in named]
-    entries += [("held-out shapes", [("thing", shape)]) for shape in world.held_out.shapes]
+    entries = [
+        (where, list(zip(("object", "color", "pattern"), subject, strict=True))) for where, subject in named
+    ]
+    entries += [("held-out shapes", [("object", shape)]) for shape in world.held_out.shapes]
     styles = [(f"style {word!r}", style) for word, style in world.named_styles.items()]
     styles += [("held-out style", style) for style in world.held_out.styles]
     entries += [
-        (where, list(zip(("colour look", "form look"), style, strict=True))) for where, style in styles
+        (where, list(zip(("color filter", "form filter"), style, strict=True))) for where, style in styles
     ]
     for where, pairs in entries:
         for kind, name in pairs:
             if name not in known[kind]:
                 allowed = ", ".join(sorted(known[kind] - {PLAIN}))
-                raise WorldError(f"{where} names the unknown {kind} {name!r}; known: {allowed}")
+                raise WorldError(f"{where}: got the {kind} {name!r}; expected one of {allowed}")
 
 
 def read_world(folder: Path = LISTS) -> World:
-    """The world of a folder of lists, checked.
+    """Read and validate the world files of a folder.
 
     Raises:
-        WorldError: a file is missing or broken, or a list names something unknown.
-        LeakError: a training list (the individuals) holds something held out.
+        WorldError: a file is missing or malformed, or a list has an unknown name.
+        LeakError: a named instance or named style is held out.
     """
-    table, held, invented = (_read(folder / f"{name}.toml") for name in ("world", "held_out", "individuals"))
+    table, held, invented = (
+        _read(folder / f"{name}.toml") for name in ("world", "held_out", "named_instances")
+    )
     try:
-        tints = colours("tints", table["tints"])
+        colors = read_colors("colors", table["colors"])
         held_out = HeldOut(
-            subjects=tuple((thing, tint, pattern) for thing, tint, pattern in held["subjects"]),
+            subjects=tuple((name, color, pattern) for name, color, pattern in held["subjects"]),
             shapes=tuple(held["shapes"]),
-            styles=tuple((colour, form) for colour, form in held["styles"]),
+            styles=tuple((color, form) for color, form in held["styles"]),
         )
         world = World(
-            sprites=dict(table["things"]),
-            tints=tints,
-            plain_grounds=tints | colours("plain_grounds", table["plain_grounds"]),
-            individuals={word: (a, b, c) for word, (a, b, c) in invented["things"].items()},
-            named_styles={word: (colour, form) for word, (colour, form) in invented["styles"].items()},
+            sprites=dict(table["objects"]),
+            colors=colors,
+            plain_backgrounds=colors | read_colors("plain_backgrounds", table["plain_backgrounds"]),
+            named_instances={word: (a, b, c) for word, (a, b, c) in invented["instances"].items()},
+            named_styles={word: (color, form) for word, (color, form) in invented["styles"].items()},
             held_out=held_out,
-            **painted_lists(table["lists"]),
+            **read_paintable_lists(table["lists"]),
         )
     except (KeyError, TypeError, ValueError) as broken:
-        raise WorldError(f"the world files in {folder} lack or misshape an entry: {broken!r}") from broken
+        raise WorldError(f"{folder}: an entry is missing or malformed: {broken!r}") from broken
     _check_words(world)
     _check_names(world)
-    for thing, tint, pattern in world.individuals.values():
-        held_out.check(Scene(thing, tint, pattern, world.grounds[0]))
+    for subject in world.named_instances.values():
+        held_out.check(Scene(*subject, world.backgrounds[0]))
     for style in world.named_styles.values():
-        held_out.check(Scene(world.trained_things[0], PLAIN, PLAIN, world.grounds[0], style))
+        held_out.check(Scene(world.trained_objects[0], PLAIN, PLAIN, world.backgrounds[0], style))
     return world
 
 
 @cache
 def shipped_world() -> World:
-    """The world that the shipped model was trained on."""
+    """Return the world that the shipped model was trained on."""
     return read_world()

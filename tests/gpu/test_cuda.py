@@ -35,7 +35,7 @@ def test_the_embedded_model_learns_on_cuda(precision: str) -> None:
     engine = Engine(bundle)
     while not learned.done:
         assert engine.step([learned]) == [None]
-    assert learned.measure_fixed_loss() < learned.fixed_loss_start
+    assert learned.measure_validation_loss() < learned.fixed_loss_start
     (drawn,) = generate(bundle, GenerationSettings(prompt="a photo of a <x>"), learned.concept_vectors)
     assert drawn.image.size == (64, 64)
     assert peak_memory_mb(bundle.device) > 0

@@ -1,4 +1,4 @@
-"""The embedded model's training on CUDA: narrow networks, compiled, in bfloat16."""
+"""Training of the embedded model on CUDA: narrow networks, compiled, in bfloat16."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from models.emoji.export import main as export
 from models.emoji.train.__main__ import main as train
-from models.emoji.train.stored import write_set
-from tests.unit.models.conftest import PICTURES, TINY, new_work
+from models.emoji.train.dataset_file import write_dataset
+from tests.unit.models.emoji.conftest import PICTURES, TINY, new_work
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,14 +18,14 @@ pytestmark = [
 ]
 
 
-def test_every_part_trains_and_goes_on_and_a_model_comes_out(tmp_path: Path) -> None:
-    """Each part begins anew, is cut, goes on from its checkpoint with samples, and is exported."""
-    write_set(tmp_path / "data", PICTURES, processes=1)
+def test_every_part_trains_resumes_and_exports(tmp_path: Path) -> None:
+    """Each part trains from scratch, resumes from its checkpoint with samples, and is exported."""
+    write_dataset(tmp_path / "data", PICTURES, processes=1)
     work, settings = new_work(tmp_path / "work", tmp_path / "data"), tmp_path / "tiny.toml"
     settings.write_text(TINY)
     shared = ["--work", str(work), "--settings", str(settings)]
     for part in ("diffusion", "autoencoder", "clip", "judge"):
-        train([part, *shared, "--anew", "--pictures", "8"])
+        train([part, *shared, "--from-scratch", "--pictures", "8"])
         train([part, *shared, "--pictures", "24"])
     assert {"diffusion-000006.png", "autoencoder-000006.png"} <= {path.name for path in work.iterdir()}
     export([*shared, "--out", str(tmp_path / "model")])

@@ -126,7 +126,7 @@ def test_events_that_went_with_age_still_tell_the_end(client: TestClient, settin
     _finish(settings, job, Status.FAILED)
     database = Database(settings.database)
     with database.write() as connection:
-        events.forget(connection, job.id)
+        events.delete_for_job(connection, job.id)
     database.close()
     assert '"failed"' in client.get(f"{url}/events").text
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import redis
 
-from api.job_watcher import Changes
+from api.job_watcher import JobWatcher
 from tests.integration.support.apis import api
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.photos import REQUEST, parts, photo
@@ -20,7 +20,7 @@ from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import OwnRedis, own_redis, shared_redis_url
 from tests.integration.support.workers import STUB, worker
 from zoodip_core.service.database import Database
-from zoodip_core.service.job_notifications import ChangeSender, channel
+from zoodip_core.service.job_notifications import ChangePublisher, channel
 from zoodip_core.service.jobs import store
 from zoodip_core.service.settings import ServiceSettings
 
@@ -53,7 +53,7 @@ def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) ->
     with_no_sender.migrate()
     followed, other = queue(with_no_sender), queue(with_no_sender)
     with_no_sender.close()
-    sender = ChangeSender(url)
+    sender = ChangePublisher(url)
     database = Database(file, on_change=sender.send)
 
     def cancel() -> None:
@@ -61,7 +61,7 @@ def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) ->
             store.cancel(connection, followed, NOW)
 
     async def follow() -> None:
-        changes = Changes(url, look_anyway_s=3600)
+        changes = JobWatcher(url, look_anyway_s=3600)
         with (
             changes.follow(followed.id, look_every_s=3600) as one,
             changes.follow(followed.id, look_every_s=3600) as two,
@@ -90,7 +90,7 @@ def test_listening_ends_whenever_it_is_told_to() -> None:
     async def start_and_stop() -> None:
         async with asyncio.timeout(60):
             for number in range(100):
-                async with Changes(url).heard():
+                async with JobWatcher(url).heard():
                     await asyncio.sleep(number * 4e-5)
 
     asyncio.run(start_and_stop())

@@ -15,7 +15,7 @@ from zoodip_core.service.database import Database
 from zoodip_core.service.errors import LeaseLostError
 from zoodip_core.service.jobs import leases, store
 from zoodip_core.service.jobs.records import Job
-from zoodip_core.service.jobs.states import Kind, Status, Wish
+from zoodip_core.service.jobs.states import JobKind, Status, StopRequest
 
 LEASE_S = 30.0
 
@@ -37,10 +37,10 @@ def _drain_queue(url: str, worker: str) -> list[str]:
     mine = []
     while True:
         with database.write() as connection:
-            job = leases.claim_next(connection, Kind.PERSONALIZATION, worker, NOW, LEASE_S)
+            job = leases.claim_next(connection, JobKind.PERSONALIZATION, worker, NOW, LEASE_S)
         if job is None:
             with database.read() as connection:
-                if leases.oldest_queued(connection, Kind.PERSONALIZATION) is None:
+                if leases.oldest_queued(connection, JobKind.PERSONALIZATION) is None:
                     database.close()
                     return mine
             continue
@@ -76,12 +76,12 @@ def test_processes_that_race_for_a_queue_share_it_without_overlap(database: Data
 
 def test_the_longest_waiting_job_comes_first(database: Database) -> None:
     """claim_next follows the time of queueing and stays within its kind."""
-    queue(database, kind=Kind.GENERATION, now=NOW - 10)
+    queue(database, kind=JobKind.GENERATION, now=NOW - 10)
     late, early = queue(database, now=NOW + 2), queue(database, now=NOW + 1)
     order = []
     for _ in range(3):
         with database.write() as connection:
-            job = leases.claim_next(connection, Kind.PERSONALIZATION, "w", NOW, LEASE_S)
+            job = leases.claim_next(connection, JobKind.PERSONALIZATION, "w", NOW, LEASE_S)
         order.append(job.id if job else None)
     assert order == [early.id, late.id, None]
 
@@ -113,8 +113,8 @@ def test_a_zombie_writes_nothing(database: Database) -> None:
     for write in (
         lambda c: leases.record(c, zombie, later, event=("progress", {"step": 7}), values={"step": 7}),
         lambda c: leases.finish(c, zombie, Status.SUCCEEDED, later, {"result": {"concept_id": "x"}}),
-        lambda c: leases.give_back(c, zombie, later),
-        lambda c: leases.leave(c, zombie, later),
+        lambda c: leases.requeue(c, zombie, later),
+        lambda c: leases.apply_stop_request(c, zombie, later),
     ):
         with pytest.raises(LeaseLostError), database.write() as connection:
             write(connection)
@@ -131,7 +131,7 @@ def test_a_heartbeat_keeps_a_lease_and_brings_the_wish(database: Database) -> No
     with database.write() as connection:
         store.cancel(connection, job, NOW)
         answer = leases.heartbeat(connection, [leases.lease_of(job)], NOW + 20, LEASE_S)
-        assert answer == {job.id: Wish.CANCEL}
+        assert answer == {job.id: StopRequest.CANCEL}
         assert leases.reap(connection, NOW + LEASE_S + 1, 3) == []
 
 
@@ -160,18 +160,18 @@ def test_a_drain_is_no_attempt_and_keeps_the_checkpoint(database: Database) -> N
     with database.write() as connection:
         leases.record(connection, lease, NOW, values={"step": 40, "checkpoint_step": 40, "checkpoints": [40]})
         leases.record(connection, lease, NOW, values={"step": 57})
-        back = leases.give_back(connection, lease, NOW)
+        back = leases.requeue(connection, lease, NOW)
     assert (back.status, back.step, back.attempts) == (Status.QUEUED, 40, 0)
     assert back.lease_owner is None
 
 
-@pytest.mark.parametrize(("wish", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])
-def test_a_drain_fulfils_the_wish_of_its_jobs(database: Database, wish: str, status: Status) -> None:
+@pytest.mark.parametrize(("stop_request", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])
+def test_a_drain_fulfils_the_wish_of_its_jobs(database: Database, stop_request: str, status: Status) -> None:
     """What a client asked for is not lost when the worker gives the job back before it obeyed."""
     job = _claimed(database, queue(database).id)
     with database.write() as connection:
-        (store.cancel if wish == "cancel" else store.pause)(connection, job, NOW)
-        assert leases.give_back(connection, leases.lease_of(job), NOW).status is status
+        (store.cancel if stop_request == "cancel" else store.pause)(connection, job, NOW)
+        assert leases.requeue(connection, leases.lease_of(job), NOW).status is status
 
 
 def test_the_last_wish_counts(database: Database) -> None:
@@ -182,7 +182,10 @@ def test_the_last_wish_counts(database: Database) -> None:
             store.pause(connection, job, NOW)
         store.cancel(connection, cancelled, NOW)
         store.resume(connection, resumed, NOW)
-        left = [leases.leave(connection, leases.lease_of(job), NOW) for job in (cancelled, resumed, paused)]
+        left = [
+            leases.apply_stop_request(connection, leases.lease_of(job), NOW)
+            for job in (cancelled, resumed, paused)
+        ]
         goes_on = store.find(connection, resumed.id)
     assert [job and job.status for job in left] == [Status.CANCELLED, None, Status.PAUSED]
     assert goes_on.status is Status.RUNNING
@@ -195,20 +198,20 @@ def test_a_pause_is_no_attempt(database: Database) -> None:
         job = _claimed(database, job_id)
         with database.write() as connection:
             store.pause(connection, job, NOW)
-            left = leases.leave(connection, leases.lease_of(job), NOW)
+            left = leases.apply_stop_request(connection, leases.lease_of(job), NOW)
             assert left is not None
             store.resume(connection, left, NOW)
     assert left.attempts == 0
 
 
-@pytest.mark.parametrize(("wish", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])
+@pytest.mark.parametrize(("stop_request", "status"), [("cancel", Status.CANCELLED), ("pause", Status.PAUSED)])
 def test_the_reaper_fulfils_the_wish_of_a_dead_workers_job(
-    database: Database, wish: str, status: Status
+    database: Database, stop_request: str, status: Status
 ) -> None:
     """What a client asked for happens even if the worker died before it obeyed."""
     job = _claimed(database, queue(database).id)
     with database.write() as connection:
-        (store.cancel if wish == "cancel" else store.pause)(connection, job, NOW)
+        (store.cancel if stop_request == "cancel" else store.pause)(connection, job, NOW)
         (reaped,) = leases.reap(connection, NOW + LEASE_S + 1, 3)
     assert reaped.status is status
-    assert reaped.wish is None
+    assert reaped.stop_request is None

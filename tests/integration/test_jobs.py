@@ -10,13 +10,14 @@ import pytest
 
 from tests.integration.support.jobs import NOW, queue
 from zoodip_core.service import concepts, retention
+from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.database import Database
 from zoodip_core.service.errors import ConflictError, NotFoundError, TokenTakenError
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import events, leases, store
-from zoodip_core.service.jobs.records import ConceptRecord, Job
-from zoodip_core.service.jobs.snapshots import list_page, standings
-from zoodip_core.service.jobs.states import TRANSITIONS, Kind, Status, is_legal
+from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.snapshots import list_page, snapshots
+from zoodip_core.service.jobs.states import TRANSITIONS, JobKind, Status, is_legal
 from zoodip_core.service.object_store import ObjectStore, concept_name, reference_name
 from zoodip_core.service.settings import ServiceSettings
 
@@ -43,7 +44,7 @@ def test_moves_follow_the_table_and_nothing_else(database: Database, source: Sta
     for target in Status:
         job = _in_state(database, source)
         with database.write() as connection:
-            moved = store.move(connection, job.id, target, NOW)
+            moved = store.transition(connection, job.id, target, NOW)
         assert (moved is not None) == is_legal(source, target)
         if moved is not None:
             assert moved.status is target
@@ -93,8 +94,8 @@ def test_cancel_pause_and_resume_can_be_repeated(database: Database) -> None:
             assert store.resume(connection, job, NOW + 5).status is Status.QUEUED
         running = leases.claim(connection, job.id, "w", NOW, 30.0)
         assert running is not None
-        assert store.cancel(connection, running, NOW).wish == "cancel"
-        assert store.pause(connection, running, NOW).wish == "cancel"
+        assert store.cancel(connection, running, NOW).stop_request == "cancel"
+        assert store.pause(connection, running, NOW).stop_request == "cancel"
         leases.finish(connection, leases.lease_of(running), Status.CANCELLED, NOW)
         assert store.cancel(connection, running, NOW).status is Status.CANCELLED
         with pytest.raises(ConflictError):
@@ -121,8 +122,8 @@ def test_owners_see_their_own(database: Database) -> None:
         with pytest.raises(NotFoundError):
             store.find(connection, job.id, owner="bob")
         with pytest.raises(NotFoundError):
-            store.find(connection, job.id, kind=Kind.GENERATION)
-        assert list_page(connection, "bob", Kind.PERSONALIZATION) == ([], False)
+            store.find(connection, job.id, kind=JobKind.GENERATION)
+        assert list_page(connection, "bob", JobKind.PERSONALIZATION) == ([], False)
 
 
 def test_pages_walk_the_whole_list_once(database: Database) -> None:
@@ -132,29 +133,29 @@ def test_pages_walk_the_whole_list_once(database: Database) -> None:
     cursor, more = None, True
     with database.read() as connection:
         while more:
-            page, more = list_page(connection, "alice", Kind.PERSONALIZATION, after=cursor, limit=3)
+            page, more = list_page(connection, "alice", JobKind.PERSONALIZATION, after=cursor, limit=3)
             seen += [one.id for one in page]
             cursor = seen[-1]
         assert seen == [job.id for job in reversed(jobs)]
-        team, _ = list_page(connection, "alice", Kind.PERSONALIZATION, metadata={"team": "b"})
+        team, _ = list_page(connection, "alice", JobKind.PERSONALIZATION, metadata={"team": "b"})
         assert len(team) == 3
-        none, _ = list_page(connection, "alice", Kind.PERSONALIZATION, status=Status.FAILED)
+        none, _ = list_page(connection, "alice", JobKind.PERSONALIZATION, status=Status.FAILED)
         assert none == []
 
 
 def test_the_queue_position_counts_those_before(database: Database) -> None:
     """Only queued jobs of the same kind that wait longer count; what does not wait has no place."""
     ids = [queue(database, now=NOW + n).id for n in (2, 1, 3)]
-    queue(database, kind=Kind.GENERATION, now=NOW - 1)
+    queue(database, kind=JobKind.GENERATION, now=NOW - 1)
     with database.write() as connection:
-        found = standings(connection, [*ids, "per_nope"])
+        found = snapshots(connection, [*ids, "per_nope"])
         assert {job_id: one.queue_position for job_id, one in found.items()} == {
             ids[0]: 1,
             ids[1]: 0,
             ids[2]: 2,
         }
         leases.claim(connection, ids[1], "w", NOW, 30.0)
-        page, _ = list_page(connection, "alice", Kind.PERSONALIZATION)
+        page, _ = list_page(connection, "alice", JobKind.PERSONALIZATION)
         assert {one.id: one.queue_position for one in page} == {ids[0]: 0, ids[1]: None, ids[2]: 1}
 
 

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 
-from api.status_batcher import Looks
+from api.status_batcher import StatusBatcher
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.postgresql import postgresql_url
 from zoodip_core.service.database import Database
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.jobs import store
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.states import JobKind, Status
 
-KIND = Kind.PERSONALIZATION
+KIND = JobKind.PERSONALIZATION
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def database_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def looks(database: Database) -> Iterator[Looks]:
+def looks(database: Database) -> Iterator[StatusBatcher]:
     """Questions to the database."""
-    looks = Looks(database)
+    looks = StatusBatcher(database)
     yield looks
     asyncio.run(looks.close())
 
 
 @pytest.fixture
-def statements(looks: Looks) -> list[str]:
+def statements(status_batcher: StatusBatcher) -> list[str]:
     """What the database is asked."""
     asked: list[str] = []
     assert looks.engine is not None
@@ -45,7 +45,7 @@ def statements(looks: Looks) -> list[str]:
 
 
 def test_polls_that_come_together_share_a_statement(
-    database: Database, looks: Looks, statements: list[str]
+    database: Database, status_batcher: StatusBatcher, statements: list[str]
 ) -> None:
     """Ten polls of three jobs are one SELECT; a stranger's and a wrong kind's find nothing all the same."""
     jobs = [queue(database, now=NOW + n) for n in range(3)]
@@ -53,7 +53,7 @@ def test_polls_that_come_together_share_a_statement(
 
     async def poll() -> list[object]:
         own = [looks.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
-        others = [looks.find(jobs[0].id, "bob", KIND), looks.find(jobs[0].id, "alice", Kind.GENERATION)]
+        others = [looks.find(jobs[0].id, "bob", KIND), looks.find(jobs[0].id, "alice", JobKind.GENERATION)]
         return await asyncio.gather(*own, *others, return_exceptions=True)
 
     *found, stranger, wrong_kind = asyncio.run(poll())
@@ -64,7 +64,7 @@ def test_polls_that_come_together_share_a_statement(
 
 
 def test_a_poll_sees_what_was_written_before_it(
-    database: Database, looks: Looks, statements: list[str]
+    database: Database, status_batcher: StatusBatcher, statements: list[str]
 ) -> None:
     """While a statement hangs at a locked table the job is cancelled: polls that come then share the next one."""
     job = queue(database)
@@ -88,7 +88,9 @@ def test_a_poll_sees_what_was_written_before_it(
     assert asyncio.run(poll()) == [Status.CANCELLED] * 5
 
 
-def test_a_poll_survives_the_loss_of_its_connection(database: Database, looks: Looks) -> None:
+def test_a_poll_survives_the_loss_of_its_connection(
+    database: Database, status_batcher: StatusBatcher
+) -> None:
     """The server ends the idle connection, as a restart does; the next poll is answered through a new one."""
     job = queue(database)
     pids: list[int] = []
@@ -111,7 +113,9 @@ def test_a_poll_survives_the_loss_of_its_connection(database: Database, looks: L
     assert len(set(pids)) == 2
 
 
-def test_a_poll_that_is_given_up_does_not_take_the_others_along(database: Database, looks: Looks) -> None:
+def test_a_poll_that_is_given_up_does_not_take_the_others_along(
+    database: Database, status_batcher: StatusBatcher
+) -> None:
     """The client that asked first goes away; the one that shares its statement is answered."""
     job = queue(database)
 

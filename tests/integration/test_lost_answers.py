@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 from tests.integration.support.photos import create
 from tests.integration.support.stub_engine import StubEngine, StubSearch
 from tests.integration.support.workers import STUB
-from worker.leased_writes import Ledger
-from worker.personalization_job import Personalizing
+from worker.leased_writes import LeasedWriter
+from worker.personalization_job import PersonalizationJob
 from worker.stats import Stats
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases, store
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.object_store import ObjectStore, concept_name
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts
@@ -56,10 +56,10 @@ def test_a_concept_whose_commit_went_unheard_is_kept(client: TestClient, setting
     create(client, settings={"steps": 3})
     database, objects = _LosesAnswer(settings.database), ObjectStore(settings.object_store)
     with database.write() as connection:
-        job = leases.claim_next(connection, Kind.PERSONALIZATION, "w", time.time(), 30.0)
+        job = leases.claim_next(connection, JobKind.PERSONALIZATION, "w", time.time(), 30.0)
     assert job is not None
-    ledger = Ledger(database, "w", 30.0)
-    personalizing = Personalizing(job, StubEngine(settings), ledger, objects, settings, Stats())
+    writer = LeasedWriter(database, "w", 30.0)
+    personalizing = PersonalizationJob(job, StubEngine(settings), writer, objects, settings, Stats())
     assert isinstance(personalizing.search, StubSearch)
     while not personalizing.finished:
         personalizing.search.advance()

@@ -14,12 +14,14 @@ from zoodip_core.errors import InvalidInputError
 from zoodip_core.service import api_keys, idempotency, worker_registry
 from zoodip_core.service.database import Database
 from zoodip_core.service.errors import IdempotencyInFlightError, IdempotencyMismatchError, NotFoundError
-from zoodip_core.service.idempotency import Answer, Ticket
+from zoodip_core.service.idempotency import IdempotencyRecord, StoredResponse
 from zoodip_core.service.jobs import leases, store, webhooks
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.tables import metadata
 
-TICKET = Ticket(owner="alice", route="POST /v1/personalizations", key="k1", request_hash="hash", began_at=NOW)
+TICKET = IdempotencyRecord(
+    owner="alice", route="POST /v1/personalizations", key="k1", request_hash="hash", began_at=NOW
+)
 
 
 def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
@@ -89,7 +91,7 @@ def test_an_idempotency_key_replays_refuses_and_waits(database: Database) -> Non
         assert idempotency.begin(connection, TICKET) is None
         later = replace(TICKET, began_at=NOW + 121)
         assert idempotency.begin(connection, later) is None  # the first one's process died
-        answer = Answer(status_code=202, headers={"Location": "/v1/x"}, body={"id": "x"})
+        answer = StoredResponse(status_code=202, headers={"Location": "/v1/x"}, body={"id": "x"})
         with pytest.raises(IdempotencyInFlightError):
             idempotency.finish(connection, TICKET, answer)  # or was slow: only one of the two counts
         idempotency.abandon(connection, TICKET)
@@ -97,7 +99,7 @@ def test_an_idempotency_key_replays_refuses_and_waits(database: Database) -> Non
         assert idempotency.begin(connection, replace(TICKET, began_at=NOW + 500)) == answer
         with pytest.raises(IdempotencyMismatchError):
             idempotency.begin(connection, replace(TICKET, request_hash="other"))
-        assert idempotency.forget_old(connection, NOW + 500) == 1
+        assert idempotency.purge_expired(connection, NOW + 500) == 1
 
 
 def _failed_with_webhook(database: Database, url: str = "https://example.org/hook") -> None:
@@ -153,7 +155,7 @@ def test_a_silent_worker_does_not_count(database: Database) -> None:
         assert worker_registry.consuming(connection, NOW + 11, 10.0) == []
         worker_registry.report(connection, "w1", NOW + 11, draining=False, stats={})
         assert worker_registry.consuming(connection, NOW + 12, 10.0)[0].started_at == NOW
-        worker_registry.leave(connection, "w1")
+        worker_registry.deregister(connection, "w1")
         assert worker_registry.consuming(connection, NOW + 12, 10.0) == []
 
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from api.key_cache import Keyring
+from api.key_cache import KeyCache
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
@@ -108,14 +108,14 @@ def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: 
     broken = _Breaks(settings.database, "begin")
 
     async def use() -> None:
-        keyring = Keyring(broken)
-        key = await keyring.find(secret)
+        key_cache = KeyCache(broken)
+        key = await key_cache.find(secret)
         assert key is not None
-        keyring.note_use(key)
-        assert keyring.is_use_noted(key)
-        assert keyring.recall(secret) == (key, True)
-        assert secret not in str(vars(keyring))
-        await keyring.close()
+        key_cache.note_use(key)
+        assert key_cache.is_use_noted(key)
+        assert key_cache.recall(secret) == (key, True)
+        assert secret not in str(vars(key_cache))
+        await key_cache.close()
 
     asyncio.run(use())
     broken.close()

@@ -12,7 +12,9 @@ from PIL import Image
 
 from tests.integration.support.workers import worker
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.base_models.catalog import Catalog, embedding_widths, fingerprint
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.families import embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.service.settings import ServiceSettings
 
 NUMBER = 1000

@@ -28,7 +28,7 @@ from tests.integration.support.workers import (
 from zoodip_core.service.broker import celery_app, wake
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import events, store
-from zoodip_core.service.jobs.states import ENDED, Kind, Status
+from zoodip_core.service.jobs.states import ENDED, JobKind, Status
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts, jobs
@@ -111,7 +111,7 @@ def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: Serv
     job_id = create(client, settings={"steps": 20}).json()["id"]
     app = celery_app(stub)
     for _ in range(5):
-        assert wake(app, Kind.PERSONALIZATION, job_id)
+        assert wake(app, JobKind.PERSONALIZATION, job_id)
     with worker(stub, STUB_LOG=str(log)):
         wait_for_job(stub, job_id, Status.SUCCEEDED)
         other = create(client, token="<other>", settings={"steps": 3}).json()["id"]

@@ -19,7 +19,7 @@ from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import STUB, wait_for_job, worker
-from worker.housekeeping import Messenger
+from worker.housekeeping import Housekeeper
 from worker.webhook_sender import deliver
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases, webhooks
@@ -147,7 +147,7 @@ def test_a_receiver_that_does_not_answer_delays_its_own_messages_only(
         _end_with_webhook(database, silent)
     _end_with_webhook(database, receiver.url("/hook"))
     changed = settings.model_copy(update={"webhook_private": True, "tick_s": 0.05})
-    messenger = Messenger(database, ObjectStore(settings.object_store), changed)
+    messenger = Housekeeper(database, ObjectStore(settings.object_store), changed)
     thread = threading.Thread(target=messenger.run)
     thread.start()
     try:

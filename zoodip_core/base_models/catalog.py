@@ -9,36 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from zoodip_core.base_models.families import Family, detect_family, embedding_widths
-from zoodip_core.base_models.fingerprint import fingerprint
-from zoodip_core.base_models.vocabulary import (
-    Vocabulary,
-    check_initializer,
-    check_token,
-    check_token_format,
-    vocabulary,
-)
-from zoodip_core.config import Kind, PersonalizationSettings
+from zoodip_core.base_models.families import Family
+from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 
-__all__ = [
-    "BaseModelEntry",
-    "Catalog",
-    "Family",
-    "Precision",
-    "Preset",
-    "Vocabulary",
-    "check_initializer",
-    "check_token",
-    "check_token_format",
-    "detect_family",
-    "embedding_widths",
-    "fingerprint",
-    "resolve_settings",
-    "vocabulary",
-]
-
-Precision = Literal["int8", "nf4", "fp16", "fp32"]
 Preset = Literal["default", "paper"]
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "catalog.toml"
@@ -68,7 +42,9 @@ class BaseModelEntry(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
     guidance_scale: float | None = Field(None, ge=0, le=100)
-    templates: dict[Kind, tuple[_Sentence, ...]] = Field(default_factory=dict)  # {} stands for the token
+    templates: dict[ConceptKind, tuple[_Sentence, ...]] = Field(
+        default_factory=dict
+    )  # {} stands for the token
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -15,10 +15,10 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoodip_core.base_models.catalog import BaseModelEntry, Precision
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weight_files
-from zoodip_core.config import Kind
+from zoodip_core.config import ConceptKind, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
@@ -55,7 +55,7 @@ class Bundle:
     schedule: NoiseSchedule
     scale_factor: int  # pixels along one side of a latent's cell
     zero_empty_prompt: bool
-    templates: Mapping[Kind, Sequence[str]] = field(default_factory=dict)
+    templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
     _vae: nn.Module | None = None
 
     @property

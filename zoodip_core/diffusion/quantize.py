@@ -16,7 +16,6 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
 Bits = Literal["int8", "nf4"]
-Precision = Literal["int8", "nf4", "fp16", "fp32"]
 
 INT8_LOW, INT8_HIGH = -128, 127  # arXiv:2503.14868v1, Eq. (2) with N = 8
 NF4_BLOCK = 64  # weights that share one scale: bitsandbytes' default

@@ -17,7 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from zoodip_core.diffusion.quantize import Precision, is_quantizable, quantize_layer
+from zoodip_core.config import Precision
+from zoodip_core.diffusion.quantize import is_quantizable, quantize_layer
 from zoodip_core.errors import InvalidModelError
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoodip_core.config import Kind
+from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidCaptionError
 
-TEMPLATES: dict[Kind, tuple[str, ...]] = {
+TEMPLATES: dict[ConceptKind, tuple[str, ...]] = {
     "object": (
         "a photo of a {}",
         "a photo of the {}",
@@ -34,7 +34,7 @@ def captions_per_image(
     *,
     images: int,
     token: str,
-    kind: Kind,
+    kind: ConceptKind,
     templates: Sequence[str] | None = None,
 ) -> tuple[tuple[str, ...], ...]:
     """The captions that each image may get in a step: its own one, else all templates.

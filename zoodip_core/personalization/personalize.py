@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoodip_core.base_models.vocabulary import check_initializer, check_token, vocabulary
-from zoodip_core.config import Kind, PersonalizationSettings
+from zoodip_core.config import ConceptKind, PersonalizationSettings
 from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
@@ -34,12 +34,12 @@ class Subject:
 
     token: str
     initializer: str
-    kind: Kind = "object"
+    kind: ConceptKind = "object"
     captions: tuple[str, ...] | None = None
 
 
 class Personalization:
-    """One search with its data; a `Searcher` for the engine."""
+    """One search with its data; a `BatchedSearch` for the engine."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Personalization:
         self.subject = subject
         self.references = references
         self.settings = settings
-        self.fixed_set = references.fixed_set(settings.fixed_rows)
+        self.validation_set = references.validation_set(settings.fixed_rows)
         alphas = bundle.schedule.alphas_cumprod
         images = len(references.posteriors)
         if state is None:
@@ -61,7 +61,7 @@ class Personalization:
             self.search = TokenSearch(
                 start, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
             )
-            self.fixed_losses = [self.measure_fixed_loss()]
+            self.fixed_losses = [self.measure_validation_loss()]
         else:
             state = dict(state)
             losses = state.pop("fixed_losses", None)
@@ -102,7 +102,7 @@ class Personalization:
         bundle.release_vae()
         return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
 
-    def request(self) -> Request:
+    def build_request(self) -> Request:
         """The rows of the next step of Algorithm 1: the same sample under all candidates."""
         proposal = self.search.ask()
         self._sample = self.references.draw(
@@ -112,13 +112,13 @@ class Personalization:
             self.bundle.prompts, self._sample, self.subject.token, proposal.candidates, self.settings.vectors
         )
 
-    def absorb(self, prediction: Float[Tensor, "rows c h w"]) -> None:
+    def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
         """One step of the search from what the model predicted.
 
         Raises:
             LossNotFiniteError: the loss is NaN or infinite; the state is as before the step.
         """
-        assert self._sample is not None, "request() comes first"
+        assert self._sample is not None, "build_request() comes first"
         target = self._sample.target
         if self.settings.derivative == "residual":
             self.search.tell(Derivatives(directional_derivatives(prediction, target, self.settings.mu)))
@@ -160,17 +160,17 @@ class Personalization:
         """The token as `generate` takes it."""
         return {self.subject.token: self.vectors}
 
-    def note_fixed_loss(self) -> float:
+    def record_validation_loss(self) -> float:
         """Measure the fixed-set loss and remember it, every `measure_every` steps: `stop="auto"` goes by these.
 
         Raises:
             LossNotFiniteError: it is NaN or infinite.
         """
-        loss = self.measure_fixed_loss()
+        loss = self.measure_validation_loss()
         self.fixed_losses.append(loss)
         return loss
 
-    def measure_fixed_loss(self) -> float:
+    def measure_validation_loss(self) -> float:
         """Loss on the fixed set: the same images, noises and timesteps each time.
 
         As many rows at once as a step has, so that measuring needs no more memory than searching.
@@ -179,8 +179,8 @@ class Personalization:
             LossNotFiniteError: it is NaN or infinite.
         """
         losses = [
-            self._losses(self.fixed_set[k : k + self.search.forwards_per_step])
-            for k in range(0, len(self.fixed_set), self.search.forwards_per_step)
+            self._losses(self.validation_set[k : k + self.search.forwards_per_step])
+            for k in range(0, len(self.validation_set), self.search.forwards_per_step)
         ]
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):

@@ -67,7 +67,7 @@ def run_search(
             raise error
         step = personalization.step
         if step % settings.measure_every == 0 and not personalization.done:
-            personalization.note_fixed_loss()
+            personalization.record_validation_loss()
         if step % settings.checkpoint_every == 0 and not personalization.done:
             save(personalization)
         ticks.append(time.perf_counter())
@@ -79,7 +79,7 @@ def run_search(
 
 def _outcome(personalization: Personalization, first_step: int, started: float) -> Outcome:
     """The figures of a run that ended; the last loss is measured here."""
-    fixed_loss_end = personalization.measure_fixed_loss()
+    fixed_loss_end = personalization.measure_validation_loss()
     seconds = time.perf_counter() - started
     return Outcome(
         steps=personalization.step,

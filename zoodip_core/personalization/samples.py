@@ -14,8 +14,8 @@ from zoodip_core.diffusion.latents import Posteriors
 from zoodip_core.diffusion.prompts import Prompt, PromptEncoder, unflatten
 from zoodip_core.engine import Request
 
-FIXED_SET_SEED = 0
-FIXED_SET_RANGE = (0.2, 0.95)
+VALIDATION_SET_SEED = 0
+VALIDATION_SET_RANGE = (0.2, 0.95)
 """Share of the timesteps that the fixed set spans: the ends say little about a token."""
 
 
@@ -51,16 +51,16 @@ class References:
             prompt,
         )
 
-    def fixed_set(self, rows: int) -> list[Sample]:
+    def validation_set(self, rows: int) -> list[Sample]:
         """The same samples for every search on these images, with timesteps spread evenly.
 
         At one row a step the loss of the search itself says nothing; this set shows progress.
         """
-        low, high = (round(share * len(self.schedule)) for share in FIXED_SET_RANGE)
+        low, high = (round(share * len(self.schedule)) for share in VALIDATION_SET_RANGE)
         steps = torch.linspace(low, high - 1, rows).round().long().tolist()
         images = len(self.posteriors)
         return [
-            self.draw(k % images, flipped=False, timestep=t, seed=FIXED_SET_SEED + k)
+            self.draw(k % images, flipped=False, timestep=t, seed=VALIDATION_SET_SEED + k)
             for k, t in enumerate(steps)
         ]
 

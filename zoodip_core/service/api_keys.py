@@ -6,15 +6,15 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.service.database import let_one_create
+from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.ids import new_id
-from zoodip_core.service.jobs.records import Key
 from zoodip_core.service.tables import keys
 
 SCOPES = ("read", "write", "admin")
@@ -22,6 +22,24 @@ PREFIX = "zd_"
 _SECRET_BYTES = 32  # 256 random bits
 _VISIBLE_CHARACTERS = len(PREFIX) + 6
 _MIN_CHARACTERS = len(PREFIX) + 22  # 128 bits in base64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An API key; the secret itself is nowhere."""
+
+    id: str
+    prefix: str
+    name: str
+    owner: str
+    scopes: list[str]
+    max_active_jobs: int | None
+    max_concepts: int | None
+    rate_per_minute: int | None
+    webhook_secrets: list[str]
+    created_at: float
+    last_used_at: float | None
+    revoked_at: float | None
 
 
 def new_secret() -> str:
@@ -45,7 +63,7 @@ def create(
     max_active_jobs: int | None = None,
     max_concepts: int | None = None,
     rate_per_minute: int | None = None,
-) -> Key:
+) -> ApiKey:
     """The stored key. Keys of one `owner` see the same jobs and concepts (so that keys can be rotated).
 
     Raises:
@@ -73,7 +91,7 @@ def create(
     return _key(row.one())
 
 
-def find(connection: Connection, secret: str) -> Key | None:
+def find(connection: Connection, secret: str) -> ApiKey | None:
     """The key with this secret, unless it was revoked."""
     query = select(keys).where(keys.c.sha256 == digest(secret), keys.c.revoked_at.is_(None))
     row = connection.execute(query).mappings().first()
@@ -85,12 +103,12 @@ def any_exist(connection: Connection) -> bool:
     return bool(connection.execute(select(exists().where(keys.c.id.is_not(None)))).scalar())
 
 
-def list_all(connection: Connection) -> list[Key]:
+def list_all(connection: Connection) -> list[ApiKey]:
     """Every key, oldest first."""
     return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.id)).mappings()]
 
 
-def revoke(connection: Connection, key_id: str, now: float) -> Key:
+def revoke(connection: Connection, key_id: str, now: float) -> ApiKey:
     """The key, which opens nothing any more.
 
     Raises:
@@ -99,7 +117,7 @@ def revoke(connection: Connection, key_id: str, now: float) -> Key:
     return _change(connection, key_id, revoked_at=now)
 
 
-def rotate_webhook_secret(connection: Connection, key_id: str) -> Key:
+def rotate_webhook_secret(connection: Connection, key_id: str) -> ApiKey:
     """The key with a new signing secret in front; messages carry the old one's signature too, until the next.
 
     Raises:
@@ -124,12 +142,12 @@ def note_use(connection: Connection, key_id: str, now: float) -> None:
 
 def ensure(connection: Connection, secret: str, now: float, name: str) -> None:
     """Make sure that this key exists with every scope (containers start with one given by environment)."""
-    let_one_create(connection)  # several start together
+    acquire_creation_lock(connection)  # several start together
     if connection.execute(select(keys.c.id).where(keys.c.sha256 == digest(secret))).first() is None:
         create(connection, secret, now, name=name, scopes=SCOPES)
 
 
-def _change(connection: Connection, key_id: str, **values: object) -> Key:
+def _change(connection: Connection, key_id: str, **values: object) -> ApiKey:
     row = connection.execute(
         update(keys).where(keys.c.id == key_id).values(**values).returning(keys)
     ).mappings()
@@ -152,7 +170,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _key(row: Mapping[Any, Any]) -> Key:
+def _key(row: Mapping[Any, Any]) -> ApiKey:
     values = dict(row)
     del values["sha256"]
-    return Key(**values)
+    return ApiKey(**values)

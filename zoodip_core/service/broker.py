@@ -12,11 +12,11 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.settings import ServiceSettings
 
-TASK_NAMES = {Kind.PERSONALIZATION: "zoodip.personalize", Kind.GENERATION: "zoodip.generate"}
-QUEUES = {Kind.PERSONALIZATION: "zoodip-personalization", Kind.GENERATION: "zoodip-generation"}
+TASK_NAMES = {JobKind.PERSONALIZATION: "zoodip.personalize", JobKind.GENERATION: "zoodip.generate"}
+QUEUES = {JobKind.PERSONALIZATION: "zoodip-personalization", JobKind.GENERATION: "zoodip-generation"}
 
 
 def celery_app(settings: ServiceSettings) -> Celery:
@@ -31,9 +31,9 @@ def celery_app(settings: ServiceSettings) -> Celery:
         task_ignore_result=True,
         task_acks_late=False,  # early: leases in the database stand for redelivery
         worker_prefetch_multiplier=1,
-        task_default_queue=QUEUES[Kind.PERSONALIZATION],
+        task_default_queue=QUEUES[JobKind.PERSONALIZATION],
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES.values()],
-        task_routes={TASK_NAMES[kind]: {"queue": QUEUES[kind]} for kind in Kind},
+        task_routes={TASK_NAMES[kind]: {"queue": QUEUES[kind]} for kind in JobKind},
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -43,7 +43,7 @@ def celery_app(settings: ServiceSettings) -> Celery:
     return app
 
 
-def wake(app: Celery, kind: Kind, job_id: str) -> bool:
+def wake(app: Celery, kind: JobKind, job_id: str) -> bool:
     """Tell the workers that a job is ready; False if the broker is away (they find the row by themselves)."""
     try:
         app.send_task(TASK_NAMES[kind], args=[job_id], queue=QUEUES[kind], retry=False)

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from zoodip_core.service.errors import NotFoundError, TokenTakenError
-from zoodip_core.service.jobs.records import ConceptRecord
-from zoodip_core.service.jobs.states import ACTIVE, Kind
+from zoodip_core.service.jobs.states import ACTIVE, JobKind
 from zoodip_core.service.pagination import newest_first
 from zoodip_core.service.tables import concepts, jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptRecord:
+    """A learned or imported token; its embedding is in the object store."""
+
+    id: str
+    owner: str
+    token: str
+    kind: str
+    base_model: str
+    fingerprint: str
+    precision: str
+    vectors: int
+    created_at: float
+    from_personalization: str | None
 
 
 def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> ConceptRecord | None:
@@ -65,7 +81,7 @@ def check_free(connection: Connection, owner: str, base_model: str, token: str) 
         )
     query = select(jobs.c.id).where(
         jobs.c.owner == owner,
-        jobs.c.kind == Kind.PERSONALIZATION,
+        jobs.c.kind == JobKind.PERSONALIZATION,
         jobs.c.base_model == base_model,
         jobs.c.token == token,
         jobs.c.status.in_(ACTIVE),
@@ -79,7 +95,7 @@ def names_of(connection: Connection, owner: str) -> set[tuple[str, str]]:
     """(base model, token) of each concept that the owner has, or will have when what is being learned succeeds."""
     stored = select(concepts.c.base_model, concepts.c.token).where(concepts.c.owner == owner)
     learning = select(jobs.c.base_model, jobs.c.token).where(
-        jobs.c.owner == owner, jobs.c.kind == Kind.PERSONALIZATION, jobs.c.status.in_(ACTIVE)
+        jobs.c.owner == owner, jobs.c.kind == JobKind.PERSONALIZATION, jobs.c.status.in_(ACTIVE)
     )
     return {(base_model, token) for base_model, token in connection.execute(stored.union(learning))}
 

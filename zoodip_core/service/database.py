@@ -87,7 +87,7 @@ class Database:
         self.engine.dispose()
 
 
-def let_one_create(connection: Connection) -> None:
+def acquire_creation_lock(connection: Connection) -> None:
     """Until this transaction ends no other one passes here, so what it counts and looks up stays true.
 
     SQLite has one writer at a time anyhow.
@@ -100,7 +100,7 @@ def _wait_for(lock: int, connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
 
-def note_change(connection: Connection, job_id: str) -> None:
+def mark_changed(connection: Connection, job_id: str) -> None:
     """Have `on_change` told of the job if this transaction commits."""
     connection.info.setdefault(_CHANGED, set()).add(job_id)
 

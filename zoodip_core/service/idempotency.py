@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer to a request is the answer to its repetitions."""
+"""Idempotency-Key: the first response to a request is the response to its repetitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IN_FLIGHT_S = 120.0  # a first request that has not answered by then died with i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class IdempotencyRecord:
     """One request under a client's key on one route."""
 
     owner: str
@@ -27,7 +27,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class StoredResponse:
     """What the first request was answered."""
 
     status_code: int
@@ -35,77 +35,77 @@ class Answer:
     body: Any
 
 
-def begin(connection: Connection, ticket: Ticket) -> Answer | None:
-    """The stored answer to replay; None if this request is the first and must be answered.
+def begin(connection: Connection, record: IdempotencyRecord) -> StoredResponse | None:
+    """The stored response to replay; None if this request is the first and must be answered.
 
     Raises:
         IdempotencyMismatchError: the key was used with another request.
         IdempotencyInFlightError: the first request is still being answered.
     """
     stale = and_(
-        _of_key(ticket),
+        _of_key(record),
         idempotency.c.status_code.is_(None),
-        idempotency.c.created_at < ticket.began_at - IN_FLIGHT_S,
+        idempotency.c.created_at < record.began_at - IN_FLIGHT_S,
     )
     connection.execute(delete(idempotency).where(stale))
     dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     first = connection.execute(
         dialect_insert(idempotency)
         .values(
-            owner=ticket.owner,
-            route=ticket.route,
-            key=ticket.key,
-            request_hash=ticket.request_hash,
-            created_at=ticket.began_at,
+            owner=record.owner,
+            route=record.route,
+            key=record.key,
+            request_hash=record.request_hash,
+            created_at=record.began_at,
         )
         .on_conflict_do_nothing()
         .returning(idempotency.c.key)
     ).first()
     if first is not None:
         return None
-    row = connection.execute(select(idempotency).where(_of_key(ticket))).first()
-    if row is not None and row.request_hash != ticket.request_hash:
+    row = connection.execute(select(idempotency).where(_of_key(record))).first()
+    if row is not None and row.request_hash != record.request_hash:
         raise IdempotencyMismatchError(field="Idempotency-Key")
     if row is None or row.status_code is None:  # none: the first has just failed
         raise IdempotencyInFlightError(field="Idempotency-Key")
-    return Answer(status_code=row.status_code, headers=row.headers, body=row.body)
+    return StoredResponse(status_code=row.status_code, headers=row.headers, body=row.body)
 
 
-def finish(connection: Connection, ticket: Ticket, answer: Answer) -> None:
-    """Keep the answer, in the transaction that made what it tells of.
+def finish(connection: Connection, record: IdempotencyRecord, response: StoredResponse) -> None:
+    """Keep the response, in the transaction that made what it tells of.
 
     Raises:
         IdempotencyInFlightError: this took so long that a repetition has answered, or may.
     """
     kept = connection.execute(
         update(idempotency)
-        .where(_ours(ticket))
-        .values(status_code=answer.status_code, headers=answer.headers, body=answer.body)
+        .where(_ours(record))
+        .values(status_code=response.status_code, headers=response.headers, body=response.body)
     )
     if kept.rowcount == 0:
         raise IdempotencyInFlightError(field="Idempotency-Key")
 
 
-def abandon(connection: Connection, ticket: Ticket) -> None:
+def abandon(connection: Connection, record: IdempotencyRecord) -> None:
     """Forget a request that failed, so that the client may try again."""
-    connection.execute(delete(idempotency).where(_ours(ticket)))
+    connection.execute(delete(idempotency).where(_ours(record)))
 
 
-def forget_old(connection: Connection, before: float) -> int:
+def purge_expired(connection: Connection, before: float) -> int:
     """Drop the answers from before that time; how many."""
     return connection.execute(delete(idempotency).where(idempotency.c.created_at < before)).rowcount
 
 
-def _ours(ticket: Ticket) -> ColumnElement[bool]:
+def _ours(record: IdempotencyRecord) -> ColumnElement[bool]:
     """This very request's record, while it is unanswered."""
     return and_(
-        _of_key(ticket), idempotency.c.status_code.is_(None), idempotency.c.created_at == ticket.began_at
+        _of_key(record), idempotency.c.status_code.is_(None), idempotency.c.created_at == record.began_at
     )
 
 
-def _of_key(ticket: Ticket) -> ColumnElement[bool]:
+def _of_key(record: IdempotencyRecord) -> ColumnElement[bool]:
     return and_(
-        idempotency.c.owner == ticket.owner,
-        idempotency.c.route == ticket.route,
-        idempotency.c.key == ticket.key,
+        idempotency.c.owner == record.owner,
+        idempotency.c.route == record.route,
+        idempotency.c.key == record.key,
     )

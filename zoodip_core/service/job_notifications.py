@@ -26,7 +26,7 @@ def channel(redis_url: str) -> str:
     return f"zoodip-changes-{parse_url(redis_url).get('db', 0)}"  # type: ignore[no-untyped-call]
 
 
-class ChangeSender:
+class ChangePublisher:
     """Publishes on a thread of its own: a Redis that is slow or away holds up no write."""
 
     def __init__(self, redis_url: str) -> None:

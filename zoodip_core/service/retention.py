@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, update
 
 from zoodip_core.service import idempotency
+from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.database import Database
 from zoodip_core.service.ids import is_id, made_at
 from zoodip_core.service.jobs import events
-from zoodip_core.service.jobs.records import ConceptRecord
-from zoodip_core.service.jobs.states import ENDED, Kind, Status
+from zoodip_core.service.jobs.states import ENDED, JobKind, Status
 from zoodip_core.service.object_store import ObjectStore, concept_name, job_prefix
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts, jobs
@@ -21,9 +21,9 @@ _BATCH = 50
 def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, now: float) -> list[str]:
     """Drop what is too old, or belonged to a concept that is gone; the ids of the jobs that lost all they held."""
     with database.write() as connection:
-        idempotency.forget_old(connection, now - settings.idempotency_hours * _HOUR_S)
+        idempotency.purge_expired(connection, now - settings.idempotency_hours * _HOUR_S)
     outlived = and_(
-        jobs.c.kind == Kind.PERSONALIZATION,
+        jobs.c.kind == JobKind.PERSONALIZATION,
         jobs.c.status == Status.SUCCEEDED,
         ~exists().where(concepts.c.from_personalization == jobs.c.id),
     )
@@ -35,11 +35,11 @@ def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, n
         query = select(jobs.c.id).where(jobs.c.purged_at.is_(None), goes).limit(_BATCH)
         ids = list(connection.execute(query).scalars())
     for job_id in ids:
-        empty(database, objects, job_id, now)
+        purge_job(database, objects, job_id, now)
     return ids
 
 
-def empty(database: Database, objects: ObjectStore, job_id: str, now: float) -> None:
+def purge_job(database: Database, objects: ObjectStore, job_id: str, now: float) -> None:
     """Drop the photos, previews, checkpoints and events of an ended job; what it was and came to stays.
 
     Raises:
@@ -47,11 +47,11 @@ def empty(database: Database, objects: ObjectStore, job_id: str, now: float) -> 
     """
     objects.delete_all(job_prefix(job_id))  # first the bytes: a failure leaves the row to be tried again
     with database.write() as connection:
-        events.forget(connection, job_id)
+        events.delete_for_job(connection, job_id)
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
 
 
-def forget(database: Database, objects: ObjectStore, concept: ConceptRecord, now: float) -> None:
+def purge_concept(database: Database, objects: ObjectStore, concept: ConceptRecord, now: float) -> None:
     """Drop all bytes of a concept that goes: what the job holds that learned it, and then its embedding.
 
     Raises:
@@ -61,7 +61,7 @@ def forget(database: Database, objects: ObjectStore, concept: ConceptRecord, now
     with database.read() as connection:
         job_id = connection.execute(select(jobs.c.id).where(*ended)).scalar()
     if job_id is not None:
-        empty(database, objects, job_id, now)
+        purge_job(database, objects, job_id, now)
     objects.delete([concept_name(concept.id)])
 
 

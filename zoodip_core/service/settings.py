@@ -70,7 +70,7 @@ class ServiceSettings(BaseSettings):
     )
     device: str | None = Field(default=None, description="cpu or cuda; unset: what is there")
     engine: str = Field(
-        default="worker.diffusion_engine:ModelEngine", description="Import path of the engine"
+        default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine"
     )
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")

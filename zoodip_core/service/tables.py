@@ -62,7 +62,7 @@ jobs = Table(
     Column("fixed_loss", _real),
     Column("result", _json),
     Column("error", _json),
-    Column("wish", String(10)),
+    Column("wish", String(10), key="stop_request"),  # the column kept its first name
     Column("attempts", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),  # grows with each claim
     Column("lease_owner", String(100)),

@@ -34,7 +34,7 @@ def report(
         connection.execute(delete(workers).where(workers.c.seen_at < now - FORGET_AFTER_S))
 
 
-def leave(connection: Connection, worker_id: str) -> None:
+def deregister(connection: Connection, worker_id: str) -> None:
     """Say goodbye."""
     connection.execute(delete(workers).where(workers.c.id == worker_id))
 

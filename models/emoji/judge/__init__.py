@@ -1,4 +1,4 @@
-"""The independent judge: a classifier of thing, tint, pattern, ground and style. Not shipped in the package."""
+"""The judge: an independent classifier of object, color, pattern, background and style. Not part of the package."""
 
 from models.emoji.judge.network import ATTRIBUTES, Judge, judge_labels, read_judge
 

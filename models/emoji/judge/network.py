@@ -1,4 +1,4 @@
-"""The judge's network, its labels, and its verdicts."""
+"""The judge's network, labels and predictions."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ from models.emoji.train.device import batches
 from models.emoji.world import PLAIN, Scene, World, shipped_world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
-ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
+ATTRIBUTES = ("object", "color", "pattern", "background", "color filter", "form filter")
 CHANNELS = (24, 48, 96, 160)
 
 
 def classes_of(world: World) -> tuple[tuple[str, ...], ...]:
-    """The names of each attribute's classes."""
+    """Return the class names of each attribute."""
     return (
-        world.things,
-        (PLAIN, *world.tints),
+        world.objects,
+        (PLAIN, *world.colors),
         (PLAIN, *world.patterns),
-        world.grounds,
-        (PLAIN, *world.colour_looks),
-        (PLAIN, *world.form_looks),
+        world.backgrounds,
+        (PLAIN, *world.color_filters),
+        (PLAIN, *world.form_filters),
     )
 
 
 def judge_labels(scenes: list[Scene], world: World) -> torch.Tensor:
-    """The classes of scenes, [n, 6]."""
+    """Return the class indices of scenes, [n, 6]."""
     classes = [{name: index for index, name in enumerate(names)} for names in classes_of(world)]
     return torch.tensor(
         [[table[name] for table, name in zip(classes, one.attributes, strict=True)] for one in scenes]
@@ -36,7 +36,7 @@ def judge_labels(scenes: list[Scene], world: World) -> torch.Tensor:
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A convolution, its norm and its non-linearity."""
+    """Return a convolution with norm and ReLU."""
     conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(8, outputs), nn.ReLU())
 
@@ -53,13 +53,13 @@ class Judge(nn.Module):
         self.world = world
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """The logits of every attribute, [n, classes] each."""
+        """Return the logits of every attribute, [n, classes] each."""
         features = self.body(pictures)
         return [head(features) for head in self.heads]
 
     @torch.no_grad()
     def right(self, pictures: torch.Tensor, scenes: list[Scene]) -> torch.Tensor:
-        """Whether each attribute is what the scene says, [n, 6]; columns as in `ATTRIBUTES`."""
+        """Return whether each attribute is classified correctly, [n, 6]; columns as in `ATTRIBUTES`."""
         found = torch.cat(
             [torch.stack([row.argmax(1) for row in self(part)], 1) for part in batches(pictures, 200)]
         )
@@ -67,14 +67,14 @@ class Judge(nn.Module):
 
 
 def read_judge(path: Path = WEIGHTS) -> Judge:
-    """The judge with the weights of a file.
+    """Load the judge from a file.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or of another judge.
+        CheckpointError: the file is missing, truncated, or has weights of another network.
     """
     judge = Judge(shipped_world())
     try:
         judge.load_state_dict(read_weights(path))
     except RuntimeError as mismatch:
-        raise CheckpointError(f"{path} holds no weights of this judge: {in_one_line(mismatch)}") from mismatch
+        raise CheckpointError(f"{path}: not the weights of this judge: {in_one_line(mismatch)}") from mismatch
     return judge.eval().requires_grad_(False)

@@ -1,7 +1,7 @@
-"""The autoencoder: a wired encoder (`wiring.py`), and a decoder trained by regression on its latents.
+"""The autoencoder: a fixed PCA encoder (`pca_encoder.py`) and a decoder trained by regression on its latents.
 
-The decoder's lower levels get targets of their own: a cell of the 16 × 16 level knows its 4 × 4 pixels, a cell
-of the 32 × 32 level its 2 × 2, each through a linear head that is dropped afterwards.
+The decoder's two lowest levels have auxiliary targets: a cell of the 16 × 16 level predicts its 4 × 4 pixels, a cell
+of the 32 × 32 level its 2 × 2 pixels. The linear heads that predict them are dropped after training.
 """
 
 from pathlib import Path
@@ -12,31 +12,67 @@ from torch import nn
 from torch.nn import functional
 
 from models.emoji.settings import AutoencoderSettings
+from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.compatibility import check_sizes, compatibility_key
 from models.emoji.train.components import Components, work_components
-from models.emoji.train.data import VALIDATION_SEED, PictureSet, StyledChoice, compose_set
-from models.emoji.train.device import Network, autocast, batches, best_device
-from models.emoji.train.fit import check_sizes, made_for
-from models.emoji.train.folder import read_part
-from models.emoji.train.guesses import Guesses
+from models.emoji.train.data import VALIDATION_SEED, PictureSet, StyledSampler, compose_set
+from models.emoji.train.device import Network, autocast, batches, best_device, plain_attention
 from models.emoji.train.loop import Training, log, step_generator
-from models.emoji.train.networks import Networks
-from models.emoji.train.optim import Optimiser
-from models.emoji.train.sampling import write_grid
-from models.emoji.train.wiring import POSTERIOR_STD, new_autoencoder
+from models.emoji.train.networks import Networks, read_part
+from models.emoji.train.optimizer import Optimizer
+from models.emoji.train.pca_encoder import POSTERIOR_STD, new_autoencoder
+from models.emoji.train.sampling import broadcast_signal_and_noise, write_grid
 from models.emoji.world import World
 
 PART = "autoencoder"
 LEVEL_WEIGHT = 0.2
-ROUGHNESS = 0.2  # of the roughest latents: what a U-Net draws is never quite a picture's latent
+MAX_NOISE_STD = 0.2  # added to latents in training, because sampled latents are never exact
+LAST_T = 400  # noisiest timestep of a one-step prediction; beyond it the decoder would learn to blur
 
 
-def decibels(pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Peak signal to noise of each picture, in dB; both in [-1, 1]."""
+def psnr_db(pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the peak signal-to-noise ratio of each picture in dB; both inputs are in [-1, 1]."""
     return -10 * torch.log10((pictures.clamp(-1, 1) - targets).square().flatten(1).mean(1) / 4)
 
 
+class OneStepPredictions:
+    """One-step predictions of clean latents by the frozen U-Net, from noisy latents and captions.
+
+    Sampling ends on such a prediction, which lacks detail of flat blocks and bands. A decoder that is also trained on
+    predicted latents draws these blocks.
+    """
+
+    def __init__(self, nets: Networks, world: World, captions: list[str]) -> None:
+        """Freeze the networks and tokenize the captions of the training set."""
+        self._device = best_device()
+        self._unet, self._text_encoder = (
+            part.requires_grad_(False).eval().to(self._device) for part in (nets.unet, nets.text_encoder)
+        )
+        plain_attention(self._unet, self._text_encoder)
+        self._ids = torch.tensor(word_ids(captions, build_vocabulary(world.words))).to(self._device)
+        self._signal, self._noise = broadcast_signal_and_noise(self._device)
+
+    @torch.no_grad()
+    def __call__(self, latents: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Predict latents [rows, 16, 8, 8] from a noisy version of each.
+
+        Args:
+            latents: of the chosen pictures, on the networks' device.
+            chosen: indices into the training set, [rows].
+            rng: samples timesteps and noise.
+        """
+        t = torch.randint(0, LAST_T + 1, (len(latents),), generator=rng, device=self._device)
+        noise = torch.randn(latents.shape, generator=rng, device=self._device)
+        noisy = self._signal[t] * latents + self._noise[t] * noise
+        with autocast(self._device):
+            states = self._text_encoder(self._ids[chosen]).last_hidden_state
+            velocity = self._unet(noisy, t, states).sample.float()
+        predicted: torch.Tensor = self._signal[t] * noisy - self._noise[t] * velocity
+        return predicted
+
+
 class LevelHeads(nn.Module):
-    """Linear heads that read the pixels of a cell from the decoder's lower levels."""
+    """Auxiliary linear heads that predict pixels from the decoder's lower levels."""
 
     def __init__(self, decoder: Network, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -45,23 +81,23 @@ class LevelHeads(nn.Module):
             nn.Conv2d(width, 3 * side**2, 1)
             for width, side in zip((channels[-1], channels[-2]), self.sides_px, strict=True)
         )
-        self.seen: dict[int, torch.Tensor] = {}
+        self.outputs: dict[int, torch.Tensor] = {}
         for level in range(len(self.sides_px)):
             decoder.up_blocks[level].register_forward_hook(
-                lambda _module, _inputs, output, level=level: self.seen.__setitem__(level, output)
+                lambda _module, _inputs, output, level=level: self.outputs.__setitem__(level, output)
             )
 
     def loss(self, pictures: torch.Tensor) -> torch.Tensor:
-        """How far the levels of the last forward are from the pictures' pixels."""
+        """Return the squared error of both levels in the last forward pass."""
         total = torch.zeros((), device=pictures.device)
         for level, (head, side) in enumerate(zip(self.heads, self.sides_px, strict=True)):
             cells = functional.pixel_unshuffle(pictures, side)
-            total = total + (head(self.seen[level]).float() - cells).square().mean()
+            total = total + (head(self.outputs[level]).float() - cells).square().mean()
         return total
 
 
 class DecoderLoss:
-    """The mean squared error of the decoded pictures, and of the levels below."""
+    """Mean squared error of the decoded pictures and of the auxiliary heads."""
 
     def __init__(
         self,
@@ -70,43 +106,43 @@ class DecoderLoss:
         pictures: PictureSet,
         components: Components,
         settings: AutoencoderSettings,
-        guesses: Guesses | None,
+        predictions: OneStepPredictions | None,
     ) -> None:
         self.device, self.model, self.heads = best_device(), model, heads
         self.pictures, self.components, self.settings = pictures, components, settings
-        self.choice = StyledChoice(pictures.scenes, settings.styled_share)
-        self.guesses = guesses
+        self.sampler = StyledSampler(pictures.scenes, settings.styled_share)
+        self.predictions = predictions
 
     def _latents(self, pictures: torch.Tensor, chosen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Rough latents of the pictures; the first of them by the U-Net's word, where there is one."""
+        """Return noisy latents of the pictures; the first rows are U-Net predictions if there is a U-Net."""
         latents = self.components.encode(pictures)
         share = torch.rand(len(latents), 1, 1, 1, generator=rng, device=self.device)
-        amplitude = POSTERIOR_STD + ROUGHNESS * share**2
-        rough = latents + amplitude * torch.randn(latents.shape, generator=rng, device=self.device)
-        if self.guesses is None:
-            return rough
+        amplitude = POSTERIOR_STD + MAX_NOISE_STD * share**2
+        noisy = latents + amplitude * torch.randn(latents.shape, generator=rng, device=self.device)
+        if self.predictions is None:
+            return noisy
         count = round(self.settings.guessed_share * len(latents))
-        return torch.cat([self.guesses(latents[:count], chosen[:count], rng), rough[count:]])
+        return torch.cat([self.predictions(latents[:count], chosen[:count], rng), noisy[count:]])
 
     def __call__(self, step: int) -> torch.Tensor:
-        """The loss of the step's batch."""
+        """Return the loss of the step's batch."""
         rng = step_generator(PART, step, self.device)
-        chosen = self.choice(self.settings.batch, rng)
+        chosen = self.sampler(self.settings.batch, rng)
         pictures = self.pictures.batch(chosen.tolist(), self.device)
         latents = self._latents(pictures, chosen, rng)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
             decoded = self.model.decode(latents.contiguous(memory_format=torch.channels_last)).sample
-            below = self.heads.loss(pictures)
-        loss: torch.Tensor = (decoded.float() - pictures).square().mean() + LEVEL_WEIGHT * below
+            auxiliary = self.heads.loss(pictures)
+        loss: torch.Tensor = (decoded.float() - pictures).square().mean() + LEVEL_WEIGHT * auxiliary
         return loss
 
 
-def started_autoencoder(settings: AutoencoderSettings, components: Components, start: Path | None) -> Network:
-    """The autoencoder of a model folder, or a wired one with a fresh decoder for None.
+def load_autoencoder(settings: AutoencoderSettings, components: Components, start: Path | None) -> Network:
+    """Load the autoencoder of a model folder, or create one if `start` is None.
 
     Raises:
-        CheckpointError: the folder is missing, truncated, or of other sizes.
+        CheckpointError: the folder is missing, broken, or of other sizes.
     """
     if start is None:
         return new_autoencoder(settings, components)
@@ -120,15 +156,21 @@ def started_autoencoder(settings: AutoencoderSettings, components: Components, s
     return model
 
 
-def show_pairs(model: Network, components: Components, held_back: torch.Tensor, path: Path) -> None:
-    """Log how near decoded pictures are to their originals; a grid of pairs, original and decoded, goes to `path`."""
+def log_reconstruction(model: Network, components: Components, held_back: torch.Tensor, path: Path) -> None:
+    """Log the PSNR of decoded pictures and write a grid of original and decoded pairs to `path`."""
     device = best_device()
     with torch.no_grad():
         latents = components.encode(held_back).to(device)
         decoded = torch.cat([model.decode(part).sample.cpu() for part in batches(latents, 50)])
-    figure = decibels(decoded, held_back)
-    log(PART, f"{path.stem}: {figure.mean():.2f} dB (worst {figure.min():.1f})")
+    psnr = psnr_db(decoded, held_back)
+    log(PART, f"{path.stem}: {psnr.mean():.2f} dB (worst {psnr.min():.1f})")
     write_grid(torch.stack([held_back[:32], decoded[:32]], 1).flatten(0, 1), path, columns=8)
+
+
+def _trained_parameters(model: Network, heads: LevelHeads) -> dict[str, nn.Parameter]:
+    """Return the parameters of the decoder and of the auxiliary heads."""
+    named = {name: param for name, param in model.named_parameters() if name.startswith("decoder.")}
+    return named | {f"heads.{name}": param for name, param in heads.named_parameters()}
 
 
 def train_autoencoder(
@@ -139,36 +181,34 @@ def train_autoencoder(
     start: Path | None,
     nets: Networks | None,
 ) -> None:
-    """Train the decoder until the settings' pictures are seen; checkpoint, figures and grids in `folder`.
+    """Train the decoder; write the checkpoint, figures and grids to `folder`.
 
     Args:
         settings: of the autoencoder.
         world: of the captions.
         pictures: the training set.
-        folder: of the checkpoint.
-        start: the model folder to start from; None for a fresh decoder.
-        nets: the U-Net and text encoder that say part of the latents; None for the pictures' own alone.
+        folder: of the components and the checkpoint.
+        start: the model folder to start from; None for a new decoder.
+        nets: the U-Net and text encoder that predict a share of the latents; None for encoded latents only.
 
     Raises:
-        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings.
+        CheckpointError: the initial weights or the checkpoint do not match the settings.
         DivergedError: the loss is not finite.
     """
     components, device = work_components(folder), best_device()
-    model = started_autoencoder(settings, components, start)
-    guesses = None if nets is None else Guesses(nets, world, pictures.captions)
-    log(PART, "latents: the pictures' own" + ("" if guesses is None else ", and by the U-Net's word"))
+    model = load_autoencoder(settings, components, start)
+    predictions = OneStepPredictions(nets, world, pictures.captions) if nets else None
+    log(PART, "latents: encoded" + (" and predicted by the U-Net" if predictions else ""))
     model.to(device=device, memory_format=torch.channels_last)
     heads = LevelHeads(model.decoder, settings.channels).to(device)
-    named = {name: param for name, param in model.named_parameters() if name.startswith("decoder.")}
-    named |= {f"heads.{name}": param for name, param in heads.named_parameters()}
-    optimiser = Optimiser(named, settings.rate, settings.average)
+    optimizer = Optimizer(_trained_parameters(model, heads), settings.rate, settings.average)
     held_back = compose_set(VALIDATION_SEED, 200).batch(range(200))
-    loss = DecoderLoss(model, heads, pictures, components, settings, guesses)
+    loss = DecoderLoss(model, heads, pictures, components, settings, predictions)
 
-    def show(step: int) -> None:
-        show_pairs(model, components, held_back, folder / f"{PART}-{step:06d}.png")
+    def log_samples(step: int) -> None:
+        log_reconstruction(model, components, held_back, folder / f"{PART}-{step:06d}.png")
 
-    made = made_for(settings, components=components.digest)
-    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    key = compatibility_key(settings, components=components.digest)
+    training = Training(PART, settings, folder, key, optimizer, loss, log_samples)
     training.resume(start)
     training.run()

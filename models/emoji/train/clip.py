@@ -1,7 +1,7 @@
-"""The scoring pair: a small CLIP of 64 × 64 pictures and captions, trained contrastively.
+"""Train the CLIP pair that scores pictures against captions, for 64 × 64 pictures.
 
-A caption fits every picture that has what it names ("a cat on red" fits a teal cat on red), so the targets
-are all fitting pairs of a batch, not the diagonal alone.
+A caption matches every picture that has the attributes it names ("a cat on red" matches a teal cat on red). So the
+targets of the contrastive loss are all matching pairs of a batch, not only the diagonal.
 """
 
 import random
@@ -14,69 +14,63 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 from models.emoji.compose import CAPTION_WORDS, PICTURE_PX, caption, noun_phrase, scene_caption, style_words
 from models.emoji.settings import HEAD_WIDTH, ClipSettings
 from models.emoji.tokenizer import build_vocabulary, word_ids
+from models.emoji.train.compatibility import check_sizes, check_vocabulary, compatibility_key
 from models.emoji.train.components import Components, read_components
 from models.emoji.train.data import VALIDATION_SEED, PictureSet, compose_set
 from models.emoji.train.device import Network, autocast, best_device, plain_attention
-from models.emoji.train.fit import check_sizes, check_vocabulary, made_for
-from models.emoji.train.folder import read_part, silence_untrained_rows, text_config
-from models.emoji.train.judge import softened
+from models.emoji.train.judge_training import degrade
 from models.emoji.train.loop import Training, log, step_generator
-from models.emoji.train.optim import Optimiser
+from models.emoji.train.networks import read_part, text_config, zero_untrained_rows
+from models.emoji.train.optimizer import Optimizer
 from models.emoji.world import Scene, World
 
 PART = "clip"
-UNNAMED = ""  # an attribute that a caption says nothing about
+UNNAMED = ""  # an attribute that a caption does not mention
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A caption and what it says: thing, tint, pattern, ground, colour look, form look."""
+    """A caption and the attributes that it names: object, color, pattern, background, color and form filter."""
 
     text: str
     attributes: tuple[str, ...]
 
 
 def attributes(scene: Scene) -> tuple[str, ...]:
-    """What a picture has, in the order of a claim; "plain" where an attribute is absent."""
+    """Return the attributes of a picture in the order of a claim; "plain" for an absent attribute."""
     return tuple(name or "plain" for name in scene.attributes)
 
 
-def sampled_claim(scene: Scene, world: World, rng: random.Random) -> Claim:
-    """One of the captions that fit a scene: full, the thing alone, the ground alone, or an individual's name."""
+def sample_claim(scene: Scene, world: World, rng: random.Random) -> Claim:
+    """Sample a caption that matches a scene: full, object only, background only, or a named instance."""
     has = attributes(scene)
-    names = [
-        word for word, look in world.individuals.items() if look == (scene.thing, scene.tint, scene.pattern)
-    ]
+    subject = (scene.object, scene.color, scene.pattern)
+    names = [word for word, named in world.named_instances.items() if named == subject]
     words = style_words(scene.style)
-    look = has[4:] if words else (UNNAMED, UNNAMED)
+    style = has[4:] if words else (UNNAMED, UNNAMED)
+    plain = Claim(
+        caption(scene.object, scene.background, words),
+        (scene.object, UNNAMED, UNNAMED, scene.background, *style),
+    )
     kind = rng.random()
     if names and kind < 0.3:
-        text, named = caption(names[0], scene.ground, words), (*has[:4], *look)
+        claim = Claim(caption(names[0], scene.background, words), (*has[:4], *style))
     elif kind < 0.4:
-        stated = (UNNAMED if not scene.tint else scene.tint, UNNAMED if not scene.pattern else scene.pattern)
-        text, named = (
-            caption(noun_phrase(scene), scene.ground, words),
-            (scene.thing, *stated, scene.ground, *look),
-        )
+        stated = (scene.object, scene.color or UNNAMED, scene.pattern or UNNAMED, scene.background, *style)
+        claim = Claim(caption(noun_phrase(scene), scene.background, words), stated)
     elif kind < 0.55:
-        text, named = (
-            caption(scene.thing, scene.ground, words),
-            (scene.thing, UNNAMED, UNNAMED, scene.ground, *look),
-        )
-    elif kind < 0.9:  # tint and ground are easy: the thing alone is what the pair learns last
-        text, named = caption(scene.thing, ""), (scene.thing, *[UNNAMED] * 5)
+        claim = plain
+    elif kind < 0.9:  # the object is harder to learn than color and background
+        claim = Claim(caption(scene.object, ""), (scene.object, *[UNNAMED] * 5))
     else:
-        text, named = caption("", scene.ground, words), (UNNAMED, UNNAMED, UNNAMED, scene.ground, *look)
-    if len(text.split()) > CAPTION_WORDS:
-        text, named = (
-            caption(scene.thing, scene.ground, words),
-            (scene.thing, UNNAMED, UNNAMED, scene.ground, *look),
+        claim = Claim(
+            caption("", scene.background, words), (UNNAMED, UNNAMED, UNNAMED, scene.background, *style)
         )
-    return Claim(text, named)
+    return claim if len(claim.text.split()) <= CAPTION_WORDS else plain
 
 
-def fitting(claims: list[Claim], scenes: list[Scene]) -> torch.Tensor:
-    """Which pictures each caption fits, [captions, pictures] of bools."""
+def matching_pairs(claims: list[Claim], scenes: list[Scene]) -> torch.Tensor:
+    """Return whether each caption matches each picture, [captions, pictures] of bools."""
     numbers: dict[str, int] = {}
     said = torch.tensor(
         [[numbers.setdefault(name, len(numbers)) for name in one.attributes] for one in claims]
@@ -88,16 +82,16 @@ def fitting(claims: list[Claim], scenes: list[Scene]) -> torch.Tensor:
     return ((said[:, None] == unnamed) | (said[:, None] == shown[None])).all(-1)
 
 
-def contrastive_loss(logits: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
-    """Cross entropy in both directions, spread over all fitting pairs; logits [captions, pictures]."""
-    target = fits.float()
+def contrastive_loss(logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy in both directions over all matching pairs; both inputs are [captions, pictures]."""
+    target = matches.float()
     per_caption = -(target / target.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
     per_picture = -(target / target.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
     return (per_caption + per_picture) / 2
 
 
 def new_clip(settings: ClipSettings, world: World) -> Network:
-    """The pair with fresh weights."""
+    """Return a new CLIP pair."""
     vocabulary = build_vocabulary(world.words)
     text = text_config(settings.width, settings.text_layers, vocabulary, projection_dim=settings.projection)
     vision = CLIPVisionConfig(
@@ -115,48 +109,48 @@ def new_clip(settings: ClipSettings, world: World) -> Network:
     )
     model: Network = CLIPModel(sizes)
     embedding = model.text_model.embeddings.token_embedding
-    silence_untrained_rows(embedding, vocabulary, world.words)
+    zero_untrained_rows(embedding, vocabulary, world.words)
     return model
 
 
 class ClipLoss:
-    """The contrastive loss of a batch that the step alone decides; half of its pictures are softened."""
+    """Contrastive loss on partly degraded pictures. The step number determines the batch."""
 
     def __init__(self, model: Network, settings: ClipSettings, world: World, pictures: PictureSet) -> None:
         self.device, self.model, self.rows, self.world = best_device(), model, settings.batch, world
         self.pictures, self.vocabulary = pictures, build_vocabulary(world.words)
         self.components: Components = read_components()
-        self.on_ground: dict[str, list[int]] = {}
+        self.on_background: dict[str, list[int]] = {}
         for index, scene in enumerate(pictures.scenes):
-            self.on_ground.setdefault(scene.ground, []).append(index)
+            self.on_background.setdefault(scene.background, []).append(index)
 
     def _chosen(self, step: int, rng: torch.Generator) -> list[int]:
-        """The pictures of a batch; in every other batch all on one ground, which then tells nothing."""
-        grounds = sorted(self.on_ground)
-        alike = (
-            self.on_ground[grounds[step // 2 % len(grounds)]]
+        """Sample a batch. Every other batch has one background, so that the object must be recognized."""
+        backgrounds = sorted(self.on_background)
+        pool = (
+            self.on_background[backgrounds[step // 2 % len(backgrounds)]]
             if step % 2
             else range(len(self.pictures.captions))
         )
-        return [alike[index] for index in torch.randint(0, len(alike), (self.rows,), generator=rng).tolist()]
+        return [pool[index] for index in torch.randint(0, len(pool), (self.rows,), generator=rng).tolist()]
 
     def __call__(self, step: int) -> torch.Tensor:
-        """The loss of the step's batch."""
+        """Return the loss of the step's batch."""
         rng = step_generator(PART, step)
         chosen = self._chosen(step, rng)
-        batch = softened(self.pictures.batch(chosen), self.components, rng)
+        batch = degrade(self.pictures.batch(chosen), self.components, rng)
         scenes = [self.pictures.scenes[index] for index in chosen]
         words = random.Random(step)
-        claims = [sampled_claim(scene, self.world, words) for scene in scenes]
+        claims = [sample_claim(scene, self.world, words) for scene in scenes]
         ids = torch.tensor(word_ids([claim.text for claim in claims], self.vocabulary))
         with autocast(self.device):
             found = self.model(input_ids=ids.to(self.device), pixel_values=batch.to(self.device))
-        return contrastive_loss(found.logits_per_text.float(), fitting(claims, scenes).to(self.device))
+        return contrastive_loss(found.logits_per_text.float(), matching_pairs(claims, scenes).to(self.device))
 
 
 @torch.no_grad()
-def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) -> float:
-    """The share of pictures whose own full caption scores best among all captions of the set."""
+def retrieval_accuracy(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) -> float:
+    """Return the share of pictures whose full caption scores best among all captions of the set."""
     texts = [" ".join(scene_caption(scene).split()[:CAPTION_WORDS]) for scene in pictures.scenes]
     device = next(model.parameters()).device
     ids = torch.tensor(word_ids(texts, vocabulary)).to(device)
@@ -166,11 +160,11 @@ def retrieval(model: Network, pictures: PictureSet, vocabulary: dict[str, int]) 
     return float(right / len(texts))
 
 
-def started_clip(settings: ClipSettings, world: World, start: Path | None) -> Network:
-    """The pair of a model folder, or a fresh one for None.
+def load_clip(settings: ClipSettings, world: World, start: Path | None) -> Network:
+    """Load the CLIP pair of a model folder, or create one if `start` is None.
 
     Raises:
-        CheckpointError: the folder is missing, truncated, of other sizes, or of another vocabulary.
+        CheckpointError: the folder is missing, broken, of other sizes, or of another vocabulary.
     """
     if start is None:
         return new_clip(settings, world)
@@ -191,23 +185,23 @@ def started_clip(settings: ClipSettings, world: World, start: Path | None) -> Ne
 def train_clip(
     settings: ClipSettings, world: World, pictures: PictureSet, folder: Path, start: Path | None
 ) -> None:
-    """Train the pair until the settings' pictures are seen; checkpoint in `folder`.
+    """Train the CLIP pair; write the checkpoint to `folder`.
 
     Raises:
-        CheckpointError: the weights to start from, or the checkpoint, do not fit the settings or the world.
+        CheckpointError: the initial weights or the checkpoint do not match the settings or the world.
         DivergedError: the loss is not finite.
     """
-    model = started_clip(settings, world, start)
+    model = load_clip(settings, world, start)
     plain_attention(model)
     model.to(best_device()).train()
-    optimiser = Optimiser(dict(model.named_parameters()), settings.rate, settings.average)
+    optimizer = Optimizer(dict(model.named_parameters()), settings.rate, settings.average)
     held_back = compose_set(VALIDATION_SEED, 500)
 
-    def show(step: int) -> None:
-        share = retrieval(model, held_back, build_vocabulary(world.words))
-        log(PART, f"step {step}: the own caption is best of 500 for {share:.3f} of held-back pictures")
+    def log_samples(step: int) -> None:
+        share = retrieval_accuracy(model, held_back, build_vocabulary(world.words))
+        log(PART, f"step {step}: retrieval accuracy {share:.3f} among 500 captions")
 
-    loss, made = ClipLoss(model, settings, world, pictures), made_for(settings, world.words)
-    training = Training(PART, settings, folder, made, optimiser, loss, show)
+    loss, key = ClipLoss(model, settings, world, pictures), compatibility_key(settings, world.words)
+    training = Training(PART, settings, folder, key, optimizer, loss, log_samples)
     training.resume(start)
     training.run()

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from zoodip_core.artifact import Concept, export_concept
-from zoodip_core.base_models.catalog import embedding_widths, fingerprint
+from zoodip_core.base_models.families import embedding_widths
+from zoodip_core.base_models.fingerprint import fingerprint
 
 
 def tiny_concept(catalogue: Path) -> bytes:

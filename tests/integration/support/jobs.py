@@ -8,7 +8,7 @@ from zoodip_core.service.database import Database
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import Job, NewJob
-from zoodip_core.service.jobs.states import Kind
+from zoodip_core.service.jobs.states import JobKind
 
 NOW = 1_700_000_000.0
 WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can run
@@ -21,7 +21,9 @@ WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can r
 }
 
 
-def queue(database: Database, *, kind: Kind = Kind.PERSONALIZATION, now: float = NOW, **fields: Any) -> Job:
+def queue(
+    database: Database, *, kind: JobKind = JobKind.PERSONALIZATION, now: float = NOW, **fields: Any
+) -> Job:
     """A queued job."""
     values: dict[str, Any] = {
         "owner": "alice",

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.engine_protocol import Picture, Search
+from worker.engine_protocol import JobSearch, Picture
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled
-from zoodip_core.service.jobs.records import ConceptRecord, Job
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 WIDTH = 32
@@ -53,7 +54,7 @@ class StubSearch:
         self.step += 1
         return None
 
-    def note_fixed_loss(self) -> float:
+    def record_validation_loss(self) -> float:
         """Falls until step 40."""
         self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))
         return self.fixed_losses[-1]
@@ -82,7 +83,7 @@ class StubEngine:
         self._fault = os.environ.get("STUB_FAULT")
         self._calls = os.environ.get("STUB_CALLS")
 
-    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> Search:
+    def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
         """The search, with a line in the log of where it began."""
         assert all(image.startswith(b"\x89PNG") for image in images)
         search = StubSearch(job, state)
@@ -91,7 +92,7 @@ class StubEngine:
                 log.write(f"{job.id} {search.step}\n")
         return search
 
-    def step(self, base_model: str, searches: Sequence[Search]) -> list[ZoodipError | None]:
+    def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
         """One step of each."""
         self._note("step")
         time.sleep(self._step_s)

@@ -54,10 +54,10 @@ def test_another_tint_must_leave_the_thing() -> None:
     tint, look = (k for k, prompt in enumerate(asked) if prompt.changed is not None)
     assert asked[tint].changed == TINT
     verdicts = torch.ones(6, 4, len(ATTRIBUTES))
-    verdicts[tint, 0, ATTRIBUTES.index("thing")] = 0
+    verdicts[tint, 0, ATTRIBUTES.index("object")] = 0
     verdicts[tint, 1, TINT] = 0
     verdicts[tint, 2, ATTRIBUTES.index("pattern")] = 0
-    verdicts[look, :, ATTRIBUTES.index("thing")] = 0
+    verdicts[look, :, ATTRIBUTES.index("object")] = 0
     found = shares(case, asked, verdicts)
     assert found == pytest.approx({"right": 1, "ground": 1, "change": 7 / 8, "retinted": 1 / 4})
 

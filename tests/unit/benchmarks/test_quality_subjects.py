@@ -53,20 +53,20 @@ def test_every_shape_starts_at_a_trained_thing() -> None:
     """A search for a held-out shape starts at a word that the model knows."""
     world = shipped_world()
     assert set(SHAPE_STARTS) == set(world.held_out.shapes)
-    assert set(SHAPE_STARTS.values()) <= set(world.trained_things)
+    assert set(SHAPE_STARTS.values()) <= set(world.trained_objects)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_prompts_ask_for_what_they_show(kind: str) -> None:
     """25 different prompts over all grounds; each fits the window, with the token and in words."""
     world = shipped_world()
-    assert set(GROUNDS) == set(world.grounds)
+    assert set(GROUNDS) == set(world.backgrounds)
     for case in cases(world, kind, "report") + cases(world, kind, "tuning"):
         asked = prompts(case, world)
         assert len({prompt.template for prompt in asked}) == PROMPTS
         for prompt in asked:
             assert prompt.template.count("{}") == 1
-            assert prompt.scene.ground in prompt.template
+            assert prompt.scene.background in prompt.template
             assert "{}" not in prompt.with_noun("")
             assert max(len(prompt.words.split()), len(prompt.with_noun("x").split())) <= CAPTION_WORDS
 
@@ -77,10 +77,10 @@ def test_a_change_differs_from_the_subject() -> None:
     for case in cases(world, "subjects", "report"):
         changed = [prompt for prompt in prompts(case, world) if prompt.changed is not None]
         assert {prompt.changed for prompt in changed} == {
-            ATTRIBUTES.index(n) for n in ATTRIBUTES if "look" in n
-        } | {ATTRIBUTES.index("tint")}
-        tinted = [prompt for prompt in changed if prompt.changed == ATTRIBUTES.index("tint")]
-        assert all(prompt.scene.tint not in ("", case.scene.tint) for prompt in tinted)
+            ATTRIBUTES.index(n) for n in ATTRIBUTES if "filter" in n
+        } | {ATTRIBUTES.index("color")}
+        tinted = [prompt for prompt in changed if prompt.changed == ATTRIBUTES.index("color")]
+        assert all(prompt.scene.color not in ("", case.scene.color) for prompt in tinted)
         assert sum(prompt.changed is not None for prompt in prompts(case, world, 8)) == 2
 
 

@@ -13,7 +13,7 @@ from benchmarks.quality.methods import METHODS
 from benchmarks.quality.searching import plans
 from benchmarks.quality.stage import Selection
 from benchmarks.quality.sweep import VARIATIONS, Sweep, label
-from zoodip_core.base_models.catalog import detect_family
+from zoodip_core.base_models.families import detect_family
 from zoodip_core.diffusion.loading import locate
 
 

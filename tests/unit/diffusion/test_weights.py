@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from tests.tooling.families import FAMILIES
 from tests.tooling.models import meta_model
-from zoodip_core.diffusion.quantize import Precision, QuantizedLinear, quantize_model
+from zoodip_core.config import Precision
+from zoodip_core.diffusion.quantize import QuantizedLinear, quantize_model
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
 

@@ -99,9 +99,9 @@ def test_losses_in_company_equal_those_alone(
     settings = [_settings(seed=k, n=k + 1) for k in range(3)]
     jobs = [Personalization.begin(bundle, s, pictures, c) for s, c in zip(subjects, settings, strict=True)]
     engine = Engine(bundle)
-    together = engine.evaluate([job.request() for job in jobs])
+    together = engine.evaluate([job.build_request() for job in jobs])
     for job, prediction in zip(jobs, together, strict=True):
-        (alone,) = engine.evaluate([job.request()])
+        (alone,) = engine.evaluate([job.build_request()])
         torch.testing.assert_close(prediction, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_fixed_loss_is_the_same_each_time(bundles: dict[str, Bundle], pictures: 
     """The fixed set does not depend on the search's seed or on what was measured before."""
     first = Personalization.begin(bundles["sd1"], DOG, pictures, _settings(seed=1))
     second = Personalization.begin(bundles["sd1"], DOG, pictures, _settings(seed=2))
-    assert first.measure_fixed_loss() == first.measure_fixed_loss() == second.fixed_loss_start
+    assert first.measure_validation_loss() == first.measure_validation_loss() == second.fixed_loss_start
 
 
 @pytest.mark.parametrize(

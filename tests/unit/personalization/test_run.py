@@ -33,7 +33,7 @@ def test_progress_and_checkpoints(bundles: dict[str, Bundle], pictures: list[Ima
     assert (outcome.steps, outcome.forwards) == (7, 14)
     assert told[0].fixed_loss == outcome.fixed_loss_start
     assert told[2].fixed_loss != outcome.fixed_loss_start
-    assert outcome.fixed_loss_end == learned.measure_fixed_loss()
+    assert outcome.fixed_loss_end == learned.measure_validation_loss()
     assert told[-1].eta_s == 0
 
 

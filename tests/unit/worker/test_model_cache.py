@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tooling.models import build_family
-from worker.model_cache import Bundles
+from worker.model_cache import ModelCache
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.diffusion.loading import Bundle, load_bundle
@@ -43,7 +43,7 @@ def one_mb(catalog: Catalog) -> float:
 @pytest.mark.slow
 def test_the_size_told_from_the_files_is_that_in_memory(catalog: Catalog, one_mb: float) -> None:
     """Told before loading, measured after, with the VAE that is loaded on first use."""
-    bundles = Bundles(catalog, 1e6, _load)
+    bundles = ModelCache(catalog, 1e6, _load)
     assert bundles.get("a", ()).vae is not None
     assert bundles.sizes_mb()["a"] == pytest.approx(one_mb, rel=0.02)
 
@@ -57,7 +57,7 @@ def test_the_longest_unused_goes_first(catalog: Catalog, one_mb: float) -> None:
         loaded.append(entry.name)
         return _load(entry)
 
-    bundles = Bundles(catalog, 2.1 * one_mb, load)
+    bundles = ModelCache(catalog, 2.1 * one_mb, load)
     for name in ("a", "b", "a", "c", "a", "c"):
         assert bundles.get(name, ()).name == name
     assert list(bundles.sizes_mb()) == ["a", "c"]
@@ -76,7 +76,7 @@ def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) 
         made.append(weakref.ref(bundle))
         return bundle
 
-    bundles = Bundles(catalog, 1.1 * one_mb, load)
+    bundles = ModelCache(catalog, 1.1 * one_mb, load)
     for name in NAMES:
         bundles.get(name, ())
     assert alive == [0, 0, 0]
@@ -85,7 +85,7 @@ def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) 
 @pytest.mark.slow
 def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, one_mb: float) -> None:
     """Beyond the budget too: idle ones go, and the search's own is given again; the last one stays at any size."""
-    bundles = Bundles(catalog, 1.1 * one_mb, _load)
+    bundles = ModelCache(catalog, 1.1 * one_mb, _load)
     used = bundles.get("a", ())
     bundles.get("b", {"a"})
     bundles.get("c", {"a"})
@@ -108,7 +108,7 @@ def test_what_cannot_be_loaded_leaves_the_rest(catalog: Catalog, one_mb: float, 
     for weights in (cut / "unet").glob("*.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-100])
     broken = tuple(BaseModelEntry(name=name, path=tmp_path / name) for name in ("bare", "cut"))
-    bundles = Bundles(Catalog((*catalog.entries, *broken)), 1.1 * one_mb, _load)
+    bundles = ModelCache(Catalog((*catalog.entries, *broken)), 1.1 * one_mb, _load)
     kept = bundles.get("a", ())
     with pytest.raises(UnknownBaseModelError):
         bundles.get("nope", ())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from worker.held_leases import Holding
+from worker.held_leases import HeldLeases
 from worker.stats import Stats
 from worker.webhook_sender import public_address, sign
 from zoodip_core.service.api_keys import new_webhook_secret
 from zoodip_core.service.jobs.records import Lease
-from zoodip_core.service.jobs.states import Wish
+from zoodip_core.service.jobs.states import StopRequest
 
 PRIVATE = (
     *("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1"),  # noqa: S104
@@ -45,21 +45,21 @@ def test_addresses_that_are_not_public_are_not_called(host: str) -> None:
 
 def test_holding_learns_of_wishes_and_losses() -> None:
     """An answer without a lease means that it is lost; an old lease's answer says nothing of a new one."""
-    holding = Holding()
+    held_leases = HeldLeases()
     first, second = (Lease(job_id="a", owner="w", fence=fence) for fence in (1, 2))
-    holding.take(first)
-    holding.learn([first], {"a": Wish.PAUSE})
-    assert holding.wish(first) is Wish.PAUSE
-    holding.learn([first], {"a": None})
-    assert holding.wish(first) is None
-    holding.learn([first], {})
-    assert holding.is_lost(first)
-    holding.take(second)
-    holding.learn([first], {})
-    assert not holding.is_lost(second)
-    assert holding.leases() == [second]
-    holding.drop(first)
-    assert holding.leases() == [second]
+    held_leases.add(first)
+    held_leases.update([first], {"a": StopRequest.PAUSE})
+    assert held_leases.stop_request(first) is StopRequest.PAUSE
+    held_leases.update([first], {"a": None})
+    assert held_leases.stop_request(first) is None
+    held_leases.update([first], {})
+    assert held_leases.is_lost(first)
+    held_leases.add(second)
+    held_leases.update([first], {})
+    assert not held_leases.is_lost(second)
+    assert held_leases.leases() == [second]
+    held_leases.remove(first)
+    assert held_leases.leases() == [second]
 
 
 def test_stats_are_plain_values() -> None:

@@ -1,4 +1,4 @@
-"""The paper's lines can be found: each tag once in the code, and docs/algorithm.md names what exists."""
+"""The paper's lines can be found: each tag once in the code, and docs/explanation/algorithm.md names what exists."""
 
 import re
 from collections import Counter
@@ -23,14 +23,14 @@ def test_tags_are_comments_at_the_end_of_a_statement() -> None:
 
 
 def test_the_document_maps_every_tag() -> None:
-    """docs/algorithm.md has a row for every tagged line."""
-    text = (ROOT / "docs" / "algorithm.md").read_text()
+    """docs/explanation/algorithm.md has a row for every tagged line."""
+    text = (ROOT / "docs" / "explanation" / "algorithm.md").read_text()
     assert not {tag for tag in PRINTED if f"`{tag}`" not in text}
 
 
 def test_the_document_names_only_what_exists() -> None:
-    """Every `file:name` in docs/algorithm.md is defined in that file: tests and code alike."""
-    text = (ROOT / "docs" / "algorithm.md").read_text()
+    """Every `file:name` in docs/explanation/algorithm.md is defined in that file: tests and code alike."""
+    text = (ROOT / "docs" / "explanation" / "algorithm.md").read_text()
     named = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
     assert len(named) > 40
     for file, name in named:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from zoodip_core.service.database import note_change
+from zoodip_core.service.database import mark_changed
 from zoodip_core.service.jobs.records import Event
 from zoodip_core.service.tables import events
 
@@ -14,7 +14,7 @@ from zoodip_core.service.tables import events
 def append(connection: Connection, job_id: str, type_: str, data: dict[str, Any], now: float) -> None:
     """Add one event in the transaction of the change that it tells of."""
     connection.execute(insert(events).values(job_id=job_id, type=type_, data=data, created_at=now))
-    note_change(connection, job_id)
+    mark_changed(connection, job_id)
 
 
 def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 500) -> list[Event]:
@@ -28,6 +28,6 @@ def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 50
     return [Event(**row) for row in connection.execute(query).mappings()]
 
 
-def forget(connection: Connection, job_id: str) -> None:
+def delete_for_job(connection: Connection, job_id: str) -> None:
     """Drop the job's events."""
     connection.execute(delete(events).where(events.c.job_id == job_id))

@@ -15,7 +15,7 @@ from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import LeaseLostError, WorkerLostError
 from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.records import Job, Lease
-from zoodip_core.service.jobs.states import Kind, Status, Wish
+from zoodip_core.service.jobs.states import JobKind, Status, StopRequest
 from zoodip_core.service.tables import jobs
 
 _ORDERLY = {"attempts": jobs.c.attempts - 1}  # a start that ends in order does not count as an attempt
@@ -23,7 +23,7 @@ _ORDERLY = {"attempts": jobs.c.attempts - 1}  # a start that ends in order does 
 
 def claim(connection: Connection, job_id: str, worker: str, now: float, lease_s: float) -> Job | None:
     """The job, now running and this worker's; None if it is not queued (another was faster, or it ended)."""
-    return store.move(
+    return store.transition(
         connection,
         job_id,
         Status.RUNNING,
@@ -38,7 +38,7 @@ def claim(connection: Connection, job_id: str, worker: str, now: float, lease_s:
     )
 
 
-def oldest_queued(connection: Connection, kind: Kind) -> str | None:
+def oldest_queued(connection: Connection, kind: JobKind) -> str | None:
     """The id of the job of that kind which waits longest. One step in an index, however long the queue."""
     query = (
         select(jobs.c.id)
@@ -50,7 +50,7 @@ def oldest_queued(connection: Connection, kind: Kind) -> str | None:
     return connection.execute(query).scalar()
 
 
-def claim_next(connection: Connection, kind: Kind, worker: str, now: float, lease_s: float) -> Job | None:
+def claim_next(connection: Connection, kind: JobKind, worker: str, now: float, lease_s: float) -> Job | None:
     """The job of that kind which waits longest, claimed; None if none waits."""
     job_id = oldest_queued(connection, kind)
     return None if job_id is None else claim(connection, job_id, worker, now, lease_s)
@@ -63,7 +63,7 @@ def lease_of(job: Job) -> Lease:
 
 def heartbeat(
     connection: Connection, leases: Iterable[Lease], now: float, lease_s: float
-) -> dict[str, Wish | None]:
+) -> dict[str, StopRequest | None]:
     """Extends the leases that still hold; their job ids, each with what its client wishes."""
     held = [_held(lease) for lease in leases]
     if not held:
@@ -72,18 +72,21 @@ def heartbeat(
         update(jobs)
         .where(or_(*held))
         .values(lease_expires_at=now + lease_s)
-        .returning(jobs.c.id, jobs.c.wish)
+        .returning(jobs.c.id, jobs.c.stop_request)
     )
-    return {job_id: Wish(wish) if wish else None for job_id, wish in connection.execute(extend)}
+    return {
+        job_id: StopRequest(stop_request) if stop_request else None
+        for job_id, stop_request in connection.execute(extend)
+    }
 
 
-def wishes(connection: Connection, leases: Iterable[Lease]) -> dict[str, Wish | None]:
+def stop_requests(connection: Connection, leases: Iterable[Lease]) -> dict[str, StopRequest | None]:
     """The job ids whose leases still hold, each with what its client wishes; extends nothing."""
     held = [_held(lease) for lease in leases]
     if not held:
         return {}
-    rows = connection.execute(select(jobs.c.id, jobs.c.wish).where(or_(*held)))
-    return {job_id: Wish(wish) if wish else None for job_id, wish in rows}
+    rows = connection.execute(select(jobs.c.id, jobs.c.stop_request).where(or_(*held)))
+    return {job_id: StopRequest(stop_request) if stop_request else None for job_id, stop_request in rows}
 
 
 def record(
@@ -120,7 +123,7 @@ def finish(
     Raises:
         LeaseLostError: the job is no longer this worker's; nothing was written.
     """
-    job = store.move(
+    job = store.transition(
         connection, lease.job_id, target, now, sources=frozenset({Status.RUNNING}), lease=lease, values=values
     )
     if job is None:
@@ -128,46 +131,49 @@ def finish(
     return job
 
 
-def leave(connection: Connection, lease: Lease, now: float) -> Job | None:
+def apply_stop_request(connection: Connection, lease: Lease, now: float) -> Job | None:
     """The job as its client wishes it now; None if it wishes nothing (any more) and the job goes on.
 
     Raises:
         LeaseLostError: the job is no longer this worker's; nothing was written.
     """
-    asked = connection.execute(select(jobs.c.wish).where(_held(lease)).with_for_update()).first()
-    if asked is None:
+    row = connection.execute(select(jobs.c.stop_request).where(_held(lease)).with_for_update()).first()
+    if row is None:
         raise LeaseLostError()
-    if asked.wish is None:
+    (stop_request,) = row
+    if stop_request is None:
         return None
-    if asked.wish == Wish.CANCEL:
+    if stop_request == StopRequest.CANCEL:
         return finish(connection, lease, Status.CANCELLED, now)
     return finish(connection, lease, Status.PAUSED, now, _ORDERLY)
 
 
-def give_back(connection: Connection, lease: Lease, now: float) -> Job:
+def requeue(connection: Connection, lease: Lease, now: float) -> Job:
     """The job queued again by an orderly drain, or as its client wishes it.
 
     Raises:
         LeaseLostError: the job is no longer this worker's; nothing was written.
     """
-    return leave(connection, lease, now) or finish(connection, lease, Status.QUEUED, now, _ORDERLY)
+    return apply_stop_request(connection, lease, now) or finish(
+        connection, lease, Status.QUEUED, now, _ORDERLY
+    )
 
 
 def reap(connection: Connection, now: float, max_attempts: int) -> list[Job]:
     """Jobs whose worker fell silent: queued again, or as a client wished, or failed after too many starts."""
     expired = and_(jobs.c.status == Status.RUNNING, jobs.c.lease_expires_at < now)
-    rows = connection.execute(select(jobs.c.id, jobs.c.wish, jobs.c.attempts).where(expired)).all()
+    rows = connection.execute(select(jobs.c.id, jobs.c.stop_request, jobs.c.attempts).where(expired)).all()
     reaped = []
-    for job_id, wish, attempts in rows:
+    for job_id, stop_request, attempts in rows:
         values: dict[str, Any] = {}
-        if wish is not None:
-            target = Status.CANCELLED if wish == Wish.CANCEL else Status.PAUSED
+        if stop_request is not None:
+            target = Status.CANCELLED if stop_request == StopRequest.CANCEL else Status.PAUSED
         elif attempts >= max_attempts:
             error = WorkerLostError(f"the worker died in each of {attempts} attempts")
             target, values = Status.FAILED, {"error": error_of(error)}
         else:
             target = Status.QUEUED
-        job = store.move(connection, job_id, target, now, condition=expired, values=values)
+        job = store.transition(connection, job_id, target, now, condition=expired, values=values)
         if job is not None:
             reaped.append(job)
     return reaped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from zoodip_core.service.jobs.states import ENDED, Kind, Status, Wish
+from zoodip_core.service.jobs.states import ENDED, JobKind, Status, StopRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Job:
     """A personalization or a generation: what was asked, where it stands, who holds it."""
 
     id: str
-    kind: Kind
+    kind: JobKind
     owner: str
     status: Status
     base_model: str
@@ -31,7 +31,7 @@ class Job:
     fixed_loss: float | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
-    wish: Wish | None
+    stop_request: StopRequest | None
     attempts: int
     fence: int
     lease_owner: str | None
@@ -49,11 +49,11 @@ class Job:
 
 
 # A tuple, since each poll makes one: a frozen dataclass of so many fields takes ten times as long.
-class Standing(NamedTuple):
+class JobSnapshot(NamedTuple):
     """A job as its owner sees it, with the number of jobs of its kind that start before it (if it is queued)."""
 
     id: str
-    kind: Kind
+    kind: JobKind
     owner: str
     status: Status
     base_model: str
@@ -84,7 +84,7 @@ class NewJob:
     """What a client asked for, resolved and checked."""
 
     id: str
-    kind: Kind
+    kind: JobKind
     owner: str
     base_model: str
     request: dict[str, Any]
@@ -113,37 +113,3 @@ class Event:
     type: str
     data: dict[str, Any]
     created_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConceptRecord:
-    """A learned or imported token; its embedding is in the object store."""
-
-    id: str
-    owner: str
-    token: str
-    kind: str
-    base_model: str
-    fingerprint: str
-    precision: str
-    vectors: int
-    created_at: float
-    from_personalization: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """An API key; the secret itself is nowhere."""
-
-    id: str
-    prefix: str
-    name: str
-    owner: str
-    scopes: list[str]
-    max_active_jobs: int | None
-    max_concepts: int | None
-    rate_per_minute: int | None
-    webhook_secrets: list[str]
-    created_at: float
-    last_used_at: float | None
-    revoked_at: float | None

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, select, tuple_
 
-from zoodip_core.service.jobs.records import Job, Standing
-from zoodip_core.service.jobs.states import Kind, Status
+from zoodip_core.service.jobs.records import Job, JobSnapshot
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.pagination import newest_first
 from zoodip_core.service.tables import jobs
 
@@ -26,32 +26,32 @@ _POSITION = case(
         .scalar_subquery(),
     )
 ).label("queue_position")
-_SEEN = [*(jobs.c[name] for name in Standing._fields if name != _POSITION.name), _POSITION]
+_SEEN = [*(jobs.c[name] for name in JobSnapshot._fields if name != _POSITION.name), _POSITION]
 # Built once: status polls ask this more often than all others together.
 _OF_IDS = select(*_SEEN).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def standings(connection: Connection, job_ids: Collection[str]) -> dict[str, Standing]:
+def snapshots(connection: Connection, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
     """Where those of the jobs stand that there are, by id."""
-    found = [_standing(row) for row in connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings().all()]
-    return {standing.id: standing for standing in found}
+    found = [_snapshot(row) for row in connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings().all()]
+    return {snapshot.id: snapshot for snapshot in found}
 
 
-def standing(connection: Connection, job: Job) -> Standing:
+def snapshot(connection: Connection, job: Job) -> JobSnapshot:
     """Where the job stands now."""
-    return standings(connection, [job.id])[job.id]
+    return snapshots(connection, [job.id])[job.id]
 
 
 def list_page(
     connection: Connection,
     owner: str,
-    kind: Kind,
+    kind: JobKind,
     *,
     after: str | None = None,
     limit: int = 20,
     status: Status | None = None,
     metadata: dict[str, str] | None = None,
-) -> tuple[list[Standing], bool]:
+) -> tuple[list[JobSnapshot], bool]:
     """The owner's jobs, newest first, from below the id `after`; and whether there are more."""
     query = select(*_SEEN).where(jobs.c.owner == owner, jobs.c.kind == kind)
     if status is not None:
@@ -59,10 +59,10 @@ def list_page(
     for name, value in (metadata or {}).items():
         query = query.where(jobs.c.metadata[name].as_string() == value)
     rows, more = newest_first(connection, query, jobs, after=after, limit=limit)
-    return [_standing(row) for row in rows], more
+    return [_snapshot(row) for row in rows], more
 
 
-def _standing(row: Mapping[Any, Any]) -> Standing:
+def _snapshot(row: Mapping[Any, Any]) -> JobSnapshot:
     values = dict(row)
-    values["kind"], values["status"] = Kind(values["kind"]), Status(values["status"])
-    return Standing(**values)
+    values["kind"], values["status"] = JobKind(values["kind"]), Status(values["status"])
+    return JobSnapshot(**values)

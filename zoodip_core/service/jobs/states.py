@@ -16,14 +16,14 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     """What a job does; also the name of its queue."""
 
     PERSONALIZATION = "personalization"
     GENERATION = "generation"
 
 
-class Wish(StrEnum):
+class StopRequest(StrEnum):
     """What a client asked of a running job; its worker obeys between two steps."""
 
     CANCEL = "cancel"

@@ -1,4 +1,4 @@
-"""Jobs in the database: made, found, and moved from state to state. Every move goes through `move`."""
+"""Jobs in the database: made, found, and moved from state to state. Every transition goes through `transition`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sqlalchemy import (
 
 from zoodip_core.service.errors import ConflictError, NotFoundError
 from zoodip_core.service.jobs import events, webhooks
-from zoodip_core.service.jobs.records import Job, Lease, NewJob, Standing
-from zoodip_core.service.jobs.states import ACTIVE, ENDED, TRANSITIONS, Kind, Status, Wish
+from zoodip_core.service.jobs.records import Job, JobSnapshot, Lease, NewJob
+from zoodip_core.service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobKind, Status, StopRequest
 from zoodip_core.service.tables import jobs
 
-_Found = TypeVar("_Found", Job, Standing)
+_Found = TypeVar("_Found", Job, JobSnapshot)
 _FIND = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _AT_REST: dict[str, Any] = {"it_per_s": None, "eta_s": None, "lease_owner": None, "lease_expires_at": None}
 
@@ -42,7 +42,9 @@ def add(connection: Connection, new: NewJob, now: float) -> Job:
     return job
 
 
-def find(connection: Connection, job_id: str, *, owner: str | None = None, kind: Kind | None = None) -> Job:
+def find(
+    connection: Connection, job_id: str, *, owner: str | None = None, kind: JobKind | None = None
+) -> Job:
     """The job of that id, if it is the owner's and of that kind.
 
     Raises:
@@ -57,7 +59,7 @@ def exists(connection: Connection, job_id: str) -> bool:
     return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
 
 
-def check_found(job: _Found | None, job_id: str, owner: str | None, kind: Kind | None) -> _Found:
+def check_found(job: _Found | None, job_id: str, owner: str | None, kind: JobKind | None) -> _Found:
     """The job, if it is the owner's and of that kind.
 
     Raises:
@@ -70,7 +72,7 @@ def check_found(job: _Found | None, job_id: str, owner: str | None, kind: Kind |
 
 def count_active(connection: Connection, owner: str | None = None) -> int:
     """Unfinished jobs of one owner, or of all."""
-    query = select(func.count()).where(jobs.c.status.in_(ACTIVE), jobs.c.kind.in_(list(Kind)))
+    query = select(func.count()).where(jobs.c.status.in_(ACTIVE), jobs.c.kind.in_(list(JobKind)))
     return connection.execute(query if owner is None else query.where(jobs.c.owner == owner)).scalar_one()
 
 
@@ -80,7 +82,7 @@ def count_by_status(connection: Connection) -> dict[tuple[str, str], int]:
     return {(kind, status): number for kind, status, number in connection.execute(query)}
 
 
-def move(
+def transition(
     connection: Connection,
     job_id: str,
     target: Status,
@@ -119,39 +121,44 @@ def move(
 def _settle(target: Status, now: float) -> dict[str, Any]:
     """What every arrival in a state sets."""
     if target in ENDED:
-        return {**_AT_REST, "finished_at": now, "wish": None}
+        return {**_AT_REST, "finished_at": now, "stop_request": None}
     if target in (Status.QUEUED, Status.PAUSED):  # what ran since the checkpoint is to be done again
-        return {**_AT_REST, "step": jobs.c.checkpoint_step, "wish": None}
+        return {**_AT_REST, "step": jobs.c.checkpoint_step, "stop_request": None}
     return {}
 
 
 def cancel(connection: Connection, job: Job, now: float) -> Job:
-    """The job cancelled, or, while it runs, with the wish that its worker obeys between two steps."""
-    return _ask(connection, job, Wish.CANCEL, Status.CANCELLED, now)
+    """The job cancelled, or, while it runs, with the stop_request that its worker obeys between two steps."""
+    return _request_stop(connection, job, StopRequest.CANCEL, Status.CANCELLED, now)
 
 
 def pause(connection: Connection, job: Job, now: float) -> Job:
-    """The job paused, or, while it runs, with the wish to be.
+    """The job paused, or, while it runs, with the stop_request to be.
 
     Raises:
         ConflictError: it has ended.
     """
-    return _ask(connection, job, Wish.PAUSE, Status.PAUSED, now)
+    return _request_stop(connection, job, StopRequest.PAUSE, Status.PAUSED, now)
 
 
-def _ask(connection: Connection, job: Job, wish: Wish, target: Status, now: float) -> Job:
-    moved = move(connection, job.id, target, now, sources=frozenset({Status.QUEUED, Status.PAUSED}))
+def _request_stop(
+    connection: Connection, job: Job, stop_request: StopRequest, target: Status, now: float
+) -> Job:
+    moved = transition(connection, job.id, target, now, sources=frozenset({Status.QUEUED, Status.PAUSED}))
     if moved is not None:
         return moved
-    wished = case((jobs.c.wish == Wish.CANCEL, jobs.c.wish), else_=wish.value)  # a cancel is not taken back
+    is_cancelled = (
+        jobs.c.stop_request == StopRequest.CANCEL
+    )  # a cancel is final, so a pause cannot replace it
+    requested = case((is_cancelled, jobs.c.stop_request), else_=stop_request.value)
     running = and_(jobs.c.id == job.id, jobs.c.status == Status.RUNNING)
-    row = (
-        connection.execute(update(jobs).where(running).values(wish=wished).returning(jobs)).mappings().first()
-    )
-    now_is = find(connection, job.id) if row is None else job_of(row)
-    if row is None and now_is.status != target and not (wish == Wish.CANCEL and now_is.ended):
-        raise ConflictError(f"a job that is {now_is.status} cannot be {target}")
-    return now_is
+    query = update(jobs).where(running).values(stop_request=requested).returning(jobs)
+    row = connection.execute(query).mappings().first()
+    current = find(connection, job.id) if row is None else job_of(row)
+    is_done = current.status == target or (stop_request == StopRequest.CANCEL and current.ended)
+    if row is None and not is_done:
+        raise ConflictError(f"a job that is {current.status} cannot be {target}")
+    return current
 
 
 def resume(connection: Connection, job: Job, now: float) -> Job:
@@ -160,13 +167,15 @@ def resume(connection: Connection, job: Job, now: float) -> Job:
     Raises:
         ConflictError: it has ended.
     """
-    moved = move(
+    moved = transition(
         connection, job.id, Status.QUEUED, now, sources=frozenset({Status.PAUSED}), values={"queued_at": now}
     )
     if moved is not None:
         return moved
-    running = and_(jobs.c.id == job.id, jobs.c.status == Status.RUNNING, jobs.c.wish == Wish.PAUSE)
-    connection.execute(update(jobs).where(running).values(wish=None))  # it had not yet stopped
+    running = and_(
+        jobs.c.id == job.id, jobs.c.status == Status.RUNNING, jobs.c.stop_request == StopRequest.PAUSE
+    )
+    connection.execute(update(jobs).where(running).values(stop_request=None))  # it had not yet stopped
     now_is = find(connection, job.id)
     if now_is.ended:
         raise ConflictError(f"a job that is {now_is.status} cannot be resumed")
@@ -194,9 +203,10 @@ def check_ended(job: Job) -> None:
 
 
 def job_of(row: Mapping[Any, Any]) -> Job:
-    """The row as a frozen object."""
+    """Return the row as a frozen object."""
     values = dict(row)
-    values["kind"], values["status"] = Kind(values["kind"]), Status(values["status"])
-    if values["wish"] is not None:
-        values["wish"] = Wish(values["wish"])
-    return Job(**values)
+    stop_request = values.pop("stop_request")  # rows name columns as the database does
+    return Job(
+        **values | {"kind": JobKind(values["kind"]), "status": Status(values["status"])},
+        stop_request=None if stop_request is None else StopRequest(stop_request),
+    )
