@@ -205,7 +205,7 @@ def check_ended(job: Job) -> None:
 def job_of(row: Mapping[Any, Any]) -> Job:
     """Return the row as a frozen object."""
     values = dict(row)
-    stop_request = values.pop("stop_request")  # rows name columns as the database does
+    stop_request = values.pop("wish")  # rows name columns as the database does
     return Job(
         **values | {"kind": JobKind(values["kind"]), "status": Status(values["status"])},
         stop_request=None if stop_request is None else StopRequest(stop_request),
