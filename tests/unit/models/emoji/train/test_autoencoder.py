@@ -1,5 +1,6 @@
 """The latents that the decoder is trained on."""
 
+import pytest
 import torch
 
 from models.emoji.settings import read_settings
