@@ -40,7 +40,9 @@ def statements(status_batcher: StatusBatcher) -> list[str]:
     """What the database is asked."""
     asked: list[str] = []
     assert status_batcher.engine is not None
-    event.listen(status_batcher.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
+    event.listen(
+        status_batcher.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql)
+    )
     return asked
 
 
@@ -53,7 +55,10 @@ def test_polls_that_come_together_share_a_statement(
 
     async def poll() -> list[object]:
         own = [status_batcher.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
-        others = [status_batcher.find(jobs[0].id, "bob", KIND), status_batcher.find(jobs[0].id, "alice", JobKind.GENERATION)]
+        others = [
+            status_batcher.find(jobs[0].id, "bob", KIND),
+            status_batcher.find(jobs[0].id, "alice", JobKind.GENERATION),
+        ]
         return await asyncio.gather(*own, *others, return_exceptions=True)
 
     *found, stranger, wrong_kind = asyncio.run(poll())

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate, generate_together
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.diffusion.schedulers import SCHEDULERS
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 
 
