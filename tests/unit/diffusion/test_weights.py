@@ -50,6 +50,7 @@ def saved(path: Path, changes: Mapping[str, Tensor | None] = {}) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
 def test_every_part_gets_the_published_values(family_folder: dict[str, Path], family: str, part: str) -> None:
     """Each file's values arrive under each of the model's names, prefixes of CLIP included; no meta is left."""
