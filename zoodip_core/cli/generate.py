@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL.PngImagePlugin import PngInfo
 
 from zoodip_core.cli.console import print_json, say
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
@@ -46,7 +45,9 @@ def generate(
     from zoodip_core.config import GenerationSettings
     from zoodip_core.diffusion.generation import generate as draw
     from zoodip_core.diffusion.loading import load_bundle
+    from zoodip_core.files import write_atomically
     from zoodip_core.personalization.concept_conversion import concept_vectors
+    from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
     values: dict[str, Any] = {
@@ -69,17 +70,15 @@ def generate(
     _make_folder(out)
     files = []
     for image in drawn:
-        png_info = PngInfo()
-        metadata = {
-            "prompt": prompt,
-            "seed": image.seed,
-            "base_model": entry.name,
-            "fingerprint": bundle.fingerprint,
-        }
-        for key, value in {**metadata, "concepts": " ".join(c.token for c in concepts)}.items():
-            png_info.add_text(key, str(value))
+        facts = GenerationFacts(
+            prompt=prompt,
+            seed=image.seed,
+            base_model=entry.name,
+            fingerprint=bundle.fingerprint,
+            concepts={learned.token: None for learned in concepts},
+        )
         path = out / f"{image.seed}.png"
-        image.image.save(path, pnginfo=png_info)
+        write_atomically(path, encode_generated(image.image, facts))
         files.append(str(path))
     say("\n".join(files))
     if as_json:

@@ -98,6 +98,7 @@ def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, model_mb
     assert list(cache.sizes_mb()) == ["b"]
 
 
+@pytest.mark.slow
 def test_a_failed_load_keeps_cached_models(catalog: Catalog, model_mb: float, tmp_path: Path) -> None:
     """An unknown name, a folder without weights and truncated weights raise errors; cached models stay."""
     (tmp_path / "bare").mkdir()
