@@ -34,9 +34,7 @@ class LeasedWriter:
     def claim_next(self, kind: JobKind) -> Job | None:
         """Claim the oldest queued job of a kind; None if the queue is empty or the database unavailable."""
         try:
-            with (
-                self.database.read() as connection
-            ):  # the queue is mostly empty: check before taking the write lock
+            with self.database.read() as connection:  # mostly empty: check before taking the write lock
                 if leases.oldest_queued(connection, kind) is None:
                     return None
             with self.database.write() as connection:

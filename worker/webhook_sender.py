@@ -84,9 +84,8 @@ def public_address(host: str, port: int, *, private: bool = False) -> tuple[str,
 def _connection(parts: SplitResult, *, private: bool) -> http.client.HTTPConnection:
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    address = public_address(
-        host, port, private=private
-    )  # before the deadline starts: a DNS lookup may be slow
+    # Resolve before the deadline starts, because a DNS lookup may be slow.
+    address = public_address(host, port, private=private)
     connection: http.client.HTTPConnection
     if secure:
         connection = http.client.HTTPSConnection(
