@@ -145,7 +145,7 @@ def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
         (["--set", "t_low=900", "--set", "t_high=500"], ["t_low (900)", "t_high (500)"]),
         (["--set", "n"], ["set: got 'n'; expected NAME=VALUE"]),
         (["--preset", "magic"], ["preset", "'magic'", "paper"]),
-        (["--caption", "a turtle"], ["captions", "1 came for 4 images"]),
+        (["--caption", "a turtle"], ["captions: got 1; expected one for each of the 4 images"]),
         (["--out", "missing/x.safetensors"], ["out: got missing/x.safetensors", "writable folder"]),
         (["--device", "abacus"], ["device", "'abacus'", "cpu"]),
         (["--resume"], ["checkpoint", "nothing to resume"]),
