@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.quality import paired
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cases.prompts import PROMPTS
+from benchmarks.quality.cli import (
     add_methods,
     command,
     describe_run,
@@ -19,10 +19,9 @@ from benchmarks.quality.arguments import (
     print_or_exit,
     progress,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.methods import ANCHORS, METHODS
-from benchmarks.quality.prompts import PROMPTS
-from benchmarks.quality.table import table
+from benchmarks.quality.learning.methods import ANCHORS, METHODS
+from benchmarks.quality.report.tables import paired_table, parse_pairs, table
+from benchmarks.quality.run import Booth, Options
 from zoodip_core.files import write_atomically
 
 DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,paper-neither"
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def made() -> str:
         asked = options(given)
-        return run(asked, paired.parse_pairs(given.pairs, asked.methods))
+        return run(asked, parse_pairs(given.pairs, asked.methods))
 
     print_or_exit(made)
 
@@ -46,7 +45,7 @@ def run(asked: Options, pairs: Sequence[tuple[str, str]] = ()) -> str:
     rows = booth.run()
     text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
     if pairs:
-        text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
+        text += f"\nOn the same {chosen.kind}:\n\n{paired_table(rows, pairs)}\n"
     write_atomically(chosen.out / f"table-{chosen.kind}.md", text.encode())
     return text
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cases.subjects import Case
+from benchmarks.quality.cli import (
     command,
     describe,
     embedded_model,
@@ -20,11 +21,10 @@ from benchmarks.quality.arguments import (
     selection,
     whole_numbers,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.grids import Shown, write_grid
-from benchmarks.quality.methods import METHODS, check_methods
-from benchmarks.quality.records import Row
-from benchmarks.quality.subjects import Case
+from benchmarks.quality.learning.methods import METHODS, check_methods
+from benchmarks.quality.report.grids import Shown, write_grid
+from benchmarks.quality.report.rows import Row
+from benchmarks.quality.run import Booth, Options
 from zoodip_core.files import write_atomically
 
 ARMS = ("paper", "paper-puts", "paper-sg", "paper-neither")

@@ -6,16 +6,56 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.bundles import Bundles
-from benchmarks.quality.drawing import Pictures, draw
-from benchmarks.quality.methods import BARE
-from benchmarks.quality.prompts import Prompt
-from benchmarks.quality.sources import Outcome, Source
-from benchmarks.quality.subjects import Case
-from benchmarks.quality.words import case_identity, words
+from benchmarks.quality.cases.prompts import Prompt
+from benchmarks.quality.cases.protocols import Learnable, Phrase
+from benchmarks.quality.cases.subjects import Case
+from benchmarks.quality.learning.methods import BARE
+from benchmarks.quality.sources import Bundles, Outcome, Pictures, Source, draw
 from models.emoji.compose import draw_scene
 from models.emoji.world import Scene, World
 from zoodip_core.base_models.catalog import resolve_settings
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.personalization.checkpoint import identity
+from zoodip_core.personalization.personalize import Personalization
+
+
+@dataclass(frozen=True)
+class Word:
+    """One case under its initializer."""
+
+    index: int
+    own: str
+    case: Learnable
+    bundles: Bundles
+    settings: PersonalizationSettings
+    method: str = "initializer"
+    seed: int = 0
+    forwards: int = 0
+
+    def draw(self, asked: Sequence[Phrase], each: int) -> Pictures:
+        """`each` pictures of every prompt with the word in it."""
+        texts = [prompt.with_noun(self.case.initializer) for prompt in asked]
+        return draw(self.bundles.at(), self.bundles.entry, texts, each)
+
+    def outcome(self) -> Outcome:
+        """The word's loss on the fixed set."""
+        case = self.case
+        begun = Personalization.begin(self.bundles.at(), case.subject, case.references, self.settings)
+        return Outcome(begun.fixed_loss_start)
+
+
+def words(bundles: Bundles, cases: Sequence[Learnable]) -> Iterator[Word]:
+    """The word of every case."""
+    settings = resolve_settings(bundles.entry, bundles.at().family, BARE, {})
+    for index, case in enumerate(cases):
+        yield Word(index, case_identity(bundles, case, settings), case, bundles, settings)
+
+
+def case_identity(bundles: Bundles, case: Learnable, settings: PersonalizationSettings) -> str:
+    """What the pictures of a case depend on where nothing is learned."""
+    bundle = bundles.at()
+    own = identity(case.subject, settings, bundle.fingerprint, list(case.references))
+    return f"{own} {bundle.precision}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from functools import cached_property, partial
 
 import torch
 
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cases.protocols import TOKEN
+from benchmarks.quality.cases.subjects import Case
+from benchmarks.quality.cli import (
     command,
     describe,
     embedded_model,
@@ -23,21 +25,17 @@ from benchmarks.quality.arguments import (
     progress,
     selection,
 )
-from benchmarks.quality.cohort import begin_all, fixed_loss
-from benchmarks.quality.drawing import Pictures, concept, draw
-from benchmarks.quality.grids import Shown, write_grid
-from benchmarks.quality.learnable import TOKEN
-from benchmarks.quality.ledger import row_id
-from benchmarks.quality.methods import METHODS, check_methods
+from benchmarks.quality.learning.forward import begin_all, fixed_loss
+from benchmarks.quality.learning.methods import METHODS, Plan, check_methods, plans
+from benchmarks.quality.learning.snapshots import plan_identity
+from benchmarks.quality.learning.trajectories import Cut, cuts, walk
 from benchmarks.quality.metrics import Figures
-from benchmarks.quality.principal import Cut, cuts
-from benchmarks.quality.records import with_figures
-from benchmarks.quality.results import Results
-from benchmarks.quality.searching import Plan, plan_identity, plans
-from benchmarks.quality.stage import Stage
-from benchmarks.quality.subjects import Case
-from benchmarks.quality.table import group_table
-from benchmarks.quality.walking import walk
+from benchmarks.quality.report.grids import Shown, write_grid
+from benchmarks.quality.report.results import Results
+from benchmarks.quality.report.rows import row_id, with_figures
+from benchmarks.quality.report.tables import group_table
+from benchmarks.quality.run import Stage
+from benchmarks.quality.sources import Pictures, concept, draw
 from zoodip_core.files import write_atomically
 from zoodip_core.personalization.personalize import Personalization
 

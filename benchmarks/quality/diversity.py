@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cli import (
     add_methods,
     at_least,
     command,
@@ -21,11 +21,11 @@ from benchmarks.quality.arguments import (
     print_or_exit,
     progress,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.grids import write_grid
-from benchmarks.quality.methods import ANCHORS, METHODS
-from benchmarks.quality.records import Row
-from benchmarks.quality.table import method_table
+from benchmarks.quality.learning.methods import ANCHORS, METHODS
+from benchmarks.quality.report.grids import write_grid
+from benchmarks.quality.report.rows import Row
+from benchmarks.quality.report.tables import method_table
+from benchmarks.quality.run import Booth, Options
 from zoodip_core.files import write_atomically
 
 DEFAULT_METHODS = "initializer,caption,real,default,paper"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.quality.prompts import Prompt
-from benchmarks.quality.subjects import Case
-from models.emoji.judge import ATTRIBUTES, Judge
+from benchmarks.quality.cases.prompts import Prompt
+from benchmarks.quality.cases.subjects import Case
+from models.emoji.judge import ATTRIBUTES, Judge, read_judge
+from models.emoji.judge.network import WEIGHTS
+from models.emoji.world import World, shipped_world
+from zoodip_core.base_models.fingerprint import weight_files
 from zoodip_core.diffusion.latents import to_tensor
+from zoodip_core.diffusion.scoring import Scorer
 
 TINT, GROUND = ATTRIBUTES.index("color"), ATTRIBUTES.index("background")
 THING_COLUMNS = (0, 1, 2)  # thing, tint, pattern
@@ -136,3 +142,27 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     picks = np.random.default_rng(seed).integers(0, len(sample), (RESAMPLES, len(sample)))
     low, high = np.percentile(sample[picks].mean(axis=1), (2.5, 97.5))
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What measures."""
+
+    world: World
+    judge: Judge
+    embedder: Embedder
+    id: str  # of both's weights: figures of another judge are other figures
+
+
+def read_instruments(scorer: Path) -> Instruments:
+    """The judge and the CLIP pair, with one id for their weights.
+
+    Raises:
+        CheckpointError: the judge's weights are missing or damaged.
+        InvalidModelError: the pair is.
+    """
+    judge, pair = read_judge(), Scorer(scorer)
+    digest = hashlib.sha256(WEIGHTS.read_bytes())
+    for path in weight_files(scorer):
+        digest.update(path.read_bytes())
+    return Instruments(shipped_world(), judge, pair, digest.hexdigest())

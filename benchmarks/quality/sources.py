@@ -8,14 +8,79 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from benchmarks.quality.bundles import Bundles
-from benchmarks.quality.drawing import Pictures, concept, draw
-from benchmarks.quality.learnable import TOKEN, Learnable
-from benchmarks.quality.methods import Method
-from benchmarks.quality.phrase import Phrase
-from benchmarks.quality.searching import Plan, Snapshot, plan_identity, plans, search
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.quality.cases.protocols import TOKEN, Learnable, Phrase
+from benchmarks.quality.learning.methods import Method, Plan, plans
+from benchmarks.quality.learning.snapshots import Snapshot, plan_identity, search
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.base_models.fingerprint import file_hash, weight_files
+from zoodip_core.config import GenerationSettings, Precision
+from zoodip_core.diffusion.generation import generate_together
+from zoodip_core.diffusion.loading import Bundle, load_bundle, locate
+from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
+
+
+class Bundles:
+    """The bundles of one base model by precision."""
+
+    def __init__(
+        self, entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None
+    ) -> None:
+        """Load nothing yet; the arguments are those of `load_bundle`."""
+        self.entry = entry
+        self._device, self._max_rows = device, max_rows
+        self._loaded: dict[Precision, Bundle] = {}
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What pictures depend on beside the bundle's fingerprint: steps and guidance, and the VAE."""
+        files = weight_files(locate(self.entry) / "vae")
+        return {**self.entry.generation, "vae": [file_hash(file) for file in files]}
+
+    def at(self, precision: Precision | None = None) -> Bundle:
+        """The bundle at a precision; the base model's own for None.
+
+        Raises:
+            InvalidModelError: the folder is incomplete, of an unsupported kind, or holds no safetensors.
+        """
+        chosen = precision or self.entry.precision
+        if chosen not in self._loaded:
+            entry = self.entry.model_copy(update={"precision": chosen})
+            self._loaded[chosen] = load_bundle(entry, device=self._device, max_rows=self._max_rows)
+        return self._loaded[chosen]
+
+
+TOGETHER = 24  # pictures in one batch: a large model has no room for a whole case
+SEEDS_APART = 1000  # first seeds of two prompts: every method draws prompt k from 1000 k on
+
+Pictures = list[list[Image.Image]]  # of each prompt, one a seed
+
+
+def draw(
+    bundle: Bundle,
+    entry: BaseModelEntry,
+    texts: Sequence[str],
+    each: int,
+    concepts: ConceptVectors | None = None,
+) -> Pictures:
+    """`each` pictures of every text, which may hold the token when `concepts` has its vectors."""
+    asked = [
+        GenerationSettings.parse(entry.generation | {"prompt": text, "n": each, "seed": index * SEEDS_APART})
+        for index, text in enumerate(texts)
+    ]
+    prompts = max(1, TOGETHER // each)
+    parts = (asked[first : first + prompts] for first in range(0, len(asked), prompts))
+    drawn = [one for part in parts for one in generate_together(bundle, part, concepts)]
+    return [[picture.image for picture in pictures] for pictures in drawn]
+
+
+def concept(bundle: Bundle, flat: Float[Tensor, " flat"], vectors: int) -> ConceptVectors:
+    """A searched point as `generate` takes it."""
+    return {TOKEN: [part[0] for part in unflatten(flat[None], vectors, bundle.prompts.widths)]}
+
 
 P_contra = TypeVar("P_contra", bound=Phrase, contravariant=True)
 

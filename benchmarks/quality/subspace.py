@@ -11,9 +11,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmarks.quality.cases.subjects import Case, cases
 from benchmarks.quality.errors import BenchmarkError
-from benchmarks.quality.methods import METHODS
-from benchmarks.quality.subjects import Case, cases
+from benchmarks.quality.learning.methods import METHODS
 from models.emoji.errors import EmojiModelError
 from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog, resolve_settings

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.quality import paired
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cli import (
     at_least,
     command,
     describe,
@@ -22,10 +21,9 @@ from benchmarks.quality.arguments import (
     progress,
     selection,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.methods import CHANGEABLE, check_methods
-from benchmarks.quality.searching import check_plans
-from benchmarks.quality.table import table
+from benchmarks.quality.learning.methods import CHANGEABLE, check_methods, check_plans
+from benchmarks.quality.report.tables import paired_table, table
+from benchmarks.quality.run import Booth, Options
 from zoodip_core.cli.options import parse_assignments
 from zoodip_core.files import write_atomically
 
@@ -77,7 +75,7 @@ def run(sweep: Sweep) -> str:
     head = describe(chosen, len({row.subject for row in rows}), entry)
     text = f"{head}; {sweep.options.seeds} search seeds; each row changes what it names.\n\n{table(rows)}\n"
     pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
-    text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
+    text += f"\nOn the same {chosen.kind}:\n\n{paired_table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
     return text
 

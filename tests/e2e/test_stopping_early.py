@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.quality.arguments import embedded_model, instruments
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.stage import Selection
+from benchmarks.quality.cli import embedded_model, instruments
+from benchmarks.quality.run import Booth, Options, Selection
 from benchmarks.quality.stopping import measure
 
 
