@@ -1,4 +1,4 @@
-"""The arguments that the tools of EmojiBooth share, and what they become."""
+"""Command-line arguments that the tools of EmojiBooth share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.quality.cases.prompts import PROMPTS
-from benchmarks.quality.cases.subjects import Half, Kind
+from benchmarks.quality.cases.subjects import CaseKind, Split
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Instruments, read_instruments
-from benchmarks.quality.run import Options, Selection
+from benchmarks.quality.run import RunOptions, Selection
 from models.emoji.errors import EmojiModelError
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.fingerprint import fingerprint
@@ -23,7 +23,7 @@ from zoodip_core.errors import ZoodipError
 OUT = Path("quality-output")
 
 
-def command(
+def make_parser(
     name: str,
     about: str | None,
     *,
@@ -32,7 +32,7 @@ def command(
     pictures: int,
     epilog: str | None = None,
 ) -> argparse.ArgumentParser:
-    """A parser with the arguments of a selection; the numbers are their defaults."""
+    """Return a parser with the arguments of a selection; the numbers are their defaults."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=about,
@@ -40,28 +40,28 @@ def command(
         epilog=epilog,
     )
     add = parser.add_argument
-    add("--kind", default="subjects", help=f"what is learned: {', '.join(get_args(Kind))}")
-    add("--half", default="report", choices=get_args(Half), help="tuning: to choose settings on")
-    add("--subjects", type=int, default=subjects, help="how many; all of the half if left out")
-    add("--prompts", type=int, default=prompts, help=f"prompts of a case, at most {PROMPTS}")
-    add("--pictures", type=int, default=pictures, help="pictures of a prompt")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="of the zeroth-order methods")
-    add("--device", help="cpu or cuda; CUDA where there is one")
+    add("--kind", default="subjects", help=f"kind of cases to learn: {', '.join(get_args(CaseKind))}")
+    add("--split", default="test", choices=get_args(Split), help="validation: for choosing settings")
+    add("--subjects", type=int, default=subjects, help="number of cases; all of the split by default")
+    add("--prompts", type=int, default=prompts, help=f"prompts for each case, at most {PROMPTS}")
+    add("--pictures", type=int, default=pictures, help="pictures for each prompt")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of forward-pass methods")
+    add("--device", help="cpu or cuda; CUDA by default if available")
     add("--out", type=Path, default=OUT, help="folder of results, searches, tables and grids")
     return parser
 
 
-def selection(given: argparse.Namespace) -> Selection:
-    """The selection of parsed arguments, with the number of pictures checked.
+def parse_selection(given: argparse.Namespace) -> Selection:
+    """Return the selection of parsed arguments.
 
     Raises:
-        BenchmarkError: no pictures.
-        InvalidSettingsError: --set without NAME=VALUE.
+        BenchmarkError: the number of pictures is too small.
+        InvalidSettingsError: --set is not NAME=VALUE.
     """
     return Selection(
         out=given.out,
         kind=given.kind,
-        half=given.half,
+        split=given.split,
         subjects=given.subjects,
         prompts=given.prompts,
         pictures=at_least(1, given.pictures, "pictures"),
@@ -73,23 +73,23 @@ def selection(given: argparse.Namespace) -> Selection:
 def add_methods(
     parser: argparse.ArgumentParser, *, methods: str, seeds: int, forwards: str, about: str
 ) -> None:
-    """Add what a run of several methods is asked besides; the values are defaults."""
+    """Add the arguments of a run of several methods; the values are their defaults."""
     parser.add_argument("--methods", default=methods, help=about)
-    parser.add_argument("--seeds", type=int, default=seeds, help="search seeds")
+    parser.add_argument("--seeds", type=int, default=seeds, help="number of search seeds")
     parser.add_argument(
-        "--forwards", default=forwards, help="U-Net forwards of one case, with commas between"
+        "--forwards", default=forwards, help="U-Net evaluations for each case, separated by commas"
     )
 
 
-def options(given: argparse.Namespace) -> Options:
-    """The options of a run of several methods, with every number checked.
+def parse_options(given: argparse.Namespace) -> RunOptions:
+    """Return the options of a run of several methods.
 
     Raises:
-        BenchmarkError: a number that is none, or too small.
-        InvalidSettingsError: --set without NAME=VALUE.
+        BenchmarkError: a number is malformed or too small.
+        InvalidSettingsError: --set is not NAME=VALUE.
     """
-    return Options(
-        selection(given),
+    return RunOptions(
+        parse_selection(given),
         methods=given.methods.split(","),
         seeds=at_least(1, given.seeds, "seeds"),
         forwards=whole_numbers(given.forwards, "forwards"),
@@ -97,71 +97,71 @@ def options(given: argparse.Namespace) -> Options:
 
 
 def at_least(least: int, count: int, name: str) -> int:
-    """The count.
+    """Return the count.
 
     Raises:
         BenchmarkError: it is smaller than `least`.
     """
     if count < least:
-        raise BenchmarkError(f"--{name} {count}: allowed: {least} or more", field=name)
+        raise BenchmarkError.mismatch(f"--{name}", got=count, expected=f"{least} or more")
     return count
 
 
 def whole_numbers(text: str, name: str) -> tuple[int, ...]:
-    """`"3000,9000"` → (3000, 9000).
+    """Convert `"3000,9000"` to (3000, 9000).
 
     Raises:
-        BenchmarkError: a part is no whole number.
+        BenchmarkError: a part is not a whole number.
     """
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        message = f"--{name} {text}: allowed: whole numbers with commas between"
-        raise BenchmarkError(message, field=name) from error
+        expected = "whole numbers separated by commas"
+        raise BenchmarkError.mismatch(f"--{name}", got=text, expected=expected) from error
 
 
 def embedded_model() -> BaseModelEntry:
-    """The base model that EmojiBooth is made for."""
+    """Return the base model that EmojiBooth is made for."""
     return Catalog.load().get("emoji")
 
 
-def instruments(entry: BaseModelEntry) -> Instruments:
-    """What measures the pictures of the embedded model.
+def load_instruments(entry: BaseModelEntry) -> Instruments:
+    """Load the judge and the CLIP pair of the embedded model.
 
     Raises:
         CheckpointError: the judge's weights are missing or damaged.
-        InvalidModelError: the CLIP pair is.
+        InvalidModelError: the CLIP pair's weights are missing or damaged.
     """
     return read_instruments(locate(entry) / "scorer")
 
 
 def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
-    """What a table is made of: the start of a sentence above it."""
+    """Return the start of the sentence above a table: cases, prompts, pictures, changes and weights."""
     changes = "".join(f", {name}={value}" for name, value in chosen.changes.items())
     weights = fingerprint(locate(entry))
     return (
-        f"{count} held-out {chosen.kind} of the {chosen.half} half, {chosen.prompts} prompts × "
+        f"{count} held-out {chosen.kind} of the {chosen.split} split, {chosen.prompts} prompts × "
         f"{chosen.pictures} pictures{changes}; weights {weights[:12]}"
     )
 
 
-def describe_run(asked: Options, count: int, entry: BaseModelEntry) -> str:
-    """What a table of several methods is made of."""
+def describe_run(options: RunOptions, count: int, entry: BaseModelEntry) -> str:
+    """Return the sentence above a table of several methods."""
     return (
-        f"{describe(asked.selection, count, entry)}; {asked.seeds} search seeds; "
-        f"means over {asked.selection.kind}, 95 % bootstrap intervals in brackets."
+        f"{describe(options.selection, count, entry)}; {options.seeds} search seeds; "
+        f"means over {options.selection.kind}, 95 % bootstrap intervals in brackets."
     )
 
 
-def progress(line: str) -> None:
-    """A line on stderr: stdout is for the table."""
+def log_progress(line: str) -> None:
+    """Print a line on stderr; stdout is for the table."""
     print(line, file=sys.stderr, flush=True)
 
 
-def print_or_exit(made: Callable[[], str]) -> None:
-    """Print the text that `made` gives; a project error ends the run with its message."""
+def print_or_exit(make_text: Callable[[], str]) -> None:
+    """Print the text that `make_text` returns; exit with one line on a project error."""
     try:
-        text = made()
+        text = make_text()
     except (ZoodipError, EmojiModelError) as error:
         sys.exit(f"error: {error}")
     sys.stdout.write(text)

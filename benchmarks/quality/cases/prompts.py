@@ -1,4 +1,4 @@
-"""The 25 prompts of every case: all grounds, and among them some with another tint word or a style."""
+"""The 25 prompts of every case: all backgrounds, and some with another color or a filter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.quality.cases.protocols import Phrase
+from benchmarks.quality.cases.protocols import PromptTemplate
 from benchmarks.quality.cases.subjects import Case
 from benchmarks.quality.errors import BenchmarkError
 from models.emoji.compose import caption, scene_caption, style_words
@@ -14,13 +14,13 @@ from models.emoji.judge import ATTRIBUTES
 from models.emoji.world import PLAIN, Scene, World
 
 PROMPTS = 25
-GROUNDS = (
+BACKGROUNDS = (
     *("in the snow", "on blue", "by a brick wall", "on white", "on the grass", "on yellow"),
     *("in the night", "on pink", "on the beach", "on black", "on the wood", "on teal"),
     *("on red", "on gray", "on purple", "on green", "on orange", "on brown"),
 )
-# (another tint, ground, a look of the whole picture)
-CHANGES = (
+# (another color, background, a filter over the whole picture)
+EDITS = (
     ("teal", "on the grass", PLAIN),
     (PLAIN, "on white", "sepia"),
     ("red", "in the snow", PLAIN),
@@ -29,28 +29,27 @@ CHANGES = (
     (PLAIN, "in the snow", "framed"),
     ("yellow", "in the night", PLAIN),
 )
-SPARE_TINT = "orange"  # in place of a change to the tint that the subject has
-
+SPARE_COLOR = "orange"  # replaces an edit to the color that the subject already has
 
 ID_ATTRIBUTES = ("thing", "tint", "pattern", "ground", "colour look", "form look")
-"""Names of the judge's columns in row ids. Never rename them: published rows are found by these words."""
+"""Names of the judge's columns in row ids. Never rename them: they are part of the ids of published rows."""
 
 
 @dataclass(frozen=True)
-class Prompt(Phrase):
-    """One prompt with `{}` for the learned word, and what it should show."""
+class Prompt(PromptTemplate):
+    """One prompt with `{}` in place of the learned token, and the scene that it should show."""
 
     scene: Scene
-    changed: int | None = None  # column of ATTRIBUTES that the prompt asks to differ
+    changed: int | None = None  # column of ATTRIBUTES that the prompt edits
 
     @property
     def words(self) -> str:
-        """The full caption of what it should show: what language alone reaches."""
+        """Return the full caption of the scene, which needs no learned token."""
         return scene_caption(self.scene)
 
 
 def prompt_facts(prompt: Prompt) -> dict[str, Any]:
-    """Return what a row id records of a prompt, under fixed keys that no class or field name changes."""
+    """Return the part of a row id that describes a prompt, under fixed keys that no class or field name changes."""
     scene = prompt.scene
     return {
         "template": prompt.template,
@@ -63,22 +62,22 @@ def prompt_facts(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def prompts(case: Case, world: World, count: int = PROMPTS) -> list[Prompt]:
-    """The first `count` prompts of a case, in an order that mixes the sorts.
+def make_prompts(case: Case, world: World, count: int = PROMPTS) -> list[Prompt]:
+    """Return the first `count` prompts of a case, in an order that mixes plain prompts and edits.
 
     Raises:
-        BenchmarkError: more or fewer prompts than there are.
+        BenchmarkError: the count is out of range.
     """
     if not 1 <= count <= PROMPTS:
-        raise BenchmarkError(f"--prompts {count}: allowed: 1 to {PROMPTS}", field="prompts")
-    found = _style_prompts(case, world) if case.kind == "styles" else _thing_prompts(case)
+        raise BenchmarkError.mismatch("--prompts", got=count, expected=f"1 to {PROMPTS}")
+    found = _style_prompts(case, world) if case.kind == "styles" else _object_prompts(case)
     return found[:count]
 
 
-def _thing_prompts(case: Case) -> list[Prompt]:
-    found = [_prompt(replace(case.scene, background=ground), "{}") for ground in GROUNDS]
-    for index, (tint, ground, look) in enumerate(CHANGES):
-        found.insert(3 * index + 2, _changed(case, tint, ground, look))
+def _object_prompts(case: Case) -> list[Prompt]:
+    found = [_prompt(replace(case.scene, background=background), "{}") for background in BACKGROUNDS]
+    for index, (color, background, filter_name) in enumerate(EDITS):
+        found.insert(3 * index + 2, _edited(case, color, background, filter_name))
     return found
 
 
@@ -86,23 +85,24 @@ def _prompt(scene: Scene, noun: str) -> Prompt:
     return Prompt(caption(noun, scene.background, style_words(scene.style)), scene)
 
 
-def _changed(case: Case, tint: str, ground: str, look: str) -> Prompt:
-    """Another tint, said before the token, or a look of the whole picture."""
-    if look:
-        colour = look == "sepia"
-        scene = replace(case.scene, background=ground, style=(look, PLAIN) if colour else (PLAIN, look))
-        column = ATTRIBUTES.index("color filter" if colour else "form filter")
+def _edited(case: Case, color: str, background: str, filter_name: str) -> Prompt:
+    """Return a prompt that asks for another color before the token, or for a filter over the whole picture."""
+    if filter_name:
+        of_color = filter_name == "sepia"
+        style = (filter_name, PLAIN) if of_color else (PLAIN, filter_name)
+        scene = replace(case.scene, background=background, style=style)
+        column = ATTRIBUTES.index("color filter" if of_color else "form filter")
         return replace(_prompt(scene, "{}"), changed=column)
-    tint = SPARE_TINT if tint == case.scene.color else tint
-    scene = replace(case.scene, color=tint, background=ground)
-    return replace(_prompt(scene, f"{tint} {{}}"), changed=ATTRIBUTES.index("color"))
+    color = SPARE_COLOR if color == case.scene.color else color
+    scene = replace(case.scene, color=color, background=background)
+    return replace(_prompt(scene, f"{color} {{}}"), changed=ATTRIBUTES.index("color"))
 
 
 def _style_prompts(case: Case, world: World) -> list[Prompt]:
-    """Things that the references do not need to hold, each on a ground, all in the learned style."""
-    things = random.Random("EmojiBooth styles").sample(world.trained_objects, PROMPTS)
+    """Return prompts for objects on backgrounds in the learned style; references need not contain the objects."""
+    objects = random.Random("EmojiBooth styles").sample(world.trained_objects, PROMPTS)
     found = []
-    for index, thing in enumerate(things):
-        scene = Scene(thing, PLAIN, PLAIN, GROUNDS[index % len(GROUNDS)], case.scene.style)
-        found.append(Prompt(caption(thing, scene.background, "{}"), scene))
+    for index, name in enumerate(objects):
+        scene = Scene(name, PLAIN, PLAIN, BACKGROUNDS[index % len(BACKGROUNDS)], case.scene.style)
+        found.append(Prompt(caption(name, scene.background, "{}"), scene))
     return found

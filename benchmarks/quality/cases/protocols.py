@@ -1,4 +1,4 @@
-"""What a search needs to know of the thing that it learns, whatever world that comes from."""
+"""The interface of a case to learn, and prompts with a placeholder for the learned token."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ TOKEN = "<bench>"  # noqa: S105 — a placeholder in captions
 
 
 class Learnable(Protocol):
-    """One thing or style to learn, with all that every method is given."""
+    """One object or style to learn, with the inputs that every method gets."""
 
     @property
     def name(self) -> str:
-        """What rows and messages call it."""
+        """Return the name in rows and messages."""
 
     @property
     def initializer(self) -> str:
-        """The word that every search starts from."""
+        """Return the word that every search starts from."""
 
     @property
     def references(self) -> Sequence[Image.Image]:
-        """Pictures of it."""
+        """Return the reference images."""
 
     @property
     def subject(self) -> Subject:
-        """The request as a person would make it, for `TOKEN`."""
+        """Return the personalization request for `TOKEN`, as a user would make it."""
 
 
 @dataclass(frozen=True)
-class Phrase:
-    """A prompt with `{}` for the learned word."""
+class PromptTemplate:
+    """A prompt with `{}` in place of the learned token."""
 
     template: str
 
     def with_noun(self, noun: str) -> str:
-        """The prompt with a token or a word in its place; without it for an empty noun."""
+        """Return the prompt with a token or word in place of `{}`; an empty noun removes it."""
         return " ".join(self.template.replace("{}", noun).split())

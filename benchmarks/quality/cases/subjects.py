@@ -1,6 +1,7 @@
-"""What EmojiBooth learns: held-out subjects, shapes and styles, with their references.
+"""Cases of EmojiBooth: held-out subjects, shapes and styles with their references.
 
-The held-out lists are split once: hyperparameters are chosen on the tuning half, figures come from the other.
+The held-out lists are divided once. Settings are chosen on the validation split; figures are reported on the test
+split.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from models.emoji.compose import caption, draw_scene, noun_phrase, style_words
 from models.emoji.world import PLAIN, Scene, World
 from zoodip_core.personalization.personalize import Subject
 
-Kind = Literal["subjects", "shapes", "styles"]
-Half = Literal["report", "tuning"]
+CaseKind = Literal["subjects", "shapes", "styles"]
+Split = Literal["test", "validation"]
 Item = TypeVar("Item")
 
-REFERENCES = 4
-TINTS = 8
-"""The held-out subjects go through the eight tints in turn; shifting the split by one a turn shares them out."""
+ORDER_SEEDS = {"test": "EmojiBooth report", "validation": "EmojiBooth tuning"}
+"""Seeds of the order within a split. Never change them: published figures depend on the order."""
 
-# No trained word names a held-out shape, so the search starts at the nearest that a person would say.
-SHAPE_STARTS = {
+REFERENCES = 4
+COLORS = 8
+"""The held-out subjects repeat the eight colors in order; shifting the split by one per round shares them out."""
+
+# No trained word names a held-out shape, so the search starts from the nearest word that a user would choose.
+SHAPE_INITIALIZERS = {
     "koala": "bear",
     "dolphin": "whale",
     "pear": "lemon",
@@ -41,77 +45,85 @@ SHAPE_STARTS = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One thing or style to learn, with all that every method is given."""
+    """One object or style to learn, with the inputs that every method gets."""
 
-    kind: Kind
-    scene: Scene  # what the token stands for; its ground is the first reference's
+    kind: CaseKind
+    scene: Scene  # what the token means; its background is that of the first reference
     initializer: str
     references: Sequence[Image.Image]
     captions: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The thing or style in words."""
+        """Return the object or style in words."""
         return style_words(self.scene.style) if self.kind == "styles" else noun_phrase(self.scene)
 
     @property
     def subject(self) -> Subject:
-        """The request as a person would make it."""
+        """Return the personalization request, as a user would make it."""
         kind: Literal["style", "object"] = "style" if self.kind == "styles" else "object"
         return Subject(TOKEN, self.initializer, kind, self.captions)
 
 
-def split(items: Sequence[Item], half: Half) -> list[Item]:
-    """The half of a held-out list in a fixed, mixed order; the two halves share nothing and hold everything.
+def split_items(items: Sequence[Item], split: Split) -> list[Item]:
+    """Return one split of a held-out list in a fixed, shuffled order.
 
-    Source: item i goes to tuning where i + ⌊i / 8⌋ is even, so both halves see all tints and patterns.
+    The two splits are disjoint and cover the list. Item i is in the validation split if i + ⌊i / 8⌋ is even, so
+    both splits contain all colors and patterns.
     """
-    tuning = half == "tuning"
-    chosen = [item for i, item in enumerate(items) if ((i + i // TINTS) % 2 == 0) is tuning]
-    random.Random(f"EmojiBooth {half}").shuffle(chosen)
+    validation = split == "validation"
+    chosen = [item for i, item in enumerate(items) if ((i + i // COLORS) % 2 == 0) is validation]
+    random.Random(ORDER_SEEDS[split]).shuffle(chosen)
     return chosen
 
 
-def cases(world: World, kind: str, half: Half, count: int | None = None) -> list[Case]:
-    """The first `count` cases of one half; all for None.
+def make_cases(world: World, kind: str, split: Split, count: int | None = None) -> list[Case]:
+    """Return the first `count` cases of one split; all of them for None.
 
     Raises:
-        BenchmarkError: an unknown kind, or more cases than there are.
+        BenchmarkError: an unknown kind, or more cases than the split has.
     """
-    if kind not in get_args(Kind):
-        raise BenchmarkError(f"--kind {kind}: allowed: {', '.join(get_args(Kind))}", field="kind")
+    if kind not in get_args(CaseKind):
+        raise BenchmarkError.mismatch("--kind", got=kind, expected=", ".join(get_args(CaseKind)))
     held = world.held_out
     found: list[Case]
     if kind == "subjects":
-        found = [_thing(world, "subjects", *subject) for subject in split(held.subjects, half)]
+        found = [_object_case(world, "subjects", *subject) for subject in split_items(held.subjects, split)]
     elif kind == "shapes":
-        found = [_thing(world, "shapes", shape, PLAIN, PLAIN) for shape in split(held.shapes, half)]
+        found = [
+            _object_case(world, "shapes", name, PLAIN, PLAIN) for name in split_items(held.shapes, split)
+        ]
     else:
-        found = [_style(world, *style) for style in split(held.styles, half)]
+        found = [_style_case(world, *style) for style in split_items(held.styles, split)]
     if count is not None and not 1 <= count <= len(found):
-        raise BenchmarkError(
-            f"--subjects {count}: the {half} half of the {kind} holds {len(found)}; allowed: 1 to {len(found)}",
-            field="subjects",
-        )
+        expected = f"1 to {len(found)}, the {kind} of the {split} split"
+        raise BenchmarkError.mismatch("--subjects", got=count, expected=expected)
     return found[:count]
 
 
-def _thing(world: World, kind: Kind, thing: str, tint: str, pattern: str) -> Case:
-    """References of one thing on four grounds that are not of its own colour."""
-    rng = random.Random(f"EmojiBooth {thing} {tint} {pattern}")
-    grounds = rng.sample([ground for ground in world.backgrounds if ground != f"on {tint}"], REFERENCES)
-    scenes = [Scene(thing, tint, pattern, ground) for ground in grounds]
+def _object_case(world: World, kind: CaseKind, name: str, color: str, pattern: str) -> Case:
+    """Return the case of one object, with references on four backgrounds that differ from its color."""
+    rng = random.Random(f"EmojiBooth {name} {color} {pattern}")
+    chosen = rng.sample([one for one in world.backgrounds if one != f"on {color}"], REFERENCES)
+    scenes = [Scene(name, color, pattern, background) for background in chosen]
     pictures = [draw_scene(scene, rng, world) for scene in scenes]
     captions = tuple(caption(TOKEN, scene.background) for scene in scenes)
-    return Case(kind, scenes[0], SHAPE_STARTS.get(thing, thing), pictures, captions)
+    return Case(kind, scenes[0], SHAPE_INITIALIZERS.get(name, name), pictures, captions)
 
 
-def _style(world: World, colour: str, form: str) -> Case:
-    """References of four things in one pair of looks; the search starts at the first look's word."""
-    rng = random.Random(f"EmojiBooth {colour} {form}")
-    grounds = rng.sample(world.backgrounds, REFERENCES)
-    things = rng.sample(world.trained_objects, REFERENCES)
-    scenes = [Scene(thing, PLAIN, PLAIN, g, (colour, form)) for thing, g in zip(things, grounds, strict=True)]
+def _style_case(world: World, color_filter: str, form_filter: str) -> Case:
+    """Return the case of one pair of filters, with references of four objects.
+
+    The search starts from the name of the color filter.
+    """
+    rng = random.Random(f"EmojiBooth {color_filter} {form_filter}")
+    backgrounds = rng.sample(world.backgrounds, REFERENCES)
+    objects = rng.sample(world.trained_objects, REFERENCES)
+    style = (color_filter, form_filter)
+    scenes = [
+        Scene(name, PLAIN, PLAIN, background, style)
+        for name, background in zip(objects, backgrounds, strict=True)
+    ]
     pictures = [draw_scene(scene, rng, world) for scene in scenes]
     captions = tuple(caption(scene.object, scene.background, TOKEN) for scene in scenes)
-    return Case("styles", scenes[0], colour, pictures, captions)
+    return Case("styles", scenes[0], color_filter, pictures, captions)

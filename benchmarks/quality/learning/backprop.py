@@ -1,4 +1,4 @@
-"""All cases of one method, learned together by backpropagation: Textual Inversion."""
+"""Learn all cases of a method together with backpropagation: Textual Inversion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.model.inversion import BATCH, FIRST_T, LAST_T
 from benchmarks.quality.cases.protocols import TOKEN, Learnable
-from benchmarks.quality.learning.forward import begin_all, diverged, fixed_loss
+from benchmarks.quality.learning.forward import begin_all, diverged, validation_loss
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
@@ -19,11 +19,11 @@ from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.samples import Sample, samples_request
 
-BACKPROP_FORWARDS = BATCH * (1 + 2)  # of one step of one case: a backward pass costs as much as two forwards
+BACKPROP_FORWARDS = BATCH * (1 + 2)  # of one step of one case; a backward pass counts as two
 
 
-class BackpropCohort:
-    """Textual Inversion: Adam with a falling rate on the true gradient, from the same references and captions."""
+class BackpropLearner:
+    """Textual Inversion: Adam with a decaying rate on the true gradient, with the same references and captions."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class BackpropCohort:
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Return the number of completed steps."""
         return self._step
 
     @property
     def forwards_per_step(self) -> int:
-        """Rows of one case, forward and backward."""
+        """Return the evaluations of one step of one case, with the backward pass."""
         return BACKPROP_FORWARDS
 
     def _draw(self, search: Personalization) -> list[Sample]:
-        """A batch of one case."""
+        """Draw a batch of one case."""
         drawn = []
         for _ in range(BATCH):
             image, flipped, timestep, seed = (
@@ -79,13 +79,13 @@ class BackpropCohort:
         return drawn
 
     def advance(self) -> None:
-        """One step of every case; the cases share a batch, and Adam moves each number by itself.
+        """Run one step of every case. The cases share a batch; Adam updates each element independently.
 
         Raises:
-            BenchmarkError: a loss is NaN or infinite.
+            BenchmarkError: a loss is not finite.
         """
-        turn = math.pi * self._step / self._settings.steps
-        self._adam.param_groups[0]["lr"] = self._rate * (0.5 + 0.5 * math.cos(turn))
+        phase = math.pi * self._step / self._settings.steps
+        self._adam.param_groups[0]["lr"] = self._rate * (0.5 + 0.5 * math.cos(phase))
         samples = [self._draw(search) for search in self._data]
         requests = [
             samples_request(self._bundle.prompts, batch, TOKEN, token, self._settings.vectors)
@@ -110,20 +110,20 @@ class BackpropCohort:
         self._step += 1
 
     def tokens(self) -> Float[Tensor, "cases flat"]:
-        """The learned vectors as they are."""
+        """Return the current token vectors."""
         return self._tokens.detach().clone()
 
     @torch.no_grad()
-    def fixed_losses(self) -> list[float]:
-        """Each case's loss on its fixed set."""
+    def validation_losses(self) -> list[float]:
+        """Return the validation loss of each case."""
         return [
-            fixed_loss(self._bundle, search, token)
+            validation_loss(self._bundle, search, token)
             for search, token in zip(self._data, self.tokens(), strict=True)
         ]
 
     def state(self) -> dict[str, Tensor]:
-        """Tokens, moments and the generator."""
+        """Return tokens, moments and the generator state."""
         moments = self._adam.state[self._tokens]
         adam = {f"adam.{name}": tensor.clone() for name, tensor in moments.items()}
-        own = {"step": torch.tensor(self._step), "tokens": self.tokens()}
-        return {**own, "generator": self._generator.get_state(), **adam}
+        values = {"step": torch.tensor(self._step), "tokens": self.tokens()}
+        return {**values, "generator": self._generator.get_state(), **adam}

@@ -1,4 +1,4 @@
-"""All cases of one method, learned together, by forward passes in the engine's batches."""
+"""Learn all cases of a method together with forward passes, in the engine's batches."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.samples import samples_request
 
 
-class Cohort(Protocol):
+class BatchedLearner(Protocol):
     """Searches that step together."""
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Return the number of completed steps."""
 
     @property
     def forwards_per_step(self) -> int:
-        """U-Net forwards of one step of one case; a backward pass counts as two."""
+        """Return the U-Net evaluations of one step of one case; a backward pass counts as two."""
 
     def advance(self) -> None:
-        """One step of every case."""
+        """Run one step of every case."""
 
     def tokens(self) -> Float[Tensor, "cases flat"]:
-        """The learned vectors as they are."""
+        """Return the current token vectors."""
 
-    def fixed_losses(self) -> list[float]:
-        """Each case's loss on its fixed set."""
+    def validation_losses(self) -> list[float]:
+        """Return the validation loss of each case."""
 
     def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs for the same bits."""
+        """Return the state from which a resumed run continues with the same bits."""
 
 
 def begin_all(
@@ -50,15 +50,15 @@ def begin_all(
     settings: PersonalizationSettings,
     states: Sequence[dict[str, Tensor] | None] | None = None,
 ) -> list[Personalization]:
-    """A personalization of each case, new or restored."""
+    """Create a personalization for each case, or restore it from its state."""
     return [
         Personalization.begin(bundle, case.subject, case.references, settings, state)
         for case, state in zip(cases, states or [None] * len(cases), strict=True)
     ]
 
 
-class ForwardCohort:
-    """Algorithm 1 on every case, one engine step for all."""
+class ForwardLearner:
+    """Algorithm 1 on every case, with one engine step for all."""
 
     def __init__(
         self,
@@ -74,53 +74,52 @@ class ForwardCohort:
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Return the number of completed steps."""
         return self._searches[0].step
 
     @property
     def forwards_per_step(self) -> int:
-        """Candidates of one proposal."""
+        """Return the number of candidates of one proposal."""
         return self._searches[0].search.forwards_per_step
 
     def advance(self) -> None:
-        """One step of every search.
+        """Run one step of every search.
 
         Raises:
-            BenchmarkError: a search diverged; says which.
+            BenchmarkError: a search diverged.
         """
         for name, error in zip(self._names, self._engine.step(self._searches), strict=True):
             if error is not None:
                 raise diverged(name, error) from error
 
     def tokens(self) -> Float[Tensor, "cases flat"]:
-        """θ of every search."""
+        """Return θ of every search."""
         return torch.stack([search.search.theta for search in self._searches])
 
-    def fixed_losses(self) -> list[float]:
-        """Each search's loss on its fixed set."""
+    def validation_losses(self) -> list[float]:
+        """Return the validation loss of each search."""
         return [search.measure_validation_loss() for search in self._searches]
 
     def state(self) -> dict[str, Tensor]:
-        """The states of all searches, numbered."""
+        """Return the states of all searches, prefixed with their number."""
         numbered = enumerate(search.state() for search in self._searches)
         return {f"{index}/{name}": tensor for index, state in numbered for name, tensor in state.items()}
 
 
-def fixed_loss(bundle: Bundle, search: Personalization, token: Float[Tensor, " flat"]) -> float:
-    """The loss of a token on the fixed set of a case."""
+def validation_loss(bundle: Bundle, search: Personalization, token: Float[Tensor, " flat"]) -> float:
+    """Return the loss of a token on the validation set of a case."""
     request = samples_request(bundle.prompts, search.validation_set, TOKEN, token, search.settings.vectors)
     predicted = Engine(bundle).evaluate([request])[0]
-    return float(
-        row_losses(predicted, torch.stack([sample.target for sample in search.validation_set])).mean()
-    )
+    targets = torch.stack([sample.target for sample in search.validation_set])
+    return float(row_losses(predicted, targets).mean())
 
 
 def _part(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    """The numbered state of one search."""
+    """Return the state of one search."""
     start = f"{index}/"
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
 
 
 def diverged(name: str, error: ZoodipError) -> BenchmarkError:
-    """What a search whose loss is no number is told as."""
-    return BenchmarkError(f"{name}: {error.message}; with --set choose a smaller learning_rate")
+    """Return the error for a search whose loss is not finite."""
+    return BenchmarkError(f"{name}: {error.message}; choose a smaller learning_rate with --set")

@@ -1,4 +1,9 @@
-"""The way of the tokens through one search: θ from the start to the end, resumable to the step."""
+"""Trajectories of tokens through a search, and tokens rebuilt from a few directions of their change.
+
+Principal directions are those of the steps between neighboring points. The points themselves contain the complete
+change, so their first direction would nearly be the change and every cut would keep it. The steps are not centered,
+because their mean is part of the change.
+"""
 
 from __future__ import annotations
 
@@ -16,84 +21,85 @@ from torch import Tensor
 from benchmarks.quality.cases.protocols import Learnable
 from benchmarks.quality.learning import snapshots
 from benchmarks.quality.learning.methods import Plan
-from benchmarks.quality.learning.snapshots import begin_cohort, place_of, plan_identity
+from benchmarks.quality.learning.snapshots import make_learner, plan_identity, search_folder
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
 
-POINTS = 1024
-"""Most points of a way: several times as many as a token has dimensions here."""
-
-
-def walk(
-    plan: Plan, bundle: Bundle, cases: Sequence[Learnable], folder: Path, tell: Callable[[str], None]
-) -> Float[Tensor, "points cases flat"]:
-    """θ_0, then θ after steps that are evenly spread, then the last θ, of a plan with one count of forwards.
-
-    Raises:
-        InvalidCheckpointError: a file in `folder` is damaged.
-        BenchmarkError: a search diverged.
-    """
-    (count,) = plan.forwards
-    own = plan_identity(plan, bundle, cases)
-    whole = place_of(plan, own, folder) / f"walk-{count}.safetensors"
-    if not whole.is_file():
-        points = _walk(plan, bundle, cases, whole.with_suffix(".part"), own, tell)
-        save_checkpoint({"points": points}, whole, identity=own)
-    return load_checkpoint(whole, identity=own)["points"]
-
-
-def _walk(
-    plan: Plan,
-    bundle: Bundle,
-    cases: Sequence[Learnable],
-    part: Path,
-    own: str,
-    tell: Callable[[str], None],
-) -> Float[Tensor, "points cases flat"]:
-    """Go on from the part of the way that was saved, if there is one."""
-    state = load_checkpoint(part, identity=own) if part.is_file() else None
-    points = [] if state is None else list(state.pop("points"))
-    cohort = begin_cohort(plan, bundle, cases, state)
-    points = points or [cohort.tokens()]
-    steps = plan.forwards[0] // cohort.forwards_per_step
-    every = math.ceil(steps / POINTS)
-    saved = time.perf_counter()
-    while cohort.step < steps:
-        cohort.advance()
-        if cohort.step % every == 0 or cohort.step == steps:
-            points.append(cohort.tokens())
-        if time.perf_counter() - saved > snapshots.CHECKPOINT_EVERY_S:
-            save_checkpoint(cohort.state() | {"points": torch.stack(points)}, part, identity=own)
-            saved = time.perf_counter()
-            tell(f"{plan.method.name}, the way: {cohort.step} of {steps} steps")
-    part.unlink(missing_ok=True)
-    return torch.stack(points)
-
-
 Directions = Literal["none", "principal", "random", "all"]
+
+POINTS = 1024
+"""Maximum number of points of a trajectory; several times the dimensions of a token of the embedded model."""
 
 RANDOM_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """θ_0 and what k directions keep of the way from there."""
+    """θ_0 plus the part of the change that k directions keep."""
 
     directions: Directions
     kept: int  # k
-    share: float  # of the change's squared norm that is kept
+    share: float  # of the squared norm of the change
     token: Float[Tensor, " d"]
 
 
+def record_trajectory(
+    plan: Plan, bundle: Bundle, cases: Sequence[Learnable], folder: Path, log: Callable[[str], None]
+) -> Float[Tensor, "points cases flat"]:
+    """Return θ_0, θ after evenly spaced steps, and the last θ, for a plan with a single length.
+
+    Searches if the trajectory is not stored yet; resumes an interrupted search.
+
+    Raises:
+        InvalidCheckpointError: a file in `folder` is damaged.
+        BenchmarkError: a search diverged.
+    """
+    (count,) = plan.forwards
+    plan_id = plan_identity(plan, bundle, cases)
+    path = search_folder(plan, plan_id, folder) / f"walk-{count}.safetensors"
+    if not path.is_file():
+        points = _search(plan, bundle, cases, path.with_suffix(".part"), plan_id, log)
+        save_checkpoint({"points": points}, path, identity=plan_id)
+    return load_checkpoint(path, identity=plan_id)["points"]
+
+
+def _search(
+    plan: Plan,
+    bundle: Bundle,
+    cases: Sequence[Learnable],
+    part: Path,
+    plan_id: str,
+    log: Callable[[str], None],
+) -> Float[Tensor, "points cases flat"]:
+    """Continue from the stored part of the trajectory, if there is one."""
+    state = load_checkpoint(part, identity=plan_id) if part.is_file() else None
+    points = [] if state is None else list(state.pop("points"))
+    learner = make_learner(plan, bundle, cases, state)
+    points = points or [learner.tokens()]
+    steps = plan.forwards[0] // learner.forwards_per_step
+    every = math.ceil(steps / POINTS)
+    saved = time.perf_counter()
+    while learner.step < steps:
+        learner.advance()
+        if learner.step % every == 0 or learner.step == steps:
+            points.append(learner.tokens())
+        if time.perf_counter() - saved > snapshots.CHECKPOINT_EVERY_S:
+            save_checkpoint(learner.state() | {"points": torch.stack(points)}, part, identity=plan_id)
+            saved = time.perf_counter()
+            log(f"{plan.method.name}, trajectory: {learner.step} of {steps} steps")
+    part.unlink(missing_ok=True)
+    return torch.stack(points)
+
+
 def principal_directions(points: Float[Tensor, "points d"]) -> Float[Tensor, "directions d"]:
-    """Orthonormal rows: the directions in which the token moved most, the largest first."""
+    """Return orthonormal rows: the directions in which the token moved most, largest first."""
     moves = (points[1:] - points[:-1]).double()
     directions: Tensor = torch.linalg.svd(moves, full_matrices=False)[2]
     return directions
 
 
 def random_directions(dimensions: int) -> Float[Tensor, "d d"]:
-    """Orthonormal rows that have nothing to do with any way; the same each time."""
+    """Return random orthonormal rows; the same ones each time."""
     generator = torch.Generator().manual_seed(RANDOM_SEED)
     drawn = torch.randn(dimensions, dimensions, generator=generator, dtype=torch.float64)
     columns: Tensor = torch.linalg.qr(drawn)[0]
@@ -101,12 +107,12 @@ def random_directions(dimensions: int) -> Float[Tensor, "d d"]:
 
 
 def powers_below(dimensions: int) -> list[int]:
-    """1, 2, 4, … below the number of dimensions."""
+    """Return 1, 2, 4, … below the number of dimensions."""
     return [1 << power for power in range((dimensions - 1).bit_length())]
 
 
 def cuts(points: Float[Tensor, "points d"]) -> Iterator[Cut]:
-    """Nothing of the change; 1, 2, 4, … directions of it, principal and random; all of it."""
+    """Yield no change; the change in 1, 2, 4, … directions, principal and random; the complete change."""
     dimensions = points.shape[1]
     yield Cut("none", 0, 0.0, points[0])
     principal, random = principal_directions(points), random_directions(dimensions)
@@ -122,7 +128,7 @@ def _cut(
     points: Float[Tensor, "points d"],
     directions: Float[Tensor, "directions d"],
 ) -> Cut:
-    """θ_k = θ_0 + (θ_end − θ_0) Dᵀ D with the first k rows D."""
+    """Return θ_k = θ_0 + (θ_end − θ_0) Dᵀ D, where D holds the first k rows."""
     change, chosen = (points[-1] - points[0]).double(), directions[:kept]
     along = chosen @ change
     share = float(along.square().sum() / change.square().sum())

@@ -1,4 +1,4 @@
-"""Pictures that are kept for a person to look at, and the grids that show them."""
+"""Grids of stored pictures."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.quality.cases.protocols import Learnable, Phrase
+from benchmarks.quality.cases.protocols import Learnable, PromptTemplate
 from benchmarks.quality.report.results import SHOWN
 from zoodip_core.files import write_atomically
 from zoodip_core.grid import GridRow, draw_grid
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One row of a grid: a case's first reference, then kept pictures under their labels."""
+class GridRowSpec:
+    """One row of a grid: the case's first reference, then stored pictures with their labels."""
 
     title: str
     case: Learnable
-    pictures: Sequence[Image.Image]  # empty where they are not kept here
+    pictures: Sequence[Image.Image]  # empty if the pictures are not in this folder
     labels: Sequence[str]
 
 
-def columns(asked: Sequence[Phrase], each: int) -> list[str]:
-    """What stands above the kept ones of `each` pictures of every prompt: the prompts, or a single one's numbers."""
-    texts = [prompt.with_noun("…").removeprefix("a photo of a ") for prompt in asked]
-    found = texts if len(asked) > 1 else [f"{texts[0]}, {number}" for number in range(1, each + 1)]
+def column_labels(prompts: Sequence[PromptTemplate], each: int) -> list[str]:
+    """Return the labels of the stored pictures: the prompts, or the numbered pictures of a single prompt.
+
+    Args:
+        prompts: the prompts of the case.
+        each: number of pictures of every prompt.
+    """
+    texts = [prompt.with_noun("…").removeprefix("a photo of a ") for prompt in prompts]
+    found = texts if len(prompts) > 1 else [f"{texts[0]}, {number}" for number in range(1, each + 1)]
     return found[:SHOWN]
 
 
-def write_grid(path: Path, rows: Sequence[Shown]) -> None:
-    """The rows under one another, as PNG; without all their pictures nothing, and what is there stays.
+def write_grid(path: Path, rows: Sequence[GridRowSpec]) -> None:
+    """Write the rows as one PNG. If a picture is missing, keep the existing file unchanged.
 
     Raises:
         StorageError: the file could not be written.
@@ -45,5 +50,5 @@ def write_grid(path: Path, rows: Sequence[Shown]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _grid_row(row: Shown) -> GridRow:
+def _grid_row(row: GridRowSpec) -> GridRow:
     return GridRow(row.title, [row.case.references[0], *row.pictures], ["reference", *row.labels])

@@ -1,4 +1,4 @@
-"""What a run has measured: rows as JSON lines, and some pictures of each for a person to look at."""
+"""Results of a run: stored rows, and some of the pictures of each row for grids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from PIL import Image
 
-from benchmarks.quality.report.rows import Ledger, R
+from benchmarks.quality.report.rows import R, RowFile
 from benchmarks.quality.sources import Pictures
 from zoodip_core.files import write_atomically
 
@@ -17,56 +17,58 @@ SHOWN = 8  # pictures in a row of a grid
 
 
 class Results(Generic[R]):
-    """The rows of one folder; what was measured before is not measured again."""
+    """The rows of one folder. An existing row is never measured again."""
 
     def __init__(
-        self, out: Path, name: str, parse: Callable[[dict[str, Any]], R], tell: Callable[[str], None]
+        self, out: Path, name: str, parse: Callable[[dict[str, Any]], R], log: Callable[[str], None]
     ) -> None:
-        """Read the rows that are there.
+        """Read the existing rows.
 
         Args:
-            out: the folder.
-            name: of the file of JSON lines in it.
-            parse: one line's values as a row, as `Ledger` takes it.
-            tell: is told of each new row.
+            out: folder of the results.
+            name: file name of the JSON lines.
+            parse: converts one line's values to a row, as for `RowFile`.
+            log: receives one line for each new row.
 
         Raises:
-            BenchmarkError: a line is damaged; says which.
+            BenchmarkError: a line is damaged.
         """
-        self._pictures, self._tell = out / "pictures", tell
-        self._ledger = Ledger(out / name, parse)
+        self._pictures, self._log = out / "pictures", log
+        self._rows = RowFile(out / name, parse)
 
     def row(self, row_id: str, about: str, measure: Callable[[], tuple[R, Pictures]]) -> R:
-        """The row with that id, measured if it is missing: what was drawn is kept before the row is.
+        """Return the row with this id; measure it first if it is missing.
+
+        Pictures are stored before the row, so that every stored row has its pictures.
 
         Args:
-            row_id: everything that the figures depend on.
-            about: what is measured, for a person.
-            measure: draws the pictures and gives their row, with that id.
+            row_id: hash of everything that the figures depend on.
+            about: description for the log.
+            measure: draws the pictures and returns them with their row.
 
         Raises:
             StorageError: a file could not be written.
         """
-        if row_id not in self._ledger:
+        if row_id not in self._rows:
             row, drawn = measure()
             keep_shown(self._pictures / row_id, drawn)
-            self._ledger.add(row)
-            self._tell(f"{about}: measured")
-        return self._ledger[row_id]
+            self._rows.add(row)
+            self._log(f"{about}: measured")
+        return self._rows[row_id]
 
     def shown(self, rows: Sequence[R], each: int) -> list[Image.Image]:
-        """The first `each` kept pictures of every row, one row after the other.
+        """Return the first `each` stored pictures of every row, in order.
 
-        None unless all of them are kept here: a line may have come from another folder without its pictures.
+        Returns an empty list if a picture is missing, as for rows copied from another folder.
         """
         found = [read_shown(self._pictures / row.id, each) for row in rows]
         return [picture for pictures in found for picture in pictures] if all(found) else []
 
 
 def keep_shown(folder: Path, drawn: Pictures) -> None:
-    """Some pictures as files, so that a resumed run can still show them.
+    """Store at most `SHOWN` pictures, so that a resumed run can draw its grid.
 
-    Of several prompts the first picture of each, of a single one its first pictures; at most `SHOWN`.
+    Stores the first picture of each prompt, or the first pictures of a single prompt.
 
     Raises:
         StorageError: a file could not be written.
@@ -79,7 +81,7 @@ def keep_shown(folder: Path, drawn: Pictures) -> None:
 
 
 def read_shown(folder: Path, count: int) -> list[Image.Image]:
-    """The first `count` pictures that `keep_shown` wrote; none if one of them is missing."""
+    """Read the first `count` pictures that `keep_shown` stored; return none if one is missing."""
     paths = [folder / f"{index}.png" for index in range(count)]
     return [_read_image(path) for path in paths] if all(path.is_file() for path in paths) else []
 

@@ -1,4 +1,4 @@
-"""What a run has measured: rows as JSON lines, and some pictures of each for a person to look at."""
+"""Measured rows, stored as JSON lines."""
 
 from __future__ import annotations
 
@@ -15,33 +15,51 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Figures
 from zoodip_core.errors import StorageError
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one method on one case, with one seed, after a number of U-Net evaluations."""
+
+    id: str  # hash of everything that the figures depend on
+    method: str
+    kind: str
+    split: str
+    subject: str
+    seed: int
+    forwards: int  # U-Net evaluations (NFE)
+    figures: Figures
+    fixed_loss: float | None = None  # validation loss
+    seconds: float | None = None  # the time of the search of all cases, divided by their number
+    peak_mb: float | None = None
+
 
 class StoredRow(Protocol):
-    """A dataclass whose id holds everything that its figures depend on."""
+    """A dataclass with an id. Two rows with different ids are different measurements."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def id(self) -> str:
-        """A row with another id is another measurement."""
+        """Return the hash of everything that the figures depend on."""
 
 
 R = TypeVar("R", bound=StoredRow)
-T = TypeVar("T")
 
 
-class Ledger(Generic[R]):
-    """The rows of one file by id; a row is there once it is on the disk."""
+class RowFile(Generic[R]):
+    """The rows of one file by id. A row exists once it is on disk."""
 
     def __init__(self, path: Path, parse: Callable[[dict[str, Any]], R]) -> None:
-        """Read what is there.
+        """Read the existing rows.
 
         Args:
-            path: of the JSON lines; none there means no rows.
-            parse: one line's values as a row; a ValueError, TypeError or KeyError calls it damaged.
+            path: file of JSON lines; a missing file has no rows.
+            parse: converts one line's values to a row; raises ValueError, TypeError or KeyError if it is damaged.
 
         Raises:
-            BenchmarkError: a line is damaged; says which.
+            BenchmarkError: a line is damaged.
         """
         self._path = path
         self._rows = _read(path, parse)
@@ -55,11 +73,15 @@ class Ledger(Generic[R]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def values(self) -> list[R]:
+        """Return all rows in the order of the file."""
+        return list(self._rows.values())
+
     def add(self, row: R) -> None:
-        """Add a line with one write, and wait until it is on the disk.
+        """Append one line with a single write and wait until it is on disk.
 
         Raises:
-            StorageError: it could not be written; the file is as long as before.
+            StorageError: the line could not be written; the file keeps its length.
         """
         line = (json.dumps(asdict(row), allow_nan=False) + "\n").encode()
         try:
@@ -74,22 +96,6 @@ class Ledger(Generic[R]):
         self._rows[row.id] = row
 
 
-def _append(descriptor: int, line: bytes) -> None:
-    """Put a whole line at the end of a file, or nothing: half a line would spoil the next run."""
-    length = os.fstat(descriptor).st_size
-    try:
-        _write(descriptor, line)
-    except OSError:
-        os.ftruncate(descriptor, length)
-        raise
-
-
-def _write(descriptor: int, line: bytes) -> None:
-    if os.write(descriptor, line) < len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(descriptor)
-
-
 def row_id(facts: Mapping[str, Any]) -> str:
     """Return the id of a row: a hash of named JSON values, and never of the repr of an object.
 
@@ -102,16 +108,48 @@ def row_id(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def exactly(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass from values that name each of its fields and nothing else.
+def parse_row(values: dict[str, Any]) -> Row:
+    """Convert one line's values to a row.
+
+    Raises:
+        ValueError: a field is missing or unknown.
+        KeyError: the figures are missing.
+        TypeError: a value has the wrong type.
+    """
+    return parse_with_figures(Row, Figures, values)
+
+
+def parse_with_figures(row_type: type[T], figures_type: type[Any], values: dict[str, Any]) -> T:
+    """Convert values to a row with nested figures; raises the errors of `parse_row`."""
+    return parse_fields(row_type, values | {"figures": parse_fields(figures_type, values["figures"])})
+
+
+def parse_fields(row_type: type[T], values: dict[str, Any]) -> T:
+    """Convert values to a dataclass that has exactly these fields.
 
     Raises:
         ValueError: a field is missing or unknown.
     """
-    odd = set(values) ^ {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    odd = set(values) ^ {field.name for field in fields(row_type)}  # type: ignore[arg-type]
     if odd:
-        raise ValueError(f"missing or unknown: {', '.join(sorted(odd))}")
-    return kind(**values)
+        raise ValueError(f"missing or unknown fields: {', '.join(sorted(odd))}")
+    return row_type(**values)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Append a complete line, or restore the file: a partial line would break the next run."""
+    length = os.fstat(descriptor).st_size
+    try:
+        _write(descriptor, line)
+    except OSError:
+        os.ftruncate(descriptor, length)
+        raise
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
 
 
 def _read(path: Path, parse: Callable[[dict[str, Any]], R]) -> dict[str, R]:
@@ -127,47 +165,14 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], R]) -> dict[str, R]:
 
 def _row(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]], R]) -> R:
     try:
-        return parse(dict(json.loads(_whole(line))))
+        return parse(dict(json.loads(_complete(line))))
     except (ValueError, TypeError, KeyError) as error:
         raise BenchmarkError(
-            f"{path}, line {number} is damaged ({error}); take the line out, and the run measures it again"
+            f"{path}, line {number} is damaged ({error}); remove the line to measure it again"
         ) from error
 
 
-def _whole(line: str) -> str:
+def _complete(line: str) -> str:
     if not line.endswith("\n"):
-        raise ValueError("it was cut off")
+        raise ValueError("the line is cut off")
     return line
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one case with one seed after so many forwards."""
-
-    id: str  # of everything that the figures depend on; a row with another id is another measurement
-    method: str
-    kind: str
-    half: str
-    subject: str
-    seed: int
-    forwards: int
-    figures: Figures
-    fixed_loss: float | None = None
-    seconds: float | None = None  # of the search of all cases together, shared out
-    peak_mb: float | None = None
-
-
-def parse_row(values: dict[str, Any]) -> Row:
-    """A row from a line of the results.
-
-    Raises:
-        ValueError: a field is missing or unknown.
-        KeyError: the figures are missing.
-        TypeError: a value is of another kind.
-    """
-    return with_figures(Row, Figures, values)
-
-
-def with_figures(kind: type[T], figures: type[Any], values: dict[str, Any]) -> T:
-    """A row of a kind that has those figures; errors are those of `parse_row`."""
-    return exactly(kind, values | {"figures": exactly(figures, values["figures"])})

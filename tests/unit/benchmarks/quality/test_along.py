@@ -1,4 +1,4 @@
-"""The arms along one search: cells by arm, subject and count; the table's means; a grid a subject."""
+"""Arms along one search: cells by arm, subject and NFE; means of the table; one grid for each subject."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.quality.cases.subjects import Case
 from benchmarks.quality.learning import snapshots
 from benchmarks.quality.metrics import Figures
 from benchmarks.quality.report.rows import Row
-from benchmarks.quality.run import Booth
+from benchmarks.quality.run import BenchmarkRun
 from tests.unit.benchmarks.quality.conftest import LosePictures
 from zoodip_core.grid import GAP_PX, TILE_PX
 
@@ -23,10 +23,13 @@ ARMS = ("paper", "paper-neither")
 
 
 def test_one_search_gives_every_count(
-    booth: Callable[..., Booth], few_cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark: Callable[..., BenchmarkRun],
+    few_cases: list[Case],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each arm searches once for all its counts; what EmojiBooth has measured is not drawn again."""
-    measured = booth(("paper",), (6,)).run()
+    """Each arm searches once for all lengths; rows that EmojiBooth has measured are reused."""
+    measured = benchmark(("paper",), (6,)).run()
     searched: list[str] = []
     whole = snapshots._run
 
@@ -35,7 +38,7 @@ def test_one_search_gives_every_count(
         whole(plan, *rest)
 
     monkeypatch.setattr(snapshots, "_run", counted)
-    made = booth(ARMS, (3, 6))
+    made = benchmark(ARMS, (3, 6))
     cells = measure_cells(made, ARMS)
     assert searched == ["paper", "paper-neither"]
     names = [case.name for case in few_cases]
@@ -47,14 +50,14 @@ def test_one_search_gives_every_count(
         assert grid.width == GAP_PX + 4 * (TILE_PX + GAP_PX)
 
 
-def test_lost_pictures_leave_the_grid_as_it_was(
-    booth: Callable[..., Booth],
+def test_missing_pictures_leave_the_grid_unchanged(
+    benchmark: Callable[..., BenchmarkRun],
     few_cases: list[Case],
     tmp_path: Path,
     lose_pictures: LosePictures,
 ) -> None:
-    """Lines without all their pictures write no grid over a whole one."""
-    made = booth(ARMS, (3,))
+    """Rows whose pictures are missing leave an existing grid unchanged."""
+    made = benchmark(ARMS, (3,))
     cells = measure_cells(made, ARMS)
 
     def grids() -> dict[Path, bytes]:
@@ -72,11 +75,11 @@ def test_lost_pictures_leave_the_grid_as_it_was(
 
 
 def test_the_table_shows_each_subject_and_the_mean() -> None:
-    """A line a subject and arm, then the mean of the subjects; a loss that is not known is a dash."""
+    """One line for each subject and arm, then the mean of the subjects; an unknown loss is a dash."""
 
     def row(subject: str, right: float | None, loss: float | None) -> Row:
         figures = Figures(0.5, 0.5, None, right, 1.0, None, None)
-        return Row("a", "paper", "subjects", "report", subject, 0, 3, figures, loss)
+        return Row("a", "paper", "subjects", "test", subject, 0, 3, figures, loss)
 
     cells = {("paper", "bee", 3): row("bee", 0.5, 0.25), ("paper", "cow", 3): row("cow", 1.0, 0.75)}
     assert table(cells).splitlines()[2:] == [
@@ -89,6 +92,6 @@ def test_the_table_shows_each_subject_and_the_mean() -> None:
 
 
 def test_an_anchor_is_no_arm() -> None:
-    """A name that learns nothing is refused before a model is loaded, with what is allowed."""
-    with pytest.raises(SystemExit, match=r"error: --arms real: allowed: default, paper"):
+    """An anchor is refused before a model is loaded; the message lists the expected methods."""
+    with pytest.raises(SystemExit, match=r"error: --arms: got real; expected default, paper"):
         along.main(["--arms", "paper,real"])

@@ -1,4 +1,4 @@
-"""Tokens rebuilt from few directions: the algebra, the way that it rests on, and a run that is not repeated."""
+"""Tokens rebuilt from few directions: the algebra, the recorded trajectory, and reuse of finished rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks.quality import dimensions as dimensions_module
 from benchmarks.quality.cases.subjects import Case
 from benchmarks.quality.dimensions import Dimensions, table
 from benchmarks.quality.learning import snapshots
-from benchmarks.quality.learning.methods import METHODS, Plan, plans
+from benchmarks.quality.learning.methods import METHODS, Plan, make_plans
 from benchmarks.quality.learning.snapshots import search
 from benchmarks.quality.learning.trajectories import (
     cuts,
     powers_below,
     principal_directions,
     random_directions,
-    walk,
+    record_trajectory,
 )
 from benchmarks.quality.metrics import Instruments
-from benchmarks.quality.run import Selection, Stage
-from benchmarks.quality.sources import Bundles
+from benchmarks.quality.run import BenchmarkSetup, Selection
+from benchmarks.quality.sources import BundleCache
 from tests.unit.benchmarks.quality.conftest import LosePictures
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.grid import GAP_PX, TILE_PX
@@ -31,8 +31,8 @@ from zoodip_core.grid import GAP_PX, TILE_PX
 DIMENSIONS = 12
 
 
-def _way(directions: int) -> torch.Tensor:
-    """A random walk in so many of the dimensions."""
+def _trajectory(directions: int) -> torch.Tensor:
+    """Return a random walk in the first `directions` dimensions."""
     generator = torch.Generator().manual_seed(0)
     moves = torch.zeros(40, DIMENSIONS)
     moves[:, :directions] = torch.randn(40, directions, generator=generator)
@@ -40,23 +40,23 @@ def _way(directions: int) -> torch.Tensor:
 
 
 def test_directions_are_orthonormal() -> None:
-    """Both kinds are orthonormal rows, and the random ones are the same each time."""
-    for rows in (principal_directions(_way(DIMENSIONS)), random_directions(DIMENSIONS)):
+    """Both kinds are orthonormal rows, and the random ones are deterministic."""
+    for rows in (principal_directions(_trajectory(DIMENSIONS)), random_directions(DIMENSIONS)):
         torch.testing.assert_close(rows @ rows.T, torch.eye(DIMENSIONS, dtype=torch.float64))
     assert torch.equal(random_directions(DIMENSIONS), random_directions(DIMENSIONS))
 
 
 def test_the_direction_that_moved_most_comes_first() -> None:
-    """A way that goes steadily along one dimension has that dimension as its first direction."""
-    way = _way(DIMENSIONS)
-    way[:, 7] += torch.arange(len(way)) * 20
-    assert abs(float(principal_directions(way)[0, 7])) > 0.99
+    """A trajectory that moves steadily along one dimension has that dimension as its first direction."""
+    points = _trajectory(DIMENSIONS)
+    points[:, 7] += torch.arange(len(points)) * 20
+    assert abs(float(principal_directions(points)[0, 7])) > 0.99
 
 
-def test_a_way_in_few_dimensions_needs_no_more() -> None:
-    """As many principal directions as the way has give the end itself; random ones do not."""
-    found = {(cut.directions, cut.kept): cut for cut in cuts(_way(4))}
-    end = _way(4)[-1]
+def test_a_low_dimensional_trajectory_needs_few_directions() -> None:
+    """As many principal directions as the trajectory has restore its end; random ones do not."""
+    found = {(cut.directions, cut.kept): cut for cut in cuts(_trajectory(4))}
+    end = _trajectory(4)[-1]
     torch.testing.assert_close(found["principal", 4].token, end)
     assert found["principal", 4].share == pytest.approx(1)
     assert found["principal", 2].share < 0.999
@@ -64,40 +64,40 @@ def test_a_way_in_few_dimensions_needs_no_more() -> None:
 
 
 def test_cuts_run_from_nothing_to_all() -> None:
-    """The start, every power of two below d in both kinds, the end; what is kept grows with k and is what is said."""
-    way = _way(DIMENSIONS)
-    found = list(cuts(way))
+    """Cuts are the start, every power of two below d in both kinds, and the end; the share grows with k."""
+    points = _trajectory(DIMENSIONS)
+    found = list(cuts(points))
     kept = [(cut.directions, cut.kept) for cut in found]
     assert kept[0] == ("none", 0)
     assert kept[1:-1] == [(name, k) for k in (1, 2, 4, 8) for name in ("principal", "random")]
     assert kept[-1] == ("all", DIMENSIONS)
-    assert torch.equal(found[0].token, way[0])
-    assert torch.equal(found[-1].token, way[-1])
+    assert torch.equal(found[0].token, points[0])
+    assert torch.equal(found[-1].token, points[-1])
     for name in ("principal", "random"):
         shares = [cut.share for cut in found if cut.directions in (name, "none", "all")]
         assert shares == sorted(shares)
-    change = (way[-1] - way[0]).square().sum()
+    change = (points[-1] - points[0]).square().sum()
     for cut in found:
-        assert cut.share == pytest.approx(float((cut.token - way[0]).square().sum() / change), abs=1e-5)
+        assert cut.share == pytest.approx(float((cut.token - points[0]).square().sum() / change), abs=1e-5)
 
 
 @pytest.mark.parametrize(("dimensions", "powers"), [(1, []), (2, [1]), (9, [1, 2, 4, 8]), (8, [1, 2, 4])])
 def test_powers_stay_below_the_dimensions(dimensions: int, powers: list[int]) -> None:
-    """The whole is not among them: it has a line of its own."""
+    """The number of dimensions itself is not included, because it has a separate cut."""
     assert powers_below(dimensions) == powers
 
 
-def _plan(method: str, entry: BaseModelEntry, forwards: int) -> tuple[Plan, Bundles]:
-    bundles = Bundles(entry, device="cpu")
+def _plan(method: str, entry: BaseModelEntry, forwards: int) -> tuple[Plan, BundleCache]:
+    bundles = BundleCache(entry, device="cpu")
     changes = {"fixed_rows": 2}
-    (plan,) = plans(
+    (plan,) = make_plans(
         METHODS[method], entry, bundles.at().family, seed=1, forwards=(forwards,), changes=changes
     )
     return plan, bundles
 
 
 @pytest.mark.parametrize(("method", "forwards"), [("paper", 12), ("ti-0.01", 48)])
-def test_an_interrupted_way_ends_on_the_same_bits(
+def test_an_interrupted_trajectory_ends_on_the_same_bits(
     method: str,
     forwards: int,
     entry: BaseModelEntry,
@@ -105,10 +105,10 @@ def test_an_interrupted_way_ends_on_the_same_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A way goes from the initializer to the tokens of the search, and one cut off after any step is the same."""
+    """A trajectory runs from the initializer to the tokens of the search; an interrupted one has the same bits."""
     monkeypatch.setattr(snapshots, "CHECKPOINT_EVERY_S", 0.0)
     plan, bundles = _plan(method, entry, forwards)
-    whole = walk(plan, bundles.at(), few_cases, tmp_path / "whole", lambda _: None)
+    whole = record_trajectory(plan, bundles.at(), few_cases, tmp_path / "whole", lambda _: None)
     (snapshot,) = search(plan, bundles.at(), few_cases, tmp_path / "whole", lambda _: None)
     assert torch.equal(whole[-1], snapshot.tokens)
     assert torch.equal(whole[0, 0], whole[0, 1])
@@ -120,7 +120,7 @@ def test_an_interrupted_way_ends_on_the_same_bits(
     cuts_off = 0
     while True:
         try:
-            resumed = walk(plan, bundles.at(), few_cases, tmp_path / "cut", interrupt)
+            resumed = record_trajectory(plan, bundles.at(), few_cases, tmp_path / "cut", interrupt)
             break
         except KeyboardInterrupt:
             cuts_off += 1
@@ -128,13 +128,13 @@ def test_an_interrupted_way_ends_on_the_same_bits(
     assert torch.equal(resumed, whole)
 
 
-def test_a_long_way_is_thinned(
+def test_a_long_trajectory_is_thinned(
     entry: BaseModelEntry, few_cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of more steps than points, every other is kept, and the last one in any case."""
+    """With more steps than points, only every second step and the last one are kept."""
     monkeypatch.setattr("benchmarks.quality.learning.trajectories.POINTS", 3)
     plan, bundles = _plan("paper", entry, 15)
-    points = walk(plan, bundles.at(), few_cases, tmp_path, lambda _: None)
+    points = record_trajectory(plan, bundles.at(), few_cases, tmp_path, lambda _: None)
     assert len(points) == 1 + 3
     (snapshot,) = search(plan, bundles.at(), few_cases, tmp_path, lambda _: None)
     assert torch.equal(points[-1], snapshot.tokens)
@@ -147,11 +147,11 @@ def test_a_finished_run_is_not_measured_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every cut of both cases has a row and a place in the grid; a second run draws nothing."""
+    """Every cut of both cases has a row and a grid cell; a second run draws nothing."""
     chosen = Selection(tmp_path, prompts=1, pictures=1, changes={"fixed_rows": 2}, device="cpu")
 
     def make() -> Dimensions:
-        return Dimensions(Stage(entry, chosen, tools, lambda _: None), "paper", forwards=6, seed=0)
+        return Dimensions(BenchmarkSetup(entry, chosen, tools, lambda _: None), "paper", forwards=6, seed=0)
 
     rows = list(make().rows())
     widths = 32  # of the narrow model
@@ -167,18 +167,18 @@ def test_a_finished_run_is_not_measured_again(
     assert table(list(make().rows())) == table(rows)
 
 
-def test_lost_pictures_leave_the_grid_as_it_was(
+def test_missing_pictures_leave_the_grid_unchanged(
     entry: BaseModelEntry,
     tools: Instruments,
     few_cases: list[Case],
     tmp_path: Path,
     lose_pictures: LosePictures,
 ) -> None:
-    """Lines without all their pictures give their table, and write no grid over a whole one."""
+    """Rows whose pictures are missing give the table and leave an existing grid unchanged."""
     chosen = Selection(tmp_path, prompts=1, pictures=1, changes={"fixed_rows": 2}, device="cpu")
 
-    def run() -> list[dimensions_module.Row]:
-        made = Dimensions(Stage(entry, chosen, tools, lambda _: None), "paper", forwards=6, seed=0)
+    def run() -> list[dimensions_module.CutRow]:
+        made = Dimensions(BenchmarkSetup(entry, chosen, tools, lambda _: None), "paper", forwards=6, seed=0)
         rows = list(made.rows())
         made.write_grids(rows)
         return rows
@@ -193,7 +193,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
     assert not grid.exists()
 
 
-def test_an_anchor_has_no_way() -> None:
-    """A name that learns nothing is refused before a model is loaded, with what is allowed."""
-    with pytest.raises(SystemExit, match=r"error: --method caption: allowed: default, paper"):
+def test_an_anchor_has_no_trajectory() -> None:
+    """An anchor is refused before a model is loaded; the message lists the expected methods."""
+    with pytest.raises(SystemExit, match=r"error: --method: got caption; expected default, paper"):
         dimensions_module.main(["--method", "caption"])

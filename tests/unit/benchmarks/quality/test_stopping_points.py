@@ -1,4 +1,4 @@
-"""Stopping early: the ending that the rule picks, both endings measured, and the table of what it saves."""
+"""Early stopping: the point that the rule selects, both stopping points measured, and the table of savings."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from benchmarks.quality import stopping
 from benchmarks.quality.cases.subjects import Case
 from benchmarks.quality.metrics import Figures, Instruments
 from benchmarks.quality.report.rows import Row
-from benchmarks.quality.run import Booth, Options, Selection
-from benchmarks.quality.stopping import Pair, Way, measure, plan, table, verdict
+from benchmarks.quality.run import BenchmarkRun, RunOptions, Selection
+from benchmarks.quality.stopping import Pair, Trajectory, make_plan, measure, table, verdict
 from zoodip_core.base_models.catalog import BaseModelEntry
 
-MakeBooth = Callable[..., Booth]
+MakeRun = Callable[..., BenchmarkRun]
 
 
 @pytest.fixture
 def make(
     entry: BaseModelEntry, tools: Instruments, few_cases: list[Case], tmp_path: Path
-) -> Callable[..., Booth]:
-    """A booth whose searches take 8 steps and measure after each, with changes."""
+) -> Callable[..., BenchmarkRun]:
+    """Return a function that creates a run whose searches take 8 steps and measure after each."""
     assert few_cases
 
-    def made(**changes: float) -> Booth:
+    def made(**changes: float) -> BenchmarkRun:
         chosen = Selection(
             tmp_path,
             prompts=2,
@@ -33,48 +33,48 @@ def make(
             changes={"fixed_rows": 2, "measure_every": 1, "steps": 8} | changes,
             device="cpu",
         )
-        return Booth(entry, Options(chosen, ()), tools, lambda _: None)
+        return BenchmarkRun(entry, RunOptions(chosen, ()), tools, lambda _: None)
 
     return made
 
 
-def test_a_search_that_gains_nothing_is_drawn_twice(make: MakeBooth) -> None:
-    """A rate of next to nothing stalls at the sixth measurement; the other ending is the last step."""
+def test_a_stalled_search_is_drawn_twice(make: MakeRun) -> None:
+    """A tiny learning rate stalls at the sixth measurement; the other stopping point is the last step."""
     pairs = measure(make(learning_rate=1e-12), seeds=2)
     assert [(pair.auto.forwards, pair.steps.forwards) for pair in pairs] == [(15, 24)] * 4
     assert [pair.auto.seed for pair in pairs] == [0, 0, 1, 1]
-    assert "4 of 4 searches end early and 38% of all forwards are saved" in verdict(pairs)
+    assert "4 of 4 searches stop early and 38% of all evaluations are saved" in verdict(pairs)
 
 
-def test_an_ending_is_where_a_search_with_auto_ends(make: MakeBooth) -> None:
-    """The token of the ending is that of a search of its own that stops early, to rounding."""
+def test_a_stopping_point_equals_a_search_with_auto(make: MakeRun) -> None:
+    """The token at the stopping point equals that of a separate search that stops early, up to rounding."""
     from zoodip_core.personalization.personalize import Personalization
     from zoodip_core.personalization.run import run_search
 
-    booth = make(learning_rate=1e-12)
-    way = Way(booth.stage, plan(booth, 0))
-    case, bundle = booth.stage.cases[0], booth.stage.bundles.at()
-    settings = way.plan.settings.model_copy(update={"stop": "auto"})
+    benchmark = make(learning_rate=1e-12)
+    trajectory = Trajectory(benchmark.setup, make_plan(benchmark, 0))
+    case, bundle = benchmark.setup.cases[0], benchmark.setup.bundles.at()
+    settings = trajectory.plan.settings.model_copy(update={"stop": "auto"})
     alone = Personalization.begin(bundle, case.subject, case.references, settings)
     run_search(alone, on_progress=lambda _: None, save=lambda _: None, should_stop=lambda: False)
-    ending = way.auto(0)
-    assert ending.step == alone.step
-    assert way.losses[0][: len(alone.fixed_losses)] == pytest.approx(alone.fixed_losses, rel=1e-4)
-    assert way.tokens[ending.step, 0].tolist() == pytest.approx(alone.search.theta.tolist(), abs=1e-5)
+    point = trajectory.auto(0)
+    assert point.step == alone.step
+    assert trajectory.losses[0][: len(alone.fixed_losses)] == pytest.approx(alone.fixed_losses, rel=1e-4)
+    assert trajectory.tokens[point.step, 0].tolist() == pytest.approx(alone.search.theta.tolist(), abs=1e-5)
 
 
-def test_a_search_that_never_stalls_is_measured_once(make: MakeBooth) -> None:
-    """Where the rule never ends it, as in a search too short for it, both endings are one row."""
+def test_a_search_that_never_stalls_is_measured_once(make: MakeRun) -> None:
+    """If the rule never stops a search, both stopping points are the same row."""
     assert all(pair.auto is pair.steps for pair in measure(make(learning_rate=1e-12, steps=4), seeds=1))
 
 
 def _row(subject: str, seed: int, forwards: int, clip_i: float) -> Row:
     figures = Figures(clip_i, 0.5, None, 0.75, 1.0, None, None)
-    return Row("a", "default, ended", "subjects", "report", subject, seed, forwards, figures)
+    return Row("a", "default, ended", "subjects", "test", subject, seed, forwards, figures)
 
 
-def test_the_table_has_both_endings_and_the_seeds_apart() -> None:
-    """Means over seeds for each subject, then of all; the spread is that of the whole searches."""
+def test_the_table_has_both_points_and_the_spread() -> None:
+    """Means over seeds for each subject, then over all; the spread is that of complete searches."""
     pairs = [
         Pair(_row("bee", 0, 90, 0.5), _row("bee", 0, 45, 0.4)),
         Pair(_row("bee", 1, 90, 0.7), _row("bee", 1, 90, 0.7)),
@@ -86,20 +86,22 @@ def test_the_table_has_both_endings_and_the_seeds_apart() -> None:
         "| cow | 90 | 68 | 0.75 | 0.75 | 0.600 | 0.650 | 0.000 |",
         "| mean | 90 | 68 | 0.75 | 0.75 | 0.600 | 0.600 | 0.071 |",
     ]
-    assert verdict(pairs).startswith("2 of 4 searches end early and 25% of all forwards are saved; CLIP-I")
+    assert verdict(pairs).startswith(
+        "2 of 4 searches stop early and 25% of all evaluations are saved; CLIP-I"
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--seeds", "1"], "error: --seeds 1: allowed: 2 or more"),
-        (["--subjects", "99"], "error: --subjects 99: the report half of the subjects holds"),
-        (["--set", "steps=5000"], "error: --set steps=5000: allowed: at most 1024"),
-        (["--set", "seed=5"], "error: settings.seed = 5: the run's own options say it"),
+        (["--seeds", "1"], "error: --seeds: got 1; expected 2 or more"),
+        (["--subjects", "99"], "error: --subjects: got 99; expected 1 to 12, the subjects of the test split"),
+        (["--set", "steps=5000"], "error: settings.steps: got 5000; expected at most 1024"),
+        (["--set", "seed=5"], "error: settings.seed: got 5; expected another setting"),
     ],
 )
-def test_what_cannot_be_done_is_said(given: list[str], message: str, tmp_path: Path) -> None:
-    """One line, before anything is searched."""
+def test_bad_options_give_one_message(given: list[str], message: str, tmp_path: Path) -> None:
+    """A bad option gives one line before anything is searched."""
     with pytest.raises(SystemExit) as stopped:
         stopping.main(["--out", str(tmp_path), *given])
     assert str(stopped.value).startswith(message)

@@ -1,4 +1,4 @@
-"""SG on a search and on noise of the same size: both step together, and the search is not disturbed."""
+"""SG on a search and on noise of the same size: both step together, and the search is unchanged."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.quality.cases.subjects import cases
-from benchmarks.quality.subspace import Shadowed, compare
+from benchmarks.quality.cases.subjects import make_cases
+from benchmarks.quality.subspace import ShadowedSearch, compare
 from models.emoji.world import shipped_world
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
@@ -16,10 +16,10 @@ from zoodip_core.personalization.personalize import Personalization
 
 
 def test_the_shadow_leaves_the_search_alone(bundles: dict[str, Bundle]) -> None:
-    """The watched search takes the steps of an unwatched one, bit for bit; its shadow goes elsewhere."""
-    case = replace(cases(shipped_world(), "subjects", "report", 1)[0], initializer="dog")
+    """The shadowed search equals a search alone, bit for bit; its shadow differs."""
+    case = replace(make_cases(shipped_world(), "subjects", "test", 1)[0], initializer="dog")
     settings = PersonalizationSettings(tau=3, fixed_rows=1)
-    pair = Shadowed(bundles["sd1"], case, settings)
+    pair = ShadowedSearch(bundles["sd1"], case, settings)
     alone = Personalization.begin(bundles["sd1"], case.subject, case.references, settings)
     for _ in range(3):
         pair.advance()
@@ -30,8 +30,8 @@ def test_the_shadow_leaves_the_search_alone(bundles: dict[str, Bundle]) -> None:
 
 
 def test_a_line_after_every_update(bundles: dict[str, Bundle]) -> None:
-    """Each update gives its forwards and two shares between 1/τ and 1."""
-    case = replace(cases(shipped_world(), "subjects", "report", 1)[0], initializer="dog")
+    """Each update gives its evaluations and two shares between 1/τ and 1."""
+    case = replace(make_cases(shipped_world(), "subjects", "test", 1)[0], initializer="dog")
     found = compare(bundles["sd1"], [case], PersonalizationSettings(tau=2, fixed_rows=1), updates=2)
     assert [forwards for forwards, _, _ in found] == [6, 12]
     assert all(0.5 <= share <= 1 for _, *shares in found for share in shares)

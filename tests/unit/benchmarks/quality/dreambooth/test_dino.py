@@ -1,4 +1,4 @@
-"""Embeddings of DINOv2 on a narrow random model of its kind."""
+"""DINOv2 embeddings, on a narrow model with random weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from PIL import Image
 from transformers import BitImageProcessorPil, Dinov2Model
 
-from benchmarks.quality.dreambooth.metrics import Dino
+from benchmarks.quality.dreambooth.metrics import DinoEncoder
 from tests.tooling.encoders import SHORT_PX, SIDE_PX, build_dino
 
 
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its folder."""
+    """Return the folder of a small DINOv2."""
     place = tmp_path_factory.mktemp("dino")
     build_dino(place)
     return place
 
 
-def test_dino_sees_what_transformers_sees(dino: Path) -> None:
-    """Where no pixel is resized, the embeddings are those of transformers' own preprocessing and class token."""
+def test_dino_matches_transformers(dino: Path) -> None:
+    """Without resizing, the embeddings equal the class token after the preprocessing of transformers."""
     random = np.random.default_rng(1)
     images = [
         Image.fromarray(random.integers(0, 256, (SHORT_PX, SHORT_PX, 3), dtype=np.uint8)) for _ in range(3)
@@ -34,13 +34,13 @@ def test_dino_sees_what_transformers_sees(dino: Path) -> None:
     with torch.no_grad():
         states = Dinov2Model.from_pretrained(dino).eval()(pixel_values=pixels).last_hidden_state
     expected = torch.nn.functional.normalize(states[:, 0], dim=-1)
-    torch.testing.assert_close(Dino(dino).images(images), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(DinoEncoder(dino).images(images), expected, atol=1e-5, rtol=0)
 
 
-def test_many_pictures_are_embedded_as_few(dino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches change nothing but the memory that is needed."""
+def test_batches_give_the_same_embeddings(dino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batching does not change the embeddings."""
     random = np.random.default_rng(2)
     images = [Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(5)]
-    whole = Dino(dino).images(images)
+    whole = DinoEncoder(dino).images(images)
     monkeypatch.setattr("benchmarks.quality.dreambooth.metrics.BATCH", 2)
-    torch.testing.assert_close(Dino(dino).images(images), whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(DinoEncoder(dino).images(images), whole, atol=1e-6, rtol=0)

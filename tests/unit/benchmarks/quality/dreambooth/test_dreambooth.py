@@ -1,4 +1,4 @@
-"""The paper's protocol on photos: stand-ins of the real kinds, resumed rows, and mistakes told before any work."""
+"""The paper's protocol on photos: small stand-ins for the real models, resumed rows, early error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.quality import anchors, sources
 from benchmarks.quality.dreambooth import __main__ as dreambooth
-from benchmarks.quality.dreambooth.subjects import PROMPTS, known_subjects, phrases, read_subjects
+from benchmarks.quality.dreambooth.subjects import PROMPTS, known_subjects, read_prompts, read_subjects
 from tests.tooling.encoders import build_clip, build_dino
 from tests.tooling.models import WORDS
 from tests.tooling.tokenizers import write_real_tokenizer
@@ -23,13 +23,14 @@ from zoodip_core.base_models.vocabulary import check_initializer, vocabulary
 
 SUBJECTS = ("dog6", "rc_car")
 PHOTOS = 3
+NAMES = ("clip_t", "clip_i", "dino", "intra_prompt_similarity")
 
 Run = Callable[[dict[str, str]], None]
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory, family_folder: dict[str, Path]) -> Path:
-    """A folder with all that a run is given: photos of two subjects, a CLIP pair, DINOv2 and a catalogue."""
+    """Return a folder with the inputs of a run: photos of two subjects, a CLIP pair, DINOv2 and a catalog."""
     place = tmp_path_factory.mktemp("given")
     random = np.random.default_rng(0)
     for name in SUBJECTS:
@@ -46,7 +47,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, family_folder: dict[str, Pat
 
 @pytest.fixture
 def arguments(given: Path, tmp_path: Path) -> dict[str, str]:
-    """The options of a small run."""
+    """Return the options of a small run."""
     return {
         "--catalog": str(given / "models.toml"),
         "--base-model": "narrow",
@@ -66,7 +67,7 @@ def arguments(given: Path, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run() -> Run:
-    """Runs the command with options."""
+    """Return a function that runs the command with options."""
     return lambda options: dreambooth.main([part for option in options.items() for part in option])
 
 
@@ -77,7 +78,7 @@ def test_a_finished_run_is_not_measured_again(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two methods give their rows, a grid each and the table; the same command draws and searches nothing again."""
+    """Two methods give rows, grids and the table; the same command then draws and searches nothing."""
     run(arguments)
     text = capsys.readouterr().out
     assert text.startswith("2 subjects of DreamBooth on narrow (int8), 2 prompts × 2 pictures, fixed_rows=2;")
@@ -90,7 +91,9 @@ def test_a_finished_run_is_not_measured_again(
         *(("paper", count, name) for name in SUBJECTS for count in (3, 6)),
     ]
     assert all(
-        -1 <= row["figures"][name] <= 1 for row in rows for name in ("clip_t", "clip_i", "dino", "alike")
+        -1 <= row["figures"][name] <= 1
+        for row in rows
+        for name in ("clip_t", "clip_i", "dino", "intra_prompt_similarity")
     )
     assert (out / "dreambooth-narrow.md").read_text() == text
     assert {path.name for path in out.glob("*.png")} == {
@@ -106,14 +109,14 @@ def test_a_finished_run_is_not_measured_again(
     assert capsys.readouterr().out == text
 
 
-def test_lost_pictures_leave_the_grid_as_it_was(
+def test_missing_pictures_leave_the_grid_unchanged(
     run: Run,
     arguments: dict[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     lose_pictures: LosePictures,
 ) -> None:
-    """Lines without all their pictures give their table, and write no grid over a whole one."""
+    """Rows whose pictures are missing give the table and leave an existing grid unchanged."""
     one = arguments | {"--methods": "initializer"}
     run(one)
     text, grid = capsys.readouterr().out, tmp_path / "out" / "dreambooth-narrow-initializer.png"
@@ -128,7 +131,7 @@ def test_lost_pictures_leave_the_grid_as_it_was(
 
 
 def test_another_subject_repeats_no_search(run: Run, arguments: dict[str, str], tmp_path: Path) -> None:
-    """Subjects are searched one by one: a longer list keeps the rows of the shorter one."""
+    """Each subject has its own search: a longer list keeps the rows of the shorter one."""
     run(arguments | {"--subjects": "dog6", "--methods": "paper"})
     lines = (tmp_path / "out" / "dreambooth.jsonl").read_text().splitlines()
     run(arguments | {"--methods": "paper"})
@@ -139,23 +142,23 @@ def test_another_subject_repeats_no_search(run: Run, arguments: dict[str, str], 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--dataset", "nowhere", r"--dataset nowhere: there is no such folder"),
-        ("--subjects", "dog6,dog66", r"--subjects dog66: allowed: backpack, .*wolf_plushie"),
-        ("--subjects", "vase", r"--dataset .*: vase has no folder there"),
-        ("--clip", "nowhere", r"--clip nowhere: there is no such folder"),
-        ("--base-model", "sd9", r"base_model: 'sd9' came; allowed: emoji, narrow"),
+        ("--dataset", "nowhere", r"--dataset: got nowhere; expected an existing folder"),
+        ("--subjects", "dog6,dog66", r"--subjects: got dog66; expected backpack, .*wolf_plushie"),
+        ("--subjects", "vase", r"--dataset: got .*; expected a folder that contains vase/"),
+        ("--clip", "nowhere", r"--clip: got nowhere; expected an existing folder"),
+        ("--base-model", "sd9", r"base_model: .*'sd9'.* emoji, narrow"),
         ("--base-model", "emoji", r"initializer: 'toy' splits into 'to' \+ 'y'"),
-        ("--methods", "caption", r"--methods caption: allowed: initializer, default, paper"),
-        ("--forwards", "2", r"--forwards 2: one step of paper takes 3"),
-        ("--set", "steps=50", r"settings\.steps = 50: the run's own options say it"),
-        ("--prompts", "26", r"--prompts 26: allowed: 1 to 25"),
-        ("--max-rows", "0", r"--max-rows 0: allowed: 1 or more"),
+        ("--methods", "caption", r"--methods: got caption; expected initializer, default, paper"),
+        ("--forwards", "2", r"--forwards: got 2; expected 3 or more, one step of paper"),
+        ("--set", "steps=50", r"settings\.steps: got 50; expected another setting"),
+        ("--prompts", "26", r"--prompts: got 26; expected 1 to 25"),
+        ("--max-rows", "0", r"--max-rows: got 0; expected 1 or more"),
     ],
 )
-def test_mistakes_are_one_message(
+def test_bad_options_give_one_message(
     option: str, value: str, message: str, run: Run, arguments: dict[str, str], tmp_path: Path
 ) -> None:
-    """What came and what is allowed; nothing is measured, and nothing half-written is left."""
+    """The message has the value and what is expected; nothing is measured or written."""
     _refused(run, arguments | {"--methods": "paper", option: value}, message)
     assert not (tmp_path / "out").exists()
 
@@ -192,26 +195,26 @@ def _with_a_broken_photo(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "folder", "spoil", "message"),
     [
-        ("--clip", "dino", None, r"--clip .*: it holds a model of type 'dinov2'; allowed: 'clip'"),
-        ("--dino", "clip", None, r"--dino .*: it holds a model of type 'clip'; allowed: 'dinov2'"),
-        ("--clip", "clip", _without("vocab.json"), r"--clip .*: vocab\.json missing"),
+        ("--clip", "dino", None, r"--clip: got .* with a model of type 'dinov2'; expected 'clip'"),
+        ("--dino", "clip", None, r"--dino: got .* with a model of type 'clip'; expected 'dinov2'"),
+        ("--clip", "clip", _without("vocab.json"), r"--clip: got .*; expected a folder with vocab\.json"),
         ("--clip", "clip", _torn, r"cannot be read as safetensors"),
         ("--dino", "dino", _without("config.json"), r"--dino: .*config\.json cannot be read"),
         (
             "--dino",
             "dino",
             _without("preprocessor_config.json"),
-            r"--dino .*preprocessor_config\.json missing",
+            r"--dino: got .*; expected a folder with preprocessor_config\.json",
         ),
         ("--dino", "dino", _without("model.safetensors"), r"--dino: .* holds no weights"),
         ("--dino", "dino", _torn, r"dino cannot be loaded: .*"),
         ("--dino", "dino", _lacking, r"dino: layernorm\.weight is missing \(1 tensors in all\)"),
         ("--dino", "dino", _of_other_shape, r"dino cannot be loaded: .*"),
-        ("--dataset", "dataset", _without_photos, r"images: 0 came from .*dog6; allowed: 1 to 16"),
+        ("--dataset", "dataset", _without_photos, r"images: .*dog6.* 1 to 16"),
         ("--dataset", "dataset", _with_a_broken_photo, r"'00\.jpg' is a truncated or damaged JPEG"),
     ],
 )
-def test_spoiled_folders_are_one_message(
+def test_bad_folders_give_one_message(
     option: str,
     folder: str,
     spoil: Callable[[Path], None] | None,
@@ -221,7 +224,7 @@ def test_spoiled_folders_are_one_message(
     given: Path,
     tmp_path: Path,
 ) -> None:
-    """A folder of another kind, incomplete or damaged is told before anything is measured."""
+    """A folder that is incomplete, damaged or of another kind is refused before anything is measured."""
     place = shutil.copytree(given / folder, tmp_path / folder)
     if spoil is not None:
         spoil(place)
@@ -230,29 +233,29 @@ def test_spoiled_folders_are_one_message(
 
 
 def _refused(run: Run, options: dict[str, str], message: str) -> None:
-    with pytest.raises(SystemExit, match=message) as told:
+    with pytest.raises(SystemExit, match=message) as refused:
         run(options)
-    assert str(told.value).startswith("error: ")
-    assert "\n" not in str(told.value)
+    assert str(refused.value).startswith("error: ")
+    assert "\n" not in str(refused.value)
 
 
-def test_photos_are_kept_as_squares(given: Path) -> None:
-    """The centre square of every photo, in the order of the names; a name given twice is one subject."""
+def test_photos_become_squares(given: Path) -> None:
+    """Each photo becomes its center square, in the order of the names; a repeated name is one subject."""
     found = read_subjects(given / "dataset", ["rc_car", "rc_car"])
     assert [subject.name for subject in found] == ["rc_car"]
     assert [photo.size for photo in found[0].references] == [(70, 70)] * PHOTOS
 
 
-def test_the_protocol_is_whole(tmp_path: Path) -> None:
-    """30 subjects, nine of them animals; 25 prompts of each sort; every start is one token of the real CLIP."""
+def test_the_protocol_is_complete(tmp_path: Path) -> None:
+    """30 subjects, nine of them animals; 25 prompts of each category; initializers are one token of the real CLIP."""
     known = known_subjects()
     assert len(known) == 30
-    assert sum(one.sort == "live" for one in known.values()) == 9
-    for sort in ("object", "live"):
-        asked = phrases(sort)
-        assert len({phrase.template for phrase in asked}) == PROMPTS
-        assert all(phrase.template.count("{}") == 1 for phrase in asked)
-    assert len({phrase.template for phrase in (*phrases("object"), *phrases("live"))}) == 35
+    assert sum(one.category == "live" for one in known.values()) == 9
+    for category in ("object", "live"):
+        asked = read_prompts(category)
+        assert len({prompt.template for prompt in asked}) == PROMPTS
+        assert all(prompt.template.count("{}") == 1 for prompt in asked)
+    assert len({prompt.template for prompt in (*read_prompts("object"), *read_prompts("live"))}) == 35
     write_real_tokenizer(tmp_path / "tokenizer")
     vocabulary_of_clip = vocabulary(tmp_path)
     for one in known.values():

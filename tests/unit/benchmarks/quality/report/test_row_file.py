@@ -1,4 +1,4 @@
-"""The ledger of measurements on a disk that is full: whole lines or none."""
+"""The row file on a full disk: complete lines or none."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ LIMITED = """
 import resource, sys
 from dataclasses import dataclass
 from pathlib import Path
-from benchmarks.quality.report.rows import Ledger, exactly
+from benchmarks.quality.report.rows import RowFile, parse_fields
 from zoodip_core.errors import StorageError
 
 @dataclass(frozen=True)
@@ -21,20 +21,20 @@ class Row:
     figure: float
 
 path = Path(sys.argv[1])
-ledger = Ledger(path, lambda values: exactly(Row, values))
-ledger.add(Row("first", 1.0))
+rows = RowFile(path, lambda values: parse_fields(Row, values))
+rows.add(Row("first", 1.0))
 room = path.stat().st_size + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 try:
-    ledger.add(Row("second", 2.0))
+    rows.add(Row("second", 2.0))
 except StorageError as refused:
-    print(refused, "second" in ledger)
+    print(refused, "second" in rows)
 """
 
 
 @pytest.mark.parametrize("room", [0, 10])
 def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
-    """With room for none or for a part of a line, the run says so once, and the next run reads every whole line."""
+    """With room for part of a line at most, the error is reported and the file keeps its complete lines."""
     path = tmp_path / "rows.jsonl"
     ran = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), str(room)],

@@ -8,7 +8,7 @@ from benchmarks.quality.anchors import _seed_text
 from benchmarks.quality.cases.prompts import ID_ATTRIBUTES, Prompt, prompt_facts
 from benchmarks.quality.metrics import Instruments
 from benchmarks.quality.report.rows import row_id
-from benchmarks.quality.run import Selection, Stage
+from benchmarks.quality.run import BenchmarkSetup, Selection
 from models.emoji.judge import ATTRIBUTES
 from models.emoji.world import Scene
 from zoodip_core.base_models.catalog import BaseModelEntry
@@ -44,7 +44,9 @@ def test_every_column_of_the_judge_has_a_fixed_name() -> None:
 
 def test_a_case_gives_these_facts(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> None:
     """The keys and values that a row id takes from the selection."""
-    stage = Stage(entry, Selection(tmp_path, subjects=1, prompts=1, pictures=2), tools, lambda _: None)
+    stage = BenchmarkSetup(
+        entry, Selection(tmp_path, subjects=1, prompts=1, pictures=2), tools, lambda _: None
+    )
     vae = stage.bundles.drawing["vae"]
     assert stage.facts(0) == {
         "kind": "subjects",
