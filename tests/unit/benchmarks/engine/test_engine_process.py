@@ -1,4 +1,4 @@
-"""A configuration of the engine is measured in a process of its own, under the environment that is asked for."""
+"""A configuration of the engine is measured in a separate process, with the given environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoodip_core.base_models.catalog import Catalog
 
 
 def test_a_search_is_measured_apart() -> None:
-    """Speed and memory come back from there."""
+    """The process returns speed and memory."""
     entry = Catalog.load().get("emoji")
 
     figures = measure_apart(entry, n=1, steps=2, device="cpu", threads=1)
@@ -22,7 +22,7 @@ def test_a_search_is_measured_apart() -> None:
 
 
 def test_the_environment_reaches_the_process() -> None:
-    """An interpreter that is told another home finds no library there."""
+    """An interpreter with another PYTHONHOME finds no library."""
     entry = Catalog.load().get("emoji")
 
     with pytest.raises(subprocess.CalledProcessError) as failed:

@@ -31,11 +31,11 @@ AT_LEAST = {
     "style words: style": 0.95,
     "reconstruction": 28,
     **{
-        f"judge on real pictures: {name}": 0.95
+        f"judge on real images: {name}": 0.95
         for name in ("object", "color", "pattern", "background", "color filter", "form filter")
     },
 }
-AT_MOST = {"folder": 40, "largest file": 16, "20 steps for 4 pictures": 6}
+AT_MOST = {"folder": 40, "largest file": 16, "20 steps for 4 images": 6}
 SMALL = Scale(seeds=1, prompts=2, reconstructed=4, judged=20, inverted=0)
 
 
