@@ -18,7 +18,7 @@ from benchmarks.quality.cases.subjects import Case
 from models.emoji.judge import ATTRIBUTES, Judge, read_judge
 from models.emoji.judge.network import WEIGHTS
 from models.emoji.world import World, shipped_world
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.latents import to_tensor
 from zoodip_core.diffusion.scoring import Scorer
 

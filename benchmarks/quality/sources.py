@@ -19,7 +19,8 @@ from benchmarks.quality.cases.protocols import TOKEN, Learnable, PromptTemplate
 from benchmarks.quality.learning.methods import Method, Plan, make_plans
 from benchmarks.quality.learning.snapshots import Snapshot, plan_identity, search
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.base_models.fingerprint import file_hash, weight_files
+from zoodip_core.base_models.fingerprint import file_hash
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import GenerationSettings, Precision
 from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle, load_bundle, locate

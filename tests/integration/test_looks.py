@@ -28,19 +28,21 @@ def database_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def looks(database: Database) -> Iterator[StatusBatcher]:
+def status_batcher(database: Database) -> Iterator[StatusBatcher]:
     """Questions to the database."""
-    looks = StatusBatcher(database)
-    yield looks
-    asyncio.run(looks.close())
+    batcher = StatusBatcher(database)
+    yield batcher
+    asyncio.run(batcher.close())
 
 
 @pytest.fixture
 def statements(status_batcher: StatusBatcher) -> list[str]:
     """What the database is asked."""
     asked: list[str] = []
-    assert looks.engine is not None
-    event.listen(looks.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
+    assert status_batcher.engine is not None
+    event.listen(
+        status_batcher.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql)
+    )
     return asked
 
 
@@ -52,8 +54,11 @@ def test_polls_that_come_together_share_a_statement(
     statements.clear()
 
     async def poll() -> list[object]:
-        own = [looks.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
-        others = [looks.find(jobs[0].id, "bob", KIND), looks.find(jobs[0].id, "alice", JobKind.GENERATION)]
+        own = [status_batcher.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
+        others = [
+            status_batcher.find(jobs[0].id, "bob", KIND),
+            status_batcher.find(jobs[0].id, "alice", JobKind.GENERATION),
+        ]
         return await asyncio.gather(*own, *others, return_exceptions=True)
 
     *found, stranger, wrong_kind = asyncio.run(poll())
@@ -73,11 +78,11 @@ def test_a_poll_sees_what_was_written_before_it(
     async def poll() -> list[Status]:
         with database.write() as connection:
             await asyncio.to_thread(connection.execute, text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
-            first = asyncio.create_task(looks.find(job.id, "alice", KIND))
+            first = asyncio.create_task(status_batcher.find(job.id, "alice", KIND))
             while not any(sql.startswith("SELECT") for sql in statements):
                 await asyncio.sleep(0.001)
             await asyncio.to_thread(store.cancel, connection, job, NOW)
-            late = [asyncio.create_task(looks.find(job.id, "alice", KIND)) for _ in range(5)]
+            late = [asyncio.create_task(status_batcher.find(job.id, "alice", KIND)) for _ in range(5)]
             await asyncio.sleep(0)
             before = len(statements)
         found = [await one for one in late]
@@ -94,20 +99,20 @@ def test_a_poll_survives_the_loss_of_its_connection(
     """The server ends the idle connection, as a restart does; the next poll is answered through a new one."""
     job = queue(database)
     pids: list[int] = []
-    assert looks.engine is not None
+    assert status_batcher.engine is not None
 
-    @event.listens_for(looks.engine.sync_engine, "engine_connect")
+    @event.listens_for(status_batcher.engine.sync_engine, "engine_connect")
     def _on_connect(connection: Connection) -> None:
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.AsyncConnection)
         pids.append(driver.info.backend_pid)
 
     async def poll() -> str:
-        await looks.find(job.id, "alice", KIND)
+        await status_batcher.find(job.id, "alice", KIND)
         with database.write() as connection:
             ended = connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pids[0]})
             assert ended.scalar_one()
-        return (await looks.find(job.id, "alice", KIND)).id
+        return (await status_batcher.find(job.id, "alice", KIND)).id
 
     assert asyncio.run(poll()) == job.id
     assert len(set(pids)) == 2
@@ -120,8 +125,8 @@ def test_a_poll_that_is_given_up_does_not_take_the_others_along(
     job = queue(database)
 
     async def poll() -> str:
-        first = asyncio.create_task(looks.find(job.id, "alice", KIND))
-        second = asyncio.create_task(looks.find(job.id, "alice", KIND))
+        first = asyncio.create_task(status_batcher.find(job.id, "alice", KIND))
+        second = asyncio.create_task(status_batcher.find(job.id, "alice", KIND))
         await asyncio.sleep(0)
         first.cancel()
         return (await second).id

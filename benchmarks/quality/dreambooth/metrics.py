@@ -21,7 +21,7 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Embedder, clip_i, intra_prompt_similarity
 from benchmarks.quality.sources import Pictures
 from zoodip_core.base_models.families import read_config
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.latents import to_tensor
 from zoodip_core.diffusion.scoring import Scorer
 from zoodip_core.errors import InvalidModelError
