@@ -22,7 +22,7 @@ from benchmarks.quality.cli import (
     whole_numbers,
 )
 from benchmarks.quality.learning.methods import METHODS, check_methods
-from benchmarks.quality.report.grids import GridRowSpec, write_grid
+from benchmarks.quality.report.results import GridRowSpec, write_grid
 from benchmarks.quality.report.rows import Row
 from benchmarks.quality.report.tables import ABSENT, markdown
 from benchmarks.quality.run import BenchmarkRun, RunOptions

@@ -30,8 +30,7 @@ from benchmarks.quality.learning.methods import METHODS, Plan, check_methods, ma
 from benchmarks.quality.learning.snapshots import plan_identity
 from benchmarks.quality.learning.trajectories import Cut, cuts, record_trajectory
 from benchmarks.quality.metrics import Figures
-from benchmarks.quality.report.grids import GridRowSpec, write_grid
-from benchmarks.quality.report.results import Results
+from benchmarks.quality.report.results import GridRowSpec, Results, write_grid
 from benchmarks.quality.report.rows import parse_with_figures, row_id
 from benchmarks.quality.report.tables import group_table
 from benchmarks.quality.run import BenchmarkSetup

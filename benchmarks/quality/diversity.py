@@ -22,7 +22,7 @@ from benchmarks.quality.cli import (
     print_or_exit,
 )
 from benchmarks.quality.learning.methods import ANCHORS, METHODS
-from benchmarks.quality.report.grids import write_grid
+from benchmarks.quality.report.results import write_grid
 from benchmarks.quality.report.rows import Row
 from benchmarks.quality.report.tables import method_table
 from benchmarks.quality.run import BenchmarkRun, RunOptions

@@ -12,8 +12,7 @@ from benchmarks.quality.cases.prompts import PROMPTS, Prompt, make_prompts, prom
 from benchmarks.quality.cases.subjects import Split, make_cases
 from benchmarks.quality.learning.methods import ANCHORS, METHODS, check_methods, check_plans
 from benchmarks.quality.metrics import Figures, Instruments, measure
-from benchmarks.quality.report.grids import GridRowSpec, column_labels, write_grid
-from benchmarks.quality.report.results import Results
+from benchmarks.quality.report.results import GridRowSpec, Results, column_labels, write_grid
 from benchmarks.quality.report.rows import Row, parse_row, row_id
 from benchmarks.quality.sources import BundleCache, Pictures, Source, describe_source, learned_tokens
 from zoodip_core.base_models.catalog import BaseModelEntry

@@ -13,8 +13,7 @@ from benchmarks.quality.cases.protocols import PromptTemplate
 from benchmarks.quality.dreambooth.metrics import Encoders, Fidelity, measure
 from benchmarks.quality.dreambooth.subjects import PROMPTS, PhotoSubject, read_prompts
 from benchmarks.quality.learning.methods import METHODS, check_methods, check_plans
-from benchmarks.quality.report.grids import GridRowSpec, column_labels, write_grid
-from benchmarks.quality.report.results import Results
+from benchmarks.quality.report.results import GridRowSpec, Results, column_labels, write_grid
 from benchmarks.quality.report.rows import parse_with_figures, row_id
 from benchmarks.quality.sources import BundleCache, Pictures, Source, describe_source, learned_tokens
 from zoodip_core.base_models.catalog import BaseModelEntry

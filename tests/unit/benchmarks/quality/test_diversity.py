@@ -14,8 +14,7 @@ from benchmarks.quality.cases.protocols import PromptTemplate
 from benchmarks.quality.cases.subjects import Case
 from benchmarks.quality.diversity import table, write_case_grid
 from benchmarks.quality.metrics import Figures, Instruments
-from benchmarks.quality.report.grids import column_labels
-from benchmarks.quality.report.results import SHOWN
+from benchmarks.quality.report.results import SHOWN, column_labels
 from benchmarks.quality.report.rows import Row
 from benchmarks.quality.run import BenchmarkRun, RunOptions, Selection
 from tests.unit.benchmarks.quality.conftest import LosePictures
