@@ -10,6 +10,7 @@ from benchmarks.engine.process import measure_apart
 from zoodip_core.base_models.catalog import Catalog
 
 
+@pytest.mark.slow
 def test_a_search_is_measured_apart() -> None:
     """The process returns speed and memory."""
     entry = Catalog.load().get("emoji")

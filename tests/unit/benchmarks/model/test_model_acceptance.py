@@ -156,6 +156,7 @@ def test_textual_inversion_has_a_threshold_on_subjects_only() -> None:
         assert pictures.shape == (len(figures.INVERSION_BACKGROUNDS), 3, 64, 64)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from zoodip_core.grid import GAP_PX, TILE_PX
 ARMS = ("paper", "paper-neither")
 
 
+@pytest.mark.slow
 def test_one_search_gives_every_count(
     benchmark: Callable[..., BenchmarkRun],
     few_cases: list[Case],

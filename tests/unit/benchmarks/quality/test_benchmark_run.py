@@ -32,6 +32,7 @@ MakeRun = Callable[..., BenchmarkRun]
 NAMES = ("initializer", "caption", "real", "paper", "ti-0.01")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_measured_again(
     benchmark: MakeRun, few_cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_id_covers_prompts_and_drawing(benchmark: MakeRun, few_cases: list[C
     assert set(ids()).isdisjoint(found)
 
 
+@pytest.mark.slow
 def test_a_lost_row_is_measured_to_the_same_figures(
     benchmark: MakeRun, few_cases: list[Case], tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_lost_row_is_measured_to_the_same_figures(
     assert path.read_text() == "".join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "counts"), [("paper", (6, 9)), ("default", (9,)), ("ti-0.01", (36,))])
 def test_an_interrupted_search_ends_on_the_same_bits(
     method: str,

@@ -140,6 +140,7 @@ def test_a_long_trajectory_is_thinned(
     assert torch.equal(points[-1], snapshot.tokens)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_measured_again(
     entry: BaseModelEntry,
     tools: Instruments,

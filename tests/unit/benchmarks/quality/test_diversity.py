@@ -34,6 +34,7 @@ def of_one_prompt(entry: BaseModelEntry, tools: Instruments, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_the_first_pictures_of_the_prompt_are_shown(
     of_one_prompt: Callable[[], BenchmarkRun],
     few_cases: list[Case],

@@ -63,6 +63,7 @@ def test_a_stopping_point_equals_a_search_with_auto(make: MakeRun) -> None:
     assert trajectory.tokens[point.step, 0].tolist() == pytest.approx(alone.search.theta.tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_search_that_never_stalls_is_measured_once(make: MakeRun) -> None:
     """If the rule never stops a search, both stopping points are the same row."""
     assert all(pair.auto is pair.steps for pair in measure(make(learning_rate=1e-12, steps=4), seeds=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from benchmarks.quality.cases.subjects import make_cases
@@ -15,6 +16,7 @@ from zoodip_core.engine import Engine
 from zoodip_core.personalization.personalize import Personalization
 
 
+@pytest.mark.slow
 def test_the_shadow_leaves_the_search_alone(bundles: dict[str, Bundle]) -> None:
     """The shadowed search equals a search alone, bit for bit; its shadow differs."""
     case = replace(make_cases(shipped_world(), "subjects", "test", 1)[0], initializer="dog")
@@ -29,6 +31,7 @@ def test_the_shadow_leaves_the_search_alone(bundles: dict[str, Bundle]) -> None:
     assert not torch.equal(pair.noise.theta, alone.search.theta)
 
 
+@pytest.mark.slow
 def test_a_line_after_every_update(bundles: dict[str, Bundle]) -> None:
     """Each update gives its evaluations and two shares between 1/τ and 1."""
     case = replace(make_cases(shipped_world(), "subjects", "test", 1)[0], initializer="dog")

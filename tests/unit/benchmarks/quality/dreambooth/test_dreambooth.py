@@ -71,6 +71,7 @@ def run() -> Run:
     return lambda options: dreambooth.main([part for option in options.items() for part in option])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_measured_again(
     run: Run,
     arguments: dict[str, str],
@@ -130,6 +131,7 @@ def test_missing_pictures_leave_the_grid_unchanged(
     assert not grid.exists()
 
 
+@pytest.mark.slow
 def test_another_subject_repeats_no_search(run: Run, arguments: dict[str, str], tmp_path: Path) -> None:
     """Each subject has its own search: a longer list keeps the rows of the shorter one."""
     run(arguments | {"--subjects": "dog6", "--methods": "paper"})
