@@ -19,7 +19,7 @@ from zoodip_core.diffusion.loading import locate
         (["--forwards", "3k"], r"error: --forwards: got 3k; expected whole numbers"),
         (["--seeds", "0"], r"error: --seeds: got 0; expected 1 or more"),
         (["--pictures", "-1"], r"error: --pictures: got -1; expected 1 or more"),
-        (["--set", "n"], r"error: --set.*'n'.*NAME=VALUE"),
+        (["--set", "n"], r"error: set: got 'n'; expected NAME=VALUE"),
         (
             ["--methods", "default,paper", "--pairs", "default"],
             r"error: --pairs: got default; expected two of --methods",
