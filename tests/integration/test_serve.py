@@ -42,6 +42,7 @@ def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "ZOODIP_DATA_DIR": str(tmp_path / "data"),
+        "PYTHONPATH": str(ROOT),  # for the stub engine; the working directory is not on sys.path
         "ZOODIP_ENGINE": STUB,
         "ZOODIP_LEASE_S": "2",
         "ZOODIP_HEARTBEAT_S": "0.5",
@@ -71,6 +72,31 @@ def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
         assert 'drained": true' in (tmp_path / "log").read_text()
     finally:
         stop(serve)
+
+
+@pytest.mark.parametrize("name", ["api.py", "api/app.py", "worker.py", "worker/__main__.py", "models.py"])
+def test_serve_ignores_the_working_directory(tmp_path: Path, name: str) -> None:
+    """Files that share a name with our packages neither break the service nor run."""
+    port, folder = free_port(), tmp_path / "folder"
+    file = folder / name
+    file.parent.mkdir(parents=True)
+    file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
+    environment = {
+        **os.environ,
+        "ZOODIP_DATA_DIR": str(tmp_path / "data"),
+        "ZOODIP_ENGINE": STUB,
+        "PYTHONPATH": str(ROOT),
+    }
+    zoodip = [sys.executable, "-P", "-c", _COMMAND]  # as the installed script: without the working directory
+    with (tmp_path / "log").open("wb") as log:
+        serve = subprocess.Popen(
+            [*zoodip, "serve", "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        wait_until(lambda: _get(port, "/readyz")[0] == 200, "readiness", 60)
+    finally:
+        stop(serve)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_serve_rejects_public_hosts_without_keys_and_used_ports(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import zoodip_core
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
@@ -82,14 +83,16 @@ def prepare(settings: ServiceSettings) -> None:
 
 
 def _api(settings: ServiceSettings) -> Child:
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
+    # -P and --app-dir keep the working directory off sys.path: a folder with an api.py of its own must not run.
+    command = [sys.executable, "-P", "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
+    command += ["--app-dir", str(Path(zoodip_core.__file__).parents[1])]
     command += ["--host", settings.host, "--port", str(settings.port), "--log-level", "warning"]
     command += ["--timeout-graceful-shutdown", str(_API_GRACE_S)]
     return Child("the API", command, os.environ, _API_GRACE_S + _EXTRA_GRACE_S)
 
 
 def _worker(settings: ServiceSettings) -> Child:
-    command = [sys.executable, "-m", "worker"]
+    command = [sys.executable, "-P", "-m", "worker"]
     return Child("the worker", command, os.environ, settings.drain_s + _EXTRA_GRACE_S)
 
 

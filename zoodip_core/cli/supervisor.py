@@ -6,7 +6,9 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -19,6 +21,7 @@ _MAX_EARLY_EXITS = 5
 _POLL_S = 0.2
 _MAX_RESTART_DELAY_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_LAST_LINES = 8
 
 
 class ChildFailedError(ZoodipError):
@@ -31,7 +34,8 @@ class ChildFailedError(ZoodipError):
 class Child:
     """Child process and its restart state.
 
-    `started_at` and `restart_at` are monotonic times; `early_exits` counts consecutive exits within 5 seconds.
+    `started_at` and `restart_at` are monotonic times; `early_exits` counts consecutive exits within 5 seconds;
+    `last_lines` are the last lines that it wrote to stderr.
     """
 
     name: str
@@ -41,7 +45,9 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
-    early_exits: int = field(default=0)
+    early_exits: int = 0
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+    forwarder: threading.Thread | None = None
 
 
 class Supervisor:
@@ -75,9 +81,7 @@ class Supervisor:
         now = time.monotonic()
         if child.process is None:
             if now >= child.restart_at:
-                child.process = subprocess.Popen(  # noqa: S603 (our own commands)
-                    list(child.command), env=dict(child.environment), preexec_fn=_terminate_with_parent
-                )
+                _start(child)
                 child.started_at = now
             return
         code = child.process.poll()
@@ -86,12 +90,43 @@ class Supervisor:
         child.process = None
         child.early_exits = child.early_exits + 1 if now - child.started_at < _EARLY_EXIT_S else 0
         if child.early_exits >= _MAX_EARLY_EXITS:
-            raise ChildFailedError(
-                f"{child.name} exited with code {code} immediately after each of {child.early_exits} starts"
-            )
+            raise ChildFailedError(_describe_failure(child, code))
         delay_s = min(_MAX_RESTART_DELAY_S, 0.5 * 2**child.early_exits)
         say(f"{child.name} exited with code {code}; restarting it in {delay_s:.1f} s")
         child.restart_at = now + delay_s
+
+
+def _start(child: Child) -> None:
+    child.last_lines.clear()
+    child.process = subprocess.Popen(  # noqa: S603 (our own commands)
+        list(child.command),
+        env=dict(child.environment),
+        stderr=subprocess.PIPE,
+        preexec_fn=_terminate_with_parent,
+    )
+    child.forwarder = threading.Thread(target=_forward, args=(child.process, child.last_lines), daemon=True)
+    child.forwarder.start()
+
+
+def _forward(process: subprocess.Popen[bytes], last_lines: deque[str]) -> None:
+    """Copy the child's stderr to ours and keep its last lines for the error message."""
+    assert process.stderr is not None
+    with process.stderr as stream:
+        for line in stream:
+            text = line.decode(errors="replace")
+            last_lines.append(text.rstrip())
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _describe_failure(child: Child, code: int) -> str:
+    if child.forwarder is not None:
+        child.forwarder.join(_POLL_S)  # the last lines may still be in the pipe
+    lines = "\n".join(f"  {line}" for line in child.last_lines) or "  (none)"
+    return (
+        f"{child.name} exited with code {code} immediately after each of {child.early_exits} starts; "
+        f"its last lines on stderr:\n{lines}"
+    )
 
 
 def _stop(child: Child) -> None:

@@ -22,4 +22,4 @@ def worker(
     given = {"SLOTS": slots, "DEVICE": device}
     os.environ.update({f"ZOODIP_{name}": str(value) for name, value in given.items() if value is not None})
     ServiceSettings.from_environment()  # report an invalid setting before starting
-    os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606 (our own command)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker"])  # noqa: S606 (our own command)
