@@ -36,7 +36,7 @@ test: setup  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup  ## Run the unit tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu' tests/unit
+	$(BIN)/python -m pytest -n 2 --dist worksteal -p no:schemathesis -m 'not slow and not gpu' tests/unit
 
 docs: setup  ## Build the site of docs/ into site/, without network; a broken link fails
 	$(BIN)/python -m tools.site
@@ -45,7 +45,7 @@ reference: setup  ## Generate docs/reference/{settings,errors,cli}.md from the c
 	$(BIN)/python -m tools.reference
 
 clean:  ## Remove what make wrote
-	rm -rf .venv demo-output site
+	rm -rf .venv demo-output site site.toml
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -13,9 +12,9 @@ from fastapi import Depends, Request
 from api.service import Service, service_of
 from zoodip_core.service.api_keys import ApiKey
 from zoodip_core.service.errors import ForbiddenError, UnauthorizedError
+from zoodip_core.service.loopback import is_loopback
 
 LOCAL_OWNER = "local"
-_LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +119,3 @@ def _netloc_of(origin: str) -> str | None:
         return urlsplit(origin).netloc
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host in _LOCAL_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -86,10 +86,10 @@ class JobWatcher:
                 await asyncio.sleep(_RETRY_S)
 
     async def _hear(self, redis: Redis, name: str) -> None:
-        async with redis.pubsub() as subscription:
-            await subscription.subscribe(name)
+        async with redis.pubsub() as pubsub:
+            await pubsub.subscribe(name)
             while True:
-                message = await subscription.get_message(timeout=_PING_EVERY_S)
+                message = await pubsub.get_message(timeout=_PING_EVERY_S)
                 if message is None:
                     continue
                 if message["type"] == "subscribe":  # from here on nothing is missed

@@ -17,8 +17,6 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 Caption = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Time = Annotated[str, Field(examples=["2026-03-01T12:00:00.000Z"])]
 
-SCHEDULERS = ("ddim", "ddpm", "dpm++", "euler", "euler_ancestral", "heun", "pndm", "unipc")
-
 
 def is_storable(value: object) -> bool:
     """Whether it holds no NUL and no half of a surrogate pair: neither database stores them.

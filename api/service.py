@@ -68,9 +68,8 @@ def start(settings: ServiceSettings) -> Service:
     sender = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
     database = Database(settings.database, on_change=None if sender is None else sender.send)
     database.migrate()
-    if settings.bootstrap_key is not None:
-        with database.write() as connection:
-            api_keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+    with database.write() as connection:
+        api_keys.ensure_bootstrap_key(connection, settings, time.time())
     return Service(
         settings=settings,
         database=database,

@@ -25,13 +25,13 @@ SECTIONS = {
 
 
 def navigation(docs: Path) -> dict[str, str | list[str]]:
-    """Return the pages of each section by name, first the overview page that is named like the folder."""
+    """Return the pages of each section by name, after its overview: `<folder>.md`, then `<folder>/README.md`."""
     pages: dict[str, str | list[str]] = {"Home": "index.md"}
     for title, folder in SECTIONS.items():
-        found = sorted(page.relative_to(docs).as_posix() for page in (docs / folder).glob("*.md"))
-        overview = [f"{folder}.md"] if (docs / f"{folder}.md").exists() else []
+        found = sorted((docs / folder).glob("*.md"), key=lambda page: (page.name != "README.md", page.name))
+        overview = [docs / f"{folder}.md"] if (docs / f"{folder}.md").exists() else []
         if overview or found:
-            pages[title] = overview + found
+            pages[title] = [page.relative_to(docs).as_posix() for page in overview + found]
     return pages
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from io import BytesIO
 from weakref import WeakSet
 
 import torch
-from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -26,6 +23,7 @@ from zoodip_core.images import decode_image, encode_png
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
@@ -133,18 +131,23 @@ class DiffusionEngine:
             images = generate(bundle, settings, vectors, before_step=before_step)
         finally:
             self._bundles.trim(self._in_use())
-        pictures = []
-        for drawn in images:
-            facts = PngInfo()
-            facts.add_itxt("prompt", settings.prompt)
-            facts.add_text("seed", str(drawn.seed))
-            facts.add_text("concepts", json.dumps({record.token: record.id for record, _ in concepts}))
-            facts.add_text("base_model", job.base_model)
-            facts.add_text("fingerprint", bundle.fingerprint)
-            buffer = BytesIO()
-            drawn.image.save(buffer, "PNG", pnginfo=facts)
-            pictures.append(Picture(buffer.getvalue(), drawn.seed))
-        return pictures
+        ids = {record.token: record.id for record, _ in concepts}
+        return [
+            Picture(
+                encode_generated(
+                    drawn.image,
+                    GenerationFacts(
+                        prompt=settings.prompt,
+                        seed=drawn.seed,
+                        base_model=job.base_model,
+                        fingerprint=bundle.fingerprint,
+                        concepts=ids,
+                    ),
+                ),
+                drawn.seed,
+            )
+            for drawn in images
+        ]
 
     def gauges(self) -> dict[str, float]:
         """Base models in memory and what they take."""

@@ -12,7 +12,9 @@ from worker.engine_protocol import JobEngine, JobSearch
 from worker.leased_writes import LeasedWriter
 from worker.stats import Stats
 from zoodip_core.artifact import export_concept
+from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import StorageError, ZoodipError
+from zoodip_core.personalization.cadence import checkpoint_due, measurement_due
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.ids import new_id
@@ -50,13 +52,13 @@ class PersonalizationJob:
         self._objects = objects
         self._settings = settings
         self._stats = stats
-        self._asked = job.request["settings"]
+        self._search_settings = PersonalizationSettings.parse(job.request["settings"])
         self._checkpoints = list(job.checkpoints)
         with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._begin(engine)
         self._told_at = time.time()
         self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
-        self._measured_at = (len(self.search.fixed_losses) - 1) * int(self._asked["measure_every"])
+        self._measured_at = (len(self.search.fixed_losses) - 1) * self._search_settings.measure_every
         if not job.checkpoint_step:
             self._tell_progress()
 
@@ -69,15 +71,15 @@ class PersonalizationJob:
         """What a completed step brings: news, a measurement, a checkpoint, a preview, when they are due."""
         step = self.search.step
         self._times.append(time.perf_counter())
-        if step % int(self._asked["measure_every"]) == 0:
+        if measurement_due(self._search_settings, step) and not self.finished:
             self._measure()
         if step % self._settings.progress_every == 0 and not self.finished:
             self._tell_progress()
         if self.finished:
             return
-        if step % int(self._asked["checkpoint_every"]) == 0:
+        if checkpoint_due(self._search_settings, step):
             self.save_checkpoint()
-        if step % self._settings.preview_every == 0 or step == int(self._asked["checkpoint_every"]):
+        if step % self._settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
             self._draw_preview()
 
     def save_checkpoint(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from zoodip_core.base_models.families import Family
+from zoodip_core.base_models.families import SD2_WIDTH, Family
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, check_token_format
 from zoodip_core.config import ConceptKind
 from zoodip_core.embedding_file import (
@@ -27,7 +27,6 @@ Form = Literal["diffusers", "a1111", "comfyui"]
 
 ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
 _METADATA = "zoodip"
-_SD2_WIDTH = 1024
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vector
         keys = ", ".join(sorted(embeddings)[:5]) or "none"
         raise fault(f"the file holds {len(embeddings)} tensors ({keys}); allowed: one, or clip_l and clip_g")
     ((key, value),) = embeddings.items()
-    return ("sd2" if value.shape[1] == _SD2_WIDTH else "sd1"), {"clip": value}, key
+    return ("sd2" if value.shape[1] == SD2_WIDTH else "sd1"), {"clip": value}, key
 
 
 def _plus(widths: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +19,13 @@ SubspaceName = Literal["subspace_gradient", "none"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
+
+EVALUATIONS: dict[EstimatorName, Callable[[int], int]] = {
+    "rge": lambda n: n + 1,
+    "spsa": lambda n: 2 * n,
+    "one_point": lambda n: n + 1,
+}
+"""Estimator → U-Net evaluations of one estimate along n directions."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -91,6 +99,16 @@ class SearchSettings(_Settings):
     )
     t_low: int = Field(500, ge=0, lt=1_000_000, description="Lowest timestep (T_L), Eq. (9)")
     t_high: int = Field(900, ge=1, le=1_000_000, description="End of the timesteps, exclusive (T_U), Eq. (9)")
+
+    @property
+    def evaluations_per_step(self) -> int:
+        """U-Net evaluations of one step."""
+        return EVALUATIONS[self.estimator](self.n)
+
+    @property
+    def evaluations(self) -> int:
+        """U-Net evaluations of the whole search, without measurements of the validation loss."""
+        return self.steps * self.evaluations_per_step
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

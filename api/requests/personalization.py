@@ -22,7 +22,8 @@ from api.service import Service
 from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
 from zoodip_core.base_models.vocabulary import check_initializer, check_token, check_token_format
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError
+from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.personalization.captions import check_captions
 from zoodip_core.service import concepts, worker_registry
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
@@ -85,7 +86,7 @@ def validation(caller: Caller, submission: PersonalizationSubmission) -> Respons
         _check_name(connection, caller, submission, resolved)
         workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
-    rows = resolved.settings.steps * (resolved.settings.n + 1)
+    rows = resolved.settings.evaluations
     known = [speed for speed in speeds if speed]
     body = schemas.Validation(
         token=submission.wanted.token,
@@ -173,7 +174,8 @@ def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolv
     if facts is not None:
         check_token(wanted.token, facts.vocabulary)
         check_initializer(wanted.initializer, facts.vocabulary)
-    _check_captions(wanted, len(submission.files))
+    if wanted.captions is not None:
+        check_captions(wanted.captions, images=len(submission.files), token=wanted.token)
     return _Resolved(entry, facts, settings)
 
 
@@ -188,21 +190,6 @@ def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | N
         raise InvalidSettingsError(
             f"settings.t_high = {settings.t_high}; allowed: up to {facts.timesteps}", field="settings.t_high"
         )
-
-
-def _check_captions(wanted: schemas.PersonalizationRequest, images: int) -> None:
-    if wanted.captions is None:
-        return
-    if len(wanted.captions) != images:
-        raise InvalidCaptionError(
-            f"captions: {len(wanted.captions)} came for {images} images; allowed: one for each image, or none",
-            field="captions",
-        )
-    for index, caption in enumerate(wanted.captions):
-        if wanted.token not in caption:
-            raise InvalidCaptionError(
-                f"captions[{index}] does not hold the token {wanted.token}", field="captions"
-            )
 
 
 def _check_name(

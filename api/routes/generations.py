@@ -20,9 +20,10 @@ from api.middleware import MAX_JSON_BYTES
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit, metadata_filter
 from api.service import Service
+from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import GenerationSettings
-from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
+from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
 from zoodip_core.service import concepts
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.idempotency import StoredResponse
@@ -119,11 +120,7 @@ def _prepare_creation(caller: Caller, wanted: schemas.GenerationRequest, trace: 
 
 
 def _settings(wanted: schemas.GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
-    if wanted.scheduler is not None and wanted.scheduler not in schemas.SCHEDULERS:
-        allowed = ", ".join(schemas.SCHEDULERS)
-        raise UnknownSchedulerError(
-            f"scheduler: {wanted.scheduler!r} is not known; allowed: {allowed}", field="scheduler"
-        )
+    check_scheduler(wanted.scheduler)
     size = {}
     if wanted.size is not None:
         match = _SIZE.fullmatch(wanted.size)

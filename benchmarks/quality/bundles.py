@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.base_models.fingerprint import file_hash, weight_files
+from zoodip_core.base_models.fingerprint import file_hash
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import Precision
 from zoodip_core.diffusion.loading import Bundle, load_bundle, locate
 

@@ -17,7 +17,7 @@ from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.metrics import Embedder, alike, clip_i
 from benchmarks.quality.phrase import Phrase
 from zoodip_core.base_models.families import read_config
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.scoring import Scorer
 from zoodip_core.errors import InvalidModelError
 

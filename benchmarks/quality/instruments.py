@@ -10,7 +10,7 @@ from benchmarks.quality.metrics import Embedder
 from models.emoji.judge import Judge, read_judge
 from models.emoji.judge.network import WEIGHTS
 from models.emoji.world import World, shipped_world
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.scoring import Scorer
 
 

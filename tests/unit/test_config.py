@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from zoodip_core.config import GenerationSettings, PersonalizationSettings, SearchSettings
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.zeroth_order.estimator import ESTIMATORS
 
 
 def test_the_defaults_are_the_papers_for_sd15() -> None:
@@ -105,3 +106,11 @@ def test_a_generation_is_checked_too(values: dict[str, Any], field: str) -> None
     with pytest.raises(InvalidSettingsError) as error:
         GenerationSettings.parse(values)
     assert error.value.field == field
+
+
+@pytest.mark.parametrize(("estimator", "evaluations"), [("rge", 9), ("spsa", 16), ("one_point", 9)])
+def test_a_search_knows_its_evaluations(estimator: str, evaluations: int) -> None:
+    """The settings count U-Net evaluations as the estimator does: SPSA measures both sides of a direction."""
+    settings = SearchSettings.parse({"estimator": estimator, "n": 8, "steps": 100})
+    assert settings.evaluations_per_step == evaluations == ESTIMATORS[settings.estimator].forwards(8)
+    assert settings.evaluations == 100 * evaluations

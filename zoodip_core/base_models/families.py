@@ -15,7 +15,7 @@ TEXT_ENCODERS: dict[Family, tuple[str, ...]] = {
     "sd2": ("text_encoder",),
     "sdxl": ("text_encoder", "text_encoder_2"),
 }
-_SD2_WIDTH = 1024  # OpenCLIP ViT-H's hidden size
+SD2_WIDTH = 1024  # OpenCLIP ViT-H's hidden size
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _NEEDED = ("vae/config.json", "scheduler/scheduler_config.json")
 _ALLOWED = "allowed: Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
@@ -47,7 +47,7 @@ def detect_family(folder: Path) -> Family:
         raise InvalidModelError(f"base model: {folder} has {found}; {_ALLOWED}")
     if timed:
         return "sdxl"
-    wide = _SD2_WIDTH in (unet.get("cross_attention_dim"), text.get("hidden_size"))
+    wide = SD2_WIDTH in (unet.get("cross_attention_dim"), text.get("hidden_size"))
     return "sd2" if wide or unet.get("use_linear_projection") else "sd1"
 
 

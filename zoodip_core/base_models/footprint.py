@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.errors import InvalidModelError
 
 _BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}

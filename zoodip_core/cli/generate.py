@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL.PngImagePlugin import PngInfo
 
 from zoodip_core.cli.console import print_json, say
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
@@ -39,7 +38,9 @@ def generate(
     from zoodip_core.config import GenerationSettings
     from zoodip_core.diffusion.generation import generate as draw
     from zoodip_core.diffusion.loading import load_bundle
+    from zoodip_core.files import write_atomically
     from zoodip_core.personalization.concept_conversion import concept_vectors
+    from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
     given: dict[str, Any] = {
@@ -62,17 +63,15 @@ def generate(
     _make_folder(out)
     files = []
     for image in drawn:
-        info = PngInfo()
-        facts = {
-            "prompt": prompt,
-            "seed": image.seed,
-            "base_model": entry.name,
-            "fingerprint": bundle.fingerprint,
-        }
-        for key, value in {**facts, "concepts": " ".join(c.token for c in concepts)}.items():
-            info.add_text(key, str(value))
+        facts = GenerationFacts(
+            prompt=prompt,
+            seed=image.seed,
+            base_model=entry.name,
+            fingerprint=bundle.fingerprint,
+            concepts={learned.token: None for learned in concepts},
+        )
         path = out / f"{image.seed}.png"
-        image.image.save(path, pnginfo=info)
+        write_atomically(path, encode_generated(image.image, facts))
         files.append(str(path))
     say("\n".join(files))
     if as_json:

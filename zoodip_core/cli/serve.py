@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from zoodip_core.cli.supervisor import Child, Supervisor
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.service import api_keys
 from zoodip_core.service.database import Database
+from zoodip_core.service.loopback import is_loopback
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
@@ -64,11 +64,10 @@ def prepare(settings: ServiceSettings) -> None:
     database = Database(settings.database)
     database.migrate()
     with database.write() as connection:
-        if settings.bootstrap_key is not None:
-            api_keys.ensure(connection, settings.bootstrap_key.get_secret_value(), time.time(), "bootstrap")
+        api_keys.ensure_bootstrap_key(connection, settings, time.time())
         protected = api_keys.any_exist(connection)
     database.close()
-    if not protected and not _is_loopback(settings.host):
+    if not protected and not is_loopback(settings.host):
         raise InvalidInputError(
             f"host: {settings.host} is open to the network, and this service has no API key; "
             "make one with `zoodip keys create`, or listen on 127.0.0.1",
@@ -100,12 +99,3 @@ def _check_port(host: str, port: int) -> None:
             raise InvalidInputError(
                 f"port: {host}:{port} cannot be used: {error.strerror}", field="port"
             ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

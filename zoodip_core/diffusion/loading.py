@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
-from zoodip_core.base_models.fingerprint import fingerprint, weight_files
+from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype

@@ -8,20 +8,8 @@ from typing import Any
 
 import diffusers
 
+from zoodip_core.base_models.scheduler_names import SCHEDULERS, check_scheduler
 from zoodip_core.diffusion.denoising import NoiseSchedule
-from zoodip_core.errors import UnknownSchedulerError
-
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # as Stable Diffusion runs it; else few steps fail
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-"""Name → diffusers' class, and settings that go over the base model's own."""
 
 
 def make_scheduler(folder: Path, name: str | None) -> Any:
@@ -35,11 +23,7 @@ def make_scheduler(folder: Path, name: str | None) -> Any:
         UnknownSchedulerError: lists the names.
     """
     config = json.loads((folder / "scheduler_config.json").read_text())
-    if name is not None and name not in SCHEDULERS:
-        allowed = ", ".join(sorted(SCHEDULERS))
-        raise UnknownSchedulerError(
-            f"scheduler: {name!r} is not known; allowed: {allowed}", field="scheduler"
-        )
+    check_scheduler(name)
     kind, own = SCHEDULERS[name] if name else (config["_class_name"], {})
     return getattr(diffusers, kind).from_config(config | own)
 

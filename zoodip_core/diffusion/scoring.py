@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from zoodip_core.base_models.fingerprint import weight_files
+from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.latents import to_tensor
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError

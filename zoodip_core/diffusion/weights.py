@@ -7,7 +7,6 @@ and one tensor.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from zoodip_core.config import Precision
 from zoodip_core.diffusion.quantize import is_quantizable, quantize_layer
 from zoodip_core.errors import InvalidModelError
 
-_PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 _RENAMED = {
     "query": "to_q",
     "key": "to_k",
@@ -62,7 +60,7 @@ def load_quantized(
 
     Args:
         model: Built from its configuration under `torch.device("meta")`.
-        files: Its .safetensors files, or the .safetensors.index.json that lists them.
+        files: Its .safetensors files (`weight_files` finds them).
         precision: "int8" and "nf4" quantize every Linear and Conv2d; "fp16" and "fp32" none (`dtype` rules).
         device: Where each tensor goes before it is quantized.
         dtype: Of biases, norms, embeddings and activations.
@@ -71,7 +69,7 @@ def load_quantized(
     Raises:
         InvalidModelError: names the tensor and file that is missing, unexpected, misshapen or broken.
     """
-    sources = _placed(model, {source.name: source for path in _shards(files) for source in _sources(path)})
+    sources = _placed(model, {source.name: source for path in files for source in _sources(path)})
     twins = _twins(model)
     bits = precision if precision in ("int8", "nf4") else None
     for name, source in sources.items():
@@ -100,40 +98,14 @@ def _copied(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, c
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file, open for reading; whatever is wrong with it becomes one error."""
+    """Open the file for reading; any fault becomes one error."""
+    if path.suffix != ".safetensors":  # other formats, such as pickle, can run code
+        raise InvalidModelError.mismatch("base_model", got=path, expected="a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise InvalidModelError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _shards(files: Sequence[Path]) -> list[Path]:
-    """The .safetensors files, an index replaced by what it lists."""
-    shards: list[Path] = []
-    for path in files:
-        if path.suffix.lower() in _PICKLES:
-            raise InvalidModelError(f"{path} is a pickle, which can run code; allowed: .safetensors")
-        if not path.is_file():
-            raise InvalidModelError(f"{path} is missing")
-        if path.name.endswith(".safetensors.index.json"):
-            shards += _shards(sorted({path.parent / name for name in _indexed(path)}))
-        elif path.suffix == ".safetensors":
-            shards.append(path)
-        else:
-            raise InvalidModelError(f"{path} is no .safetensors file")
-    return shards
-
-
-def _indexed(path: Path) -> set[str]:
-    try:
-        names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InvalidModelError(f"{path} is no index of safetensors files: {error!r}") from error
-    strays = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-    if strays:
-        raise InvalidModelError(f"{path} points out of its folder: {strays[0]!r}")
-    return names
 
 
 def _sources(path: Path) -> list[_Source]:

@@ -53,14 +53,22 @@ def captions_per_image(
     if captions is None:
         sentences = tuple(t.replace("{}", token) for t in templates or TEMPLATES[kind])
         return (sentences,) * images
+    check_captions(captions, images=images, token=token)
+    return tuple((caption,) for caption in captions)
+
+
+def check_captions(captions: Sequence[str], *, images: int, token: str) -> None:
+    """Validate the captions of a request: one for each image, each with the token.
+
+    Raises:
+        InvalidCaptionError: the number differs from that of the images, or a caption lacks the token.
+    """
     if len(captions) != images:
-        raise InvalidCaptionError(
-            f"captions: {len(captions)} came for {images} images; allowed: one for each image, or none",
-            field="captions",
+        raise InvalidCaptionError.mismatch(
+            "captions", got=len(captions), expected=f"one for each of the {images} images, or none"
         )
     for index, caption in enumerate(captions):
         if token not in caption:
-            raise InvalidCaptionError(
-                f"captions[{index}]: {caption!r} does not hold the token {token}", field="captions"
+            raise InvalidCaptionError.mismatch(
+                f"captions[{index}]", got=repr(caption), expected=f"a sentence with the token {token}"
             )
-    return tuple((caption,) for caption in captions)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoodip_core.engine import Engine
+from zoodip_core.personalization.cadence import checkpoint_due, measurement_due
 from zoodip_core.personalization.personalize import Personalization
 
 SPEED_WINDOW_STEPS = 50
@@ -66,9 +67,9 @@ def run_search(
         if error is not None:
             raise error
         step = personalization.step
-        if step % settings.measure_every == 0 and not personalization.done:
+        if measurement_due(settings, step) and not personalization.done:
             personalization.record_validation_loss()
-        if step % settings.checkpoint_every == 0 and not personalization.done:
+        if checkpoint_due(settings, step) and not personalization.done:
             save(personalization)
         ticks.append(time.perf_counter())
         on_progress(_progress(personalization, ticks))

@@ -15,6 +15,7 @@ from zoodip_core.errors import InvalidInputError
 from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.ids import new_id
+from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import keys
 
 SCOPES = ("read", "write", "admin")
@@ -155,10 +156,16 @@ def note_use(connection: Connection, key_id: str, now: float) -> None:
 
 
 def ensure(connection: Connection, secret: str, now: float, name: str) -> None:
-    """Create the key with all scopes if it does not exist. Used for the bootstrap key from the environment."""
+    """Create the key with all scopes if it does not exist."""
     acquire_creation_lock(connection)  # several processes can start at once
     if connection.execute(select(keys.c.id).where(keys.c.sha256 == digest(secret))).first() is None:
         create(connection, secret, now, name=name, scopes=SCOPES)
+
+
+def ensure_bootstrap_key(connection: Connection, settings: ServiceSettings, now: float) -> None:
+    """Create the key of `ZOODIP_BOOTSTRAP_KEY`, if it is set and does not exist."""
+    if settings.bootstrap_key is not None:
+        ensure(connection, settings.bootstrap_key.get_secret_value(), now, "bootstrap")
 
 
 def _change(connection: Connection, key_id: str, **values: object) -> ApiKey:

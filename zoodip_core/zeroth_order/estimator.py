@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoodip_core.config import DerivativeName, EstimateScaleName, EstimatorName
+from zoodip_core.config import EVALUATIONS, DerivativeName, EstimateScaleName, EstimatorName
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class RandomGradientEstimator:
 
     def forwards(self, n: int) -> int:
         """θ and n perturbations of it."""
-        return n + 1
+        return EVALUATIONS["rge"](n)
 
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float
@@ -92,7 +92,7 @@ class SimultaneousPerturbation:
 
     def forwards(self, n: int) -> int:
         """Both sides of each direction."""
-        return 2 * n
+        return EVALUATIONS["spsa"](n)
 
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float
@@ -125,7 +125,7 @@ class OnePoint:
 
     def forwards(self, n: int) -> int:
         """n+1 perturbations, never θ itself."""
-        return n + 1
+        return EVALUATIONS["one_point"](n)
 
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float

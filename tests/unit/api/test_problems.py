@@ -7,10 +7,8 @@ import sys
 
 import pytest
 
-from api import schemas
 from api.problems import STATUS_OF_CODE, of_error
 from zoodip_core import errors as core_errors
-from zoodip_core.diffusion.schedulers import SCHEDULERS
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service import errors as service_errors
 from zoodip_core.service.errors import RateLimitedError
@@ -37,11 +35,6 @@ def test_every_code_has_one_status() -> None:
 def test_importing_the_api_does_not_load_torch() -> None:
     """A fresh interpreter that imports the application has no torch and no diffusers."""
     assert subprocess.run([sys.executable, "-c", _CHECK], check=False).returncode == 0
-
-
-def test_the_schedulers_are_those_of_the_engine() -> None:
-    """The names that the API takes are the names that the engine knows."""
-    assert set(schemas.SCHEDULERS) == set(SCHEDULERS)
 
 
 def test_a_wait_is_told_in_whole_seconds_that_suffice() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from zoodip_core.base_models import fingerprint as module
 from zoodip_core.base_models.families import detect_family, embedding_widths
-from zoodip_core.base_models.fingerprint import fingerprint, weight_files
+from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.weight_files import read_shard_index, weight_files
 from zoodip_core.errors import InvalidModelError
 
 
@@ -150,13 +151,31 @@ def test_full_weights_come_before_a_variant_and_shards_are_found(edited: Callabl
     assert weight_files(unet) == shards
 
 
+@pytest.mark.parametrize("listed", ["../part.safetensors", "/part.safetensors", "part.bin", 3])
+def test_an_index_lists_files_of_its_folder_only(tmp_path: Path, listed: object) -> None:
+    """A path that leaves the folder, or a pickle, is refused before anything is read."""
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"weight": listed}}))
+    with pytest.raises(InvalidModelError, match=r"expected names of \.safetensors files in its folder"):
+        read_shard_index(index)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "not json", '{"weight_map": 3}'])
+def test_a_file_that_is_no_index_is_refused(tmp_path: Path, content: str) -> None:
+    """One message names the file."""
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(content)
+    with pytest.raises(InvalidModelError, match="is no index"):
+        read_shard_index(index)
+
+
 def test_weights_in_pickles_are_refused(edited: Callable[..., Path]) -> None:
     """The message names what is there and what is allowed."""
     folder = edited("sd1", "model_index.json")
     (file,) = weight_files(folder / "text_encoder")
     file.rename(file.with_name("pytorch_model.bin"))
-    with pytest.raises(InvalidModelError, match=r"holds pytorch_model\.bin; allowed: model\.safetensors"):
+    with pytest.raises(InvalidModelError, match=r"got pytorch_model\.bin in .*; expected model\.safetensors"):
         fingerprint(folder)
     (folder / "text_encoder" / "pytorch_model.bin").unlink()
-    with pytest.raises(InvalidModelError, match="holds no weights"):
+    with pytest.raises(InvalidModelError, match="got no weights in"):
         fingerprint(folder)

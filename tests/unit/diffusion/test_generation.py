@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate, generate_together
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.diffusion.schedulers import SCHEDULERS
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 
 
@@ -23,6 +23,7 @@ def _pipeline(folder: Path, family: str) -> diffusers.DiffusionPipeline:
     return pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", ["", "a red house"])
 def test_pictures_equal_those_of_diffusers(
     family: str, family_folder: dict[str, Path], bundles: dict[str, Bundle], negative: str
@@ -75,6 +76,7 @@ def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> Non
     assert difference.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance_scale", "scheduler"), [(1.0, None), (5.0, None), (5.0, "euler_ancestral")]
 )
@@ -105,6 +107,7 @@ def test_prompts_drawn_together_share_their_settings(bundles: dict[str, Bundle])
         generate_together(bundles["sd1"], asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
 def test_every_scheduler_draws(name: str, bundles: dict[str, Bundle]) -> None:
     """Each scheduler name works with an epsilon and a velocity model, and the same seed draws the same."""

@@ -50,6 +50,7 @@ def saved(path: Path, changes: Mapping[str, Tensor | None] = {}) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
 def test_every_part_gets_the_published_values(family_folder: dict[str, Path], family: str, part: str) -> None:
     """Each file's values arrive under each of the model's names, prefixes of CLIP included; no meta is left."""
@@ -136,24 +137,6 @@ def test_tied_weights_stay_one_tensor(tmp_path: Path) -> None:
     assert loaded.head.weight.data_ptr() == loaded.table.weight.data_ptr()
 
 
-def test_shards_are_found_by_their_index(tmp_path: Path) -> None:
-    """An index names the files; all of them are read."""
-    tensors = small("cpu").state_dict()
-    names = sorted(tensors)
-    for number, part in enumerate((names[:2], names[2:])):
-        save_file({name: tensors[name] for name in part}, tmp_path / f"part-{number}.safetensors")
-    places = {name: f"part-{int(index >= 2)}.safetensors" for index, name in enumerate(names)}
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": places}))
-    assert torch.equal(load([index], precision="fp32").norm.weight, tensors["norm.weight"])
-    index.write_text(json.dumps({"weight_map": {"norm.weight": "../part-0.safetensors"}}))
-    with pytest.raises(InvalidModelError, match="points out of its folder"):
-        load([index])
-    index.write_text("[]")
-    with pytest.raises(InvalidModelError, match="is no index"):
-        load([index])
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -177,7 +160,7 @@ def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
     """A pickle is never opened, whatever it holds."""
     path = tmp_path / f"model{suffix}"
     torch.save(small("cpu").state_dict(), path)
-    with pytest.raises(InvalidModelError, match=r"pickle.*allowed: \.safetensors"):
+    with pytest.raises(InvalidModelError, match=r"got .*; expected a \.safetensors file"):
         load([path])
 
 
@@ -200,7 +183,7 @@ def test_broken_files_are_refused(tmp_path: Path, content: str) -> None:
 def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
     """Only .safetensors files are read."""
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(InvalidModelError, match=r"model\.gguf is no \.safetensors"):
+    with pytest.raises(InvalidModelError, match=r"model\.gguf; expected a \.safetensors file"):
         load([tmp_path / "model.gguf"])
 
 

@@ -28,6 +28,7 @@ def _learn(bundle: Bundle, pictures: list[Image.Image], token: str = "<x>") -> P
     return learned
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_it_draws_the_same(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
 ) -> None:

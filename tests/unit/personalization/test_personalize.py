@@ -38,6 +38,7 @@ def _advance(personalization: Personalization, steps: int) -> None:
         assert engine.step([personalization]) == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("derivative", ["loss_difference", "residual"])
 def test_every_family_learns_a_token(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image], derivative: str

@@ -9,8 +9,8 @@ from tools.site import configuration
 
 
 def test_sections_follow_the_folders(tmp_path: Path) -> None:
-    """Pages appear by name, an overview page first, and a section without pages is left out."""
-    for name in ("index", "results", "results/styles", "results/arms", "how-to/deploy"):
+    """Pages appear by name, overview pages first, and a section without pages is left out."""
+    for name in ("index", "results", "results/styles", "results/README", "results/arms", "how-to/a"):
         page = tmp_path / "docs" / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(f"# {name}\n")
@@ -19,6 +19,6 @@ def test_sections_follow_the_folders(tmp_path: Path) -> None:
     assert project["site_name"] == "x"
     assert project["nav"] == [
         {"Home": "index.md"},
-        {"How-to": ["how-to/deploy.md"]},
-        {"Results": ["results.md", "results/arms.md", "results/styles.md"]},
+        {"How-to": ["how-to/a.md"]},
+        {"Results": ["results.md", "results/README.md", "results/arms.md", "results/styles.md"]},
     ]

@@ -98,6 +98,7 @@ def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, one_mb: 
     assert list(bundles.sizes_mb()) == ["b"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_loaded_leaves_the_rest(catalog: Catalog, one_mb: float, tmp_path: Path) -> None:
     """An unknown name and a folder without weights: an error, and what was there is there."""
     (tmp_path / "bare").mkdir()

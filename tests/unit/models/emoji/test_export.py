@@ -22,6 +22,8 @@ from models.emoji.train.networks import SHIPPED
 from models.emoji.world import World, shipped_world
 from tests.unit.models.emoji.conftest import TINY, new_work
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, training_set: Path) -> Path:

@@ -18,6 +18,7 @@ from models.emoji.world import Scene, shipped_world
 FIRST_SEED = 50_000_000
 
 
+@pytest.mark.slow
 def test_the_judge_classifies_real_pictures() -> None:
     """Accuracy is at least 0.95 for every attribute on composed pictures without a style."""
     world = shipped_world()

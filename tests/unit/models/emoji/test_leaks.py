@@ -14,6 +14,8 @@ from models.emoji.errors import LeakError
 from models.emoji.train.clip import sample_claim
 from models.emoji.world import HeldOut, Scene, World, shipped_world
 
+pytestmark = pytest.mark.slow
+
 BELOW, ABOVE = 0.0, 1 - 2**-53  # both outcomes of `random() < share` for every share between 0 and 1
 
 

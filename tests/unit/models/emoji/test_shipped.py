@@ -81,6 +81,7 @@ def test_untrained_rows_are_zero(pipeline: Any) -> None:
     assert table[sorted(trained)].norm(dim=1).min() > 0.1
 
 
+@pytest.mark.slow
 def test_the_pipeline_follows_prompts(pipeline: Any) -> None:
     """The judge recognizes object and background of simple prompts, and a seed reproduces the pictures."""
     scenes = [

@@ -47,6 +47,7 @@ def test_lists_have_the_documented_sizes() -> None:
     assert {"car", "cat", "house"} <= set(world.trained_objects)
 
 
+@pytest.mark.slow
 def test_training_scenes_contain_no_held_out_item(scenes: list[tuple[Scene, str]]) -> None:
     """No scene or caption has a held-out shape, pair of object and color, or pair of filters."""
     held = shipped_world().held_out

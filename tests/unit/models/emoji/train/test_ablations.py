@@ -57,6 +57,7 @@ def test_an_unknown_ablation_is_refused() -> None:
         select_ablations("batch 5")
 
 
+@pytest.mark.slow
 def test_an_ablation_trains_and_measures() -> None:
     """An ablation of two processor seconds sees pictures and has finite validation losses."""
     world = shipped_world()

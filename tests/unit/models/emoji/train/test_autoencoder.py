@@ -1,5 +1,6 @@
 """The latents that the decoder is trained on."""
 
+import pytest
 import torch
 
 from models.emoji.settings import read_settings
@@ -11,6 +12,7 @@ from models.emoji.train.networks import SHIPPED, load_networks
 from models.emoji.world import shipped_world
 
 
+@pytest.mark.slow
 def test_one_step_predictions_approximate_the_latents() -> None:
     """A prediction keeps most of the latents, depends on the caption, and is reproducible with the same seed."""
     pictures, components = compose_set(50, 16), read_components()

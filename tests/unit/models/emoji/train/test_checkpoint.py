@@ -82,6 +82,7 @@ for write, name in ((write_checkpoint, "a.pt"), (write_weights, "a.safetensors")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     """The message for a checkpoint or weights without disk space has the path, and no temporary file remains."""
     ran = subprocess.run(

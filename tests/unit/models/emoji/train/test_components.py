@@ -36,6 +36,7 @@ def test_signs_are_deterministic() -> None:
     assert bool((axes.gather(1, axes.abs().argmax(1, keepdim=True)) > 0).all())
 
 
+@pytest.mark.slow
 def test_the_committed_map_agrees_with_a_new_fit() -> None:
     """A new fit has the same leading axes and scales and reconstructs pictures equally well.
 

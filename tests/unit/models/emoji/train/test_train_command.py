@@ -92,6 +92,7 @@ def test_a_resumed_command_equals_an_uninterrupted_one(
     assert_same(the_checkpoint(parts), the_checkpoint(whole))
 
 
+@pytest.mark.slow
 def test_sample_grids_do_not_change_the_training(
     tmp_path: Path, training_set: Path, tiny_settings: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_sample_grids_do_not_change_the_training(
         assert grid.size == (8 * 66 * 2, 8 * 66 * 2)
 
 
+@pytest.mark.slow
 def test_the_batch_option_sets_the_pictures_per_step(work: Path, tiny_settings: Path) -> None:
     """`--batch 8` sees 16 pictures in 2 steps; a batch of 0 and another batch on resume are refused."""
     arguments = (
@@ -130,6 +132,7 @@ def test_the_batch_option_sets_the_pictures_per_step(work: Path, tiny_settings: 
     assert the_checkpoint(work)[".step"] == 2
 
 
+@pytest.mark.slow
 def test_from_scratch_refuses_an_existing_checkpoint(work: Path, tiny_settings: Path) -> None:
     """`--from-scratch` names the existing checkpoint and leaves it unchanged."""
     run_training("diffusion", work, tiny_settings, "--from-scratch", "--pictures", "8")
@@ -179,6 +182,7 @@ def test_all_parts_train_from_scratch_in_order(
         assert the_checkpoint(work, part)[".made_for.components"] == digest
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_from_scratch_restarts_from_new_weights(
     work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +192,7 @@ def test_an_interrupted_training_from_scratch_restarts_from_new_weights(
     assert "clip starts from new weights" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_decoder_uses_the_unet_of_the_work_folder(work: Path, tiny_settings: Path) -> None:
     """The U-Net that predicts latents has the averaged weights of the work folder, not the shipped weights."""
     run_training("diffusion", work, tiny_settings, "--from-scratch", "--pictures", "8")
@@ -200,6 +205,7 @@ def test_the_decoder_uses_the_unet_of_the_work_folder(work: Path, tiny_settings:
     assert load_trained_networks(settings, world, read_components(), work / "none", None) is None
 
 
+@pytest.mark.slow
 def test_a_decoder_without_a_unet_uses_encoded_latents(
     work: Path, tiny_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def test_other_sizes_than_those_of_the_shipped_weights_are_refused(work: Path, t
     assert not list(work.glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_sizes_is_refused(work: Path, tiny_settings: Path) -> None:
     """The message for a checkpoint of other sizes has both values."""
     run_training("diffusion", work, tiny_settings, "--from-scratch", "--pictures", "8")

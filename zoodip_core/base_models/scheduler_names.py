@@ -1,0 +1,34 @@
+"""The schedulers that a generation can name, without importing diffusers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoodip_core.errors import UnknownSchedulerError
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "pndm": (
+        "PNDMScheduler",
+        {"skip_prk_steps": True},
+    ),  # as Stable Diffusion runs it; few steps fail otherwise
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""Name → class in diffusers, and settings that override those of the base model."""
+
+
+def check_scheduler(name: str | None) -> None:
+    """Validate the name of a scheduler; None means the scheduler of the base model.
+
+    Raises:
+        UnknownSchedulerError: lists the names.
+    """
+    if name is not None and name not in SCHEDULERS:
+        raise UnknownSchedulerError.mismatch(
+            "scheduler", got=repr(name), expected=f"one of {', '.join(sorted(SCHEDULERS))}"
+        )

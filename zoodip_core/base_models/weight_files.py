@@ -1,0 +1,56 @@
+"""The safetensors files of one network: a single file, or the shards that an index lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from zoodip_core.errors import InvalidModelError
+
+_VARIANTS = ("", ".fp16")  # file names on the hub; one variant is enough
+_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+_REFUSED = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of one network.
+
+    Args:
+        folder: folder of the network, such as `unet/` of a pipeline in diffusers' layout.
+
+    Raises:
+        InvalidModelError: the folder holds no safetensors weights, or an index names a missing file.
+    """
+    stem = _STEMS.get(folder.name, "model")
+    for variant in _VARIANTS:
+        single = folder / f"{stem}{variant}.safetensors"
+        if single.is_file():
+            return [single]
+        index = folder / f"{stem}.safetensors.index{variant}.json"
+        if index.is_file():
+            return read_shard_index(index)
+    others = sorted(file.name for file in folder.glob("*") if file.suffix in _REFUSED)
+    found = ", ".join(others) or "no weights"
+    raise InvalidModelError.mismatch(
+        "base_model", got=f"{found} in {folder}", expected=f"{stem}.safetensors (safetensors only)"
+    )
+
+
+def read_shard_index(index: Path) -> list[Path]:
+    """Return the shards that an index lists, sorted by name.
+
+    Raises:
+        InvalidModelError: the file is no index, or a shard is missing, outside the folder or no safetensors.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InvalidModelError(f"base_model: {index} is no index of safetensors files: {error!r}") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise InvalidModelError.mismatch(
+                "base_model", got=f"{name!r} in {index}", expected="names of .safetensors files in its folder"
+            )
+        if not (index.parent / name).is_file():
+            raise InvalidModelError(f"base_model: {index} lists {name}, which is missing")
+    return [index.parent / name for name in names]

@@ -1,0 +1,43 @@
+"""PNG files of generated images, with the facts that draw them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationFacts:
+    """What a generated PNG records about itself.
+
+    Attributes:
+        prompt: the prompt with its tokens.
+        seed: the seed of this image.
+        base_model: name of the base model in the catalog.
+        fingerprint: fingerprint of its weights.
+        concepts: token → id of the concept; the command line has no ids and records None.
+    """
+
+    prompt: str
+    seed: int
+    base_model: str
+    fingerprint: str
+    concepts: Mapping[str, str | None]
+
+
+def encode_generated(image: Image.Image, facts: GenerationFacts) -> bytes:
+    """Return the image as a PNG file whose text chunks hold the facts."""
+    info = PngInfo()
+    info.add_itxt("prompt", facts.prompt)
+    info.add_text("seed", str(facts.seed))
+    info.add_text("concepts", json.dumps(dict(facts.concepts)))
+    info.add_text("base_model", facts.base_model)
+    info.add_text("fingerprint", facts.fingerprint)
+    buffer = BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
