@@ -60,7 +60,7 @@ class Housekeeper:
         self._under_way = {url: thread for url, thread in self._under_way.items() if thread.is_alive()}
         while len(self._under_way) < _AT_ONCE:
             with self._database.write() as connection:
-                delivery = webhooks.take_due(connection, time.time(), besides=self._under_way)
+                delivery = webhooks.claim_due(connection, time.time(), excluded_urls=self._under_way)
             if delivery is None:
                 return
             thread = threading.Thread(target=self._deliver, args=(delivery,), name="webhook", daemon=True)
@@ -85,12 +85,12 @@ class Housekeeper:
                 private=self._settings.webhook_private,
             )
             with self._database.write() as connection:
-                webhooks.settle(connection, delivery, status, time.time())
+                webhooks.record_result(connection, delivery, status, time.time())
             _log.info("webhook", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
             if self._stopped.is_set():
                 return None
             with self._database.write() as connection:
-                return webhooks.take_due(connection, time.time(), url=delivery.url)
+                return webhooks.claim_due(connection, time.time(), url=delivery.url)
         except DATABASE_UNAVAILABLE:
             _log.warning("webhook_unsettled", job_id=delivery.job_id)  # it is due again after a while
             return None

@@ -118,12 +118,12 @@ def test_delivery_is_retried_for_about_a_day(database: Database) -> None:
     now, attempts = NOW, []
     while True:
         with database.write() as connection:
-            taken = webhooks.take_due(connection, now)
-            assert webhooks.take_due(connection, now) is None  # already claimed
+            taken = webhooks.claim_due(connection, now)
+            assert webhooks.claim_due(connection, now) is None  # already claimed
         if taken is None:
             break
         with database.write() as connection:
-            webhooks.settle(connection, taken, 500, now)
+            webhooks.record_result(connection, taken, 500, now)
         attempts.append(now - NOW)
         now += webhooks.RETRY_AFTER_S[min(len(attempts), 7) - 1] * 1.3
     assert len(attempts) == 1 + len(webhooks.RETRY_AFTER_S)
@@ -136,16 +136,16 @@ def test_gone_url_receives_no_more_deliveries(database: Database) -> None:
     for url in (a, a, b):
         _failed_with_webhook(database, url)
     with database.write() as connection:
-        first, other = (webhooks.take_due(connection, NOW, besides=[url]) for url in (b, a))
+        first, other = (webhooks.claim_due(connection, NOW, excluded_urls=[url]) for url in (b, a))
         assert first is not None
         assert other is not None
         assert (first.url, other.url) == (a, b)
-        webhooks.settle(connection, other, 204, NOW)
-        webhooks.settle(connection, first, webhooks.GONE, NOW)
-        assert webhooks.take_due(connection, NOW + 10_000) is None
+        webhooks.record_result(connection, other, 204, NOW)
+        webhooks.record_result(connection, first, webhooks.GONE, NOW)
+        assert webhooks.claim_due(connection, NOW + 10_000) is None
     _failed_with_webhook(database, a)
     with database.write() as connection:
-        assert webhooks.take_due(connection, NOW + 10_000) is None
+        assert webhooks.claim_due(connection, NOW + 10_000) is None
 
 
 def test_silent_and_draining_workers_do_not_count(database: Database) -> None:

@@ -177,13 +177,13 @@ def test_token_is_unique_for_owner_and_model(database: Database) -> None:
         with pytest.raises(TokenTakenError):
             concepts.add(connection, second, replace=False)
         with pytest.raises(TokenTakenError):
-            concepts.check_free(connection, "alice", "emoji", "<my-dog>")
+            concepts.check_token_available(connection, "alice", "emoji", "<my-dog>")
         assert concepts.add(connection, second, replace=True) == first
-        assert concepts.named(connection, "alice", "emoji", "<my-dog>") == second
-        concepts.check_free(connection, "bob", "emoji", "<my-dog>")
+        assert concepts.find_by_token(connection, "alice", "emoji", "<my-dog>") == second
+        concepts.check_token_available(connection, "bob", "emoji", "<my-dog>")
     queue(database, token="<my-cat>")
     with database.read() as connection, pytest.raises(TokenTakenError):
-        concepts.check_free(connection, "alice", "emoji", "<my-cat>")
+        concepts.check_token_available(connection, "alice", "emoji", "<my-cat>")
 
 
 def test_retention_deletes_data_but_not_the_job(database: Database, tmp_path: Path) -> None:

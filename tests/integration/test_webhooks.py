@@ -153,7 +153,9 @@ def test_silent_receiver_delays_only_its_own_messages(
     try:
         wait_until(lambda: bool(receiver.received), "the message")
         with database.write() as connection:
-            assert webhooks.take_due(connection, time.time(), besides=[receiver.url("/hook")]) is not None
+            assert (
+                webhooks.claim_due(connection, time.time(), excluded_urls=[receiver.url("/hook")]) is not None
+            )
     finally:
         housekeeper.stop()
         thread.join()

@@ -150,7 +150,7 @@ def webhook_secrets_of(connection: Connection, owner: str) -> list[str]:
     ]
 
 
-def note_use(connection: Connection, key_id: str, now: float) -> None:
+def record_use(connection: Connection, key_id: str, now: float) -> None:
     """Record when the key was last used."""
     connection.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=now))
 

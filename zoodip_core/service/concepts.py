@@ -39,7 +39,7 @@ def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> Con
     Raises:
         TokenTakenError: The token is taken and `replace` is False, or another transaction took it meanwhile.
     """
-    previous = named(connection, concept.owner, concept.base_model, concept.token)
+    previous = find_by_token(connection, concept.owner, concept.base_model, concept.token)
     if previous is not None:
         if not replace:
             raise _taken(previous)
@@ -54,7 +54,7 @@ def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> Con
     return previous
 
 
-def named(connection: Connection, owner: str, base_model: str, token: str) -> ConceptRecord | None:
+def find_by_token(connection: Connection, owner: str, base_model: str, token: str) -> ConceptRecord | None:
     """Return the owner's concept with this token, or None."""
     query = select(concepts).where(
         concepts.c.owner == owner, concepts.c.base_model == base_model, concepts.c.token == token
@@ -63,7 +63,7 @@ def named(connection: Connection, owner: str, base_model: str, token: str) -> Co
     return None if row is None else ConceptRecord(**row)
 
 
-def named_all(
+def find_by_tokens(
     connection: Connection, owner: str, base_model: str, tokens: Iterable[str]
 ) -> dict[str, ConceptRecord]:
     """Return the owner's concepts with these tokens, by token. Unknown tokens are left out."""
@@ -73,13 +73,13 @@ def named_all(
     return {row["token"]: ConceptRecord(**row) for row in connection.execute(query).mappings()}
 
 
-def check_free(connection: Connection, owner: str, base_model: str, token: str) -> None:
+def check_token_available(connection: Connection, owner: str, base_model: str, token: str) -> None:
     """Validate that a new personalization can use this token.
 
     Raises:
         TokenTakenError: A concept or an unfinished personalization of the owner uses it.
     """
-    taken = named(connection, owner, base_model, token)
+    taken = find_by_token(connection, owner, base_model, token)
     if taken is not None:
         raise _taken(taken)
     query = select(jobs.c.id).where(
@@ -94,7 +94,7 @@ def check_free(connection: Connection, owner: str, base_model: str, token: str) 
         raise TokenTakenError(f"token {token} is already used by personalization {job_id}", field="token")
 
 
-def names_of(connection: Connection, owner: str) -> set[tuple[str, str]]:
+def reserved_names(connection: Connection, owner: str) -> set[tuple[str, str]]:
     """Return (base model, token) of each concept and each unfinished personalization of the owner."""
     stored = select(concepts.c.base_model, concepts.c.token).where(concepts.c.owner == owner)
     learning = select(jobs.c.base_model, jobs.c.token).where(

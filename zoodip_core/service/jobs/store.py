@@ -138,7 +138,7 @@ def transition(
         data["error"] = job.error
     events.append(connection, job_id, "status", data, now)
     if job.ended:
-        webhooks.announce(connection, job, now)
+        webhooks.enqueue(connection, job, now)
     return job
 
 

@@ -33,7 +33,7 @@ class Delivery:
     created_at: float
 
 
-def announce(connection: Connection, job: Job, now: float) -> None:
+def enqueue(connection: Connection, job: Job, now: float) -> None:
     """Queue the delivery for an ended job, if the job has a webhook and its URL is not disabled."""
     if job.webhook is None or is_disabled(connection, job.owner, job.webhook):
         return
@@ -68,8 +68,8 @@ def is_disabled(connection: Connection, owner: str, url: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def take_due(
-    connection: Connection, now: float, *, url: str | None = None, besides: Collection[str] = ()
+def claim_due(
+    connection: Connection, now: float, *, url: str | None = None, excluded_urls: Collection[str] = ()
 ) -> Delivery | None:
     """Claim the delivery that has been due longest. Concurrent workers claim different deliveries.
 
@@ -77,13 +77,13 @@ def take_due(
         connection: Write transaction.
         now: Seconds since 1970.
         url: Only deliveries to this URL.
-        besides: No deliveries to these URLs.
+        excluded_urls: No deliveries to these URLs.
 
     Returns:
         The delivery, or None if none is due.
     """
     table = webhook_deliveries
-    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(besides)))
+    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(excluded_urls)))
     if url is not None:
         due = due.where(table.c.url == url)
     first = due.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
@@ -99,7 +99,7 @@ def take_due(
     return Delivery(**row.one())
 
 
-def settle(connection: Connection, delivery: Delivery, status: int | None, now: float) -> None:
+def record_result(connection: Connection, delivery: Delivery, status: int | None, now: float) -> None:
     """Record the result of a delivery: delivered, retry later, or abandoned.
 
     Args:
