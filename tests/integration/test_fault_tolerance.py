@@ -79,7 +79,7 @@ def test_frozen_worker_changes_nothing_after_its_lease(client: TestClient, stub:
             done = wait_for_job(stub, job_id, *ENDED)
             wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job")
     assert done.status is Status.SUCCEEDED
-    assert "personalization_ends" not in first.log.read_text()
+    assert "personalization_succeeded" not in first.log.read_text()
     assert _statuses(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
@@ -132,15 +132,17 @@ def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> 
                 down = client.get(created.headers["Location"])
                 assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
                 wait_until(
-                    lambda: '"database_away"' in running.log.read_text(), "the log entry of the outage"
+                    lambda: '"database_unavailable"' in running.log.read_text(), "the log entry of the outage"
                 )
                 cluster.control("start")
                 done = wait_for_job(changed, created.json()["id"], *ENDED)
             assert done.status is Status.SUCCEEDED
             assert done.attempts == 1
             assert client.get(created.headers["Location"]).json()["step"] == 150
-            wait_until(lambda: '"database_back"' in running.log.read_text(), "the log entry of the recovery")
-            assert running.log.read_text().count('"database_away"') == 1
+            wait_until(
+                lambda: '"database_available"' in running.log.read_text(), "the log entry of the recovery"
+            )
+            assert running.log.read_text().count('"database_unavailable"') == 1
 
 
 @OWN_SERVERS
@@ -153,7 +155,7 @@ def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSetti
             job_id = create(client, settings={"steps": 400}).json()["id"]
             wait_for(changed, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
             cluster.control("stop", "-m", "fast")
-            wait_until(lambda: '"database_lost"' in running.log.read_text(), "the worker to drop the job")
+            wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker to drop the job")
             cluster.control("start")
             done = wait_for_job(changed, job_id, *ENDED)
     assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)

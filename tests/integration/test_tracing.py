@@ -42,7 +42,7 @@ def test_job_joins_the_trace_of_its_request(
     wait_for_job(settings, created.json()["id"], Status.SUCCEEDED)
     process.drain()
     process.join()
-    assert not any(thread.name in ("engine", "attendant") for thread in threading.enumerate())
+    assert not any(thread.name in ("engine", "heartbeat") for thread in threading.enumerate())
     spans = [span for span in exporter.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE_ID]
     steps = [
         span.attributes["step"] for span in spans if span.name == "personalization.steps" and span.attributes

@@ -167,7 +167,7 @@ def test_silent_receiver_delays_only_its_own_messages(
 
 def test_slow_response_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that arrives byte by byte fails at the total deadline."""
-    monkeypatch.setattr("worker.webhook_sender.WITHIN_S", 0.5)
+    monkeypatch.setattr("worker.webhook_sender.DEADLINE_S", 0.5)
     ended = threading.Event()
 
     def drip() -> None:
