@@ -150,7 +150,7 @@ def check_names(connection: Connection, caller: Caller, base_model: str, token: 
     limit = None if caller.key is None else caller.key.max_concepts
     if limit is None:
         return
-    names = concepts.names_of(connection, caller.owner)
+    names = concepts.reserved_names(connection, caller.owner)
     if len(names | {(base_model, token)}) > max(limit, len(names)):
         raise QuotaExceededError(f"this API key may have {limit} concepts, and has or learns them")
 

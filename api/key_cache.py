@@ -71,7 +71,7 @@ class KeyCache:
 
     def _write_use(self, key: ApiKey) -> None:
         with suppress(SQLAlchemyError), self._database.write() as connection:
-            api_keys.note_use(connection, key.id, time.time())
+            api_keys.record_use(connection, key.id, time.time())
 
     def recall_any(self) -> bool | None:
         """Whether there are keys at all; None if that must be asked. The first key makes it permanently true."""

@@ -60,7 +60,7 @@ class Housekeeper:
         self._senders = {url: thread for url, thread in self._senders.items() if thread.is_alive()}
         while len(self._senders) < _MAX_CONCURRENT_URLS:
             with self._database.write() as connection:
-                delivery = webhooks.take_due(connection, time.time(), besides=self._senders)
+                delivery = webhooks.claim_due(connection, time.time(), excluded_urls=self._senders)
             if delivery is None:
                 return
             thread = threading.Thread(target=self._deliver, args=(delivery,), name="webhook", daemon=True)
@@ -85,12 +85,12 @@ class Housekeeper:
                 private=self._settings.webhook_private,
             )
             with self._database.write() as connection:
-                webhooks.settle(connection, delivery, status, time.time())
+                webhooks.record_result(connection, delivery, status, time.time())
             _log.info("webhook_sent", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
             if self._stop_event.is_set():
                 return None
             with self._database.write() as connection:
-                return webhooks.take_due(connection, time.time(), url=delivery.url)
+                return webhooks.claim_due(connection, time.time(), url=delivery.url)
         except DATABASE_UNAVAILABLE:
             _log.warning("webhook_result_not_recorded", job_id=delivery.job_id)  # it becomes due again
             return None

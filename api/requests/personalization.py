@@ -200,7 +200,7 @@ def _check_name(
     check_room(connection, caller)
     check_names(connection, caller, resolved.entry.name, wanted.token)
     if not wanted.replace:
-        concepts.check_free(connection, caller.owner, resolved.entry.name, wanted.token)
+        concepts.check_token_available(connection, caller.owner, resolved.entry.name, wanted.token)
 
 
 def _decode(

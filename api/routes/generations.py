@@ -140,7 +140,7 @@ def _concepts(
     tokens = set(TOKEN_PATTERN.findall(f"{wanted.prompt} {wanted.negative_prompt}"))
     if not tokens:
         return {}
-    found = concepts.named_all(connection, owner, base_model, tokens)
+    found = concepts.find_by_tokens(connection, owner, base_model, tokens)
     for token in sorted(tokens - set(found)):
         raise UnknownTokenError(f"prompt: no concept {token} on {base_model}", field="prompt")
     return {token: concept.id for token, concept in found.items()}

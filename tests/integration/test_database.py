@@ -1,4 +1,4 @@
-"""Keys, idempotency, webhook deliveries, workers' presence and the tables themselves, on both databases."""
+"""API keys, idempotency, webhook deliveries, worker registry and migrations, on both databases."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from zoodip_core.service.jobs import leases, store, webhooks
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.tables import metadata
 
-TICKET = IdempotencyRecord(
+REQUEST = IdempotencyRecord(
     owner="alice", route="POST /v1/personalizations", key="k1", request_hash="hash", began_at=NOW
 )
 
 
-def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
-    """A migrated database and tables.py do not differ; migrating again changes nothing."""
+def test_migrations_match_the_table_definitions(database: Database) -> None:
+    """A migrated database has the tables of `tables.py`; migrating again changes nothing."""
     database.migrate()
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_a_key_is_stored_as_a_digest_only(database: Database) -> None:
-    """The secret finds its key, is nowhere in the table, and stops working when revoked."""
+def test_api_key_is_stored_only_as_digest(database: Database) -> None:
+    """A secret finds its key until it is revoked, and the table does not contain it."""
     secret = api_keys.new_secret()
     with database.write() as connection:
         assert not api_keys.any_exist(connection)
@@ -47,19 +47,21 @@ def test_a_key_is_stored_as_a_digest_only(database: Database) -> None:
         assert api_keys.any_exist(connection)
 
 
-def test_key_mistakes_are_named(database: Database) -> None:
-    """A scope that does not exist, a secret that is too short, an id that is unknown."""
+def test_bad_key_values_are_named(database: Database) -> None:
+    """An unknown scope, a short secret and an unknown id raise errors that name the value."""
     with database.write() as connection:
-        with pytest.raises(InvalidInputError, match="unknown scope 'root'"):
+        with pytest.raises(InvalidInputError, match="scopes: got 'root'; expected one of read, write, admin"):
             api_keys.create(connection, api_keys.new_secret(), NOW, name="x", scopes=("root",))
-        with pytest.raises(InvalidInputError, match="at least 25 characters"):
+        with pytest.raises(
+            InvalidInputError, match="key: got 8 characters; expected zd_ followed by at least 22 characters"
+        ):
             api_keys.create(connection, "zd_short", NOW, name="x")
         with pytest.raises(NotFoundError):
             api_keys.revoke(connection, "key_nope", NOW)
 
 
-def test_a_rotated_webhook_secret_keeps_the_old_one_beside_it(database: Database) -> None:
-    """Two secrets sign while receivers change over; the one before is gone."""
+def test_rotation_keeps_the_previous_webhook_secret(database: Database) -> None:
+    """After a rotation two secrets are active; older ones are removed."""
     with database.write() as connection:
         key = api_keys.create(connection, api_keys.new_secret(), NOW, name="x", owner="alice")
         (first,) = key.webhook_secrets
@@ -71,8 +73,8 @@ def test_a_rotated_webhook_secret_keeps_the_old_one_beside_it(database: Database
     assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
 
 
-def test_the_bootstrap_key_is_made_once(database: Database) -> None:
-    """Starting twice with the same key leaves one, with every scope."""
+def test_bootstrap_key_is_created_once(database: Database) -> None:
+    """Two starts with the same key create one key with all scopes."""
     secret = api_keys.new_secret()
     with database.write() as connection:
         for _ in range(2):
@@ -81,24 +83,24 @@ def test_the_bootstrap_key_is_made_once(database: Database) -> None:
     assert key.scopes == list(api_keys.SCOPES)
 
 
-def test_an_idempotency_key_replays_refuses_and_waits(database: Database) -> None:
-    """Same request: the first answer; another: refused; in flight: conflict; failed or stale: again."""
+def test_idempotency_key_replays_the_first_response(database: Database) -> None:
+    """The same request is replayed; a different or unfinished one fails; a failed or stale one restarts."""
     with database.write() as connection:
-        assert idempotency.begin(connection, TICKET) is None
+        assert idempotency.begin(connection, REQUEST) is None
         with pytest.raises(IdempotencyInFlightError):
-            idempotency.begin(connection, TICKET)
-        idempotency.abandon(connection, TICKET)
-        assert idempotency.begin(connection, TICKET) is None
-        later = replace(TICKET, began_at=NOW + 121)
-        assert idempotency.begin(connection, later) is None  # the first one's process died
-        answer = StoredResponse(status_code=202, headers={"Location": "/v1/x"}, body={"id": "x"})
+            idempotency.begin(connection, REQUEST)
+        idempotency.abandon(connection, REQUEST)
+        assert idempotency.begin(connection, REQUEST) is None
+        later = replace(REQUEST, began_at=NOW + 121)
+        assert idempotency.begin(connection, later) is None  # the process of the first request died
+        response = StoredResponse(status_code=202, headers={"Location": "/v1/x"}, body={"id": "x"})
         with pytest.raises(IdempotencyInFlightError):
-            idempotency.finish(connection, TICKET, answer)  # or was slow: only one of the two counts
-        idempotency.abandon(connection, TICKET)
-        idempotency.finish(connection, later, answer)
-        assert idempotency.begin(connection, replace(TICKET, began_at=NOW + 500)) == answer
+            idempotency.finish(connection, REQUEST, response)  # or was slow: the record is taken over
+        idempotency.abandon(connection, REQUEST)
+        idempotency.finish(connection, later, response)
+        assert idempotency.begin(connection, replace(REQUEST, began_at=NOW + 500)) == response
         with pytest.raises(IdempotencyMismatchError):
-            idempotency.begin(connection, replace(TICKET, request_hash="other"))
+            idempotency.begin(connection, replace(REQUEST, request_hash="other"))
         assert idempotency.purge_expired(connection, NOW + 500) == 1
 
 
@@ -110,44 +112,44 @@ def _failed_with_webhook(database: Database, url: str = "https://example.org/hoo
         leases.finish(connection, leases.lease_of(running), Status.FAILED, NOW, {"error": {"code": "x"}})
 
 
-def test_a_delivery_is_tried_for_about_a_day(database: Database) -> None:
-    """Retries follow the schedule with jitter and end; what one worker has in hand no other takes."""
+def test_delivery_is_retried_for_about_a_day(database: Database) -> None:
+    """Retries follow the schedule and then stop; no other worker can claim a claimed delivery."""
     _failed_with_webhook(database)
-    now, tries = NOW, []
+    now, attempts = NOW, []
     while True:
         with database.write() as connection:
-            taken = webhooks.take_due(connection, now)
-            assert webhooks.take_due(connection, now) is None  # in hand
+            taken = webhooks.claim_due(connection, now)
+            assert webhooks.claim_due(connection, now) is None  # already claimed
         if taken is None:
             break
         with database.write() as connection:
-            webhooks.settle(connection, taken, 500, now)
-        tries.append(now - NOW)
-        now += webhooks.RETRY_AFTER_S[min(len(tries), 7) - 1] * 1.3
-    assert len(tries) == 1 + len(webhooks.RETRY_AFTER_S)
+            webhooks.record_result(connection, taken, 500, now)
+        attempts.append(now - NOW)
+        now += webhooks.RETRY_AFTER_S[min(len(attempts), 7) - 1] * 1.3
+    assert len(attempts) == 1 + len(webhooks.RETRY_AFTER_S)
     assert 20 * 3600 < sum(webhooks.RETRY_AFTER_S) < 36 * 3600
 
 
-def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database) -> None:
-    """410 ends what waits for this URL and what comes later; a 2xx ends its own message."""
+def test_gone_url_receives_no_more_deliveries(database: Database) -> None:
+    """A 410 ends all current and later deliveries to a URL; a 2xx ends one delivery."""
     a, b = "https://example.org/a", "https://example.org/b"
     for url in (a, a, b):
         _failed_with_webhook(database, url)
     with database.write() as connection:
-        first, other = (webhooks.take_due(connection, NOW, besides=[url]) for url in (b, a))
+        first, other = (webhooks.claim_due(connection, NOW, excluded_urls=[url]) for url in (b, a))
         assert first is not None
         assert other is not None
         assert (first.url, other.url) == (a, b)
-        webhooks.settle(connection, other, 204, NOW)
-        webhooks.settle(connection, first, webhooks.GONE, NOW)
-        assert webhooks.take_due(connection, NOW + 10_000) is None
+        webhooks.record_result(connection, other, 204, NOW)
+        webhooks.record_result(connection, first, webhooks.GONE, NOW)
+        assert webhooks.claim_due(connection, NOW + 10_000) is None
     _failed_with_webhook(database, a)
     with database.write() as connection:
-        assert webhooks.take_due(connection, NOW + 10_000) is None
+        assert webhooks.claim_due(connection, NOW + 10_000) is None
 
 
-def test_a_silent_worker_does_not_count(database: Database) -> None:
-    """Only workers that looked for work lately and are not draining consume."""
+def test_silent_and_draining_workers_do_not_count(database: Database) -> None:
+    """Only workers that reported recently and are not draining are listed."""
     with database.write() as connection:
         worker_registry.report(connection, "w1", NOW, draining=False, stats={"slots": 8})
         worker_registry.report(connection, "w2", NOW, draining=True, stats={})
@@ -159,8 +161,8 @@ def test_a_silent_worker_does_not_count(database: Database) -> None:
         assert worker_registry.consuming(connection, NOW + 12, 10.0) == []
 
 
-def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
-    """An exception inside write() rolls everything back."""
+def test_exception_rolls_the_transaction_back(database: Database) -> None:
+    """An exception in `write()` undoes all changes of the transaction."""
     job = queue(database)
 
     def fail_half_way() -> None:

@@ -1,4 +1,4 @@
-"""Event streams that meet trouble: silence, a deletion, a revoked key, a database that is away."""
+"""Event streams during silence, deletion, key revocation and a database restart."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from zoodip_core.service.settings import ServiceSettings
 
 @contextmanager
 def _lines(url: str, job: Job, headers: dict[str, str] | None = None) -> Iterator[Iterator[str]]:
-    """The lines of a job's stream as they come; reading fails if the server breaks it off."""
+    """Yield the lines of a job's event stream. Reading raises an error if the connection breaks."""
     path = f"{url}/v1/personalizations/{job.id}/events"
-    with httpx2.stream("GET", path, headers=headers, timeout=30) as answer:
-        assert answer.status_code == 200
-        yield answer.iter_lines()
+    with httpx2.stream("GET", path, headers=headers, timeout=30) as response:
+        assert response.status_code == 200
+        yield response.iter_lines()
 
 
-def _until(lines: Iterator[str], wanted: str) -> list[str]:
+def _until(lines: Iterator[str], text: str) -> list[str]:
     seen = []
     for line in lines:
         seen.append(line)
-        if wanted in line:
+        if text in line:
             return seen
-    pytest.fail(f"{wanted} did not come, but {seen}")
+    pytest.fail(f"no line contains {text}: {seen}")
 
 
-def test_a_stream_without_news_is_kept_alive(
+def test_idle_stream_gets_pings(
     database: Database, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A comment comes now and then, which proxies count as traffic and clients ignore."""
+    """An idle stream sends comments, which keep proxies from closing it and which clients ignore."""
     job = queue(database, owner="local")
     monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with api_here(settings) as url, _lines(url, job) as lines:
@@ -50,23 +50,23 @@ def test_a_stream_without_news_is_kept_alive(
         _until(lines, ": ping")
 
 
-def test_a_long_past_is_told_whole(database: Database, settings: ServiceSettings) -> None:
-    """More events than one look gives, of a job that has ended: all of them, in order, and then the end."""
+def test_stream_replays_a_long_history(database: Database, settings: ServiceSettings) -> None:
+    """The stream of an ended job sends more events than one query returns, in order, and then ends."""
     job = queue(database, owner="local")
     with database.write() as connection:
         for step in range(1_100):
             events.append(connection, job.id, "checkpoint", {"step": step}, NOW)
         store.cancel(connection, job, NOW)
     with api_here(settings) as url, _lines(url, job) as lines:
-        told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
-    assert [data["step"] for data in told if "step" in data] == list(range(1_100))
-    assert told[-1] == {"status": "cancelled"}
+        data = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert [event["step"] for event in data if "step" in event] == list(range(1_100))
+    assert data[-1] == {"status": "cancelled"}
 
 
-def test_a_stream_ends_when_its_job_is_deleted(
+def test_stream_ends_when_its_job_is_deleted(
     database: Database, settings: ServiceSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In order, not broken off, whether its last word came or not."""
+    """The server ends the stream of a deleted job without an error."""
     job = queue(database, owner="local")
     with api_here(settings) as url, _lines(url, job) as lines:
         _until(lines, '"queued"')
@@ -76,8 +76,8 @@ def test_a_stream_ends_when_its_job_is_deleted(
     assert "Exception" not in caplog.text
 
 
-def test_a_revoked_key_loses_its_open_streams(database: Database, settings: ServiceSettings) -> None:
-    """A second later, as it loses all else, though the job goes on."""
+def test_revoking_a_key_ends_its_streams(database: Database, settings: ServiceSettings) -> None:
+    """Streams end after the key is revoked, although the job continues."""
     header = make_key(settings, owner="alice")
     job = queue(database)
     with api_here(settings) as url, _lines(url, job, header) as lines:
@@ -85,14 +85,14 @@ def test_a_revoked_key_loses_its_open_streams(database: Database, settings: Serv
         with database.write() as connection:
             (key,) = api_keys.list_all(connection)
             api_keys.revoke(connection, key.id, time.time())
-        list(lines)  # to their end
+        list(lines)  # until the stream ends
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # it brings its own
-def test_a_stream_outlives_a_restart_of_postgresql(
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # starts its own PostgreSQL
+def test_stream_survives_a_restart_of_postgresql(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says nothing meanwhile and tells what happened after."""
+    """The stream sends pings while the database is down and later events afterwards."""
     monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
     with own_postgresql() as cluster:
         own = settings.model_copy(update={"database_url": cluster.url})

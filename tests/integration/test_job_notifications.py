@@ -1,4 +1,4 @@
-"""Word of a job's changes: heard through Redis by one subscription a process, missed without loss."""
+"""Job-change notifications: one Redis subscription per process, and no event lost without Redis."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from zoodip_core.service.settings import ServiceSettings
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
+    """URL of the default SQLite database."""
     return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnRedis]:
-    """A Redis of the test's own."""
+def redis_server(tmp_path: Path) -> Iterator[OwnRedis]:
+    """Redis server of one test."""
     (tmp_path / "redis").mkdir()
     with own_redis(tmp_path / "redis") as running:
         yield running
@@ -44,47 +44,47 @@ def _subscriptions(url: str) -> int:
         return int(client.pubsub_numsub(channel(url))[0][1])
 
 
-def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) -> None:
-    """With no look of its own for an hour, a follower returns when its job is cancelled, not for another job."""
-    # The shared server's channel: a database number of this test's own is a channel of its own.
+def test_committed_change_wakes_only_its_watchers(tmp_path: Path) -> None:
+    """With a poll interval of one hour, a watcher returns when its job is cancelled, not when another job changes."""
+    # A separate database number on the shared server gives a separate channel.
     url = shared_redis_url().rpartition("/")[0] + "/13"
     file = f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
-    with_no_sender = Database(file)  # word of the jobs' creation, sent late, would be heard as a change
-    with_no_sender.migrate()
-    followed, other = queue(with_no_sender), queue(with_no_sender)
-    with_no_sender.close()
-    sender = ChangePublisher(url)
-    database = Database(file, on_change=sender.send)
+    silent = Database(file)  # a late notification of the jobs' creation would count as a change
+    silent.migrate()
+    followed, other = queue(silent), queue(silent)
+    silent.close()
+    publisher = ChangePublisher(url)
+    database = Database(file, on_change=publisher.send)
 
     def cancel() -> None:
         with database.write() as connection:
             store.cancel(connection, followed, NOW)
 
     async def follow() -> None:
-        changes = JobWatcher(url, look_anyway_s=3600)
+        watcher = JobWatcher(url, look_anyway_s=3600)
         with (
-            changes.follow(followed.id, look_every_s=3600) as one,
-            changes.follow(followed.id, look_every_s=3600) as two,
-            changes.follow(other.id, look_every_s=3600) as stranger,
+            watcher.follow(followed.id, look_every_s=3600) as first,
+            watcher.follow(followed.id, look_every_s=3600) as second,
+            watcher.follow(other.id, look_every_s=3600) as unrelated,
         ):
-            for follower in (one, two, stranger):
-                await follower.wait()  # the first time at once
-            async with changes.heard():
-                for follower in (one, two, stranger):
-                    await follower.wait()  # it is heard from now on
+            for subscription in (first, second, unrelated):
+                await subscription.wait()  # the first wait returns at once
+            async with watcher.heard():
+                for subscription in (first, second, unrelated):
+                    await subscription.wait()  # notifications are active
                 await asyncio.to_thread(cancel)
-                await one.wait()
-                await two.wait()
+                await first.wait()
+                await second.wait()
                 with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(stranger.wait(), 0.1)
+                    await asyncio.wait_for(unrelated.wait(), 0.1)
 
     asyncio.run(follow())
     database.close()
-    sender.close()
+    publisher.close()
 
 
-def test_listening_ends_whenever_it_is_told_to() -> None:
-    """Stopped at every stage of connecting and subscribing: no stop is lost, or the API would never end."""
+def test_listener_stops_at_any_time() -> None:
+    """A stop at any stage of connecting and subscribing ends the listener, so that the API can shut down."""
     url = shared_redis_url()
 
     async def start_and_stop() -> None:
@@ -96,10 +96,10 @@ def test_listening_ends_whenever_it_is_told_to() -> None:
     asyncio.run(start_and_stop())
 
 
-def test_what_is_rolled_back_is_not_told(tmp_path: Path) -> None:
-    """`on_change` hears of committed transactions alone, once for a job, also on a connection that is used again."""
-    told: list[str] = []
-    database = Database(f"sqlite:///{tmp_path / 'zoodip.sqlite3'}", on_change=told.append)
+def test_rolled_back_change_is_not_published(tmp_path: Path) -> None:
+    """`on_change` is called only after commits, once per job, and also on a reused connection."""
+    changed: list[str] = []
+    database = Database(f"sqlite:///{tmp_path / 'zoodip.sqlite3'}", on_change=changed.append)
     database.migrate()
     first = queue(database)
 
@@ -110,16 +110,16 @@ def test_what_is_rolled_back_is_not_told(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
-    assert told == [first.id]
+    assert changed == [first.id]
     with database.write() as connection:
         paused = store.pause(connection, first, NOW)
         store.resume(connection, paused, NOW)
-    assert told == [first.id, first.id]
+    assert changed == [first.id, first.id]
     database.close()
 
 
 class _Stream(threading.Thread):
-    """Reads a job's events to their end."""
+    """Thread that reads the event stream of a job to its end."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -130,9 +130,9 @@ class _Stream(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Until the server ends it."""
-        with httpx2.stream("GET", self._url, timeout=60) as answer:
-            for line in answer.iter_lines():
+        """Read until the server ends the stream."""
+        with httpx2.stream("GET", self._url, timeout=60) as response:
+            for line in response.iter_lines():
                 if line.startswith("id: "):
                     self.ids.append(int(line[4:]))
                 elif line.startswith("data: "):
@@ -142,32 +142,34 @@ class _Stream(threading.Thread):
                         self.steps.append(data["step"])
 
 
-def test_streams_outlive_a_restart_of_redis(settings: ServiceSettings, tmp_path: Path, own: OwnRedis) -> None:
-    """Three streams, one subscription; Redis goes and comes back in mid-stream: each event comes once, in order."""
+def test_streams_survive_a_restart_of_redis(
+    settings: ServiceSettings, tmp_path: Path, redis_server: OwnRedis
+) -> None:
+    """Redis restarts during three streams with one subscription; each stream has each event once, in order."""
     settings.data_dir.mkdir(exist_ok=True)
-    with_redis = settings.model_copy(update={"broker_url": own.url, "engine": STUB, "tick_s": 0.2})
+    with_redis = settings.model_copy(update={"broker_url": redis_server.url, "engine": STUB, "tick_s": 0.2})
     with api(with_redis, tmp_path / "api.log") as url, worker(with_redis, STUB_STEP_S="0.01"):
-        made = httpx2.post(
+        created = httpx2.post(
             f"{url}/v1/personalizations",
             files=parts(photo()),
             data={"request": json.dumps({**REQUEST, "settings": {"steps": 100_000}})},
         )
-        job = url + made.headers["Location"]
+        job = url + created.headers["Location"]
         streams = [_Stream(f"{job}/events") for _ in range(3)]
 
-        def wait_for_news(what: str) -> None:
+        def wait_for_progress(what: str) -> None:
             before = [len(stream.steps) for stream in streams]
             wait_until(lambda: all(len(s.steps) > n for s, n in zip(streams, before, strict=True)), what, 60)
 
-        wait_for_news("progress")
-        wait_until(lambda: _subscriptions(own.url) == 1, "the subscription")
-        wait_for_news("progress that is told")
-        own.stop()
-        wait_for_news("progress without Redis")
-        wait_for_news("more of it")
-        own.start()
-        wait_until(lambda: _subscriptions(own.url) == 1, "the subscription again")
-        wait_for_news("progress with Redis again")
+        wait_for_progress("progress")
+        wait_until(lambda: _subscriptions(redis_server.url) == 1, "the subscription")
+        wait_for_progress("progress with notifications")
+        redis_server.stop()
+        wait_for_progress("progress without Redis")
+        wait_for_progress("more progress without Redis")
+        redis_server.start()
+        wait_until(lambda: _subscriptions(redis_server.url) == 1, "the renewed subscription")
+        wait_for_progress("progress after the restart")
         assert httpx2.post(f"{job}/cancel").status_code == 200
         for stream in streams:
             stream.join(60)

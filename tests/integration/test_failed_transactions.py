@@ -1,4 +1,4 @@
-"""Requests whose transaction fails: nothing is made and nothing is lost, bytes included."""
+"""Requests whose transaction fails create nothing and delete nothing, objects included."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from zoodip_core.service.database import Database
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
-_FAULT = OperationalError("COMMIT", {}, ConnectionError())
+_FAILURE = OperationalError("COMMIT", {}, ConnectionError())
 
 
-class _Breaks(Database):
-    """A database whose first write fails: before it begins, at its end, or with only the commit's answer lost."""
+class _FailsOnce(Database):
+    """Database whose first write fails: at `begin`, at `commit`, or after it, when only the `reply` is lost."""
 
     def __init__(self, url: str, when: str) -> None:
         super().__init__(url)
@@ -33,28 +33,28 @@ class _Breaks(Database):
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction, the first time one that breaks."""
+        """Yield a transaction; the first one fails."""
         when, self._when = self._when, ""
         if when == "begin":
-            raise _FAULT
+            raise _FAILURE
         with super().write() as connection:
             yield connection
             if when == "commit":
-                raise _FAULT
+                raise _FAILURE
         if when:
-            raise _FAULT
+            raise _FAILURE
 
 
 @contextmanager
-def _broken(client: TestClient, settings: ServiceSettings, when: str) -> Iterator[None]:
-    """The API on such a database for a while."""
+def _failing(client: TestClient, settings: ServiceSettings, when: str) -> Iterator[None]:
+    """Let the next write of the API fail."""
     service = client.app.state.service  # type: ignore[attr-defined]
-    whole, service.database = service.database, _Breaks(settings.database, when)
+    working, service.database = service.database, _FailsOnce(settings.database, when)
     try:
         yield
     finally:
         service.database.close()
-        service.database = whole
+        service.database = working
 
 
 def _import(client: TestClient, content: bytes, **fields: str) -> int:
@@ -63,11 +63,9 @@ def _import(client: TestClient, content: bytes, **fields: str) -> int:
 
 
 @pytest.mark.parametrize("when", ["begin", "commit"])
-def test_an_upload_that_cannot_be_recorded_leaves_no_photo(
-    client: TestClient, settings: ServiceSettings, when: str
-) -> None:
-    """503, no row, no object; and the same request succeeds later."""
-    with _broken(client, settings, when):
+def test_failed_creation_leaves_no_images(client: TestClient, settings: ServiceSettings, when: str) -> None:
+    """The response is 503 and no row or object remains; a retry succeeds."""
+    with _failing(client, settings, when):
         failed = create(client)
     assert (failed.status_code, failed.json()["code"]) == (503, "database_unavailable")
     assert ObjectStore(settings.object_store).names("") == []
@@ -75,40 +73,38 @@ def test_an_upload_that_cannot_be_recorded_leaves_no_photo(
     assert create(client).status_code == 202
 
 
-def test_an_upload_whose_commit_went_unheard_is_accepted(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """The job is there, so the client hears of it, and its photo stays."""
-    with _broken(client, settings, "answer"):
-        made = create(client)
-    assert made.status_code == 202
-    assert client.get(made.headers["Location"]).json()["status"] == "queued"
-    assert len(ObjectStore(settings.object_store).names(f"jobs/{made.json()['id']}")) == 1
+def test_creation_succeeds_if_the_commit_reply_is_lost(client: TestClient, settings: ServiceSettings) -> None:
+    """The job exists, so the response is 202 and its reference image stays."""
+    with _failing(client, settings, "reply"):
+        created = create(client)
+    assert created.status_code == 202
+    assert client.get(created.headers["Location"]).json()["status"] == "queued"
+    assert len(ObjectStore(settings.object_store).names(f"jobs/{created.json()['id']}")) == 1
 
 
 @pytest.mark.parametrize("when", ["begin", "commit"])
-def test_a_replacement_that_cannot_be_recorded_leaves_the_old_concept(
+def test_failed_replacement_keeps_the_old_concept(
     client: TestClient, settings: ServiceSettings, catalogue: Path, when: str
 ) -> None:
-    """Its embedding can still be fetched, and nothing of the new one stays."""
+    """The old embedding can still be downloaded, and no object of the new concept remains."""
     content = tiny_concept(catalogue)
     assert _import(client, content) == 201
     (old,) = client.get("/v1/concepts").json()["data"]
-    with _broken(client, settings, when):
+    with _failing(client, settings, when):
         assert _import(client, content, replace="true") == 503
-    assert [one["id"] for one in client.get("/v1/concepts").json()["data"]] == [old["id"]]
+    assert [concept["id"] for concept in client.get("/v1/concepts").json()["data"]] == [old["id"]]
     assert client.get(f"/v1/concepts/{old['id']}/embedding").status_code == 200
     assert ObjectStore(settings.object_store).names("") == [f"concepts/{old['id']}.safetensors"]
 
 
-def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: ServiceSettings) -> None:
-    """That a use is not noted keeps nobody out; and no secret stays in memory."""
+def test_key_works_while_writes_fail(database: Database, settings: ServiceSettings) -> None:
+    """A failed record of the last use does not reject the key, and the cache holds no secret."""
     header = make_key(settings)
     secret = header["Authorization"].removeprefix("Bearer ")
-    broken = _Breaks(settings.database, "begin")
+    failing = _FailsOnce(settings.database, "begin")
 
     async def use() -> None:
-        key_cache = KeyCache(broken)
+        key_cache = KeyCache(failing)
         key = await key_cache.find(secret)
         assert key is not None
         key_cache.note_use(key)
@@ -118,11 +114,11 @@ def test_a_key_reads_while_nothing_can_be_written(database: Database, settings: 
         await key_cache.close()
 
     asyncio.run(use())
-    broken.close()
+    failing.close()
 
 
-def test_a_failed_statement_does_not_tell_its_values(database: Database) -> None:
-    """Errors go to logs and terminals; what was to be written does not."""
+def test_database_error_hides_the_values(database: Database) -> None:
+    """The message of a database error, which can reach logs, does not contain the written values."""
     secret = api_keys.new_secret()
     with database.write() as connection:
         api_keys.create(connection, secret, 0.0, name="private-name")

@@ -1,4 +1,4 @@
-"""A commit whose answer is lost: what was written counts, once."""
+"""A worker that loses the reply to a commit keeps the written result, once."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts
 
 
-class _LosesAnswer(Database):
-    """The connection goes after the first commit with a concept in it, before the answer comes."""
+class _LosesReply(Database):
+    """Database that commits the first transaction with a concept and then loses the connection."""
 
     lost = False
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction."""
+        """Yield a transaction."""
         with super().write() as connection:
             yield connection
-            holds = connection.execute(select(concepts.c.id)).first() is not None
-        if holds and not self.lost:
+            has_concept = connection.execute(select(concepts.c.id)).first() is not None
+        if has_concept and not self.lost:
             self.lost = True
             raise OperationalError("COMMIT", {}, ConnectionError())
 
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
-    """A stub engine."""
+    """Settings with a stub engine."""
     (tmp_path / "data").mkdir()
     return ServiceSettings(
         data_dir=tmp_path / "data", database_url=database_url, base_models=catalogue, engine=STUB
     )
 
 
-def test_a_concept_whose_commit_went_unheard_is_kept(client: TestClient, settings: ServiceSettings) -> None:
-    """The job has succeeded with one concept, and the concept has its embedding."""
+def test_concept_survives_a_lost_commit_reply(client: TestClient, settings: ServiceSettings) -> None:
+    """The job succeeds with one concept, whose embedding is stored."""
     create(client, settings={"steps": 3})
-    database, objects = _LosesAnswer(settings.database), ObjectStore(settings.object_store)
+    database, objects = _LosesReply(settings.database), ObjectStore(settings.object_store)
     with database.write() as connection:
         job = leases.claim_next(connection, JobKind.PERSONALIZATION, "w", time.time(), 30.0)
     assert job is not None
     writer = LeasedWriter(database, "w", 30.0)
-    personalizing = PersonalizationJob(job, StubEngine(settings), writer, objects, settings, Stats())
-    assert isinstance(personalizing.search, StubSearch)
-    while not personalizing.finished:
-        personalizing.search.advance()
-    personalizing.complete()
+    personalization = PersonalizationJob(job, StubEngine(settings), writer, objects, settings, Stats())
+    assert isinstance(personalization.search, StubSearch)
+    while not personalization.finished:
+        personalization.search.advance()
+    personalization.complete()
     assert database.lost
     with database.read() as connection:
         done = store.find(connection, job.id)

@@ -1,4 +1,4 @@
-"""What is promised when things break: processes killed and frozen, brokers and databases restarted."""
+"""Jobs survive killed and frozen workers and restarts of broker and database."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ from zoodip_core.service.tables import concepts, jobs
 from zoodip_core.service.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
-OWN_SERVERS = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # and so once
+OWN_SERVERS = pytest.mark.parametrize(
+    "database_url", ["sqlite"], indirect=True
+)  # run once, with the test's own servers
 
 
 @pytest.fixture
 def stub(settings: ServiceSettings) -> ServiceSettings:
-    """Quick leases and a stub for the models."""
+    """Settings with short leases and a stub engine."""
     settings.data_dir.mkdir(exist_ok=True)
     return settings.model_copy(
         update={"engine": STUB, "lease_s": 1.5, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "INFO"}
@@ -51,24 +53,22 @@ def _api(settings: ServiceSettings) -> TestClient:
     return TestClient(create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 1))
 
 
-def _told(settings: ServiceSettings, job_id: str) -> list[str]:
+def _statuses(settings: ServiceSettings, job_id: str) -> list[str]:
     database = Database(settings.database)
     with database.read() as connection:
-        told = [
+        statuses = [
             str(event.data["status"]) for event in events.after(connection, job_id) if event.type == "status"
         ]
     database.close()
-    return told
+    return statuses
 
 
 def _wait_for_step(settings: ServiceSettings, job_id: str, step: int) -> None:
     wait_for(settings, job_id, lambda job: job.step >= step, f"step {step}")
 
 
-def test_a_frozen_worker_wakes_as_a_zombie_and_changes_nothing(
-    client: TestClient, stub: ServiceSettings
-) -> None:
-    """SIGSTOP past the lease, another takes over, SIGCONT: the first lets go, and the job ends once."""
+def test_frozen_worker_changes_nothing_after_its_lease(client: TestClient, stub: ServiceSettings) -> None:
+    """A worker frozen past its lease drops its job after SIGCONT, and the new worker ends it once."""
     with worker(stub, **SLOW) as first:
         job_id = create(client, settings={"steps": 250}).json()["id"]
         _wait_for_step(stub, job_id, 20)
@@ -77,36 +77,36 @@ def test_a_frozen_worker_wakes_as_a_zombie_and_changes_nothing(
             wait_until(lambda: '"attempt": 2' in second.log.read_text(), "a second attempt", 60)
             first.signal(signal.SIGCONT)
             done = wait_for_job(stub, job_id, *ENDED)
-            wait_until(lambda: "lease_lost" in first.log.read_text(), "the zombie's letting go")
+            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job")
     assert done.status is Status.SUCCEEDED
     assert "personalization_succeeded" not in first.log.read_text()
-    assert _told(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert _statuses(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
 @OWN_SERVERS
-def test_a_job_survives_redis_restarted_and_flushed(stub: ServiceSettings, tmp_path: Path) -> None:
-    """Jobs made while Redis is away, or whose message was flushed, run; later ones are woken again."""
+def test_jobs_survive_a_restart_and_a_flush_of_redis(stub: ServiceSettings, tmp_path: Path) -> None:
+    """Jobs run if their message was flushed and if they were created while Redis was down or afterwards."""
     (tmp_path / "redis").mkdir()
-    with own_redis(tmp_path / "redis") as own:
-        with_redis = stub.model_copy(update={"broker_url": own.url})
+    with own_redis(tmp_path / "redis") as server:
+        with_redis = stub.model_copy(update={"broker_url": server.url})
         with TestClient(
             create_app(with_redis), base_url="http://127.0.0.1", client=("127.0.0.1", 1)
         ) as client:
             flushed = create(client, settings={"steps": 3}).json()["id"]
-            redis.Redis.from_url(own.url).flushall()
+            redis.Redis.from_url(server.url).flushall()
             with worker(with_redis):
                 wait_for_job(with_redis, flushed, Status.SUCCEEDED)
-                own.stop()
-                away = create(client, token="<away>", settings={"steps": 3})
-                assert away.status_code == 202
-                wait_for_job(with_redis, away.json()["id"], Status.SUCCEEDED)
-                own.start()
-                back = create(client, token="<back>", settings={"steps": 3}).json()["id"]
-                wait_for_job(with_redis, back, Status.SUCCEEDED)
+                server.stop()
+                created = create(client, token="<without-redis>", settings={"steps": 3})
+                assert created.status_code == 202
+                wait_for_job(with_redis, created.json()["id"], Status.SUCCEEDED)
+                server.start()
+                later = create(client, token="<later>", settings={"steps": 3}).json()["id"]
+                wait_for_job(with_redis, later, Status.SUCCEEDED)
 
 
-def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: ServiceSettings) -> None:
-    """Five wake-ups for one job: one begin, one end."""
+def test_repeated_message_runs_the_job_once(client: TestClient, stub: ServiceSettings) -> None:
+    """Five messages for one job start it once."""
     log = stub.data_dir / "begins"
     job_id = create(client, settings={"steps": 20}).json()["id"]
     app = celery_app(stub)
@@ -120,88 +120,86 @@ def test_a_message_delivered_five_times_runs_once(client: TestClient, stub: Serv
 
 
 @OWN_SERVERS
-def test_a_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
-    """The API says 503 meanwhile and then goes on; the job ends as if nothing had been; the log tells it once."""
+def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
+    """The API responds with 503 during the restart; the job succeeds in one attempt, with one log entry."""
     with own_postgresql() as cluster:
-        own = stub.model_copy(update={"database_url": cluster.url, "lease_s": 15.0})
-        with _api(own) as client:
-            with worker(own, **SLOW) as running:
-                made = create(client, settings={"steps": 150})
-                _wait_for_step(own, made.json()["id"], 20)
+        changed = stub.model_copy(update={"database_url": cluster.url, "lease_s": 15.0})
+        with _api(changed) as client:
+            with worker(changed, **SLOW) as running:
+                created = create(client, settings={"steps": 150})
+                _wait_for_step(changed, created.json()["id"], 20)
                 cluster.control("stop", "-m", "fast")
-                down = client.get(made.headers["Location"])
+                down = client.get(created.headers["Location"])
                 assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
                 wait_until(
-                    lambda: '"database_unavailable"' in running.log.read_text(), "the worker's word of it"
+                    lambda: '"database_unavailable"' in running.log.read_text(), "the log entry of the outage"
                 )
                 cluster.control("start")
-                done = wait_for_job(own, made.json()["id"], *ENDED)
+                done = wait_for_job(changed, created.json()["id"], *ENDED)
             assert done.status is Status.SUCCEEDED
             assert done.attempts == 1
-            assert client.get(made.headers["Location"]).json()["step"] == 150
+            assert client.get(created.headers["Location"]).json()["step"] == 150
             wait_until(
-                lambda: '"database_available"' in running.log.read_text(), "the worker's word of its return"
+                lambda: '"database_available"' in running.log.read_text(), "the log entry of the recovery"
             )
             assert running.log.read_text().count('"database_unavailable"') == 1
 
 
 @OWN_SERVERS
-def test_a_database_that_is_away_for_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
-    """The worker lets go of what it cannot vouch for; once PostgreSQL is back the job goes on at its checkpoint."""
+def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
+    """The worker drops a job with an expired lease; when PostgreSQL is back, the job resumes at its checkpoint."""
     with own_postgresql() as cluster:
-        own = stub.model_copy(update={"database_url": cluster.url})
+        changed = stub.model_copy(update={"database_url": cluster.url})
         begins = stub.data_dir / "begins"
-        with _api(own) as client, worker(own, **SLOW, STUB_LOG=str(begins)) as running:
+        with _api(changed) as client, worker(changed, **SLOW, STUB_LOG=str(begins)) as running:
             job_id = create(client, settings={"steps": 400}).json()["id"]
-            wait_for(own, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
+            wait_for(changed, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
             cluster.control("stop", "-m", "fast")
-            wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker's letting go")
+            wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker to drop the job")
             cluster.control("start")
-            done = wait_for_job(own, job_id, *ENDED)
+            done = wait_for_job(changed, job_id, *ENDED)
     assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)
     first, second = (int(line.split()[1]) for line in begins.read_text().splitlines())
     assert first == 0 < second
 
 
-def test_cancels_that_race_with_the_end_leave_a_whole_job(client: TestClient, stub: ServiceSettings) -> None:
-    """Forty jobs are cancelled at once or about their end: each has a concept, or was cancelled without."""
+def test_cancel_racing_completion_leaves_a_consistent_job(client: TestClient, stub: ServiceSettings) -> None:
+    """Of 40 jobs cancelled at once or near their end, each has a concept or is cancelled without one."""
     random.seed(1)
     objects, ended, settings = ObjectStore(stub.object_store), [], {"steps": 5}
     with worker(stub, **SLOW):
-        begun = time.monotonic()
+        started = time.monotonic()
         undisturbed = create(client, token="<undisturbed>", settings=settings).json()["id"]
         ended.append(wait_for_job(stub, undisturbed, Status.SUCCEEDED))
-        takes_s = time.monotonic() - begun
+        duration_s = time.monotonic() - started
         for number in range(40):
-            made = create(client, token=f"<t{number}>", settings=settings)
-            time.sleep(0.0 if number < 5 else random.uniform(0.0, takes_s))
-            client.post(f"{made.headers['Location']}/cancel")
-            ended.append(wait_for_job(stub, made.json()["id"], *ENDED))
-    names = {one["token"]: one["id"] for one in client.get("/v1/concepts?limit=100").json()["data"]}
+            created = create(client, token=f"<t{number}>", settings=settings)
+            time.sleep(0.0 if number < 5 else random.uniform(0.0, duration_s))
+            client.post(f"{created.headers['Location']}/cancel")
+            ended.append(wait_for_job(stub, created.json()["id"], *ENDED))
+    ids = {concept["token"]: concept["id"] for concept in client.get("/v1/concepts?limit=100").json()["data"]}
     for job in ended:
-        assert _told(stub, job.id)[-1] == job.status
-        assert _told(stub, job.id).count(job.status) == 1
-        assert (job.token in names) == (job.status is Status.SUCCEEDED)
-        assert (job.result or {}).get("concept_id") == names.get(job.token or "")
+        assert _statuses(stub, job.id)[-1] == job.status
+        assert _statuses(stub, job.id).count(job.status) == 1
+        assert (job.token in ids) == (job.status is Status.SUCCEEDED)
+        assert (job.result or {}).get("concept_id") == ids.get(job.token or "")
     assert sorted(objects.names("concepts/")) == sorted(
-        f"concepts/{one}.safetensors" for one in names.values()
+        f"concepts/{concept_id}.safetensors" for concept_id in ids.values()
     )
     assert {job.status for job in ended} == {Status.SUCCEEDED, Status.CANCELLED}
 
 
-def test_a_concept_deleted_before_its_turn_is_a_typed_failure(
-    client: TestClient, stub: ServiceSettings
-) -> None:
-    """The generation fails with not_found rather than drawing something else."""
+def test_generation_with_a_deleted_concept_fails(client: TestClient, stub: ServiceSettings) -> None:
+    """A queued generation whose concept is deleted fails with `not_found`."""
     database = Database(stub.database)
     with worker(stub):
-        done = create(client, settings={"steps": 3})
-        concept_id = (wait_for_job(stub, done.json()["id"], Status.SUCCEEDED).result or {})["concept_id"]
-    made = client.post("/v1/generations", json={"prompt": "a <my-dog>"}).json()
+        created = create(client, settings={"steps": 3})
+        concept_id = (wait_for_job(stub, created.json()["id"], Status.SUCCEEDED).result or {})["concept_id"]
+    generation = client.post("/v1/generations", json={"prompt": "a <my-dog>"}).json()
     assert client.delete(f"/v1/concepts/{concept_id}").status_code == 204
-    assert ObjectStore(stub.object_store).names(f"jobs/{done.json()['id']}") == []
+    assert ObjectStore(stub.object_store).names(f"jobs/{created.json()['id']}") == []
     with worker(stub):
-        failed = wait_for_job(stub, made["id"], Status.FAILED)
+        failed = wait_for_job(stub, generation["id"], Status.FAILED)
     assert failed.error is not None
     assert failed.error["code"] == "not_found"
     with database.read() as connection:
@@ -209,8 +207,8 @@ def test_a_concept_deleted_before_its_turn_is_a_typed_failure(
     database.close()
 
 
-def test_a_thousand_jobs_end_exactly_once_while_workers_are_killed(stub: ServiceSettings) -> None:
-    """Three workers, killed at random and replaced: each job succeeds once, and has one concept."""
+def test_killed_workers_lose_and_repeat_no_job(stub: ServiceSettings) -> None:
+    """With three workers that are killed and replaced at random, 1,000 jobs succeed once, with one concept each."""
     random.seed(0)
     many = stub.model_copy(update={"max_attempts": 50, "slots": 20})
     database = Database(many.database)

@@ -1,4 +1,4 @@
-"""The object store in a folder and behind the S3 protocol (moto's server)."""
+"""Object store in a folder and in S3 (served by moto)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from zoodip_core.service.object_store import ObjectStore
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[OwnS3]:
-    """An S3 server with a bucket."""
+    """S3 server with a bucket."""
     with own_s3() as running:
         yield running
 
 
 @pytest.fixture(params=["folder", "s3"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    """An empty object store."""
+    """Empty object store: a folder, then S3."""
     if request.param == "folder":
         return ObjectStore((tmp_path / "objects").as_uri())
     running: OwnS3 = request.getfixturevalue("s3")
@@ -36,8 +36,8 @@ def _use(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_what_is_put_can_be_got_listed_and_deleted(objects: ObjectStore) -> None:
-    """Bytes come back; listing stays within the prefix; deleting twice is fine."""
+def test_put_get_list_and_delete(objects: ObjectStore) -> None:
+    """Objects are read back, listed by prefix and deleted; deleting twice is no error."""
     objects.put("jobs/a/references/00.png", b"\x00" * 100_000)
     objects.put("jobs/a/previews/10.png", b"one")
     objects.put("jobs/a/previews/10.png", b"two")
@@ -52,8 +52,8 @@ def test_what_is_put_can_be_got_listed_and_deleted(objects: ObjectStore) -> None
         objects.get("jobs/a/previews/10.png")
 
 
-def test_a_store_that_is_away_is_a_typed_retryable_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens: put, get and list say storage_failed."""
+def test_unreachable_store_raises_a_retryable_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a server, put, get and list raise a retryable StorageError."""
     _use(monkeypatch, aws(free_port()))
     objects = ObjectStore("s3://zoodip/x")
     for call in (lambda: objects.put("a", b"x"), lambda: objects.get("a"), lambda: objects.names("a")):
@@ -62,11 +62,11 @@ def test_a_store_that_is_away_is_a_typed_retryable_error(monkeypatch: pytest.Mon
         assert failure.value.retryable
 
 
-def test_a_folder_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None:
-    """A file where a folder should be, and a scheme that is unknown."""
+def test_unusable_folder_or_scheme_raises_storage_error(tmp_path: Path) -> None:
+    """A file in the place of a folder and an unknown scheme raise StorageError."""
     objects = ObjectStore((tmp_path / "objects").as_uri())
     objects.put("a", b"x")
-    with pytest.raises(StorageError, match="a/b could not be stored"):
+    with pytest.raises(StorageError, match="cannot store a/b"):
         objects.put("a/b", b"x")
-    with pytest.raises(StorageError, match="not ftp://"):
+    with pytest.raises(StorageError, match="object store: got ftp://; expected file:///"):
         ObjectStore("ftp://somewhere")

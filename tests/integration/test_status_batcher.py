@@ -1,4 +1,4 @@
-"""Status polls that come together share a statement, and none is answered by an older one."""
+"""Concurrent status polls share a statement, and no poll gets a result that is older than itself."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ KIND = JobKind.PERSONALIZATION
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """SQLite answers at once; of PostgreSQL's answers there is something to wait for."""
+    """URL of a PostgreSQL database. SQLite has no concurrent polls, because it responds synchronously."""
     with postgresql_url() as url:
         yield url
 
 
 @pytest.fixture
 def status_batcher(database: Database) -> Iterator[StatusBatcher]:
-    """Questions to the database."""
+    """Batcher on an empty database."""
     batcher = StatusBatcher(database)
     yield batcher
     asyncio.run(batcher.close())
@@ -37,41 +37,43 @@ def status_batcher(database: Database) -> Iterator[StatusBatcher]:
 
 @pytest.fixture
 def statements(status_batcher: StatusBatcher) -> list[str]:
-    """What the database is asked."""
-    asked: list[str] = []
+    """SQL statements that the batcher executes."""
+    executed: list[str] = []
     assert status_batcher.engine is not None
     event.listen(
-        status_batcher.engine.sync_engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql)
+        status_batcher.engine.sync_engine,
+        "before_cursor_execute",
+        lambda _c, _k, sql, *_: executed.append(sql),
     )
-    return asked
+    return executed
 
 
-def test_polls_that_come_together_share_a_statement(
+def test_concurrent_polls_share_a_statement(
     database: Database, status_batcher: StatusBatcher, statements: list[str]
 ) -> None:
-    """Ten polls of three jobs are one SELECT; a stranger's and a wrong kind's find nothing all the same."""
+    """Ten polls of three jobs are one SELECT; polls with a wrong owner or kind still find nothing."""
     jobs = [queue(database, now=NOW + n) for n in range(3)]
     statements.clear()
 
     async def poll() -> list[object]:
-        own = [status_batcher.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
-        others = [
+        valid = [status_batcher.find(jobs[n % 3].id, "alice", KIND) for n in range(8)]
+        invalid = [
             status_batcher.find(jobs[0].id, "bob", KIND),
             status_batcher.find(jobs[0].id, "alice", JobKind.GENERATION),
         ]
-        return await asyncio.gather(*own, *others, return_exceptions=True)
+        return await asyncio.gather(*valid, *invalid, return_exceptions=True)
 
-    *found, stranger, wrong_kind = asyncio.run(poll())
-    assert [getattr(one, "queue_position", None) for one in found] == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert isinstance(stranger, NotFoundError)
+    *found, wrong_owner, wrong_kind = asyncio.run(poll())
+    assert [getattr(snapshot, "queue_position", None) for snapshot in found] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert isinstance(wrong_owner, NotFoundError)
     assert isinstance(wrong_kind, NotFoundError)
     assert len(statements) == 1
 
 
-def test_a_poll_sees_what_was_written_before_it(
+def test_poll_sees_earlier_writes(
     database: Database, status_batcher: StatusBatcher, statements: list[str]
 ) -> None:
-    """While a statement hangs at a locked table the job is cancelled: polls that come then share the next one."""
+    """Polls that arrive while a statement waits for a lock share the next statement and see a new cancel."""
     job = queue(database)
     statements.clear()
 
@@ -85,18 +87,16 @@ def test_a_poll_sees_what_was_written_before_it(
             late = [asyncio.create_task(status_batcher.find(job.id, "alice", KIND)) for _ in range(5)]
             await asyncio.sleep(0)
             before = len(statements)
-        found = [await one for one in late]
+        found = [await task for task in late]
         await first
         assert len(statements) == before + 1
-        return [one.status for one in found]
+        return [snapshot.status for snapshot in found]
 
     assert asyncio.run(poll()) == [Status.CANCELLED] * 5
 
 
-def test_a_poll_survives_the_loss_of_its_connection(
-    database: Database, status_batcher: StatusBatcher
-) -> None:
-    """The server ends the idle connection, as a restart does; the next poll is answered through a new one."""
+def test_poll_reconnects_after_a_lost_connection(database: Database, status_batcher: StatusBatcher) -> None:
+    """After the server closes the idle connection, as in a restart, the next poll uses a new one."""
     job = queue(database)
     pids: list[int] = []
     assert status_batcher.engine is not None
@@ -110,18 +110,16 @@ def test_a_poll_survives_the_loss_of_its_connection(
     async def poll() -> str:
         await status_batcher.find(job.id, "alice", KIND)
         with database.write() as connection:
-            ended = connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pids[0]})
-            assert ended.scalar_one()
+            terminated = connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pids[0]})
+            assert terminated.scalar_one()
         return (await status_batcher.find(job.id, "alice", KIND)).id
 
     assert asyncio.run(poll()) == job.id
     assert len(set(pids)) == 2
 
 
-def test_a_poll_that_is_given_up_does_not_take_the_others_along(
-    database: Database, status_batcher: StatusBatcher
-) -> None:
-    """The client that asked first goes away; the one that shares its statement is answered."""
+def test_cancelled_poll_does_not_cancel_others(database: Database, status_batcher: StatusBatcher) -> None:
+    """If the first of two polls with one statement is cancelled, the second still gets its result."""
     job = queue(database)
 
     async def poll() -> str:
