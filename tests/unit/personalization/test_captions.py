@@ -31,7 +31,7 @@ def test_a_models_own_templates_win() -> None:
 
 
 def test_wrong_number_of_captions() -> None:
-    """The message says how many came and how many are needed."""
+    """The message names both numbers."""
     with pytest.raises(InvalidCaptionError, match="got 1; expected one for each of the 2 images"):
         captions_per_image(["a <x>"], images=2, token="<x>", kind="object")
 

@@ -170,7 +170,7 @@ def test_checkpoint_of_another_job_is_refused(
         identity(DOG, settings, fingerprint, pictures[:2]),
         identity(DOG, settings, "another model", pictures),
     ):
-        with pytest.raises(InvalidCheckpointError, match="other images, settings"):
+        with pytest.raises(InvalidCheckpointError, match="belongs to other images, other settings"):
             load_checkpoint(path, identity=other)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InvalidCheckpointError, match="damaged"):
