@@ -61,15 +61,15 @@ def test_a_committed_change_wakes_its_followers_and_no_others(tmp_path: Path) ->
             store.cancel(connection, followed, NOW)
 
     async def follow() -> None:
-        changes = JobWatcher(url, look_anyway_s=3600)
+        changes = JobWatcher(url, fallback_poll_s=3600)
         with (
-            changes.follow(followed.id, look_every_s=3600) as one,
-            changes.follow(followed.id, look_every_s=3600) as two,
-            changes.follow(other.id, look_every_s=3600) as stranger,
+            changes.follow(followed.id, poll_interval_s=3600) as one,
+            changes.follow(followed.id, poll_interval_s=3600) as two,
+            changes.follow(other.id, poll_interval_s=3600) as stranger,
         ):
             for follower in (one, two, stranger):
                 await follower.wait()  # the first time at once
-            async with changes.heard():
+            async with changes.listen():
                 for follower in (one, two, stranger):
                     await follower.wait()  # it is heard from now on
                 await asyncio.to_thread(cancel)
@@ -90,7 +90,7 @@ def test_listening_ends_whenever_it_is_told_to() -> None:
     async def start_and_stop() -> None:
         async with asyncio.timeout(60):
             for number in range(100):
-                async with JobWatcher(url).heard():
+                async with JobWatcher(url).listen():
                     await asyncio.sleep(number * 4e-5)
 
     asyncio.run(start_and_stop())
