@@ -176,7 +176,7 @@ def check_concept_quota(connection: Connection, caller: Caller, base_model: str,
     limit = None if caller.key is None else caller.key.max_concepts
     if limit is None:
         return
-    names = concepts.names_of(connection, caller.owner)
+    names = concepts.reserved_names(connection, caller.owner)
     if len(names | {(base_model, token)}) > max(limit, len(names)):
         raise QuotaExceededError(
             f"This API key has reached its quota of {limit} concepts; unfinished personalizations count."

@@ -71,7 +71,7 @@ class KeyCache:
 
     def _write_use(self, key: ApiKey) -> None:
         with suppress(SQLAlchemyError), self._database.write() as connection:
-            api_keys.note_use(connection, key.id, time.time())
+            api_keys.record_use(connection, key.id, time.time())
 
     def cached_any_exist(self) -> bool | None:
         """Return whether any key exists; None without a fresh entry. Once true, it stays true."""

@@ -1,1 +1,1 @@
-"""Runs jobs: Celery's wake-ups, one thread that owns the models, leases kept alive beside it."""
+"""Worker process: claims jobs, runs the engine on one thread and renews leases on another."""

@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker process."""
+"""`python -m worker`: start one worker process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if __name__ == "__main__":
             "--quiet",
             "worker",
             "--pool=threads",
-            "--concurrency=2",  # a wake-up takes microseconds; the jobs run on the engine's thread
+            "--concurrency=2",  # a wake-up takes microseconds; the jobs run on the engine thread
             "--loglevel=WARNING",
             "--without-gossip",
             "--without-mingle",

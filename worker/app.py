@@ -1,4 +1,4 @@
-"""The Celery application: wake-ups in, and the worker process around them."""
+"""Celery application: receives wake-up messages and controls the worker process."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _processes: list[WorkerProcess] = []
 
 @app.task(name=TASK_NAMES[JobKind.PERSONALIZATION])  # type: ignore[untyped-decorator]
 def personalize(_job_id: str) -> None:
-    """A personalization is ready: look for work."""
+    """Wake the engine thread: a personalization is queued."""
     _wake()
 
 
 @app.task(name=TASK_NAMES[JobKind.GENERATION])  # type: ignore[untyped-decorator]
 def generate(_job_id: str) -> None:
-    """A generation is ready: look for work."""
+    """Wake the engine thread: a generation is queued."""
     _wake()
 
 
 def _wake() -> None:
     for process in _processes:
-        process.runner.wake()
+        process.engine_loop.wake()
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
@@ -39,7 +39,7 @@ def _start(**_: object) -> None:
     configure_tracing(settings.otlp_endpoint, "zoodip-worker")
     process = WorkerProcess(settings)
     _processes.append(process)
-    process.start()  # before the broker answers: rows are found without it
+    process.start()  # do not wait for the broker: the engine thread also polls the database
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""The real engine: searches and pictures on base models of the catalogue."""
+"""Production engine: runs searches and generations on the base models of the catalog."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PREVIEW_SEED = 0
 
 
 class DiffusionSearch:
-    """A personalization on a loaded base model."""
+    """Personalization on a loaded base model."""
 
     def __init__(self, personalization: Personalization, preview: GenerationSettings) -> None:
         self.personalization = personalization
@@ -40,47 +40,47 @@ class DiffusionSearch:
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Number of completed steps."""
         return self.personalization.step
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to step."""
+        """Whether the search has ended."""
         return self.personalization.done
 
     @property
     def rows_per_step(self) -> int:
-        """U-Net evaluations of one step."""
+        """Number of U-Net evaluations in one step."""
         return self.personalization.search.forwards_per_step
 
     @property
     def fixed_losses(self) -> Sequence[float]:
-        """Loss on the fixed set before the search, then at each measurement."""
+        """Validation losses: before the search, then at each measurement."""
         return self.personalization.fixed_losses
 
     def record_validation_loss(self) -> float:
-        """Measure the loss on the fixed set and remember it."""
+        """Measure the validation loss, append it to `fixed_losses` and return it."""
         return self.personalization.record_validation_loss()
 
     def state(self) -> bytes:
-        """The search's tensors as a safetensors file."""
+        """Return the tensors of the search as a safetensors file."""
         state = self.personalization.state()
         content: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})
         return content
 
     def preview(self) -> bytes:
-        """What the token draws so far: the same code and the same seed as any generation."""
+        """Draw a PNG with the current token, using the code of a generation and a fixed seed."""
         personalization = self.personalization
         (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
         return encode_png(drawn.image)
 
     def concept(self) -> Concept:
-        """What was learned, with how it came to be."""
+        """Return the learned concept with its provenance."""
         return to_concept(self.personalization, self.fixed_losses[-1])
 
 
 class DiffusionEngine:
-    """Base models by name, loaded when first asked for."""
+    """Engine that loads each base model on first use."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
@@ -89,10 +89,15 @@ class DiffusionEngine:
         self._searches: WeakSet[DiffusionSearch] = WeakSet()
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
-        """The job's search, from its start or from a state.
+        """Start the search of a job, or resume it.
+
+        Args:
+            job: claimed personalization.
+            images: reference images as encoded files.
+            state: checkpoint as a safetensors file; None starts a new search.
 
         Raises:
-            ZoodipError: the request does not fit the base model, or the state is damaged.
+            ZoodipError: the request does not match the base model, or the checkpoint is damaged.
         """
         bundle = self._bundle(job.base_model)
         captions = job.request["captions"]
@@ -112,17 +117,22 @@ class DiffusionEngine:
         return search
 
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
-        """One iteration of every search in one forward."""
+        """Run one step of every search in one forward pass; return an error or None for each."""
         personalizations = [s.personalization for s in searches if isinstance(s, DiffusionSearch)]
         return Engine(personalizations[0].bundle).step(personalizations)
 
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
     ) -> list[Picture]:
-        """The images that the job asks for; their metadata says how to draw them again.
+        """Draw the images of a job; their PNG metadata holds what is needed to draw them again.
+
+        Args:
+            job: claimed generation.
+            concepts: database record and content of each concept in the prompt.
+            before_step: called before each denoising step; an exception from it stops the generation.
 
         Raises:
-            ZoodipError: a concept does not fit the base model, or memory is short.
+            ZoodipError: a concept does not match the base model, or memory is exhausted.
         """
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
@@ -150,7 +160,7 @@ class DiffusionEngine:
         ]
 
     def gauges(self) -> dict[str, float]:
-        """Base models in memory and what they take."""
+        """Return the number of loaded base models and their memory in megabytes."""
         sizes = self._bundles.sizes_mb()
         gauges = {"base_models": float(len(sizes)), "base_models_mb": sum(sizes.values())}
         if torch.cuda.is_available():
@@ -164,7 +174,7 @@ class DiffusionEngine:
         return {search.personalization.bundle.name for search in self._searches}
 
     def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
-        ((sentence, *_),) = captions_per_image(
+        ((caption, *_),) = captions_per_image(
             None,
             images=1,
             token=subject.token,
@@ -172,12 +182,12 @@ class DiffusionEngine:
             templates=bundle.templates.get(subject.kind),
         )
         defaults = self._catalog.get(bundle.name).generation
-        return GenerationSettings.parse({**defaults, "prompt": sentence, "seed": PREVIEW_SEED})
+        return GenerationSettings.parse({**defaults, "prompt": caption, "seed": PREVIEW_SEED})
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = load(state)
     except SafetensorError as error:
-        raise InvalidCheckpointError(f"checkpoint: it is damaged: {error}") from error
+        raise InvalidCheckpointError(f"checkpoint: the file is damaged: {error}") from error
     return tensors

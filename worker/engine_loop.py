@@ -1,4 +1,4 @@
-"""The engine's thread: claims jobs, draws generations between steps, steps all personalizations together."""
+"""Engine thread: claims jobs, runs generations between steps and steps all personalizations in batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import groupby
 import structlog
 
 from worker.engine_protocol import JobEngine
-from worker.generation_job import GenerationStopped, draw
+from worker.generation_job import GenerationStopped, run_generation
 from worker.held_leases import HeldLeases
 from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
 from worker.personalization_job import PersonalizationJob
@@ -29,7 +29,10 @@ _log = structlog.get_logger("zoodip.worker")
 
 
 class EngineLoop:
-    """Runs jobs until it is told to drain. Only `run` calls the engine, and only on its own thread."""
+    """Runs jobs until drained. Only `run` steps and draws with the engine, and only on its own thread.
+
+    `last_activity_at` is the monotonic time at which the thread last polled, stepped or drew.
+    """
 
     def __init__(
         self,
@@ -40,109 +43,110 @@ class EngineLoop:
         stats: Stats,
     ) -> None:
         self.held_leases = HeldLeases()
-        self.beat_at = time.monotonic()
+        self.last_activity_at = time.monotonic()
         self._engine = engine
         self._writer = writer
         self._objects = objects
         self._settings = settings
         self._stats = stats
-        self._live: list[PersonalizationJob] = []
-        self._woken = threading.Event()
-        self._draining = threading.Event()
+        self._personalizations: list[PersonalizationJob] = []
+        self._wake_event = threading.Event()
+        self._drain_event = threading.Event()
 
     def wake(self) -> None:
-        """Look for work now."""
-        self._woken.set()
+        """Poll for jobs immediately."""
+        self._wake_event.set()
 
     def drain(self) -> None:
-        """Save a checkpoint of everything, give it back, and end."""
-        self._draining.set()
-        self._woken.set()
+        """Checkpoint and requeue all jobs, then return from `run`."""
+        self._drain_event.set()
+        self._wake_event.set()
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more work."""
-        return self._draining.is_set()
+        """Whether the worker has stopped claiming jobs."""
+        return self._drain_event.is_set()
 
     def run(self) -> None:
-        """Work until drained."""
-        look_at = 0.0
+        """Run jobs until drained."""
+        next_poll_at = 0.0
         while not self.draining:
-            self.beat_at = time.monotonic()
-            if self._woken.is_set() or self.beat_at >= look_at:
-                self._woken.clear()
-                busy = self._claim_jobs()
-                look_at = time.monotonic() + (0.0 if busy else self._settings.tick_s)
+            self.last_activity_at = time.monotonic()
+            if self._wake_event.is_set() or self.last_activity_at >= next_poll_at:
+                self._wake_event.clear()
+                claimed = self._claim_jobs()
+                next_poll_at = time.monotonic() + (0.0 if claimed else self._settings.tick_s)
             self._apply_stop_requests()
             self._step_all()
-            self._stats.gauges["personalizations"] = float(len(self._live))
-            if not self._live and look_at:
-                self._woken.wait(max(0.0, look_at - time.monotonic()))
+            self._stats.gauges["personalizations"] = float(len(self._personalizations))
+            if not self._personalizations and next_poll_at:
+                self._wake_event.wait(max(0.0, next_poll_at - time.monotonic()))
         self._requeue_all()
 
     def _claim_jobs(self) -> bool:
-        """Draw a generation if one waits, begin one personalization if one waits and fits; whether one did."""
-        found = False
+        """Run at most one queued generation and start at most one personalization; return whether any was claimed."""
+        claimed = False
         job = self._writer.claim_next(JobKind.GENERATION)
         if job is not None:
-            found = True
+            claimed = True
             self.held_leases.add(leases.lease_of(job))
-            self._guarded(job, partial(self._draw, job))
-        if len(self._live) < self._settings.slots:
+            self._run_isolated(job, partial(self._run_generation, job))
+        if len(self._personalizations) < self._settings.slots:
             job = self._writer.claim_next(JobKind.PERSONALIZATION)
             if job is not None:
-                found = True
+                claimed = True
                 self.held_leases.add(leases.lease_of(job))
-                self._guarded(job, partial(self._begin, job))
-        return found
+                self._run_isolated(job, partial(self._start_personalization, job))
+        return claimed
 
-    def _draw(self, job: Job) -> None:
+    def _run_generation(self, job: Job) -> None:
         with span("generation", job.trace, job_id=job.id):
-            before_step = partial(self._before_drawing_step, leases.lease_of(job))
-            draw(job, self._engine, self._writer, self._objects, self._stats, before_step)
+            before_step = partial(self._before_denoising_step, leases.lease_of(job))
+            run_generation(job, self._engine, self._writer, self._objects, self._stats, before_step)
         self.held_leases.remove(leases.lease_of(job))
 
-    def _before_drawing_step(self, lease: Lease) -> None:
-        """Show that the engine lives, and obey."""
-        self.beat_at = time.monotonic()
+    def _before_denoising_step(self, lease: Lease) -> None:
+        """Record activity; stop the generation on a lost lease, a stop request or a drain."""
+        self.last_activity_at = time.monotonic()
         if self.held_leases.is_lost(lease):
             raise LeaseLostError
         if self.draining or self.held_leases.stop_request(lease) is not None:
             raise GenerationStopped
 
-    def _begin(self, job: Job) -> None:
-        _log.info("personalization_begins", job_id=job.id, step=job.checkpoint_step, attempt=job.attempts)
-        personalizing = PersonalizationJob(
+    def _start_personalization(self, job: Job) -> None:
+        _log.info("personalization_started", job_id=job.id, step=job.checkpoint_step, attempt=job.attempts)
+        personalization = PersonalizationJob(
             job, self._engine, self._writer, self._objects, self._settings, self._stats
         )
-        self._live.append(personalizing)
+        self._personalizations.append(personalization)
 
     def _apply_stop_requests(self) -> None:
-        """Do as clients stop_request, and let go of what is lost."""
-        for live in list(self._live):
-            if self.held_leases.is_lost(live.lease):
-                _log.warning("lease_lost", job_id=live.job.id)
-                self._drop(live.lease)
-            elif (stop_request := self.held_leases.stop_request(live.lease)) is not None:
-                self._guarded(live.job, partial(self._stop_as_requested, live, stop_request))
+        """Drop personalizations whose lease is lost, and stop those with a cancel or pause request."""
+        for personalization in list(self._personalizations):
+            if self.held_leases.is_lost(personalization.lease):
+                _log.warning("lease_lost", job_id=personalization.job.id)
+                self._drop(personalization.lease)
+            elif (stop_request := self.held_leases.stop_request(personalization.lease)) is not None:
+                action = partial(self._stop_as_requested, personalization, stop_request)
+                self._run_isolated(personalization.job, action)
 
-    def _stop_as_requested(self, live: PersonalizationJob, stop_request: StopRequest) -> None:
-        """What the client wishes may have changed since it was heard: the row decides."""
+    def _stop_as_requested(self, personalization: PersonalizationJob, stop_request: StopRequest) -> None:
+        """Apply the stop request in the database, which may have changed since the last heartbeat."""
         if stop_request == StopRequest.PAUSE:
-            live.save_checkpoint()
-        if self._writer.apply_stop_request(live.lease) is None:
-            self.held_leases.update([live.lease], {live.lease.job_id: None})
+            personalization.save_checkpoint()
+        if self._writer.apply_stop_request(personalization.lease) is None:
+            self.held_leases.update([personalization.lease], {personalization.lease.job_id: None})
         else:
-            self._drop(live.lease)
+            self._drop(personalization.lease)
 
     def _step_all(self) -> None:
-        """One step of every personalization: one forward for each base model."""
-        by_model = sorted(self._live, key=lambda live: live.job.base_model)
-        for base_model, group in groupby(by_model, key=lambda live: live.job.base_model):
-            self._step(base_model, [live for live in group if not live.finished])
-        for live in list(self._live):
-            if live.finished:
-                self._guarded(live.job, partial(self._complete, live))
+        """Run one step of every personalization, with one forward pass for each base model."""
+        by_model = sorted(self._personalizations, key=lambda one: one.job.base_model)
+        for base_model, group in groupby(by_model, key=lambda one: one.job.base_model):
+            self._step(base_model, [one for one in group if not one.finished])
+        for personalization in list(self._personalizations):
+            if personalization.finished:
+                self._run_isolated(personalization.job, partial(self._complete, personalization))
 
     def _step(self, base_model: str, group: list[PersonalizationJob]) -> None:
         if not group:
@@ -151,49 +155,50 @@ class EngineLoop:
         errors: Sequence[ZoodipError | None]
         try:
             with self._stats.stage("step"):
-                errors = self._engine.step(base_model, [live.search for live in group])
-        except ZoodipError as failure:  # not even one row fits: none of them has moved
+                errors = self._engine.step(base_model, [one.search for one in group])
+        except ZoodipError as failure:  # not even one row fits into memory: no search has moved
             errors = [failure] * len(group)
-        except Exception as failure:  # noqa: BLE001 (translated: one model's fault must not end the others' jobs)
-            _log.exception("step_failed", jobs=[live.job.id for live in group])
+        except Exception as failure:  # noqa: BLE001 (translated: jobs on other base models must go on)
+            _log.exception("step_failed", jobs=[one.job.id for one in group])
             errors = [InternalError(f"the step failed: {type(failure).__name__}")] * len(group)
-        rows = sum(live.search.rows_per_step for live in group)
-        self._stats.stepped(base_model, len(group), rows, time.perf_counter() - started)
-        for live, error in zip(group, errors, strict=True):
+        rows = sum(one.search.rows_per_step for one in group)
+        self._stats.record_step(base_model, len(group), rows, time.perf_counter() - started)
+        for personalization, error in zip(group, errors, strict=True):
             if error is not None:
-                self._fail(live.lease, error)
+                self._fail(personalization.lease, error)
             else:
-                self._guarded(live.job, live.after_step)
+                self._run_isolated(personalization.job, personalization.after_step)
 
-    def _complete(self, live: PersonalizationJob) -> None:
-        with span("personalization.complete", live.job.trace, job_id=live.job.id):
-            live.complete()
-        self._drop(live.lease)
+    def _complete(self, personalization: PersonalizationJob) -> None:
+        job = personalization.job
+        with span("personalization.complete", job.trace, job_id=job.id):
+            personalization.complete()
+        self._drop(personalization.lease)
         self._stats.counters["personalizations"] += 1
-        _log.info("personalization_ends", job_id=live.job.id, step=live.search.step)
+        _log.info("personalization_succeeded", job_id=job.id, step=personalization.search.step)
 
-    def _guarded(self, job: Job, act: Callable[[], None]) -> None:
-        """Do something for one job; what goes wrong ends that job and no other."""
+    def _run_isolated(self, job: Job, action: Callable[[], None]) -> None:
+        """Run an action for one job; an error ends that job and no other."""
         lease = leases.lease_of(job)
         try:
-            act()
+            action()
         except LeaseLostError:
             _log.warning("lease_lost", job_id=job.id)
             self._drop(lease)
-        except DATABASE_UNAVAILABLE:
-            _log.warning("database_lost", job_id=job.id)  # the lease runs out, another worker goes on
+        except DATABASE_UNAVAILABLE as error:  # the lease will expire, and another worker will resume the job
+            _log.warning("job_abandoned", job_id=job.id, error=type(error).__name__)
             self._drop(lease)
         except ZoodipError as error:
             self._fail(lease, error)
-        except Exception as error:  # noqa: BLE001 (translated: one job's fault must not end the others)
-            _log.exception("job_failed", job_id=job.id)
+        except Exception as error:  # noqa: BLE001 (translated: other jobs must go on)
+            _log.exception("job_crashed", job_id=job.id)
             self._fail(
                 lease, InternalError(f"{type(error).__name__} while the job ran; see the worker's log")
             )
 
     def _fail(self, lease: Lease, error: ZoodipError) -> None:
         self._stats.counters["failures"] += 1
-        _log.warning("job_fails", job_id=lease.job_id, code=error.code)
+        _log.warning("job_failed", job_id=lease.job_id, code=error.code)
         try:
             self._writer.finish(lease, Status.FAILED, {"error": leases.error_of(error)})
         except (LeaseLostError, *DATABASE_UNAVAILABLE):
@@ -202,14 +207,14 @@ class EngineLoop:
 
     def _drop(self, lease: Lease) -> None:
         self.held_leases.remove(lease)
-        self._live = [live for live in self._live if live.lease != lease]
+        self._personalizations = [one for one in self._personalizations if one.lease != lease]
 
     def _requeue_all(self) -> None:
-        for live in list(self._live):
-            self._guarded(live.job, partial(self._requeue, live))
+        for personalization in list(self._personalizations):
+            self._run_isolated(personalization.job, partial(self._requeue, personalization))
 
-    def _requeue(self, live: PersonalizationJob) -> None:
-        live.save_checkpoint()
-        self._writer.requeue(live.lease)
-        self._drop(live.lease)
-        _log.info("personalization_given_back", job_id=live.job.id, step=live.search.step)
+    def _requeue(self, personalization: PersonalizationJob) -> None:
+        personalization.save_checkpoint()
+        self._writer.requeue(personalization.lease)
+        self._drop(personalization.lease)
+        _log.info("personalization_requeued", job_id=personalization.job.id, step=personalization.search.step)

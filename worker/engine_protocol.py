@@ -1,4 +1,4 @@
-"""What the worker asks of an engine, so that a stub can stand for the models where only the service is tested."""
+"""Interface between the worker and its engine, so that service tests can use a stub without models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A generated image as a PNG file, and the seed that draws it again."""
+    """Generated image as a PNG file, with its seed."""
 
     png: bytes
     seed: int
@@ -27,53 +27,53 @@ class JobSearch(Protocol):
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Number of completed steps."""
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to step."""
+        """Whether the search has ended."""
 
     @property
     def rows_per_step(self) -> int:
-        """U-Net evaluations of one step."""
+        """Number of U-Net evaluations in one step."""
 
     @property
     def fixed_losses(self) -> Sequence[float]:
-        """Loss on the fixed set before the search, then at each measurement."""
+        """Validation losses: before the search, then at each measurement."""
 
     def record_validation_loss(self) -> float:
-        """Measure the loss on the fixed set and remember it."""
+        """Measure the validation loss, append it to `fixed_losses` and return it."""
 
     def state(self) -> bytes:
-        """All that a resumed run needs for the same bits."""
+        """Return the checkpoint from which a resumed search gives bit-identical results."""
 
     def preview(self) -> bytes:
-        """What the token draws so far, as a PNG; the same seed every time."""
+        """Draw a PNG with the current token and a fixed seed."""
 
     def concept(self) -> Concept:
-        """What was learned."""
+        """Return the learned concept."""
 
 
 class JobEngine(Protocol):
-    """Holds base models; only the worker's engine thread calls it."""
+    """Engine that holds base models. Only the engine thread of the worker calls it, except for `gauges`."""
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
-        """The job's search, from its start or from a state."""
+        """Start the search of a job, or resume it from a checkpoint."""
 
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
-        """One iteration of every search of one base model; for each its error, or None."""
+        """Run one step of every search on one base model; return an error or None for each."""
 
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
     ) -> list[Picture]:
-        """The images that the job asks for; `before_step` is called now and then, and what it raises ends it."""
+        """Draw the images of a job; call `before_step` before each step, and let its exceptions pass."""
 
     def gauges(self) -> dict[str, float]:
-        """Figures of the moment, such as memory."""
+        """Return current measurements for /metrics, such as memory use."""
 
 
 def load_engine(settings: ServiceSettings) -> JobEngine:
-    """The engine named in the settings as `module:factory`."""
+    """Create the engine that the settings name as `module:factory`."""
     module, _, name = settings.engine.partition(":")
     factory = cast("Callable[[Any], JobEngine]", getattr(importlib.import_module(module), name))
     return factory(settings)

@@ -1,4 +1,4 @@
-"""`python -m worker.health`: whether this machine's worker looks for work (not merely exists)."""
+"""`python -m worker.health`: exit with 0 if a worker of this host polls for jobs, else with 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 def is_healthy(settings: ServiceSettings) -> bool:
-    """Whether a worker of this host looked for work within the last lease."""
+    """Return whether a worker of this host reported itself within the last `lease_s` seconds."""
     try:
         with Database(settings.database).read() as connection:
             found = worker_registry.consuming(connection, time.time(), settings.lease_s)

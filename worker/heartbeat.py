@@ -1,4 +1,7 @@
-"""Beside the engine's thread: leases extended, wishes read, silent workers' jobs reaped, presence told."""
+"""Background thread: renews leases, polls for cancel and pause requests, requeues jobs and reports this worker.
+
+It requeues jobs of any worker whose lease has expired.
+"""
 
 from __future__ import annotations
 
@@ -15,89 +18,93 @@ from zoodip_core.service import worker_registry
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.settings import ServiceSettings
 
-_LISTEN_EVERY_S = 0.25
+_STOP_REQUEST_POLL_S = 0.25
 
 _log = structlog.get_logger("zoodip.worker")
 
 
 class EngineStuckError(Exception):
-    """The engine's thread has neither stepped nor drawn nor looked for work for too long."""
+    """The engine thread has not polled, stepped or drawn for `stuck_after_s` seconds."""
 
 
 class Heartbeat:
-    """Keeps what the worker holds alive as long as its engine's thread is."""
+    """Renews the leases of this worker as long as its engine thread is active."""
 
     def __init__(
         self,
-        runner: EngineLoop,
+        engine_loop: EngineLoop,
         engine: JobEngine,
         writer: LeasedWriter,
         settings: ServiceSettings,
         stats: Stats,
     ) -> None:
-        self._runner = runner
+        self._engine_loop = engine_loop
         self._engine = engine
         self._writer = writer
         self._settings = settings
         self._stats = stats
-        self._stopped = threading.Event()
-        self._heartbeat_at = 0.0
-        self._tick_at = 0.0
+        self._stop_event = threading.Event()
+        self._next_heartbeat_at = 0.0
+        self._next_tick_at = 0.0
 
     def stop(self) -> None:
-        """End after the round under way."""
-        self._stopped.set()
+        """Return from `run` after the current round."""
+        self._stop_event.set()
 
     def run(self) -> None:
-        """Attend until stopped.
+        """Run rounds until stopped, then deregister this worker.
 
         Raises:
-            EngineStuckError: nothing can be done for the engine's thread but to end the process.
+            EngineStuckError: the engine thread hangs; the caller must end the process.
         """
-        away = False
-        while not self._stopped.wait(_LISTEN_EVERY_S):
-            away = not self._reached(away)
+        available = True
+        while not self._stop_event.wait(_STOP_REQUEST_POLL_S):
+            available = self._run_round(available)
         try:
             with self._writer.database.write() as connection:
                 worker_registry.deregister(connection, self._writer.worker_id)
         except DATABASE_UNAVAILABLE:
-            _log.warning("left_without_goodbye")
+            _log.warning("deregistration_failed")
 
-    def _reached(self, away: bool) -> bool:
-        """A round; whether the database answered. A change is told, not each round."""
+    def _run_round(self, was_available: bool) -> bool:
+        """Run a round; log changes of the database's availability, and return whether it is available."""
         try:
             self._round(time.monotonic())
         except DATABASE_UNAVAILABLE:
-            if not away:
-                _log.warning("database_away")
+            if was_available:
+                _log.warning("database_unavailable")
             return False
-        if away:
-            _log.info("database_back")
+        if not was_available:
+            _log.info("database_available")
         return True
 
     def _round(self, now: float) -> None:
-        held = self._runner.held_leases.leases()
-        if now - self._runner.beat_at > self._settings.stuck_after_s:
-            raise EngineStuckError(f"no sign for {self._settings.stuck_after_s:g} s; {len(held)} jobs held")
-        if held and now >= self._heartbeat_at:
+        held = self._engine_loop.held_leases.leases()
+        if now - self._engine_loop.last_activity_at > self._settings.stuck_after_s:
+            raise EngineStuckError(
+                f"the engine thread has been inactive for {self._settings.stuck_after_s:g} s; "
+                f"{len(held)} leases are held"
+            )
+        if held and now >= self._next_heartbeat_at:
             with self._writer.database.write() as connection:
-                answer = leases.heartbeat(connection, held, time.time(), self._settings.lease_s)
-            self._heartbeat_at = now + self._settings.heartbeat_s
-            self._runner.held_leases.update(held, answer)
+                response = leases.heartbeat(connection, held, time.time(), self._settings.lease_s)
+            self._next_heartbeat_at = now + self._settings.heartbeat_s
+            self._engine_loop.held_leases.update(held, response)
         elif held:
             with self._writer.database.read() as connection:
-                answer = leases.stop_requests(connection, held)
-            self._runner.held_leases.update(held, answer)
-        if now >= self._tick_at:
+                response = leases.stop_requests(connection, held)
+            self._engine_loop.held_leases.update(held, response)
+        if now >= self._next_tick_at:
             self._tick()
-            self._tick_at = now + self._settings.tick_s
+            self._next_tick_at = now + self._settings.tick_s
 
     def _tick(self) -> None:
+        """Requeue jobs with expired leases, and report this worker with its stats."""
         self._stats.gauges.update(self._engine.gauges())
         with self._writer.database.write() as connection:
             now = time.time()
             for job in leases.reap(connection, now, self._settings.max_attempts):
-                _log.warning("job_reaped", job_id=job.id, status=job.status, attempts=job.attempts)
+                _log.warning("lease_expired", job_id=job.id, status=job.status, attempts=job.attempts)
             stats = self._stats.snapshot()
-            draining = self._runner.draining
+            draining = self._engine_loop.draining
             worker_registry.report(connection, self._writer.worker_id, now, draining=draining, stats=stats)

@@ -1,4 +1,4 @@
-"""What may wait, on threads of its own: webhooks delivered, old things dropped."""
+"""Background thread for deferrable work: delivers webhooks and purges expired data."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from zoodip_core.service.jobs.webhooks import Delivery
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
-_AT_ONCE = 16
-_MOMENT_S = 1.5
+_MAX_CONCURRENT_URLS = 16
+_STOP_GRACE_S = 1.5
 _PURGE_EVERY_S = 600.0
-_ORPHANS_EVERY_S = 86_400.0  # it lists the whole store
+_ORPHANS_EVERY_S = 86_400.0  # the orphan cleanup lists the whole object store
 
 _log = structlog.get_logger("zoodip.worker")
 
 
 class Housekeeper:
-    """Delivers what is due and drops what is old, now and then."""
+    """Delivers due webhooks at every tick, purges expired data every 10 minutes and orphans daily."""
 
     def __init__(self, database: Database, objects: ObjectStore, settings: ServiceSettings) -> None:
         self._database = database
         self._objects = objects
         self._settings = settings
-        self._stopped = threading.Event()
-        self._under_way: dict[str, threading.Thread] = {}  # by URL
-        self._purge_at = 0.0
-        self._orphans_at = 0.0
+        self._stop_event = threading.Event()
+        self._senders: dict[str, threading.Thread] = {}  # by URL
+        self._next_purge_at = 0.0
+        self._next_orphan_purge_at = 0.0
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way gets a moment to end."""
-        self._stopped.set()
+        """Start no further delivery; `run` gives those in progress 1.5 seconds to finish."""
+        self._stop_event.set()
 
     def run(self) -> None:
-        """Deliver until stopped."""
-        while not self._stopped.wait(self._settings.tick_s):
+        """Deliver and purge until stopped."""
+        while not self._stop_event.wait(self._settings.tick_s):
             try:
                 self._deliver_due()
                 self._purge()
             except DATABASE_UNAVAILABLE:
-                continue  # the attendant tells of it
+                continue  # the heartbeat thread logs it
             except ZoodipError as error:
                 _log.warning("purge_failed", code=error.code)
-        end = time.monotonic() + _MOMENT_S
-        for thread in self._under_way.values():
+        end = time.monotonic() + _STOP_GRACE_S
+        for thread in self._senders.values():
             thread.join(max(0.0, end - time.monotonic()))
 
     def _deliver_due(self) -> None:
-        """Begin what is due: each URL's messages one after the other, so that a slow one delays only its own."""
-        self._under_way = {url: thread for url, thread in self._under_way.items() if thread.is_alive()}
-        while len(self._under_way) < _AT_ONCE:
+        """Start one thread for each URL with due messages, so that a slow receiver delays only its own."""
+        self._senders = {url: thread for url, thread in self._senders.items() if thread.is_alive()}
+        while len(self._senders) < _MAX_CONCURRENT_URLS:
             with self._database.write() as connection:
-                delivery = webhooks.take_due(connection, time.time(), besides=self._under_way)
+                delivery = webhooks.claim_due(connection, time.time(), excluded_urls=self._senders)
             if delivery is None:
                 return
             thread = threading.Thread(target=self._deliver, args=(delivery,), name="webhook", daemon=True)
-            self._under_way[delivery.url] = thread
+            self._senders[delivery.url] = thread
             thread.start()
 
     def _deliver(self, delivery: Delivery) -> None:
-        """Deliver it, and what else is due to its URL."""
+        """Send a message and all further due messages of its URL, one after the other."""
         following: Delivery | None = delivery
         while following is not None:
             following = self._deliver_one(following)
 
     def _deliver_one(self, delivery: Delivery) -> Delivery | None:
-        """Deliver it; what is due to its URL next."""
+        """Send one message, record the result and return the next due message of its URL."""
         try:
             with self._database.read() as connection:
                 secrets = api_keys.webhook_secrets_of(connection, delivery.owner)
@@ -85,20 +85,21 @@ class Housekeeper:
                 private=self._settings.webhook_private,
             )
             with self._database.write() as connection:
-                webhooks.settle(connection, delivery, status, time.time())
-            _log.info("webhook", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
-            if self._stopped.is_set():
+                webhooks.record_result(connection, delivery, status, time.time())
+            _log.info("webhook_sent", job_id=delivery.job_id, status=status, attempt=delivery.attempts)
+            if self._stop_event.is_set():
                 return None
             with self._database.write() as connection:
-                return webhooks.take_due(connection, time.time(), url=delivery.url)
+                return webhooks.claim_due(connection, time.time(), url=delivery.url)
         except DATABASE_UNAVAILABLE:
-            _log.warning("webhook_unsettled", job_id=delivery.job_id)  # it is due again after a while
+            _log.warning("webhook_result_not_recorded", job_id=delivery.job_id)  # it becomes due again
             return None
 
     def _purge(self) -> None:
-        if time.monotonic() >= self._purge_at:
+        if time.monotonic() >= self._next_purge_at:
             purged = retention.purge(self._database, self._objects, self._settings, time.time())
-            self._purge_at = time.monotonic() + (0.0 if purged else _PURGE_EVERY_S)  # until none is left
-        if time.monotonic() >= self._orphans_at:
+            pause_s = 0.0 if purged else _PURGE_EVERY_S  # a purge is limited: repeat until none is left
+            self._next_purge_at = time.monotonic() + pause_s
+        if time.monotonic() >= self._next_orphan_purge_at:
             retention.purge_orphans(self._database, self._objects, self._settings, time.time())
-            self._orphans_at = time.monotonic() + _ORPHANS_EVERY_S
+            self._next_orphan_purge_at = time.monotonic() + _ORPHANS_EVERY_S

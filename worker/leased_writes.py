@@ -1,4 +1,4 @@
-"""What a worker writes to the database, each write under its lease; a database that is away is waited for."""
+"""Database writes of a worker: each checks the lease, and most retry while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = structlog.get_logger("zoodip.worker")
 
 
 class LeasedWriter:
-    """One worker's writes."""
+    """Writes of one worker under its leases."""
 
     def __init__(self, database: Database, worker_id: str, lease_s: float) -> None:
         self.database = database
@@ -32,9 +32,9 @@ class LeasedWriter:
         self._lease_s = lease_s
 
     def claim_next(self, kind: JobKind) -> Job | None:
-        """The job of that kind that waits longest, now ours; None if none waits or the database is away."""
+        """Claim the oldest queued job of a kind; None if the queue is empty or the database unavailable."""
         try:
-            with self.database.read() as connection:  # nothing waits, mostly: look before taking the lock
+            with self.database.read() as connection:  # mostly empty: check before taking the write lock
                 if leases.oldest_queued(connection, kind) is None:
                     return None
             with self.database.write() as connection:
@@ -45,10 +45,10 @@ class LeasedWriter:
     def record_progress(
         self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]
     ) -> None:
-        """Record progress; if the database is away this news is dropped, the next will come.
+        """Record progress once; it is lost if the database is unavailable, and the next progress replaces it.
 
         Raises:
-            LeaseLostError: the job is not ours any more.
+            LeaseLostError: the lease is lost; nothing was written.
         """
         try:
             with self.database.write() as connection:
@@ -57,41 +57,44 @@ class LeasedWriter:
             _log.warning("progress_dropped", job_id=lease.job_id)
 
     def record(self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]) -> None:
-        """Record what must not be lost, such as a checkpoint.
+        """Record an event that must not be lost, such as a checkpoint.
 
         Raises:
-            LeaseLostError: the job is not ours any more.
+            LeaseLostError: the lease is lost; nothing was written.
         """
         self.write_with_retry(lambda c: leases.record(c, lease, time.time(), event=event, values=values))
 
     def finish(self, lease: Lease, target: Status, values: dict[str, Any] | None = None) -> Job:
-        """The job in the state in which we leave it.
+        """Move the job to a final or queued state and end the lease.
 
         Raises:
-            LeaseLostError: the job is not ours any more.
+            LeaseLostError: the lease is lost; nothing was written.
         """
         return self.write_with_retry(lambda c: leases.finish(c, lease, target, time.time(), values))
 
     def apply_stop_request(self, lease: Lease) -> Job | None:
-        """The job as its client wishes it; None if it wishes nothing any more.
+        """Apply a pending cancel or pause request. Returns None if there is none.
 
         Raises:
-            LeaseLostError: the job is not ours any more.
+            LeaseLostError: the lease is lost; nothing was written.
         """
         return self.write_with_retry(lambda c: leases.apply_stop_request(c, lease, time.time()))
 
     def requeue(self, lease: Lease) -> Job:
-        """The job queued for another worker, or as its client wishes it.
+        """Return the job to the queue, or apply its pending cancel or pause request.
 
         Raises:
-            LeaseLostError: the job is not ours any more.
+            LeaseLostError: the lease is lost; nothing was written.
         """
         return self.write_with_retry(lambda c: leases.requeue(c, lease, time.time()))
 
     def write_with_retry(self, write: Callable[[Connection], T]) -> T:
-        """Do the write, waiting up to two leases for a database that is away.
+        """Run a write in a transaction, and retry for up to two lease times while the database is unavailable.
 
-        After that the lease is another worker's to take, so the last error is raised.
+        After two lease times another worker may have the lease, so the last error is raised.
+
+        Args:
+            write: called with the connection of each attempt; it must be safe to repeat after a lost commit reply.
         """
         end = time.monotonic() + 2 * self._lease_s
         while True:
@@ -101,5 +104,5 @@ class LeasedWriter:
             except DATABASE_UNAVAILABLE:
                 if time.monotonic() > end:
                     raise
-                _log.warning("write_waits_for_database")
+                _log.warning("database_write_retried")
                 time.sleep(_RETRY_EVERY_S)

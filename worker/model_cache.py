@@ -1,4 +1,4 @@
-"""Base models in memory: loaded when first asked for; idle ones go, the longest unused first, when room is short."""
+"""LRU cache of base models: loads on first use and evicts idle models to stay within a memory budget."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from zoodip_core.diffusion.loading import Bundle, locate
 
 
 class ModelCache:
-    """Loaded base models by name, within a budget.
+    """Loaded base models by name, within a memory budget.
 
     Args:
-        catalog: where they are.
-        budget_mb: of all that are kept, the one being loaded included. Those in use stay even beyond it: a
-            search that lost its model would only load it again.
-        load: how one is loaded.
+        catalog: lists the base models.
+        budget_mb: limit in megabytes for all cached models, the one being loaded included. Models in use stay
+            even above the limit, because a search whose model is evicted would load it again.
+        load: loads a base model.
     """
 
     def __init__(self, catalog: Catalog, budget_mb: float, load: Callable[[BaseModelEntry], Bundle]) -> None:
         self._catalog = catalog
         self._budget_mb = budget_mb
         self._load = load
-        self._kept: OrderedDict[str, Bundle] = OrderedDict()
+        self._loaded: OrderedDict[str, Bundle] = OrderedDict()
 
     def get(self, name: str, in_use: Collection[str]) -> Bundle:
-        """The base model of that name; it counts as just used.
+        """Return a base model, loading it if necessary, and mark it as the most recently used.
 
         Args:
-            name: in the catalogue.
-            in_use: names of base models that searches run on.
+            name: name in the catalog.
+            in_use: names of base models that running searches use.
 
         Raises:
-            ZoodipError: there is none of that name, or it cannot be loaded.
+            ZoodipError: the name is unknown, or the model cannot be loaded.
         """
-        if name not in self._kept:
+        if name not in self._loaded:
             entry = self._catalog.get(name)
             self._make_room(weights_mb(locate(entry), entry.precision), in_use)
-            self._kept[name] = self._load(entry)
-        self._kept.move_to_end(name)
-        return self._kept[name]
+            self._loaded[name] = self._load(entry)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
 
     def trim(self, in_use: Collection[str]) -> None:
-        """Let idle ones go that are beyond the budget beside those in use; a single one stays at any size."""
-        if len(self._kept) > 1:
+        """Evict idle models until the budget holds. The only cached model stays, whatever its size."""
+        if len(self._loaded) > 1:
             self._make_room(0.0, in_use)
 
     def sizes_mb(self) -> dict[str, float]:
-        """What each takes now. Another thread may ask while this one loads."""
-        return {name: _megabytes(bundle) for name, bundle in list(self._kept.items())}
+        """Return the memory of each model in megabytes. Safe to call from another thread during a load."""
+        return {name: _megabytes(bundle) for name, bundle in list(self._loaded.items())}
 
-    def _make_room(self, wanted_mb: float, in_use: Collection[str]) -> None:
+    def _make_room(self, needed_mb: float, in_use: Collection[str]) -> None:
         sizes = self.sizes_mb()
-        for name in [name for name in self._kept if name not in in_use]:
-            if sum(sizes.values()) + wanted_mb <= self._budget_mb:
+        for name in [name for name in self._loaded if name not in in_use]:
+            if sum(sizes.values()) + needed_mb <= self._budget_mb:
                 return
-            del self._kept[name], sizes[name]
+            del self._loaded[name], sizes[name]
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""One personalization while this worker holds it: begin, progress, checkpoints, previews, the concept."""
+"""One claimed personalization: starts its search, records progress, stores checkpoints, previews and the concept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SPEED_WINDOW = 50  # steps
 
 
 class PersonalizationJob:
-    """A job and its search. Every method may raise LeaseLostError: then the job is another worker's."""
+    """A claimed job and its search. Every method can raise LeaseLostError: the job is no longer this worker's."""
 
     def __init__(
         self,
@@ -55,26 +55,26 @@ class PersonalizationJob:
         self._search_settings = PersonalizationSettings.parse(job.request["settings"])
         self._checkpoints = list(job.checkpoints)
         with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
-            self.search = self._begin(engine)
-        self._told_at = time.time()
+            self.search = self._start_search(engine)
+        self._progress_at = time.time()
         self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
         self._measured_at = (len(self.search.fixed_losses) - 1) * self._search_settings.measure_every
         if not job.checkpoint_step:
-            self._tell_progress()
+            self._record_progress()
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to step."""
+        """Whether the search has ended."""
         return self.search.done
 
     def after_step(self) -> None:
-        """What a completed step brings: news, a measurement, a checkpoint, a preview, when they are due."""
+        """Run the periodic work that is due after a step: measurement, progress, checkpoint and preview."""
         step = self.search.step
         self._times.append(time.perf_counter())
         if measurement_due(self._search_settings, step) and not self.finished:
             self._measure()
         if step % self._settings.progress_every == 0 and not self.finished:
-            self._tell_progress()
+            self._record_progress()
         if self.finished:
             return
         if checkpoint_due(self._search_settings, step):
@@ -83,10 +83,10 @@ class PersonalizationJob:
             self._draw_preview()
 
     def save_checkpoint(self) -> None:
-        """Store the search's state, then the fact, then forget the oldest.
+        """Store the state of the search, record the checkpoint, then delete the outdated ones.
 
         Raises:
-            StorageError: the object store refuses; the checkpoint before stays.
+            StorageError: the object store fails; the previous checkpoint stays.
         """
         step = self.search.step
         with self._stats.stage("checkpoint"), span("personalization.checkpoint", self.job.trace, step=step):
@@ -99,15 +99,15 @@ class PersonalizationJob:
         self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
 
     def complete(self) -> None:
-        """Store the concept and end the job, both or neither.
+        """Store the concept file, then insert its row and finish the job in one transaction.
 
         Raises:
-            StorageError: the object store refuses; the last checkpoint stays.
-            TokenTakenError: another concept took the name meanwhile.
+            StorageError: the object store fails; the last checkpoint stays.
+            TokenTakenError: another concept has taken the token in the meantime.
         """
         if self._measured_at != self.search.step:
             self._measure()
-        self._tell_progress()
+        self._record_progress()
         self._draw_preview()
         learned = self.search.concept()
         record = ConceptRecord(
@@ -125,22 +125,25 @@ class PersonalizationJob:
         with self._stats.stage("save"):
             self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
         try:
-            replaced = self._end(record)
-        except ZoodipError:  # nothing was written; what a lost database has written, the daily look finds out
-            self._drop([concept_name(record.id)])
+            replaced = self._commit(record)
+        except ZoodipError:  # no row was written; after a lost commit reply the orphan cleanup decides
+            self._try_delete([concept_name(record.id)])
             raise
-        if replaced is not None:  # what its job holds goes with the next purge: it may be much
-            self._drop([concept_name(replaced.id)])
+        if replaced is not None:  # the next purge deletes the data of its job, which may be large
+            self._try_delete([concept_name(replaced.id)])
         if self._settings.delete_references_on_success:
-            self._drop(self._reference_names())
+            self._try_delete(self._reference_names())
 
-    def _drop(self, names: list[str]) -> None:
-        """Delete objects now, or leave them to the daily look: what the job came to must not depend on that."""
+    def _try_delete(self, names: list[str]) -> None:
+        """Delete objects if the object store permits; the daily orphan cleanup retries.
+
+        A failure must not change the result of the job.
+        """
         with contextlib.suppress(StorageError):
             self._objects.delete(names)
 
-    def _end(self, record: ConceptRecord) -> ConceptRecord | None:
-        """The row of the concept and the end of the job in one transaction."""
+    def _commit(self, record: ConceptRecord) -> ConceptRecord | None:
+        """Insert the row of the concept and finish the job in one transaction; return the concept it replaces."""
         result = {
             "concept_id": record.id,
             "steps": self.search.step,
@@ -150,7 +153,7 @@ class PersonalizationJob:
         }
 
         def write(connection: Connection) -> ConceptRecord | None:
-            if concepts.exists(connection, record.id):  # written before, and only the answer was lost
+            if concepts.exists(connection, record.id):  # committed before, and only the reply was lost
                 return None
             values = {"step": self.search.step, "result": result}
             leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
@@ -158,10 +161,10 @@ class PersonalizationJob:
 
         return self._writer.write_with_retry(write)
 
-    def _begin(self, engine: JobEngine) -> JobSearch:
+    def _start_search(self, engine: JobEngine) -> JobSearch:
         images = [self._objects.get(name) for name in self._reference_names()]
-        at = self.job.checkpoint_step
-        state = self._objects.get(checkpoint_name(self.job.id, at)) if at else None
+        step = self.job.checkpoint_step
+        state = self._objects.get(checkpoint_name(self.job.id, step)) if step else None
         return engine.begin(self.job, images, state)
 
     def _measure(self) -> None:
@@ -169,23 +172,28 @@ class PersonalizationJob:
             self.search.record_validation_loss()
         self._measured_at = self.search.step
 
-    def _tell_progress(self) -> None:
+    def _record_progress(self) -> None:
         elapsed = self._times[-1] - self._times[0]
         speed = (len(self._times) - 1) / elapsed if elapsed > 0 else None
-        now, since = time.time(), self._told_at
+        now = time.time()
         record_span(
-            "personalization.steps", self.job.trace, since, now, job_id=self.job.id, step=self.search.step
+            "personalization.steps",
+            self.job.trace,
+            self._progress_at,
+            now,
+            job_id=self.job.id,
+            step=self.search.step,
         )
-        self._told_at = now
-        left = self.job.total_steps - self.search.step
+        self._progress_at = now
+        remaining_steps = self.job.total_steps - self.search.step
         values = {
             "step": self.search.step,
             "it_per_s": speed,
-            "eta_s": left / speed if speed else None,
+            "eta_s": remaining_steps / speed if speed else None,
             "fixed_loss": self.search.fixed_losses[-1],
         }
-        news = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
-        self._writer.record_progress(self.lease, ("progress", news), values)
+        event = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
+        self._writer.record_progress(self.lease, ("progress", event), values)
 
     def _draw_preview(self) -> None:
         step = self.search.step

@@ -1,4 +1,4 @@
-"""A worker process: its threads, started and drained together."""
+"""Worker process: creates its threads, starts and drains them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger("zoodip.worker")
 
 
 class WorkerProcess:
-    """Engine, attendant and messenger on a thread each."""
+    """Engine loop, heartbeat and housekeeping, each on its own thread."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -38,51 +38,54 @@ class WorkerProcess:
         stats = Stats()
         engine = load_engine(settings)
         writer = LeasedWriter(database, self.worker_id, settings.lease_s)
-        self.runner = EngineLoop(engine, writer, objects, settings, stats)
-        self._attendant = Heartbeat(self.runner, engine, writer, settings, stats)
-        self._messenger = Housekeeper(database, objects, settings)
+        self.engine_loop = EngineLoop(engine, writer, objects, settings, stats)
+        self._heartbeat = Heartbeat(self.engine_loop, engine, writer, settings, stats)
+        self._housekeeper = Housekeeper(database, objects, settings)
         self._database = database
         self._threads = [
-            threading.Thread(target=_run_or_exit, args=(name, part.run), name=name, daemon=True)
-            for name, part in (
-                ("engine", self.runner),
-                ("attendant", self._attendant),
-                ("messenger", self._messenger),
+            threading.Thread(target=_run_or_exit, args=(name, service.run), name=name, daemon=True)
+            for name, service in (
+                ("engine", self.engine_loop),
+                ("heartbeat", self._heartbeat),
+                ("housekeeping", self._housekeeper),
             )
         ]
 
     def start(self) -> None:
-        """Start working."""
-        _log.info("worker_starts", worker=self.worker_id, slots=self._settings.slots)
+        """Start all threads."""
+        _log.info("worker_started", worker=self.worker_id, slots=self._settings.slots)
         for thread in self._threads:
             thread.start()
 
     def drain(self) -> None:
-        """Take no more work; checkpoint and give back what is held."""
-        self.runner.drain()
+        """Stop claiming jobs; checkpoint and requeue those that are held."""
+        self.engine_loop.drain()
 
     def join(self) -> None:
-        """Wait until all is given back, within the grace time; leases stand for what is not."""
+        """Wait up to `drain_s` seconds for the drain, then stop the other threads.
+
+        A job that is not requeued by then returns to the queue when its lease expires.
+        """
         engine, *others = self._threads
         engine.join(self._settings.drain_s)
-        self._attendant.stop()
-        self._messenger.stop()
+        self._heartbeat.stop()
+        self._housekeeper.stop()
         for thread in others:
             thread.join(2.0)
-        _log.info("worker_ends", worker=self.worker_id, drained=not engine.is_alive())
+        _log.info("worker_stopped", worker=self.worker_id, drained=not engine.is_alive())
         self._database.close()
         if self._changes is not None:
             self._changes.close()
 
 
 def _run_or_exit(name: str, run: Callable[[], None]) -> None:
-    """Run a part; a fault that it does not know ends the process.
+    """Run a thread's function; end the process on an unexpected exception.
 
-    A worker without its engine would renew leases that nobody works on. Without the process they run out, and
-    whoever started it starts another.
+    Without its engine thread a worker would renew leases of jobs that make no progress. When the process
+    ends, its leases expire and its supervisor starts a new one.
     """
     try:
         run()
     except Exception:  # noqa: BLE001 (logged, and the process ends)
-        _log.exception("part_died", part=name)
+        _log.exception("thread_crashed", thread=name)
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What a worker counts; the API's /metrics shows it."""
+"""Counters and gauges of a worker, which the API exposes at /metrics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_WEIGHT = 0.1  # of a new measurement in a running mean
+_NEW_VALUE_WEIGHT = 0.1  # in an exponential moving average
 
 
 class Stats:
-    """Counters, running means and seconds by stage. Written by one thread, read by another."""
+    """Counters, moving averages and seconds by stage. One thread writes them, another reads them."""
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
@@ -22,24 +22,31 @@ class Stats:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside to a stage."""
+        """Add the duration of the block to a stage."""
         started = time.perf_counter()
         try:
             yield
         finally:
             self.stages[name] += time.perf_counter() - started  # type: ignore[assignment]
 
-    def stepped(self, base_model: str, searches: int, rows: int, seconds: float) -> None:
-        """Note one forward of several searches."""
+    def record_step(self, base_model: str, searches: int, rows: int, seconds: float) -> None:
+        """Record one forward pass.
+
+        Args:
+            base_model: name of the base model.
+            searches: number of searches in the batch.
+            rows: number of U-Net evaluations.
+            seconds: duration.
+        """
         self.counters["steps"] += searches
         self.counters["forwards"] += 1
         self.counters["rows"] += rows
-        self._mean(self.gauges, "rows_per_forward", float(rows))
-        self._mean(self.gauges, "step_seconds", seconds)
-        self._mean(self.rows_per_s, base_model, rows / max(seconds, 1e-9))
+        self._update_average(self.gauges, "rows_per_forward", float(rows))
+        self._update_average(self.gauges, "step_seconds", seconds)
+        self._update_average(self.rows_per_s, base_model, rows / max(seconds, 1e-9))
 
     def snapshot(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return all values as plain JSON types."""
         return {
             "counters": dict(self.counters),
             "gauges": dict(self.gauges),
@@ -48,5 +55,5 @@ class Stats:
         }
 
     @staticmethod
-    def _mean(means: dict[str, float], name: str, value: float) -> None:
-        means[name] = means.get(name, value) * (1 - _WEIGHT) + value * _WEIGHT
+    def _update_average(averages: dict[str, float], name: str, value: float) -> None:
+        averages[name] = averages.get(name, value) * (1 - _NEW_VALUE_WEIGHT) + value * _NEW_VALUE_WEIGHT

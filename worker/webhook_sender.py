@@ -1,4 +1,4 @@
-"""One webhook message sent (Standard Webhooks): signed, to a public address, within a time."""
+"""Sends one webhook message: signed as Standard Webhooks, only to public addresses, with a total deadline."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import structlog
 
 from zoodip_core.service.jobs.webhooks import Delivery
 
-WITHIN_S = 30.0
-"""From the connection to the answer's headers: one who drips a byte now and then is no longer waited for."""
+DEADLINE_S = 30.0
+"""Total deadline from connect to response headers; also stops slow-drip receivers."""
 
-_SILENCE_S = 10.0
+_SOCKET_TIMEOUT_S = 10.0
 
 _log = structlog.get_logger("zoodip.worker")
 
 
 def deliver(delivery: Delivery, secrets: Sequence[str], now: float, *, private: bool = False) -> int | None:
-    """Send one message; the receiver's status, or None if none came. Redirects are not followed.
+    """Send one message; return the response status, or None without a response. Redirects are not followed.
 
     Args:
-        delivery: what to send where.
-        secrets: each signs, so that a rotated one still verifies.
+        delivery: message and URL.
+        secrets: signing keys; each adds a signature, so that receivers can verify with a rotated key.
         now: seconds since 1970.
-        private: allow http and addresses that are not public.
+        private: allow http and non-public addresses.
     """
     try:
         return _post(delivery, secrets, str(int(now)), private=private)
@@ -52,61 +52,64 @@ def _post(delivery: Delivery, secrets: Sequence[str], timestamp: str, *, private
         "webhook-signature": " ".join(sign(s, delivery.id, timestamp, delivery.payload) for s in secrets),
     }
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with closing(_connection(parts, private=private)) as connection, _cut_after(connection, WITHIN_S):
+    with closing(_connection(parts, private=private)) as connection, _deadline(connection, DEADLINE_S):
         connection.request("POST", target, delivery.payload.encode(), headers)
         return connection.getresponse().status
 
 
 def sign(secret: str, message_id: str, timestamp: str, payload: str) -> str:
-    """The `v1,` signature of a message."""
+    """Return the `v1,` signature (HMAC-SHA256) of a message."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = f"{message_id}.{timestamp}.{payload}".encode()
     return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
 
 
 def public_address(host: str, port: int, *, private: bool = False) -> tuple[str, int]:
-    """The address to connect to: checked here and used as it is, so no second look-up can differ.
+    """Resolve a host to an address that is safe to connect to.
+
+    The caller connects to this address directly, so a second DNS lookup cannot return another one.
 
     Raises:
-        OSError: no such host, or one of its addresses is not public.
+        OSError: the host is unknown, or one of its addresses is not public.
     """
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    for address in found:
+    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for address in addresses:
         parsed = ipaddress.ip_address(address.partition("%")[0])
         mapped = getattr(parsed, "ipv4_mapped", None) or parsed
         if not private and (not mapped.is_global or mapped.is_multicast):
-            raise OSError(f"{host} has an address that is not public")
-    return found[0], port
+            raise OSError(f"the host {host} has an address that is not public")
+    return addresses[0], port
 
 
 def _connection(parts: SplitResult, *, private: bool) -> http.client.HTTPConnection:
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    address = public_address(host, port, private=private)  # before the time runs: a look-up may be slow
+    # Resolve before the deadline starts, because a DNS lookup may be slow.
+    address = public_address(host, port, private=private)
     connection: http.client.HTTPConnection
     if secure:
         connection = http.client.HTTPSConnection(
-            host, port, timeout=_SILENCE_S, context=ssl.create_default_context()
+            host, port, timeout=_SOCKET_TIMEOUT_S, context=ssl.create_default_context()
         )
     else:
-        connection = http.client.HTTPConnection(host, port, timeout=_SILENCE_S)
+        connection = http.client.HTTPConnection(host, port, timeout=_SOCKET_TIMEOUT_S)
 
     def connect(_address: object, timeout: float, source: object) -> socket.socket:
         return socket.create_connection(address, timeout, source)  # type: ignore[arg-type]
 
-    connection._create_connection = connect  # type: ignore[attr-defined]  # http.client's own seam
+    connection._create_connection = connect  # type: ignore[attr-defined]  # the hook of http.client
     return connection
 
 
 @contextmanager
-def _cut_after(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
-    """Shut the connection down when the time is over: a timeout of http.client's counts from each byte."""
+def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """Shut the connection down after a deadline, because timeouts of http.client restart with each byte."""
 
-    def cut() -> None:
+    def shut_down() -> None:
         with suppress(OSError, AttributeError):  # closed, or not open yet
             connection.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
+    timer = threading.Timer(seconds, shut_down)
     timer.daemon = True
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""Many searches on one frozen model: gathers their rows, runs one forward, hands the predictions back."""
+"""Batches the rows of many searches into one forward pass of the frozen model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoodip_core.errors import ZoodipError
 
 @dataclass(frozen=True)
 class Request:
-    """Rows that one search wants evaluated: what the U-Net sees, and the prompts as input embeddings."""
+    """Rows of one search for the next forward pass: U-Net inputs, and prompts as input embeddings."""
 
     noisy: Float[Tensor, "rows c h w"]
     timesteps: Int[Tensor, " rows"]
@@ -28,29 +28,29 @@ class Request:
 
 @runtime_checkable
 class BatchedSearch(Protocol):
-    """A search that asks for rows and is told what the model predicted for them."""
+    """Interface of a search that the engine can batch."""
 
     def build_request(self) -> Request:
-        """The rows of the next step; the same again until `apply_predictions` was called."""
+        """Return the rows of the next step. Repeated calls return the same rows until `apply_predictions`."""
 
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
-        """Take the predictions of the requested rows: one step of the search."""
+        """Complete one step of the search with the predictions for the requested rows."""
 
 
 class Engine:
-    """Advances any number of searches by one step with one text-encoder and one U-Net forward."""
+    """Advances any number of searches by one step with one text-encoder and one U-Net forward pass."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
     def step(self, searchers: Sequence[BatchedSearch]) -> list[ZoodipError | None]:
-        """One iteration of every search; one failing search leaves the others untouched.
+        """Advance every search by one step. An error of one search does not affect the others.
 
         Returns:
-            For each search its error, or None.
+            The error of each search, or None.
 
         Raises:
-            OutOfMemoryError: not even one row fits; no search has moved.
+            OutOfMemoryError: not even one row fits in memory; no search has advanced.
         """
         predictions = self.evaluate([searcher.build_request() for searcher in searchers])
         return [
@@ -59,7 +59,7 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(self, requests: Sequence[Request]) -> list[Float[Tensor, "rows c h w"]]:
-        """The model's predictions for each request, all rows in one forward, back on the CPU."""
+        """Return the model's predictions for each request, on the CPU. All rows share one forward pass."""
         prompts = [prompt for request in requests for prompt in request.prompts]
         columns = zip(*(request.embedded for request in requests), strict=True)
         states = self.bundle.prompts.encode([torch.cat(column) for column in columns], prompts)

@@ -209,7 +209,7 @@ def _check_creatable(
     check_job_quota(connection, caller)
     check_concept_quota(connection, caller, resolved.entry.name, request.token)
     if not request.replace:
-        concepts.check_free(connection, caller.owner, resolved.entry.name, request.token)
+        concepts.check_token_available(connection, caller.owner, resolved.entry.name, request.token)
 
 
 def _decode_images(

@@ -148,7 +148,7 @@ def _concepts(connection: Connection, owner: str, base_model: str, body: Generat
     tokens = set(TOKEN_PATTERN.findall(f"{body.prompt} {body.negative_prompt}"))
     if not tokens:
         return {}
-    found = concepts.named_all(connection, owner, base_model, tokens)
+    found = concepts.find_by_tokens(connection, owner, base_model, tokens)
     for token in sorted(tokens - set(found)):
         raise UnknownTokenError.mismatch(
             "prompt", got=token, expected=f"a token of your concepts on {base_model}"

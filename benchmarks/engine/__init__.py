@@ -1,1 +1,1 @@
-"""How fast the engine steps and what memory it takes, at every precision."""
+"""Speed and memory of the engine at every precision."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks.engine`: speed, memory and quantized share of the embedded model and of SD1.5's shapes.
 
-Every row is a process of its own, so that its peaks are its own. SD1.5 has random weights: they are built in a
-temporary folder (2 GB) and cost what trained ones cost.
+Every row runs in a separate process, so that it has separate memory peaks. SD1.5 has random weights, built in a
+temporary folder (2 GB); they cost as much as trained ones.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=30, help="timed steps of the embedded model")
-    parser.add_argument("--repeats", type=int, default=3, help="processes of the embedded model, in turns")
+    parser.add_argument("--repeats", type=int, default=3, help="processes of the embedded model, interleaved")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--small", action="store_true", help="leave SD1.5's shapes out (minutes on a CPU)")
+    parser.add_argument("--small", action="store_true", help="skip SD1.5's shapes (minutes on a CPU)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     emoji = Catalog.load().get("emoji")
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: int) -> list[list[str]]:
-    """The rows of one model; precisions take turns, and the fastest of each one's runs counts."""
+    """Return the rows of one model. Precisions are interleaved; the fastest run of each counts."""
     repeats = 1 if steps == 1 else options.repeats
     size = {"n": n, "steps": steps, "device": options.device, "threads": options.threads}
     entries = [entry.model_copy(update={"precision": precision}) for precision in PRECISIONS]

@@ -1,4 +1,4 @@
-"""One configuration of the engine: load, search a few steps, count."""
+"""Measure one configuration of the engine: load it and search a few steps."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SUBJECT = Subject(token="<it>", initializer="cat")  # noqa: S106
 
 @dataclass(frozen=True)
 class Figures:
-    """What one configuration came to.
+    """Figures of one configuration.
 
     Attributes:
-        it_per_s: Steps of the search a second, from the median step.
+        it_per_s: Steps of the search per second, from the median step.
         held_bytes: Weights of U-Net and text encoder.
         load_peak_bytes: Growth of resident memory (CUDA: of the allocator) at its highest while loading.
         step_peak_bytes: The same, loading and stepping together.
-        quantized_share: Of the parameters of U-Net, text encoder and VAE.
+        quantized_share: Quantized share of the parameters of U-Net, text encoder and VAE.
     """
 
     it_per_s: float
@@ -45,17 +45,17 @@ class Figures:
 
 
 def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int) -> Figures:
-    """Load the model, run `steps` steps with n directions (more than one: after one to warm up), and count.
+    """Load the model and time `steps` steps with n directions, after a warm-up step if there are several.
 
-    The VAE stays out: its latents are cached before a search, and here they are random.
+    The VAE is not loaded: a search caches its latents, and here they are random.
     """
     nn.Linear(64, 64, device=device)(
         torch.ones(1, 64, device=device)
-    )  # what first use costs is not the model
+    )  # the cost of first use does not belong to the model
     before = _used_bytes(device, peak=False)
     bundle = load_bundle(entry, device=device)
     load_peak = _used_bytes(device, peak=True) - before
-    warm_up = int(steps > 1)  # the loss of the fixed set has run one row already
+    warm_up = int(steps > 1)  # the validation loss has run one row already
     search = _search(bundle, n=n, steps=steps + warm_up)
     engine, seconds = Engine(bundle), []
     for _ in range(steps + warm_up):
@@ -73,7 +73,7 @@ def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int) -> Figure
 
 
 def _search(bundle: Bundle, *, n: int, steps: int) -> Personalization:
-    """A search on random latents of the model's size."""
+    """Return a search on random latents of the model's size."""
     side = int(bundle.denoiser.unet.config.sample_size)
     latents = torch.randn(
         1, 2, bundle.latent_channels, side, side, generator=torch.Generator().manual_seed(0)
@@ -85,7 +85,7 @@ def _search(bundle: Bundle, *, n: int, steps: int) -> Personalization:
 
 
 def _unloaded_vae(bundle: Bundle) -> nn.Module:
-    """The autoencoder as it would be held, without memory."""
+    """Return the autoencoder as it would be stored, without allocating memory."""
     config = json.loads((Path(bundle.folder) / "vae" / "config.json").read_text())
     vae = meta_model("AutoencoderKL", {key: value for key, value in config.items() if key[0] != "_"})
     return quantize_model(vae, precision=bundle.precision) if bundle.precision in ("int8", "nf4") else vae

@@ -1,4 +1,4 @@
-"""One configuration in a process of its own, so that its peaks and its threads are its own."""
+"""Measure one configuration in a separate process, with separate memory peaks and threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def measure_apart(
     threads: int,
     environment: Mapping[str, str] | None = None,
 ) -> Figures:
-    """What `measure` finds in a new process; `environment` is set there over this one's."""
+    """Run `measure` in a new process; `environment` overrides that of this process."""
     task = {"entry": entry.model_dump(mode="json"), "n": n, "steps": steps, "device": device}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.engine.process", json.dumps(task)],
@@ -34,7 +34,7 @@ def measure_apart(
 
 
 def main() -> None:
-    """In the new process: measure, and print one JSON object."""
+    """Measure in the new process, and print one JSON object."""
     task = json.loads(sys.argv[1])
     entry = BaseModelEntry.model_validate(task["entry"])
     figures = measure(entry, device=task["device"], n=task["n"], steps=task["steps"])

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.engine.waiting`: how threads that wait for each other slow a search on a busy machine.
+"""`python -m benchmarks.engine.waiting`: how waiting threads slow a search on a busy machine.
 
-One search of the embedded model, on a CPU, under several ways in which libgomp's threads wait (Linux), alone and
-beside processes that never rest. All ways take turns in one run, each in a process of its own; the ratio is to the
-package's.
+Times one search of the embedded model on a CPU, with several wait policies of libgomp's threads (Linux), alone and
+next to busy processes. The policies are interleaved in one run, each in a separate process. The ratio is relative to
+the package's policy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zoodip_core import SPIN_TURNS
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 
 OURS = f"{SPIN_TURNS} turns (the package's)"
-WAYS = {
+POLICIES = {
     "300000 turns (libgomp's)": {"GOMP_SPINCOUNT": "300000"},
     "20000 turns": {"GOMP_SPINCOUNT": "20000"},
     OURS: {"GOMP_SPINCOUNT": SPIN_TURNS},
@@ -41,48 +41,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, one_or_more = parser.add_argument, _at_least(1)
-    add("--beside", type=_at_least(0), nargs="+", default=[0, 1, 3], help="counts of busy processes")
-    add("--steps", type=one_or_more, default=15, help="timed steps of a reading")
-    add("--repeats", type=one_or_more, default=3, help="readings of each way, in turns")
+    add("--beside", type=_at_least(0), nargs="+", default=[0, 1, 3], help="numbers of busy processes")
+    add("--steps", type=one_or_more, default=15, help="timed steps of one measurement")
+    add("--repeats", type=one_or_more, default=3, help="measurements of each policy, interleaved")
     add("--threads", type=one_or_more, default=torch.get_num_threads())
     options = parser.parse_args(arguments)
     columns = [_seconds(count, options) for count in options.beside]
-    heads = [(f"beside {count}, ms a step", "ratio") for count in options.beside]
-    rows = [[way, *chain(*(cells(column, way) for column in columns))] for way in WAYS]
+    heads = [(f"{count} busy, ms/step", "ratio") for count in options.beside]
+    rows = [[policy, *chain(*(cells(column, policy) for column in columns))] for policy in POLICIES]
     print_table(("waiting", *chain(*heads)), rows)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
-    """A whole number from `least` on, as argparse asks for it."""
+    """Return an argparse type for whole numbers that are at least `least`."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from {least} on")
+            raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number, {least} or more")
         return int(text)
 
     return number
 
 
-def _seconds(beside: int, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Of each way, the median step of each reading; the ways take turns."""
-    entry, found = Catalog.load().get("emoji"), {way: list[float]() for way in WAYS}
-    with _busy(beside):
+def _seconds(busy: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Return the median step time of each measurement of each policy. Policies are interleaved."""
+    entry, found = Catalog.load().get("emoji"), {policy: list[float]() for policy in POLICIES}
+    with _busy(busy):
         for _ in range(options.repeats):
-            for way, readings in found.items():
-                readings.append(_reading(entry, way, options))
+            for policy, readings in found.items():
+                readings.append(_reading(entry, policy, options))
     return found
 
 
-def _reading(entry: BaseModelEntry, way: str, options: argparse.Namespace) -> float:
+def _reading(entry: BaseModelEntry, policy: str, options: argparse.Namespace) -> float:
     figures = measure_apart(
-        entry, n=4, steps=options.steps, device="cpu", threads=options.threads, environment=WAYS[way]
+        entry, n=4, steps=options.steps, device="cpu", threads=options.threads, environment=POLICIES[policy]
     )
     return 1 / figures.it_per_s
 
 
-def cells(column: dict[str, list[float]], way: str) -> tuple[str, str]:
-    """Median and range in milliseconds, and how many times the package's own median that is."""
-    readings, ours = column[way], statistics.median(column[OURS])
+def cells(column: dict[str, list[float]], policy: str) -> tuple[str, str]:
+    """Return median and range in milliseconds, and the ratio to the median of the package's policy."""
+    readings, ours = column[policy], statistics.median(column[OURS])
     middle = statistics.median(readings)
     spread = f"{middle * 1e3:.0f} ({min(readings) * 1e3:.0f}–{max(readings) * 1e3:.0f})"
     return spread, f"{middle / ours:.2f}"
@@ -90,7 +90,7 @@ def cells(column: dict[str, list[float]], way: str) -> tuple[str, str]:
 
 @contextmanager
 def _busy(count: int) -> Iterator[None]:
-    """Processes that never rest, for the while of the block."""
+    """Run busy processes for the duration of the block."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield

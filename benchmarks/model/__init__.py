@@ -1,1 +1,1 @@
-"""The bar of the embedded model, measured on the shipped folder: `python -m benchmarks.model`."""
+"""Acceptance thresholds of the embedded model, measured on the shipped folder: `python -m benchmarks.model`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.model`: every figure of the embedded model's bar beside its threshold, and grids."""
+"""`python -m benchmarks.model`: the embedded model's figures with their acceptance thresholds, and grids."""
 
 import argparse
 import json
@@ -16,19 +16,19 @@ from zoodip_core.files import write_atomically
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line.
+    """Return the parsed command line.
 
     Raises:
-        EmojiModelError: a number that nothing can be drawn with.
+        EmojiModelError: the number of seeds is too small.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.model", description=__doc__)
     parser.add_argument("--model", type=Path, default=SHIPPED, help="the model folder")
     parser.add_argument("--out", type=Path, default=Path("model-output"), help="folder of table and grids")
-    parser.add_argument("--seeds", type=int, default=4, help="pictures a prompt of seen things")
-    parser.add_argument("--no-inversion", action="store_true", help="leave Textual Inversion out")
+    parser.add_argument("--seeds", type=int, default=4, help="pictures for each prompt of seen objects")
+    parser.add_argument("--no-inversion", action="store_true", help="skip Textual Inversion")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
-        raise EmojiModelError(f"--seeds {options.seeds}: allowed: 1 or more")
+        raise EmojiModelError(f"--seeds: got {options.seeds}; expected 1 or more")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Pictures of prompts, drawn by diffusers' own pipeline from the shipped folder."""
+"""Draw prompts with the diffusers pipeline of a model folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,30 @@ from transformers import CLIPTokenizer
 from models.emoji.errors import CheckpointError, in_one_line
 from models.emoji.train.sampling import GUIDANCE, STEPS
 
-ROWS = 50  # prompts a call
+ROWS = 50  # prompts in one call
 
 
 def read_pipeline(folder: Path) -> Any:
-    """The pipeline of a folder, in fp32, with DDIM on its trailing steps.
+    """Load the pipeline of a folder in fp32, with DDIM on trailing steps.
 
     Raises:
-        CheckpointError: there is no whole model in the folder.
+        CheckpointError: the folder has no complete model.
     """
     if not (folder / "model_index.json").is_file():
-        raise CheckpointError(f"--model {folder}: there is no model folder (it has no model_index.json)")
+        raise CheckpointError(f"--model: got {folder}; expected a model folder with model_index.json")
     try:
         pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     except Exception as broken:
-        raise CheckpointError(f"--model {folder} holds no whole model: {in_one_line(broken)}") from broken
+        raise CheckpointError(
+            f"--model: got {folder}; expected a complete model: {in_one_line(broken)}"
+        ) from broken
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """The CLIP tokenizer of a folder.
+    """Load the CLIP tokenizer of a folder.
 
     Raises:
         CheckpointError: it is missing or broken.
@@ -39,11 +41,11 @@ def read_tokenizer(folder: Path) -> Any:
     try:
         return CLIPTokenizer.from_pretrained(folder)
     except Exception as broken:
-        raise CheckpointError(f"{folder} holds no whole tokenizer: {in_one_line(broken)}") from broken
+        raise CheckpointError(f"{folder}: the tokenizer cannot be loaded: {in_one_line(broken)}") from broken
 
 
 def draw(pipeline: Any, prompts: list[str], seed: int) -> torch.Tensor:
-    """One picture a prompt, [n, 3, 64, 64] in [-1, 1]; picture k is drawn from seed + k."""
+    """Draw one picture for each prompt, [n, 3, 64, 64] in [-1, 1]; picture k uses seed + k."""
     drawn = []
     for first in range(0, len(prompts), ROWS):
         texts = prompts[first : first + ROWS]

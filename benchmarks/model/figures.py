@@ -1,4 +1,4 @@
-"""Figures of the bar: each a name, what was measured, and the threshold."""
+"""Figures of the embedded model: a name, a measured value and an acceptance threshold."""
 
 import random
 import time
@@ -25,32 +25,39 @@ from models.emoji.train.judge_training import UNSEEN_SEED, attribute_accuracy, c
 from models.emoji.train.networks import read_part
 from models.emoji.world import PLAIN, Scene, World
 
-ALL_THREE, GROUND, STYLE = "object, color and pattern", "background", "style"
+ALL_THREE, BACKGROUND, STYLE = "object, color and pattern", "background", "style"
 MAX_MEGABYTES = 40.0
 MAX_SECONDS = 6.0
 MIN_DECIBELS = 28.0
 INVERTED_SUBJECTS = 8
-INVERSION_GROUNDS = ("on white", "in the snow", "on the grass", "by a brick wall", "on teal", "in the night")
+INVERSION_BACKGROUNDS = (
+    "on white",
+    "in the snow",
+    "on the grass",
+    "by a brick wall",
+    "on teal",
+    "in the night",
+)
 
 Others = Callable[[Scene, World, random.Random], list[Scene]]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number beside its bar."""
+    """One measured value with its acceptance threshold."""
 
     name: str
     value: float
-    bar: float | None = None
+    threshold: float | None = None
     at_most: bool = False
     unit: str = ""
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is met; None without a bar."""
-        if self.bar is None:
+        """Return whether the threshold is met; None without a threshold."""
+        if self.threshold is None:
             return None
-        return self.value <= self.bar if self.at_most else self.value >= self.bar
+        return self.value <= self.threshold if self.at_most else self.value >= self.threshold
 
 
 def judged(
@@ -59,46 +66,48 @@ def judged(
     judge: Judge,
     prompts: list[Prompt],
     seeds: int,
-    bars: Mapping[str, float | None],
+    thresholds: Mapping[str, float | None],
 ) -> tuple[list[Figure], torch.Tensor]:
-    """The shares that the judge finds right, of every prompt at every seed, and the pictures of the first seed."""
+    """Return the judge's accuracies over all prompts and seeds, and the pictures of the first seed."""
     drawn = [draw(pipeline, [prompt.text for prompt in prompts], seed=1000 * seed) for seed in range(seeds)]
     scenes = [prompt.scene for prompt in prompts]
     right = torch.cat([judge.right(pictures, scenes) for pictures in drawn])
     shares = {attribute: right[:, index].float().mean().item() for index, attribute in enumerate(ATTRIBUTES)}
     shares[ALL_THREE] = right[:, :3].all(1).float().mean().item()
     shares[STYLE] = right[:, 4:].all(1).float().mean().item()
-    shown = [key for key in shares if key in bars or (key in ATTRIBUTES[:4] and STYLE not in bars)]
-    return [Figure(f"{name}: {key}", shares[key], bars.get(key)) for key in shown], drawn[0]
+    shown = [
+        key for key in shares if key in thresholds or (key in ATTRIBUTES[:4] and STYLE not in thresholds)
+    ]
+    return [Figure(f"{name}: {key}", shares[key], thresholds.get(key)) for key in shown], drawn[0]
 
 
 class Scorer:
     """The CLIP pair of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Read it.
+        """Load it.
 
         Raises:
-            CheckpointError: it is missing or truncated.
+            CheckpointError: the CLIP pair is missing or truncated.
         """
         self.model = read_part(CLIPModel, folder / "scorer").eval()
         self.tokenizer = read_tokenizer(folder / "scorer")
 
 
-def with_other_things(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
-    """The scene with nine other things in its place."""
-    others = rng.sample([thing for thing in world.trained_objects if thing != scene.object], 9)
-    return [replace(scene, object=thing) for thing in others]
+def with_other_objects(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
+    """Return the scene with nine other objects."""
+    others = rng.sample([name for name in world.trained_objects if name != scene.object], 9)
+    return [replace(scene, object=name) for name in others]
 
 
 def with_other_styles(scene: Scene, world: World, rng: random.Random) -> list[Scene]:
-    """The scene in nine other styles."""
+    """Return the scene in nine other styles."""
     others = rng.sample([style for style in world.styles if style != scene.style], 9)
     return [replace(scene, style=style) for style in others]
 
 
 def composed(scenes: list[Scene], world: World) -> torch.Tensor:
-    """What the scenes look like when they are composed, [n, 3, 64, 64] in [-1, 1]: what a verdict is measured by."""
+    """Compose the scenes, [n, 3, 64, 64] in [-1, 1], as a reference for the CLIP pair's choices."""
     drawn = [draw_scene(scene, random.Random(place), world) for place, scene in enumerate(scenes)]
     return as_tensor(np.stack([np.asarray(picture) for picture in drawn]))
 
@@ -107,7 +116,7 @@ def composed(scenes: list[Scene], world: World) -> torch.Tensor:
 def chosen_by_clip(
     scorer: Scorer, pictures: torch.Tensor, scenes: list[Scene], others: Others, world: World
 ) -> float:
-    """The share of pictures for which the shipped CLIP pair prefers the scene's full caption to nine others'."""
+    """Return the share of pictures whose caption the CLIP pair prefers to those of nine other scenes."""
     rng, right = random.Random(0), 0
     for picture, scene in zip(pictures, scenes, strict=True):
         texts = [scene_caption(one) for one in (scene, *others(scene, world, rng))]
@@ -119,7 +128,7 @@ def chosen_by_clip(
 
 @torch.no_grad()
 def reconstruction(pipeline: Any, count: int) -> list[Figure]:
-    """Held-back pictures through the autoencoder: their mean peak signal to noise, and its seams."""
+    """Return PSNR and seams of the autoencoder on validation pictures."""
     targets = compose_set(VALIDATION_SEED, count).batch(range(count))
     vae = pipeline.vae
     decoded = torch.cat(
@@ -135,7 +144,7 @@ def reconstruction(pipeline: Any, count: int) -> list[Figure]:
 
 
 def seams(pictures: torch.Tensor) -> float:
-    """How much larger steps between pixels are at the borders of patches than inside them; pictures [n, 3, h, w]."""
+    """Return the ratio of pixel steps at patch borders to those inside patches; pictures [n, 3, h, w]."""
     at, inside = [], []
     for axis in (2, 3):
         steps = pictures.diff(dim=axis).abs().mean(dim=(0, 1, 5 - axis))
@@ -146,49 +155,46 @@ def seams(pictures: torch.Tensor) -> float:
 
 
 def weight(folder: Path) -> Figure:
-    """The size of the shipped folder."""
+    """Return the size of the shipped folder."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Figure("folder", size / 1e6, MAX_MEGABYTES, at_most=True, unit="MB")
 
 
 def largest_file(folder: Path) -> Figure:
-    """The largest file of the folder."""
+    """Return the size of the largest file of the folder."""
     size = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Figure("largest file", size / 1e6, MAX_FILE_BYTES / 1e6, at_most=True, unit="MB")
 
 
 def drawing_time(pipeline: Any) -> Figure:
-    """The seconds that four pictures of 20 steps take."""
+    """Return the seconds for four pictures of 20 steps."""
     prompts = ["a photo of a cat on red"] * 4
     draw(pipeline, prompts, seed=0)
     start = time.perf_counter()
     draw(pipeline, prompts, seed=0)
-    return Figure("20 steps for 4 pictures", time.perf_counter() - start, MAX_SECONDS, at_most=True, unit="s")
+    return Figure("20 steps for 4 images", time.perf_counter() - start, MAX_SECONDS, at_most=True, unit="s")
 
 
 def judge_on_real(judge: Judge, count: int) -> list[Figure]:
-    """The judge on composed pictures that it was not trained on."""
+    """Return the judge's accuracies on composed pictures that it was not trained on."""
     pictures, labels = compose_labeled_chunk(range(UNSEEN_SEED, UNSEEN_SEED + count))
     shares = attribute_accuracy(judge, as_tensor(pictures.numpy()), labels)
-    return [Figure(f"judge on real pictures: {name}", share, 0.95) for name, share in shares.items()]
+    return [Figure(f"judge on real images: {name}", share, 0.95) for name, share in shares.items()]
 
 
 def inversion(
     pipeline: Any, judge: Judge, world: World, shapes: bool, steps: int
 ) -> tuple[Figure, torch.Tensor]:
-    """Backprop Textual Inversion on held-out subjects, or on held-out shapes: the share right, and pictures."""
+    """Run Textual Inversion with backpropagation on held-out subjects or shapes; return accuracy and pictures."""
     subjects = list(world.held_out.subjects[:INVERTED_SUBJECTS])
-    initializers = [thing for thing, _, _ in subjects]
-    if shapes:  # no word says a new shape: start from any trained thing
+    initializers = [name for name, _, _ in subjects]
+    if shapes:  # no word names a held-out shape, so start from any trained object
         subjects = [(shape, PLAIN, PLAIN) for shape in world.held_out.shapes]
         initializers = ["cat"] * len(subjects)
     search = Inversion(pipeline, world, subjects, initializers)
     search.train(steps)
-    pictures, scenes = search.draw(list(INVERSION_GROUNDS), seed=7)
+    pictures, scenes = search.draw(list(INVERSION_BACKGROUNDS), seed=7)
     right = judge.right(pictures, scenes)[:, :3].all(1).float().mean().item()
-    name = (
-        "backprop TI, held-out shapes: object, color and pattern"
-        if shapes
-        else "backprop TI, held-out subjects: all three"
-    )
+    kind = "shapes" if shapes else "subjects"
+    name = f"backprop TI, held-out {kind}: {ALL_THREE}"
     return Figure(name, right, None if shapes else 0.85), pictures

@@ -1,4 +1,4 @@
-"""Textual Inversion by backpropagation on held-out subjects: can one token carry what was never seen?"""
+"""Textual Inversion with backpropagation on held-out subjects."""
 
 import math
 import random
@@ -21,7 +21,7 @@ FIRST_T, LAST_T = 300, 950
 
 
 class Inversion:
-    """One learned embedding a subject, all subjects in one batch; the model stays frozen."""
+    """One learned embedding for each subject, all subjects in one batch; the model is frozen."""
 
     def __init__(
         self, pipeline: Any, world: World, subjects: list[tuple[str, str, str]], initializers: list[str]
@@ -33,18 +33,18 @@ class Inversion:
         plain_attention(pipeline.unet, pipeline.text_encoder)
         self.table = pipeline.text_encoder.get_input_embeddings().weight
         self.slots = torch.tensor(
-            [self._word(thing) for thing, _, _ in subjects]
-        )  # the word that the learned row replaces
+            [self._word(name) for name, _, _ in subjects]
+        )  # the token that the learned row replaces
         self.learned = self.table[[self._word(word) for word in initializers]].clone().requires_grad_(True)
         self.signal, self.noise = broadcast_signal_and_noise(torch.device("cpu"))
         self._encode_references()
 
     def _word(self, word: str) -> int:
-        """The token of a word."""
+        """Return the token id of a word."""
         return int(self.pipeline.tokenizer(word).input_ids[1])
 
     def _encode_references(self) -> None:
-        """Latents [subjects, references, 16, 8, 8] and ids [subjects, references, 16] with the slot's place."""
+        """Encode latents [subjects, references, 16, 8, 8] and token ids [subjects, references, 16]."""
         latents, captions = [], []
         for index, subject in enumerate(self.subjects):
             draws = random.Random(500 + index)
@@ -59,14 +59,14 @@ class Inversion:
         self.ids = torch.stack([self._ids(row) for row in captions])
 
     def _ids(self, texts: list[str]) -> torch.Tensor:
-        """Token ids, padded."""
+        """Return padded token ids."""
         ids: torch.Tensor = self.pipeline.tokenizer(
             texts, padding="max_length", return_tensors="pt"
         ).input_ids
         return ids
 
     def states(self, ids: torch.Tensor, subjects: torch.Tensor) -> torch.Tensor:
-        """Text states [rows, 16, width], each row's slot replaced by its subject's learned embedding."""
+        """Return text states [rows, 16, width] with the subject's learned embedding in each row's slot."""
         rows = torch.where(
             (ids == self.slots[subjects][:, None])[..., None],
             self.learned[subjects][:, None],
@@ -76,7 +76,7 @@ class Inversion:
         return encode_embeddings(text, ids, rows)
 
     def train(self, steps: int = STEPS_TRAINED) -> None:
-        """Adam with a falling rate on the subjects' denoising losses."""
+        """Run Adam with a decaying rate on the denoising losses of all subjects."""
         adam = torch.optim.Adam([self.learned], RATE)
         count = len(self.subjects)
         for step in range(steps):
@@ -96,11 +96,11 @@ class Inversion:
             adam.step()
 
     @torch.no_grad()
-    def draw(self, grounds: list[str], seed: int) -> tuple[torch.Tensor, list[Scene]]:
-        """A picture of every subject on every ground, with the scene that each should show."""
-        subjects = torch.arange(len(self.subjects)).repeat_interleave(len(grounds))
-        texts = [caption(subject[0], ground) for subject in self.subjects for ground in grounds]
-        scenes = [Scene(*subject, ground) for subject in self.subjects for ground in grounds]
+    def draw(self, backgrounds: list[str], seed: int) -> tuple[torch.Tensor, list[Scene]]:
+        """Draw every subject on every background; return the pictures and the scenes that they should show."""
+        subjects = torch.arange(len(self.subjects)).repeat_interleave(len(backgrounds))
+        texts = [caption(subject[0], ground) for subject in self.subjects for ground in backgrounds]
+        scenes = [Scene(*subject, ground) for subject in self.subjects for ground in backgrounds]
         generators = [torch.Generator().manual_seed(seed + index) for index in range(len(texts))]
         states = self.states(self._ids(texts), subjects)
         empty = self.pipeline.text_encoder(self._ids([""])).last_hidden_state.expand_as(states)
@@ -116,7 +116,7 @@ class Inversion:
 
 
 def encode_embeddings(text_encoder: Any, ids: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-    """The text encoder's states of input embeddings that stand in for the table's."""
+    """Return the text encoder's states for input embeddings that replace those of the table."""
 
     def replaced(_module: object, _inputs: object, _output: torch.Tensor) -> torch.Tensor:
         return embeddings

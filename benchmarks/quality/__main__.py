@@ -1,6 +1,6 @@
 """`python -m benchmarks.quality`: EmojiBooth, one table of methods that learn a token, on held-out subjects.
 
-Rows go to results.jsonl as they are measured; the same command goes on where it stopped.
+Rows are stored in results.jsonl as they are measured. The same command continues after an interruption.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.quality import paired
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cases.prompts import PROMPTS
+from benchmarks.quality.cli import (
     add_methods,
-    command,
     describe_run,
     embedded_model,
-    instruments,
-    options,
+    load_instruments,
+    log_progress,
+    make_parser,
+    parse_options,
     print_or_exit,
-    progress,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.methods import ANCHORS, METHODS
-from benchmarks.quality.prompts import PROMPTS
-from benchmarks.quality.table import table
+from benchmarks.quality.learning.methods import ANCHORS, METHODS
+from benchmarks.quality.report.tables import paired_table, parse_pairs, table
+from benchmarks.quality.run import BenchmarkRun, RunOptions
 from zoodip_core.files import write_atomically
 
 DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,paper-neither"
@@ -32,28 +31,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     given = _parser().parse_args(arguments)
 
-    def made() -> str:
-        asked = options(given)
-        return run(asked, paired.parse_pairs(given.pairs, asked.methods))
+    def make_text() -> str:
+        options = parse_options(given)
+        return run(options, parse_pairs(given.pairs, options.methods))
 
-    print_or_exit(made)
+    print_or_exit(make_text)
 
 
-def run(asked: Options, pairs: Sequence[tuple[str, str]] = ()) -> str:
-    """Measure what is missing; the table, which is written to the folder too."""
-    entry, chosen = embedded_model(), asked.selection
-    booth = Booth(entry, asked, instruments(entry), progress)
-    rows = booth.run()
-    text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
+def run(options: RunOptions, pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Measure the missing rows; return the table and write it to the folder."""
+    entry, chosen = embedded_model(), options.selection
+    benchmark = BenchmarkRun(entry, options, load_instruments(entry), log_progress)
+    rows = benchmark.run()
+    text = f"{describe_run(options, len(benchmark.setup.cases), entry)}\n\n{table(rows)}\n"
     if pairs:
-        text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
+        text += f"\nOn the same {chosen.kind}:\n\n{paired_table(rows, pairs)}\n"
     write_atomically(chosen.out / f"table-{chosen.kind}.md", text.encode())
     return text
 
 
 def _parser() -> argparse.ArgumentParser:
     abouts = [*ANCHORS.items(), *((method.name, method.about) for method in METHODS.values())]
-    parser = command(
+    parser = make_parser(
         "benchmarks.quality",
         __doc__,
         subjects=None,
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         pictures=5,
         epilog="\n".join(f"{name:14} {about}" for name, about in abouts),
     )
-    about = "names with commas between (see below)"
+    about = "names separated by commas (see below)"
     add_methods(parser, methods=DEFAULT_METHODS, seeds=2, forwards="3000,9000", about=about)
     parser.add_argument(
         "--pairs",

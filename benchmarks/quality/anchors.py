@@ -1,4 +1,4 @@
-"""The anchors of EmojiBooth as sources: words and composed pictures, where nothing is learned."""
+"""Anchors of EmojiBooth: sources that draw words or compose pictures, and learn nothing."""
 
 from __future__ import annotations
 
@@ -6,66 +6,108 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.bundles import Bundles
-from benchmarks.quality.drawing import Pictures, draw
-from benchmarks.quality.methods import BARE
-from benchmarks.quality.prompts import Prompt
-from benchmarks.quality.sources import Outcome, Source
-from benchmarks.quality.subjects import Case
-from benchmarks.quality.words import case_identity, words
+from benchmarks.quality.cases.prompts import Prompt
+from benchmarks.quality.cases.protocols import Learnable, PromptTemplate
+from benchmarks.quality.cases.subjects import Case
+from benchmarks.quality.learning.methods import ANCHOR_PRESET
+from benchmarks.quality.sources import BundleCache, Pictures, SearchOutcome, Source, draw
 from models.emoji.compose import draw_scene
 from models.emoji.world import Scene, World
 from zoodip_core.base_models.catalog import resolve_settings
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.personalization.checkpoint import identity
+from zoodip_core.personalization.personalize import Personalization
 
 
 @dataclass(frozen=True)
-class Anchor:
-    """One case under its full caption, or in real pictures."""
+class InitializerAnchor:
+    """Lower anchor: one case drawn with its initializer, the word that every search starts from."""
+
+    index: int
+    identity: str
+    case: Learnable
+    bundles: BundleCache
+    settings: PersonalizationSettings
+    method: str = "initializer"
+    seed: int = 0
+    forwards: int = 0
+
+    def draw(self, prompts: Sequence[PromptTemplate], each: int) -> Pictures:
+        """Draw `each` pictures of every prompt with the word."""
+        texts = [prompt.with_noun(self.case.initializer) for prompt in prompts]
+        return draw(self.bundles.at(), self.bundles.entry, texts, each)
+
+    def outcome(self) -> SearchOutcome:
+        """Return the validation loss of the word."""
+        case = self.case
+        begun = Personalization.begin(self.bundles.at(), case.subject, case.references, self.settings)
+        return SearchOutcome(begun.fixed_loss_start)
+
+
+@dataclass(frozen=True)
+class UpperAnchor:
+    """Upper anchor: one case drawn from its full caption, or composed as real pictures."""
 
     method: str
     index: int
-    own: str
-    bundles: Bundles
+    identity: str
+    bundles: BundleCache
     world: World
     seed: int = 0
     forwards: int = 0
 
-    def draw(self, asked: Sequence[Prompt], each: int) -> Pictures:
-        """`each` pictures of every prompt."""
+    def draw(self, prompts: Sequence[Prompt], each: int) -> Pictures:
+        """Draw or compose `each` pictures of every prompt."""
         if self.method == "real":
-            return compose_real(asked, each, self.world)
-        return draw(self.bundles.at(), self.bundles.entry, [prompt.words for prompt in asked], each)
+            return compose_real(prompts, each, self.world)
+        return draw(self.bundles.at(), self.bundles.entry, [prompt.words for prompt in prompts], each)
 
-    def outcome(self) -> Outcome:
-        """Nothing was searched."""
-        return Outcome()
+    def outcome(self) -> SearchOutcome:
+        """Return an empty outcome, because nothing was searched."""
+        return SearchOutcome()
 
 
-def anchors(method: str, bundles: Bundles, cases: Sequence[Case], world: World) -> Iterator[Source[Prompt]]:
-    """An anchor on every case; none where no trained word names a held-out shape."""
+def initializer_anchors(bundles: BundleCache, cases: Sequence[Learnable]) -> Iterator[InitializerAnchor]:
+    """Yield the lower anchor of every case."""
+    settings = resolve_settings(bundles.entry, bundles.at().family, ANCHOR_PRESET, {})
+    for index, case in enumerate(cases):
+        yield InitializerAnchor(index, anchor_identity(bundles, case, settings), case, bundles, settings)
+
+
+def make_anchors(
+    method: str, bundles: BundleCache, cases: Sequence[Case], world: World
+) -> Iterator[Source[Prompt]]:
+    """Yield an anchor for every case; none for captions of held-out shapes, which no trained word names."""
     if method == "initializer":
-        yield from words(bundles, cases)
+        yield from initializer_anchors(bundles, cases)
         return
-    settings = resolve_settings(bundles.entry, bundles.at().family, BARE, {})
+    settings = resolve_settings(bundles.entry, bundles.at().family, ANCHOR_PRESET, {})
     for index, case in enumerate(cases):
         if method == "caption" and case.kind == "shapes":
             return
-        yield Anchor(method, index, case_identity(bundles, case, settings), bundles, world)
+        yield UpperAnchor(method, index, anchor_identity(bundles, case, settings), bundles, world)
 
 
-def compose_real(asked: Sequence[Prompt], each: int, world: World) -> Pictures:
-    """Real pictures of what every prompt asks for."""
+def anchor_identity(bundles: BundleCache, case: Learnable, settings: PersonalizationSettings) -> str:
+    """Return what the pictures of an anchor depend on besides prompts and seeds."""
+    bundle = bundles.at()
+    found = identity(case.subject, settings, bundle.fingerprint, list(case.references))
+    return f"{found} {bundle.precision}"
+
+
+def compose_real(prompts: Sequence[Prompt], each: int, world: World) -> Pictures:
+    """Compose real pictures of the scene of every prompt."""
     return [
         [
             draw_scene(prompt.scene, random.Random(f"EmojiBooth {_seed_text(prompt.scene)} {seed}"), world)
             for seed in range(each)
         ]
-        for prompt in asked
+        for prompt in prompts
     ]
 
 
 def _seed_text(scene: Scene) -> str:
-    """Return the text that seeds a composed picture; a changed letter would draw other pictures."""
+    """Return the text that seeds a composed picture. Any change of it changes published figures."""
     return (
         f"Scene(thing={scene.object!r}, tint={scene.color!r}, pattern={scene.pattern!r}, "
         f"ground={scene.background!r}, style={scene.style!r})"

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.quality.diversity`: how alike many pictures of one prompt are (Tab. S9).
+"""`python -m benchmarks.quality.diversity`: the similarity of many pictures of one prompt (Tab. S9).
 
-The figure is the mean cosine of two different pictures of one prompt; lower is more diverse. A token that draws
-anything but its subject is diverse too, so the share of right pictures stands beside it. One grid a subject: a row a
-method. Rows and searches are EmojiBooth's own: what it has measured in --out is not done again.
+Intra-prompt similarity is the mean cosine of two different pictures of a prompt; lower is more diverse. A token that
+does not draw its subject is diverse too, so compare attribute accuracy. Writes one grid for each subject: one row
+for each method. Rows and searches in --out that EmojiBooth has measured are reused.
 """
 
 from __future__ import annotations
@@ -10,87 +10,91 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cli import (
     add_methods,
     at_least,
-    command,
     describe_run,
     embedded_model,
-    instruments,
-    options,
+    load_instruments,
+    log_progress,
+    make_parser,
+    parse_options,
     print_or_exit,
-    progress,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.grids import write_grid
-from benchmarks.quality.methods import ANCHORS, METHODS
-from benchmarks.quality.records import Row
-from benchmarks.quality.table import method_table
+from benchmarks.quality.learning.methods import ANCHORS, METHODS
+from benchmarks.quality.report.results import write_grid
+from benchmarks.quality.report.rows import Row
+from benchmarks.quality.report.tables import method_table
+from benchmarks.quality.run import BenchmarkRun, RunOptions
 from zoodip_core.files import write_atomically
 
 DEFAULT_METHODS = "initializer,caption,real,default,paper"
-HEAD = ("method", "forwards", "alike", "all right", "ground", "CLIP-I")
+HEAD = ("method", "NFE", "intra-prompt similarity", "attribute accuracy", "background accuracy", "CLIP-I")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a method and count of forwards, in the rows' order."""
+    """Return one line for each method and number of evaluations, in the rows' order."""
     return method_table(
         HEAD,
         rows,
         [
-            (lambda row: row.figures.alike, 3, True),
-            (lambda row: row.figures.right, 2, True),
-            (lambda row: row.figures.ground, 2, False),
+            (lambda row: row.figures.intra_prompt_similarity, 3, True),
+            (lambda row: row.figures.attribute_accuracy, 2, True),
+            (lambda row: row.figures.background_accuracy, 2, False),
             (lambda row: row.figures.clip_i, 3, False),
         ],
     )
 
 
-def write_case_grid(booth: Booth, index: int, rows: Sequence[Row]) -> None:
-    """A row a method and count of forwards: the first reference, then the kept pictures.
+def write_case_grid(benchmark: BenchmarkRun, index: int, rows: Sequence[Row]) -> None:
+    """Write one row for each method and number of evaluations: the first reference, then the stored pictures.
 
     Raises:
         StorageError: the file could not be written.
     """
-    case, chosen = booth.stage.cases[index], booth.stage.selection
+    case, chosen = benchmark.setup.cases[index], benchmark.setup.selection
     found = [
-        booth.shown(f"{row.method}, {row.forwards} forwards: alike {row.figures.alike:.3f}", index, row)
+        benchmark.grid_row(_title(row), index, row)
         for row in rows
         if row.subject == case.name and row.seed == 0
     ]
     write_grid(chosen.out / f"diversity-{chosen.kind}-{case.name.replace(' ', '-')}.png", found)
 
 
-def run(asked: Options) -> str:
-    """Measure what is missing, write the grids, and give the table."""
-    entry, chosen = embedded_model(), asked.selection
-    booth = Booth(entry, asked, instruments(entry), progress)
-    rows = [row for method in booth.methods for row in booth.rows(method)]
-    for index in range(len(booth.stage.cases)):
-        write_case_grid(booth, index, rows)
-    text = f"{describe_run(asked, len(booth.stage.cases), entry)}\n\n{table(rows)}\n"
+def _title(row: Row) -> str:
+    return f"{row.method}, {row.forwards} NFE: similarity {row.figures.intra_prompt_similarity:.3f}"
+
+
+def run(options: RunOptions) -> str:
+    """Measure the missing rows, write the grids, and return the table."""
+    entry, chosen = embedded_model(), options.selection
+    benchmark = BenchmarkRun(entry, options, load_instruments(entry), log_progress)
+    rows = [row for method in benchmark.methods for row in benchmark.rows(method)]
+    for index in range(len(benchmark.setup.cases)):
+        write_case_grid(benchmark, index, rows)
+    text = f"{describe_run(options, len(benchmark.setup.cases), entry)}\n\n{table(rows)}\n"
     write_atomically(chosen.out / f"diversity-{chosen.kind}.md", text.encode())
     return text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = command("benchmarks.quality.diversity", __doc__, subjects=4, prompts=1, pictures=50)
-    about = f"names with commas between: {', '.join((*ANCHORS, *METHODS))}"
+    parser = make_parser("benchmarks.quality.diversity", __doc__, subjects=4, prompts=1, pictures=50)
+    about = f"names separated by commas: {', '.join((*ANCHORS, *METHODS))}"
     add_methods(parser, methods=DEFAULT_METHODS, seeds=1, forwards="9000", about=about)
     given = parser.parse_args(arguments)
     print_or_exit(lambda: run(_options(given)))
 
 
-def _options(given: argparse.Namespace) -> Options:
-    """The options, with every number checked.
+def _options(given: argparse.Namespace) -> RunOptions:
+    """Return the options of the run.
 
     Raises:
-        BenchmarkError: a number that is none, or too small: one picture alone is like nothing.
-        InvalidSettingsError: --set without NAME=VALUE.
+        BenchmarkError: a number is malformed or too small; a single picture has no similarity.
+        InvalidSettingsError: --set is not NAME=VALUE.
     """
     at_least(2, given.pictures, "pictures")
-    return options(given)
+    return parse_options(given)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can go wrong in a run of EmojiBooth, one clear message each."""
+"""Errors of the quality benchmark."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.quality.subspace`: how much of the token history SG keeps, beside the same for pure noise.
+"""`python -m benchmarks.quality.subspace`: how much of the token history SG keeps, compared with pure noise.
 
-The paper takes a small i*/τ as evidence of a low-dimensional signal (Fig. 8). Here a second search is told the very
-losses of the first while its directions have nothing to do with them: noise of the same size. Only what differs
-between the two columns is signal.
+The paper takes a small i*/τ as evidence of a low-dimensional signal (Fig. 8). Here a second search receives the
+losses of the first, although its directions are unrelated to them: noise of the same size. Only a difference between
+the two columns is signal.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.quality.errors import BenchmarkError
-from benchmarks.quality.methods import METHODS
-from benchmarks.quality.subjects import Case, cases
+from benchmarks.quality.cases.subjects import Case, make_cases
+from benchmarks.quality.cli import at_least
+from benchmarks.quality.learning.methods import METHODS
+from benchmarks.quality.report.tables import markdown
 from models.emoji.errors import EmojiModelError
 from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog, resolve_settings
@@ -26,11 +27,12 @@ from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.zeroth_order.estimator import Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 
-SHADOW_SEED = 1_000_003  # far from the searches' own seeds
+SHADOW_SEED = 1_000_003  # offset that keeps the shadow's seed apart from the searches' seeds
+HEAD = ("NFE", "i*/τ of the search", "i*/τ of pure noise")
 
 
-class Shadowed:
-    """A personalization, and a search that is told its losses for other directions."""
+class ShadowedSearch:
+    """A personalization, and a second search that receives its losses for unrelated directions."""
 
     def __init__(self, bundle: Bundle, case: Case, settings: PersonalizationSettings) -> None:
         self.signal = Personalization.begin(bundle, case.subject, case.references, settings)
@@ -44,10 +46,10 @@ class Shadowed:
         self._engine = Engine(bundle)
 
     def advance(self) -> None:
-        """One step of both."""
-        own = self.signal.search.ask()
+        """Run one step of both searches."""
+        proposal = self.signal.search.ask()
         sample = self.signal.references.draw(
-            own.image, flipped=own.flipped, timestep=own.timestep, seed=own.noise_seed
+            proposal.image, flipped=proposal.flipped, timestep=proposal.timestep, seed=proposal.noise_seed
         )
         (prediction,) = self._engine.evaluate([self.signal.build_request()])
         self.signal.apply_predictions(prediction)
@@ -55,7 +57,7 @@ class Shadowed:
         self.noise.tell(Losses(row_losses(prediction, sample.target.expand_as(prediction))))
 
     def kept(self) -> tuple[float, float]:
-        """i*/τ of the signal and of the noise."""
+        """Return i*/τ of the signal and of the noise."""
         tau = self.signal.settings.tau
         return 1 - self.signal.search.removed_dimensions / tau, 1 - self.noise.removed_dimensions / tau
 
@@ -63,8 +65,8 @@ class Shadowed:
 def compare(
     bundle: Bundle, chosen: Sequence[Case], settings: PersonalizationSettings, updates: int
 ) -> list[tuple[int, float, float]]:
-    """After each update of the subspace: forwards, and the mean i*/τ over cases of signal and of noise."""
-    pairs = [Shadowed(bundle, case, settings) for case in chosen]
+    """Return for each update of the subspace: evaluations, and the mean i*/τ of signal and of noise over cases."""
+    pairs = [ShadowedSearch(bundle, case, settings) for case in chosen]
     found = []
     for _ in range(updates):
         for pair in pairs:
@@ -77,29 +79,32 @@ def compare(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
+    given = _parser().parse_args(arguments)
+    try:
+        updates = at_least(1, given.updates, "updates")
+        chosen = make_cases(shipped_world(), "subjects", "test", given.subjects)
+        entry, paper = Catalog.load().get("emoji"), METHODS["paper"]
+        bundle = load_bundle(entry, device=given.device)
+        values = dict(paper.values) | {"seed": given.seed}
+        settings = resolve_settings(entry, bundle.family, paper.preset, values)
+        found = compare(bundle, chosen, settings, updates)
+    except (ZoodipError, EmojiModelError) as error:
+        sys.exit(f"error: {error}")
+    lines = [(str(forwards), f"{signal:.2f}", f"{noise:.2f}") for forwards, signal, noise in found]
+    print(markdown([HEAD, *lines]))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality.subspace",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--subjects", type=int, default=2)
-    parser.add_argument("--updates", type=int, default=6, help="of the subspace, each after τ steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", help="cpu or cuda; CUDA where there is one")
-    given = parser.parse_args(arguments)
-    try:
-        if given.updates < 1:
-            raise BenchmarkError(f"--updates {given.updates}: allowed: 1 or more")
-        chosen = cases(shipped_world(), "subjects", "report", given.subjects)
-        entry, paper = Catalog.load().get("emoji"), METHODS["paper"]
-        bundle = load_bundle(entry, device=given.device)
-        values = dict(paper.values) | {"seed": given.seed}
-        settings = resolve_settings(entry, bundle.family, paper.preset, values)
-        found = compare(bundle, chosen, settings, given.updates)
-    except (ZoodipError, EmojiModelError) as error:
-        sys.exit(f"error: {error}")
-    print("| forwards | i*/τ of the search | i*/τ of pure noise |\n| --- | --- | --- |")
-    print("\n".join(f"| {forwards} | {signal:.2f} | {noise:.2f} |" for forwards, signal, noise in found))
+    parser.add_argument("--subjects", type=int, default=2, help="number of subjects of the test split")
+    parser.add_argument("--updates", type=int, default=6, help="updates of the subspace, each after τ steps")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search")
+    parser.add_argument("--device", help="cpu or cuda; CUDA by default if available")
+    return parser
 
 
 if __name__ == "__main__":

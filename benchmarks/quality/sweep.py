@@ -1,7 +1,7 @@
-"""`python -m benchmarks.quality.sweep`: settings of a method changed row by row, on the tuning half.
+"""`python -m benchmarks.quality.sweep`: the settings of a method, changed row by row, on the validation split.
 
-The paper tunes T_L, T_U, μ, η and n anew for every base model; this is how it is done here. The fixed set is the same
-for all rows, whatever timesteps the search itself looks at.
+The paper tunes T_L, T_U, μ, η and n for every base model; this command does it for the embedded one. The validation
+set is the same for all rows, whichever timesteps a search uses.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.quality import paired
-from benchmarks.quality.arguments import (
+from benchmarks.quality.cli import (
     at_least,
-    command,
     describe,
     embedded_model,
-    instruments,
+    load_instruments,
+    log_progress,
+    make_parser,
+    parse_selection,
     print_or_exit,
-    progress,
-    selection,
 )
-from benchmarks.quality.booth import Booth, Options
-from benchmarks.quality.methods import CHANGEABLE, check_methods
-from benchmarks.quality.searching import check_plans
-from benchmarks.quality.table import table
+from benchmarks.quality.learning.methods import FORWARD_METHODS, check_methods, check_plans
+from benchmarks.quality.report.tables import paired_table, table
+from benchmarks.quality.run import BenchmarkRun, RunOptions
 from zoodip_core.cli.options import parse_assignments
 from zoodip_core.files import write_atomically
 
@@ -44,10 +42,10 @@ VARIATIONS: tuple[Mapping[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied, and what is asked of each run."""
+    """The method, its variations, and the options of each run."""
 
     method: str
-    options: Options
+    options: RunOptions
     variations: Sequence[Mapping[str, Any]] = VARIATIONS
 
 
@@ -58,60 +56,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(sweep: Sweep) -> str:
-    """Measure what is missing; the table, which is written to the folder too.
+    """Measure the missing rows; return the table and write it to the folder.
 
     Raises:
-        BenchmarkError: a method that no change applies to, or a number that is out of range.
+        BenchmarkError: the method takes no changes, or a number is out of range.
         InvalidSettingsError: a setting is unknown or not allowed.
     """
-    check_methods([sweep.method], CHANGEABLE, "method")
+    check_methods([sweep.method], FORWARD_METHODS, "method")
     entry, chosen, rows = embedded_model(), sweep.options.selection, []
     changes = [chosen.changes | dict(variation) for variation in sweep.variations]
-    for changed in changes:  # every one before the first search
+    for changed in changes:  # validate all before the first search
         check_plans(sweep.options.methods, entry, forwards=sweep.options.forwards, changes=changed)
-    tools = instruments(entry)
+    tools = load_instruments(entry)
     for variation, changed in zip(sweep.variations, changes, strict=True):
         varied = replace(sweep.options, selection=replace(chosen, changes=changed))
-        found = Booth(entry, varied, tools, progress).run()
+        found = BenchmarkRun(entry, varied, tools, log_progress).run()
         rows += [replace(row, method=label(sweep.method, variation)) for row in found]
     head = describe(chosen, len({row.subject for row in rows}), entry)
-    text = f"{head}; {sweep.options.seeds} search seeds; each row changes what it names.\n\n{table(rows)}\n"
+    text = f"{head}; {sweep.options.seeds} search seeds; each row names its changes.\n\n{table(rows)}\n"
     pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
-    text += f"\nOn the same {chosen.kind}:\n\n{paired.table(rows, pairs)}\n"
+    text += f"\nOn the same {chosen.kind}:\n\n{paired_table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
     return text
 
 
 def label(method: str, variation: Mapping[str, Any]) -> str:
-    """The changed settings in words; the method's own name for none."""
+    """Return the changed settings; the name of the method if there are none."""
     return ", ".join(f"{name}={value}" for name, value in variation.items()) or method
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command("benchmarks.quality.sweep", __doc__, subjects=6, prompts=8, pictures=2)
-    parser.set_defaults(half="tuning")
+    parser = make_parser("benchmarks.quality.sweep", __doc__, subjects=6, prompts=8, pictures=2)
+    parser.set_defaults(split="validation")
     add = parser.add_argument
-    add("--method", default="paper", help=f"the method whose settings are varied: {', '.join(CHANGEABLE)}")
+    add("--method", default="paper", help=f"method to vary: {', '.join(FORWARD_METHODS)}")
     add(
         "--change",
         action="append",
         metavar="NAME=VALUE[,NAME=VALUE]",
-        help="a row beside the method's own; may be repeated; left out: the paper's settings, one at a time",
+        help="one row with these settings; repeatable; default: the paper's settings, one at a time",
     )
-    add("--seeds", type=int, default=1, help="search seeds")
-    add("--forwards", type=int, default=3000, help="U-Net forwards of one case")
+    add("--seeds", type=int, default=1, help="number of search seeds")
+    add("--forwards", type=int, default=3000, help="U-Net evaluations for each case")
     return parser
 
 
 def _sweep(given: argparse.Namespace) -> Sweep:
-    """The sweep, with every number checked.
+    """Return the sweep of parsed arguments.
 
     Raises:
-        BenchmarkError: a number that is too small.
-        InvalidSettingsError: --set or --change without NAME=VALUE.
+        BenchmarkError: a number is too small.
+        InvalidSettingsError: --set or --change is not NAME=VALUE.
     """
     seeds, forwards = at_least(1, given.seeds, "seeds"), at_least(1, given.forwards, "forwards")
-    options = Options(selection(given), [given.method], seeds, (forwards,))
+    options = RunOptions(parse_selection(given), [given.method], seeds, (forwards,))
     if given.change is None:
         return Sweep(given.method, options)
     changes = [parse_assignments(text.split(","), "change") for text in given.change]

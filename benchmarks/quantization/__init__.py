@@ -1,1 +1,1 @@
-"""What each way to quantize the frozen model costs: error, smoothness, speed, memory."""
+"""Error, smoothness, speed and memory of each quantization method."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.quantization`: one table of every way to quantize the frozen model.
+"""`python -m benchmarks.quantization`: one table of all quantization methods for the frozen model.
 
-Libraries that are not installed are named as such: `pip install torchao==0.18.0 optimum-quanto==0.2.7`.
+Rows of libraries that are not installed say so; to install them: `pip install torchao==0.18.0 optimum-quanto==0.2.7`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zoodip_core.diffusion.weights import load_quantized
 HEAD = (
     "contender",
     "weight error",
-    "fixed loss",
+    "validation loss",
     "shift",
     "slope error",
     "it/s",
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def compare(rounds: int, rows: int) -> list[list[str]]:
-    """One row of figures for each contender, on the embedded model and one kernel of SD1.5's size."""
+    """Return one row of figures for each contender, on the embedded model and one kernel of SD1.5's size."""
     entry = Catalog.load().get("emoji").model_copy(update={"precision": "fp32"})
     bundle = load_bundle(entry, device="cpu")
     probe = Probe(bundle, fixed_rows=48, slopes=64, rows=rows)
@@ -105,7 +105,7 @@ def compare(rounds: int, rows: int) -> list[list[str]]:
 
 
 def compare_loading(threads: int) -> list[list[str]]:
-    """Held and peak memory of a full-size U-Net in fp16, each contender in a process of its own."""
+    """Return held and peak memory of a full-size fp16 U-Net, each contender in a separate process."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         build_sd15(Path(folder), parts=("unet",))
@@ -124,11 +124,9 @@ def compare_loading(threads: int) -> list[list[str]]:
 
 
 def load_one(contender: Contender, folder: Path) -> dict[str, int]:
-    """Bytes held, and growth of resident memory at its peak, for one U-Net in fp16 (fp32 for "fp32")."""
+    """Return held bytes and the peak growth of resident memory for one fp16 U-Net (fp32 for "fp32")."""
     dtype = torch.float32 if contender.name == "fp32" else torch.float16
-    contender.applied(
-        nn.Sequential(nn.Linear(64, 64))
-    )  # what the library loads on first use is not the model
+    contender.applied(nn.Sequential(nn.Linear(64, 64)))  # the cost of first use does not belong to the model
     before = resident_bytes()
     if contender.name in OURS:
         model = load_quantized(
@@ -142,12 +140,12 @@ def load_one(contender: Contender, folder: Path) -> dict[str, int]:
         loaded = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", dtype=dtype)
         model = contender.apply(loaded)
     for tensor in dense_tensors(model):
-        tensor.amax()  # diffusers maps the file: what is never read is not counted
+        tensor.amax()  # diffusers maps the file, and only pages that are read count
     return {"held": size_bytes(model), "peak": resident_bytes(peak=True) - before}
 
 
 def print_table(head: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Print as Markdown."""
+    """Print a Markdown table."""
     lines = [list(head), ["---"] * len(head), *rows]
     print("\n".join(f"| {' | '.join(line)} |" for line in lines), end="\n\n")
 

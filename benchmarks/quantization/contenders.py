@@ -1,4 +1,4 @@
-"""The ways to hold a frozen model in few bits: ours, and what three libraries offer."""
+"""Quantization methods for the frozen model: this project's and those of three libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoodip_core.diffusion.quantize import (
 
 
 class BlockwiseWeight(QuantizedWeight):
-    """bitsandbytes' blockwise 8-bit code through its functional kernels; it has no layer that uses it."""
+    """Blockwise 8-bit code of bitsandbytes, through its functional kernels: no layer of the library uses it."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class BlockwiseWeight(QuantizedWeight):
         self.dtype = weight.dtype
 
     def forward(self) -> Tensor:
-        """The weight."""
+        """Return the dequantized weight."""
         state = bnb.QuantState(absmax=self.scale, code=self.code, blocksize=256, dtype=self.dtype)
         flat: Tensor = bnb.dequantize_blockwise(self.values, state)
         return flat.view(self.shape)
@@ -45,10 +45,10 @@ class Contender:
     """One row of the table.
 
     Attributes:
-        name: As printed.
-        apply: Quantizes a model in place and gives it back.
-        dtype: Of activations.
-        needs: The package it comes from.
+        name: Printed name.
+        apply: Quantizes a model in place and returns it.
+        dtype: Data type of activations.
+        needs: Package that provides it.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Contender:
 
     @property
     def installed(self) -> bool:
-        """Whether the package is here."""
+        """Return whether the package is installed."""
         return importlib.util.find_spec(self.needs.partition(".")[0]) is not None
 
     def applied(self, model: nn.Module) -> nn.Module:
-        """A quantized copy of the model, frozen, in the contender's dtype."""
+        """Return a frozen quantized copy of the model in the contender's dtype."""
         copied = copy.deepcopy(model).to(self.dtype)
         return self.apply(copied).requires_grad_(False).eval()
 
@@ -119,7 +119,7 @@ CONTENDERS = (
 
 
 def dense_weight(layer: nn.Module) -> Tensor | None:
-    """The weight that a Linear or Conv2d of any contender stands for; None for other layers."""
+    """Return the dequantized weight of a contender's Linear or Conv2d; None for other layers."""
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return None
     weight: Any = layer.weight
@@ -133,12 +133,12 @@ def dense_weight(layer: nn.Module) -> Tensor | None:
 
 
 def size_bytes(model: nn.Module) -> int:
-    """What parameters and buffers take."""
+    """Return the bytes of parameters and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in dense_tensors(model))
 
 
 def dense_tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters, buffers and bitsandbytes' scales, with what lies inside tensor subclasses."""
+    """Return parameters, buffers and bitsandbytes scales, with the parts of tensor subclasses."""
     tensors = [*model.parameters(), *model.buffers()]
     scales = [m.state.SCB for m in model.modules() if isinstance(m, Linear8bitLt) and m.state.SCB is not None]
     return [part for tensor in (*tensors, *scales) for part in _parts(tensor)]

@@ -1,4 +1,4 @@
-"""What is measured of a quantized model: weights, fixed-set loss, smoothness in θ, speed."""
+"""Measures of a quantized model: weights, validation loss, smoothness in θ, speed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MU = 1e-3
 
 @dataclass(frozen=True)
 class Models:
-    """A U-Net and a text encoder that were quantized in the same way."""
+    """A U-Net and a text encoder, quantized with the same method."""
 
     unet: nn.Module
     text: nn.Module
     dtype: torch.dtype
 
     def dense(self, plain: Models) -> Models:
-        """The same numbers in the layers of `plain`, in fp64: this model's loss without any rounding."""
+        """Return the same weights in the fp64 layers of `plain`, whose loss has no rounding."""
         unet, text = _dense(self.unet, plain.unet), _dense(self.text, plain.text)
         return Models(unet, text, torch.float64)
 
@@ -75,7 +75,7 @@ class Probe:
         self.step_request = candidates_request(bundle.prompts, self.fixed[0], TOKEN, step, 1)
 
     def _pair(self, references: References, seed: int) -> tuple[Sample, Request]:
-        """A sample at a timestep of Eq. (9), under θ and θ + μe, for a θ near a word of the vocabulary."""
+        """Return a sample at a timestep of Eq. (9), and its request at θ and θ + μe near a vocabulary word."""
         generator = torch.Generator().manual_seed(seed)
         [encoder] = self.bundle.prompts.encoders
         word = int(torch.randint(len(encoder.table) // 2, len(encoder.table) - 2, (), generator=generator))
@@ -90,7 +90,7 @@ class Probe:
 
     @torch.no_grad()
     def predict(self, models: Models, request: Request) -> Tensor:
-        """The U-Net's output in fp64, computed in the models' own dtype."""
+        """Return the U-Net's output as fp64, computed in the dtype of the models."""
         [encoder] = self.bundle.prompts.encoders
         text = TextEncoder(encoder.tokenizer, models.text, penultimate=False, projected=False)
         embedded = [rows.to(models.dtype) for rows in request.embedded]
@@ -101,12 +101,12 @@ class Probe:
         return output.double()
 
     def fixed_loss(self, models: Models) -> float:
-        """Loss on the fixed set at the initializer."""
+        """Return the validation loss of the initializer."""
         target = torch.stack([sample.target for sample in self.fixed]).double()
         return float((self.predict(models, self.fixed_request) - target).square().mean())
 
     def slopes(self, models: Models) -> Tensor:
-        """One finite difference of Eq. (3) at each of the pairs."""
+        """Return one finite difference of Eq. (3) for each pair."""
         outputs = self.predict(models, self.pairs_request)
         outputs = outputs.view(-1, 2, *outputs.shape[1:])
         losses: Tensor = (outputs - self.pair_targets[:, None].double()).square().flatten(2).mean(2)
@@ -114,7 +114,7 @@ class Probe:
 
 
 def _joined(requests: Sequence[Request]) -> Request:
-    """All rows in one request."""
+    """Merge the rows of all requests."""
     return Request(
         torch.cat([request.noisy for request in requests]),
         torch.cat([request.timesteps for request in requests]),
@@ -124,14 +124,14 @@ def _joined(requests: Sequence[Request]) -> Request:
 
 
 def slope_error(probe: Probe, models: Models, plain: Models) -> float:
-    """Relative error of finite differences against those of the same weights in fp64."""
+    """Return the relative error of finite differences, compared with the same weights in fp64."""
     exact = probe.slopes(models.dense(plain))
     error: Tensor = (probe.slopes(models) - exact).norm() / exact.norm()
     return float(error)
 
 
 def weight_error(models: Models, exact: Models) -> float:
-    """Relative error of all weights of Linear and Conv2d."""
+    """Return the relative error of all weights of Linear and Conv2d."""
     wrong = total = 0.0
     for given, true in ((models.unet, exact.unet), (models.text, exact.text)):
         layers = dict(given.named_modules())
@@ -144,9 +144,9 @@ def weight_error(models: Models, exact: Models) -> float:
 
 
 def speeds(works: Sequence[Callable[[], object]], *, rounds: int) -> list[float]:
-    """Speed of each against the first: median over rounds that run all of them side by side.
+    """Return the speed of each relative to the first: the median over rounds that run all of them.
 
-    What is more than ten times slower than the first is timed in the first two rounds alone.
+    Anything more than ten times slower than the first is timed in the first two rounds only.
     """
     ratios: list[list[float]] = [[] for _ in works]
     for number in range(rounds + 1):
@@ -164,12 +164,12 @@ def speeds(works: Sequence[Callable[[], object]], *, rounds: int) -> list[float]
 
 def _dense_of(layer: nn.Module) -> Tensor:
     weight = dense_weight(layer)
-    assert weight is not None, "a contender keeps Linear and Conv2d at their places"
+    assert weight is not None, "a contender must keep Linear and Conv2d in place"
     return weight.double()
 
 
 def _dense(model: nn.Module, plain: nn.Module) -> nn.Module:
-    """A copy of `plain` in fp64 with the model's weights."""
+    """Return a copy of `plain` in fp64 with the model's weights."""
     dense = copy.deepcopy(plain).double()
     given = dict(model.named_modules())
     for name, layer in dense.named_modules():

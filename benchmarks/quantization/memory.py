@@ -1,4 +1,4 @@
-"""Memory of this process, as the kernel counts it."""
+"""Memory of this process, as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def resident_bytes(*, peak: bool = False) -> int:
-    """Resident memory now, or its highest value since the program started.
+    """Return resident memory now, or its peak since the program started.
 
     Read from /proc because ru_maxrss also counts the program that forked this one.
     """

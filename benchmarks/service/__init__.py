@@ -1,1 +1,1 @@
-"""What the service costs: polls, uploads, claims, previews, stored concepts."""
+"""Costs of the service: polls, uploads, claims, previews, stored concepts."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.service`: one table of what the service costs on this machine."""
+"""`python -m benchmarks.service`: one table of the service's costs on this machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
-    arguments.add_argument("--postgresql", help="URL of a database in which a schema may be made and dropped")
-    arguments.add_argument("--seconds", type=float, default=4.0, help="of each of the six rounds of polls")
+    arguments.add_argument(
+        "--postgresql", help="URL of a database where the command may create and drop a schema"
+    )
+    arguments.add_argument(
+        "--seconds", type=float, default=4.0, help="duration of each of the six rounds of polls"
+    )
     given = arguments.parse_args()
     rows: list[parts.Row] = []
     for part in given.only:

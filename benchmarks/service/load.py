@@ -1,4 +1,4 @@
-"""A load generator that costs little: HTTP/1.1 over kept connections, nothing parsed but lengths."""
+"""A cheap load generator: HTTP/1.1 over kept-alive connections; it parses only lengths."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import psutil
 
 @dataclass(frozen=True)
 class Load:
-    """What a server did under load."""
+    """Rates and latencies of a server under load."""
 
     per_s: float
     p50_ms: float
     p99_ms: float
-    cpu_ms: float  # of the server for one request: what other programs on the machine take does not count
+    cpu_ms: float  # CPU time of the server for one request; other programs do not count
 
     def __str__(self) -> str:
-        """As the table shows it."""
+        """Return the text for the table."""
         return f"{self.per_s:.0f}/s, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
 
 
 def measure(port: int, pid: int, paths: Sequence[str], *, seconds: float) -> Load:
-    """GET each path over and over for so long, each on a connection of its own."""
+    """GET each path repeatedly for `seconds`, each on a separate connection."""
     return asyncio.run(_measure(port, psutil.Process(pid), paths, seconds))
 
 

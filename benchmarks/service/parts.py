@@ -1,4 +1,4 @@
-"""The measurements, each a few rows of one table."""
+"""The measurements; each returns a few rows of the table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DEMO = Path(__file__).parents[2] / "zoodip_core/assets/demo"
 
 @contextmanager
 def schema(postgresql: str) -> Iterator[str]:
-    """A PostgreSQL URL of an empty schema, dropped at the end."""
+    """Create an empty schema; yield its PostgreSQL URL and drop it at the end."""
     name = f"bench_{secrets.token_hex(4)}"
     engine = create_engine(postgresql.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
@@ -54,7 +54,7 @@ def schema(postgresql: str) -> Iterator[str]:
 
 
 def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
-    """Polls of eight jobs by eight clients beside a bare route, in turns so that both meet the same machine."""
+    """Measure status polls by eight clients, compared with a bare route. The two are interleaved."""
     environment = {"ZOODIP_DATA_DIR": str(folder)}
     label = "SQLite"
     if database_url is not None:
@@ -72,19 +72,19 @@ def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
     return [
         (f"status polls, {label}", str(best)),
         (
-            f"bare FastAPI route beside {label}",
+            f"bare FastAPI route, with {label}",
             str(least),
         ),
         (f"ratio of rates, {label} (aim: at least 0.33)", f"{best.per_s / least.per_s:.2f}"),
         (
-            f"server CPU a poll, {label}: ours, bare, ratio",
+            f"server CPU per poll, {label}: ours, bare, ratio",
             f"{cpu:.2f} ms, {least_cpu:.2f} ms, {least_cpu / cpu:.2f}",
         ),
     ]
 
 
 def uploads(folder: Path) -> list[Row]:
-    """Throughput of 6 × 10 MB, and what it adds to the API's peak memory over one photo of the same pixels."""
+    """Measure the throughput of 6 × 10 MB, and the API's peak memory compared with one photo."""
     large = _photo(2200, 1650, noise=True)
     padded = [large + b"\0" * (9_990_000 - len(large))] * 6
     with api(SERVICE, "/livez", {"ZOODIP_DATA_DIR": str(folder)}) as (port, process):
@@ -102,7 +102,7 @@ def uploads(folder: Path) -> list[Row]:
 
 
 def claims(database_url: str, label: str) -> list[Row]:
-    """Claim latency with 10 and with 10 000 queued jobs."""
+    """Measure claim latency with 10 and with 10,000 queued jobs."""
     settings = ServiceSettings(database_url=database_url)
     database = Database(settings.database)
     database.migrate()
@@ -122,11 +122,11 @@ def claims(database_url: str, label: str) -> list[Row]:
             times.append(time.perf_counter() - started)
         medians.append(statistics.median(times) * 1000)
     database.close()
-    return [(f"claim, {label}: 10 → 10 000 queued", f"{medians[0]:.2f} → {medians[1]:.2f} ms")]
+    return [(f"claim, {label}: 10 → 10,000 queued", f"{medians[0]:.2f} → {medians[1]:.2f} ms")]
 
 
 def drawing(folder: Path) -> list[Row]:
-    """The embedded model and a real worker: first preview; generations idle, in company, among 1 000 concepts."""
+    """Measure first preview and generations with a real worker: idle, busy, and with 1,000 stored concepts."""
     environment = {"ZOODIP_DATA_DIR": str(folder)}
     photos = [path.read_bytes() for path in sorted(_DEMO.glob("reference-*.png"))]
     with api(SERVICE, "/livez", environment) as (port, _), worker(port, environment):
@@ -147,7 +147,7 @@ def drawing(folder: Path) -> list[Row]:
         ("upload → first preview (20 steps, n = 2, model warm)", f"{first_preview:.1f} s"),
         ("generation (best of 5), worker idle", f"{idle:.2f} s"),
         ("generation (best of 5), a personalization running", f"{busy:.2f} s"),
-        ("generation (best of 5) with 1 stored concept → two of 1 001", f"{one:.2f} → {thousand:.2f} s"),
+        ("generation (best of 5) with 1 stored concept → two of 1,001", f"{one:.2f} → {thousand:.2f} s"),
     ]
 
 

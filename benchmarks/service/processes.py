@@ -1,4 +1,4 @@
-"""API, worker and a bare FastAPI route as processes of the benchmark's own."""
+"""Processes that the benchmark starts: API, worker and a bare FastAPI route."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def bare() -> FastAPI:
-    """The least that FastAPI can do: one route, one small answer."""
+    """Return the smallest FastAPI application: one route with a short answer."""
     app = FastAPI()
 
     @app.get("/bare")
@@ -30,7 +30,7 @@ def bare() -> FastAPI:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """Return an unused TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -40,7 +40,7 @@ def free_port() -> int:
 def api(
     factory: str, ready: str, environment: dict[str, str]
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A uvicorn with that application; its port and process."""
+    """Run uvicorn with the application; yield its port and process."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port)]
     with _process([*command, "--no-access-log", "--log-level", "warning"], environment) as process:
@@ -50,14 +50,18 @@ def api(
 
 @contextmanager
 def worker(port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A worker; returns once the API on that port sees it."""
+    """Run a worker; yield once the API on that port reports it."""
     with _process([sys.executable, "-m", "worker"], environment):
         wait_for(f"http://127.0.0.1:{port}/readyz")
         yield
 
 
 def wait_for(url: str, timeout_s: float = 120.0) -> None:
-    """Return when the URL answers 200."""
+    """Wait until the URL answers 200.
+
+    Raises:
+        TimeoutError: it did not answer in time.
+    """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""The installed command as a process: Ctrl-C and resume, and the demo that a newcomer runs first."""
+"""Installed command as a process: interruption, resume and `zoodip demo`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoodip_core.artifact import load_concept
 
 ZOODIP = Path(sys.executable).with_name("zoodip")
 DEMO = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
-PATIENCE_S = 240
+TIMEOUT_S = 240
 
 
 def _personalize(folder: Path, out: str, *extra: str) -> list[str]:
@@ -29,22 +29,22 @@ def _personalize(folder: Path, out: str, *extra: str) -> list[str]:
 
 
 def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_search_resumes_to_the_same_token(tmp_path: Path, number: signal.Signals) -> None:
-    """Stopped in the middle it says how to go on, and --resume ends on the bits of an undisturbed run."""
+def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: signal.Signals) -> None:
+    """An interrupted run saves a checkpoint, and --resume gives the embedding of an uninterrupted run."""
     process = subprocess.Popen(
         _personalize(tmp_path, "x.safetensors"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     checkpoint = tmp_path / "x.checkpoint.safetensors"
     _wait_for(checkpoint)
     os.kill(process.pid, number)
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, err
     assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
     assert "--resume" in err
@@ -59,15 +59,15 @@ def test_interrupted_search_resumes_to_the_same_token(tmp_path: Path, number: si
     assert not checkpoint.exists()
 
 
-def test_the_demo_works(tmp_path: Path) -> None:
-    """An unseen subject is learned: CLIP-I rises by .03 and half way to the words, and the loss falls."""
+def test_demo_learns_an_unseen_subject(tmp_path: Path) -> None:
+    """CLIP-I rises by 0.03 and by half the distance to the description, and the validation loss falls."""
     finished = subprocess.run(
         [str(ZOODIP), "demo", "--out", str(tmp_path)], capture_output=True, text=True, check=True
     )
     figures = json.loads(finished.stdout.splitlines()[-1])
-    before, after, words = (figures[f"clip_i_{key}"] for key in ("before", "after", "caption"))
+    before, after, description = (figures[f"clip_i_{key}"] for key in ("before", "after", "caption"))
     assert after - before >= 0.03
-    assert after - before >= (words - before) / 2
+    assert after - before >= (description - before) / 2
     assert figures["fixed_loss_end"] < figures["fixed_loss_start"]
     assert load_concept(tmp_path / "demo.safetensors").token == "<demo>"
     with Image.open(tmp_path / "grid.png") as grid:

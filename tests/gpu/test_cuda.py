@@ -1,4 +1,4 @@
-"""The engine on a CUDA device: half precision, INT8 weights, the same concept as on the CPU up to rounding."""
+"""Engine on a CUDA device with INT8, NF4 and FP16 weights."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
-def test_the_embedded_model_learns_on_cuda(precision: str) -> None:
-    """A hundred steps lower the fixed-set loss, and the token draws a picture."""
+def test_embedded_model_learns_on_cuda(precision: str) -> None:
+    """100 steps lower the validation loss, and the learned token draws an image."""
     entry = Catalog.load().get("emoji").model_copy(update={"precision": precision})
     bundle = load_bundle(entry, device="cuda")
     images = [Image.open(path) for path in sorted(DEMO.glob("*.png"))]

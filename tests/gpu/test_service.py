@@ -1,4 +1,4 @@
-"""Upload → Celery worker on CUDA → picture, with the embedded model."""
+"""Service on CUDA: from upload through a Celery worker to an image, with the embedded model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ pytestmark = [
 ]
 
 
-def test_a_picture_from_a_worker_on_cuda(tmp_path: Path) -> None:
-    """Two personalizations in one batch, a concept, a picture, and the GPU's memory in /metrics."""
+def test_worker_on_cuda_learns_and_draws(tmp_path: Path) -> None:
+    """Two batched personalizations succeed, a learned concept draws an image, and /metrics shows GPU memory."""
     settings = ServiceSettings(data_dir=tmp_path, device="cuda", log_level="INFO")
     with (
         TestClient(create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client,
         worker(settings),
     ):
-        made = [
+        job_ids = [
             create(client, photo(), token=f"<t{k}>", settings={"steps": 200}).json()["id"] for k in range(2)
         ]
-        for job_id in made:
+        for job_id in job_ids:
             done = wait_for_job(settings, job_id, Status.SUCCEEDED, Status.FAILED, timeout_s=300)
             assert done.error is None
         body = {"prompt": "a photo of a <t1>"}

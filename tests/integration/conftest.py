@@ -1,4 +1,4 @@
-"""Databases of both kinds for every test that asks for one."""
+"""Fixtures: both databases, a catalog of tiny models, settings and an API client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database by URL."""
+    """URL of an empty database: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
         return
@@ -28,7 +28,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    """A migrated database."""
+    """Migrated database."""
     database = Database(ServiceSettings(data_dir=tmp_path, database_url=database_url).database)
     database.migrate()
     yield database
@@ -37,7 +37,7 @@ def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalogue whose default is a narrow SD1 with random weights: 64 px, some words of one token each."""
+    """Catalog whose default is a narrow SD1 with random weights, 64 px and a small vocabulary."""
     folder = tmp_path_factory.mktemp("catalogue")
     build_family(folder / "tiny", "sd1")
     build_family(folder / "other", "sd1", seed=1)
@@ -52,13 +52,13 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broker_url(database_url: str) -> str | None:
-    """Redis beside PostgreSQL, a folder beside SQLite: the two deployments."""
+    """Broker of the two deployments: Redis with PostgreSQL, a folder with SQLite."""
     return shared_redis_url() if database_url.startswith("postgresql") else None
 
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str, broker_url: str | None, catalogue: Path) -> ServiceSettings:
-    """A service of its own: data folder, database, broker, catalogue."""
+    """Settings of a separate service: data folder, database, broker, catalog."""
     return ServiceSettings(
         data_dir=tmp_path / "data",
         database_url=database_url,
@@ -71,7 +71,7 @@ def settings(tmp_path: Path, database_url: str, broker_url: str | None, catalogu
 
 @pytest.fixture
 def client(settings: ServiceSettings) -> Iterator[TestClient]:
-    """The API in this process, called from this machine."""
+    """Client of an API in this process that calls from the loopback address."""
     with TestClient(
         create_app(settings),
         base_url="http://127.0.0.1",

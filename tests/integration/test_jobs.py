@@ -1,4 +1,4 @@
-"""Jobs through their states, their events and their lists, on both databases."""
+"""Jobs on both databases: transitions, events, lists, concepts and retention."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _in_state(database: Database, status: Status) -> Job:
 
 
 @pytest.mark.parametrize("source", list(Status))
-def test_moves_follow_the_table_and_nothing_else(database: Database, source: Status) -> None:
-    """From each state, `move` reaches exactly the states of the table."""
+def test_only_legal_transitions_succeed(database: Database, source: Status) -> None:
+    """From each state, `transition` reaches exactly the states in `TRANSITIONS`."""
     for target in Status:
         job = _in_state(database, source)
         with database.write() as connection:
@@ -50,8 +50,8 @@ def test_moves_follow_the_table_and_nothing_else(database: Database, source: Sta
             assert moved.status is target
 
 
-def test_states_that_end_a_job_lead_nowhere() -> None:
-    """Succeeded, failed and cancelled are for ever."""
+def test_final_states_have_no_transitions() -> None:
+    """Succeeded, failed and cancelled are final."""
     assert {status for status, targets in TRANSITIONS.items() if not targets} == {
         Status.SUCCEEDED,
         Status.FAILED,
@@ -59,8 +59,8 @@ def test_states_that_end_a_job_lead_nowhere() -> None:
     }
 
 
-def test_cancel_racing_completion_ends_in_one_state_only(database: Database) -> None:
-    """Whoever comes first wins, and the loser changes nothing: twenty races."""
+def test_cancel_racing_completion_ends_in_one_state(database: Database) -> None:
+    """In each of 20 races the first write wins and the other changes nothing."""
     for _ in range(20):
         job = _in_state(database, Status.RUNNING)
 
@@ -78,14 +78,14 @@ def test_cancel_racing_completion_ends_in_one_state_only(database: Database) -> 
             assert second.result().status in (Status.SUCCEEDED, Status.RUNNING)
         with database.read() as connection:
             assert store.find(connection, job.id).status is Status.SUCCEEDED
-            told = [
+            statuses = [
                 event.data["status"] for event in events.after(connection, job.id) if event.type == "status"
             ]
-        assert told == ["queued", "running", "succeeded"]
+        assert statuses == ["queued", "running", "succeeded"]
 
 
-def test_cancel_pause_and_resume_can_be_repeated(database: Database) -> None:
-    """Each call twice gives the same answer; a pause does not take a cancel back."""
+def test_cancel_pause_and_resume_are_idempotent(database: Database) -> None:
+    """A repeated call gives the same result, and a pause does not replace a cancel request."""
     job = queue(database)
     with database.write() as connection:
         for _ in range(2):
@@ -104,8 +104,8 @@ def test_cancel_pause_and_resume_can_be_repeated(database: Database) -> None:
             store.resume(connection, running, NOW)
 
 
-def test_resume_goes_on_at_the_checkpoint_never_at_zero(database: Database) -> None:
-    """A job paused at its checkpoint shows that step when queued again."""
+def test_resume_continues_at_the_checkpoint(database: Database) -> None:
+    """A resumed job has the step of its checkpoint."""
     job = _in_state(database, Status.RUNNING)
     lease = leases.lease_of(job)
     with database.write() as connection:
@@ -114,8 +114,8 @@ def test_resume_goes_on_at_the_checkpoint_never_at_zero(database: Database) -> N
         assert store.resume(connection, job, NOW).step == 73
 
 
-def test_owners_see_their_own(database: Database) -> None:
-    """Another owner's job is not found, and its list is empty."""
+def test_owners_see_only_their_jobs(database: Database) -> None:
+    """A job of another owner or kind is not found, and the other owner's list is empty."""
     job = queue(database, owner="alice")
     with database.read() as connection:
         assert store.find(connection, job.id, owner="alice").id == job.id
@@ -126,15 +126,15 @@ def test_owners_see_their_own(database: Database) -> None:
         assert list_page(connection, "bob", JobKind.PERSONALIZATION) == ([], False)
 
 
-def test_pages_walk_the_whole_list_once(database: Database) -> None:
-    """Cursor pages give every job once, newest first, and filter by status and metadata."""
+def test_pages_contain_each_job_once(database: Database) -> None:
+    """Pages list each job once, newest first, and filter by status and metadata."""
     jobs = [queue(database, now=NOW + n, metadata={"team": "ab"[n % 2]}) for n in range(7)]
     seen: list[str] = []
     cursor, more = None, True
     with database.read() as connection:
         while more:
             page, more = list_page(connection, "alice", JobKind.PERSONALIZATION, after=cursor, limit=3)
-            seen += [one.id for one in page]
+            seen += [job.id for job in page]
             cursor = seen[-1]
         assert seen == [job.id for job in reversed(jobs)]
         team, _ = list_page(connection, "alice", JobKind.PERSONALIZATION, metadata={"team": "b"})
@@ -143,8 +143,8 @@ def test_pages_walk_the_whole_list_once(database: Database) -> None:
         assert none == []
 
 
-def test_the_queue_position_counts_those_before(database: Database) -> None:
-    """Only queued jobs of the same kind that wait longer count; what does not wait has no place."""
+def test_queue_position_counts_earlier_jobs(database: Database) -> None:
+    """The position counts earlier queued jobs of the same kind; a job that is not queued has none."""
     ids = [queue(database, now=NOW + n).id for n in (2, 1, 3)]
     queue(database, kind=JobKind.GENERATION, now=NOW - 1)
     with database.write() as connection:
@@ -160,7 +160,7 @@ def test_the_queue_position_counts_those_before(database: Database) -> None:
 
 
 def test_only_ended_jobs_can_be_deleted(database: Database) -> None:
-    """A running one answers with a conflict; an ended one goes with its events."""
+    """Deleting a running job is a conflict; an ended job is deleted with its events."""
     running, ended = _in_state(database, Status.RUNNING), _in_state(database, Status.SUCCEEDED)
     with database.write() as connection:
         with pytest.raises(ConflictError):
@@ -169,25 +169,25 @@ def test_only_ended_jobs_can_be_deleted(database: Database) -> None:
         assert events.after(connection, ended.id) == []
 
 
-def test_a_name_is_one_concepts_at_a_time(database: Database) -> None:
-    """A taken or half-learned token is refused; `replace` takes it over."""
+def test_token_is_unique_for_owner_and_model(database: Database) -> None:
+    """The token of a concept or an unfinished job is refused; `replace` replaces the concept."""
     first, second = (_concept(f"c{n}") for n in range(2))
     with database.write() as connection:
         assert concepts.add(connection, first, replace=False) is None
         with pytest.raises(TokenTakenError):
             concepts.add(connection, second, replace=False)
         with pytest.raises(TokenTakenError):
-            concepts.check_free(connection, "alice", "emoji", "<my-dog>")
+            concepts.check_token_available(connection, "alice", "emoji", "<my-dog>")
         assert concepts.add(connection, second, replace=True) == first
-        assert concepts.named(connection, "alice", "emoji", "<my-dog>") == second
-        concepts.check_free(connection, "bob", "emoji", "<my-dog>")
+        assert concepts.find_by_token(connection, "alice", "emoji", "<my-dog>") == second
+        concepts.check_token_available(connection, "bob", "emoji", "<my-dog>")
     queue(database, token="<my-cat>")
     with database.read() as connection, pytest.raises(TokenTakenError):
-        concepts.check_free(connection, "alice", "emoji", "<my-cat>")
+        concepts.check_token_available(connection, "alice", "emoji", "<my-cat>")
 
 
-def test_age_takes_photos_and_events_but_not_the_job(database: Database, tmp_path: Path) -> None:
-    """Retention drops what an old ended job left, and nothing of a young one."""
+def test_retention_deletes_data_but_not_the_job(database: Database, tmp_path: Path) -> None:
+    """Purging deletes the objects and events of an old ended job, and nothing of a recent one."""
     objects = ObjectStore(f"file://{tmp_path}/objects")
     old = _in_state(database, Status.FAILED)
     objects.put(reference_name(old.id, 0), b"photo")
@@ -201,30 +201,30 @@ def test_age_takes_photos_and_events_but_not_the_job(database: Database, tmp_pat
     assert retention.purge(database, objects, settings, NOW + 31 * 86_400) == []
 
 
-def test_bytes_without_a_row_go_after_an_hour(database: Database, tmp_path: Path) -> None:
-    """What an upload left that died before its row was written; a young one, a job's own and other files stay."""
+def test_orphaned_objects_are_deleted_after_an_hour(database: Database, tmp_path: Path) -> None:
+    """Old objects without a row are deleted; recent objects, those with a row and foreign files stay."""
     objects = ObjectStore(f"file://{tmp_path}/objects")
-    own, orphan, young = queue(database).id, new_id("per", NOW), new_id("per", NOW + 7200)
-    for job_id in (own, orphan, young):
+    known, orphan, recent = queue(database).id, new_id("per", NOW), new_id("per", NOW + 7200)
+    for job_id in (known, orphan, recent):
         objects.put(reference_name(job_id, 0), b"photo")
     foreign = ["concepts/.DS_Store", "concepts/copy_of_mine.safetensors", "jobs/lost+found/x", "jobs/README"]
     for name in foreign:
-        objects.put(name, b"not ours")
-    kept, lost = replace(_concept("con"), id=new_id("con", NOW)), new_id("con", NOW)
+        objects.put(name, b"foreign")
+    stored, lost = replace(_concept("con"), id=new_id("con", NOW)), new_id("con", NOW)
     with database.write() as connection:
-        concepts.add(connection, kept, replace=False)
-    for concept_id in (kept.id, lost):
+        concepts.add(connection, stored, replace=False)
+    for concept_id in (stored.id, lost):
         objects.put(concept_name(concept_id), b"vectors")
     assert retention.purge_orphans(database, objects, ServiceSettings(), NOW + 7200) == [orphan, lost]
-    ours = [concept_name(kept.id), *(reference_name(job_id, 0) for job_id in (own, young))]
-    assert sorted(objects.names("")) == sorted(ours + foreign)
+    kept = [concept_name(stored.id), *(reference_name(job_id, 0) for job_id in (known, recent))]
+    assert sorted(objects.names("")) == sorted(kept + foreign)
 
 
-def test_photos_that_were_to_go_go_later(database: Database, tmp_path: Path) -> None:
-    """Where the object store refused when a job succeeded, the daily look deletes; a failed job's photos stay."""
+def test_failed_reference_deletion_is_retried(database: Database, tmp_path: Path) -> None:
+    """The orphan cleanup deletes the reference images of succeeded jobs and keeps those of failed jobs."""
     objects = ObjectStore(f"file://{tmp_path}/objects")
-    done, failed = (_in_state(database, status) for status in (Status.SUCCEEDED, Status.FAILED))
-    for job in (done, failed):
+    succeeded, failed = (_in_state(database, status) for status in (Status.SUCCEEDED, Status.FAILED))
+    for job in (succeeded, failed):
         objects.put(reference_name(job.id, 0), b"photo")
     retention.purge_orphans(database, objects, ServiceSettings(), NOW)
     assert len(objects.names("jobs/")) == 2

@@ -1,4 +1,4 @@
-"""What logs hold: ids that join lines of one request and one job; no photos' names, no prompts, no keys."""
+"""Logs contain request and job ids, and no file names, prompts or keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRIVATE = ("grandmother", "a-secret-garden", "mother-in-law")
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
+    """URL of the default SQLite database."""
     return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
 
 
@@ -29,15 +29,15 @@ def _lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
-def test_logs_name_requests_and_jobs_and_nothing_private(settings: ServiceSettings, tmp_path: Path) -> None:
-    """An upload, a refused one and a generation: every line has its id, and no line anything of the content."""
+def test_logs_have_ids_and_no_private_content(settings: ServiceSettings, tmp_path: Path) -> None:
+    """Each log line of two uploads and a generation has its id, and none has private content."""
     settings.data_dir.mkdir()
-    loud = settings.model_copy(update={"engine": STUB, "tick_s": 0.2, "log_level": "INFO"})
-    database = Database(loud.database)
+    verbose = settings.model_copy(update={"engine": STUB, "tick_s": 0.2, "log_level": "INFO"})
+    database = Database(verbose.database)
     database.migrate()
     database.close()
-    key = make_key(loud)
-    with api(loud, tmp_path / "api.log") as url, worker(loud) as running:
+    key = make_key(verbose)
+    with api(verbose, tmp_path / "api.log") as url, worker(verbose) as running:
 
         def post(content: bytes) -> httpx2.Response:
             request = {**REQUEST, "settings": {"steps": 3}, "captions": ["a <my-dog> with a mother-in-law"]}
@@ -51,7 +51,7 @@ def test_logs_name_requests_and_jobs_and_nothing_private(settings: ServiceSettin
 
         assert post(b"no image").status_code == 422
         job_id = post(photo()).json()["id"]
-        wait_for_job(loud, job_id, Status.SUCCEEDED)
+        wait_for_job(verbose, job_id, Status.SUCCEEDED)
         body = {"prompt": "a <my-dog> in a-secret-garden"}
         drawn = httpx2.post(
             f"{url}/v1/generations", json=body, headers={**key, "Prefer": "wait=30"}, timeout=40
@@ -64,5 +64,5 @@ def test_logs_name_requests_and_jobs_and_nothing_private(settings: ServiceSettin
     assert len(requests) == 3
     assert [line["request_id"] for line in requests[:2]] == ["my-request"] * 2
     assert [line["status"] for line in requests] == [422, 202, 200]
-    begun = [line for line in _lines(running.log) if str(line["event"]).startswith("personalization_")]
-    assert [line["job_id"] for line in begun] == [job_id] * 2
+    job_lines = [line for line in _lines(running.log) if str(line["event"]).startswith("personalization_")]
+    assert [line["job_id"] for line in job_lines] == [job_id] * 2

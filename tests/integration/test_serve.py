@@ -1,4 +1,4 @@
-"""`zoodip serve` on a bare machine: no Redis, no PostgreSQL, processes that come back and go in order."""
+"""`zoodip serve` without Redis or PostgreSQL: restart of processes, orderly stop and configuration errors."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ def _get(port: int, path: str) -> tuple[int, Any]:
         return 0, None
 
 
-def test_serve_keeps_api_and_worker_alive_and_stops_them(tmp_path: Path) -> None:
-    """Ready once a worker consumes; a killed API and a killed worker come back; SIGTERM leaves nothing running."""
+def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
+    """The service is ready once a worker reports; killed processes restart; SIGTERM leaves no process running."""
     port = free_port()
     environment = {
         **os.environ,
         "ZOODIP_DATA_DIR": str(tmp_path / "data"),
+        "PYTHONPATH": str(ROOT),  # for the stub engine; the working directory is not on sys.path
         "ZOODIP_ENGINE": STUB,
         "ZOODIP_LEASE_S": "2",
         "ZOODIP_HEARTBEAT_S": "0.5",
@@ -63,30 +64,58 @@ def test_serve_keeps_api_and_worker_alive_and_stops_them(tmp_path: Path) -> None
         wait_until(
             lambda: _get(port, "/readyz") == (200, {"status": "ok", "workers": 1}), "readiness again", 60
         )
-        family = psutil.Process(serve.pid).children(recursive=True)
-        assert len(family) == 2
+        processes = psutil.Process(serve.pid).children(recursive=True)
+        assert len(processes) == 2
         serve.send_signal(signal.SIGTERM)
         assert serve.wait(40) == 0, (tmp_path / "log").read_text()
-        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in processes)
         assert 'drained": true' in (tmp_path / "log").read_text()
     finally:
         stop(serve)
 
 
-def test_a_service_without_keys_does_not_open_to_the_network(tmp_path: Path) -> None:
-    """A host that is not loopback, a port in use: one message each, and nothing is started."""
+@pytest.mark.parametrize("name", ["api.py", "api/app.py", "worker.py", "worker/__main__.py", "models.py"])
+def test_serve_ignores_the_working_directory(tmp_path: Path, name: str) -> None:
+    """Files that share a name with our packages neither break the service nor run."""
+    port, folder = free_port(), tmp_path / "folder"
+    file = folder / name
+    file.parent.mkdir(parents=True)
+    file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
+    environment = {
+        **os.environ,
+        "ZOODIP_DATA_DIR": str(tmp_path / "data"),
+        "ZOODIP_ENGINE": STUB,
+        "PYTHONPATH": str(ROOT),
+    }
+    zoodip = [sys.executable, "-P", "-c", _COMMAND]  # as the installed script: without the working directory
+    with (tmp_path / "log").open("wb") as log:
+        serve = subprocess.Popen(
+            [*zoodip, "serve", "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        wait_until(lambda: _get(port, "/readyz")[0] == 200, "readiness", 60)
+    finally:
+        stop(serve)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_serve_rejects_public_hosts_without_keys_and_used_ports(tmp_path: Path) -> None:
+    """A host that is not loopback and a port in use each give one message, and no process starts."""
     environment = {**os.environ, "ZOODIP_DATA_DIR": str(tmp_path)}
-    for options, message in ((["--host", "0.0.0.0"], "no API key"), (["--port", "6379"], "cannot be used")):  # noqa: S104
-        refused = subprocess.run(
-            [sys.executable, "-c", _SERVE, *options],
+    for options, message in (
+        (["--host", "0.0.0.0"], "host: got 0.0.0.0 without any API key; expected 127.0.0.1"),  # noqa: S104
+        (["--port", "6379"], "port: got 127.0.0.1:6379 (Address already in use); expected a free port"),
+    ):
+        finished = subprocess.run(
+            [sys.executable, "-c", _COMMAND, "serve", *options],
             cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert refused.returncode != 0
-        assert message in refused.stderr
+        assert finished.returncode != 0
+        assert message in finished.stderr
 
 
 @pytest.mark.parametrize(
@@ -96,50 +125,52 @@ def test_a_service_without_keys_does_not_open_to_the_network(tmp_path: Path) -> 
         (["keys", "list"], {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used"),
         (["serve"], {"DATA_DIR": "/proc/nope"}, "/proc/nope: No such file"),
         (["serve"], {"BASE_MODELS": "/nope.toml"}, "/nope.toml: cannot be read"),
-        (["serve"], {"OBJECT_STORE_URL": "file:///proc/nope"}, "the object store's folder cannot be made"),
-        (["serve"], {"OBJECT_STORE_URL": "s3://"}, "is no object store"),
+        (["serve"], {"OBJECT_STORE_URL": "file:///proc/nope"}, "object store: cannot create /proc/nope"),
+        (["serve"], {"OBJECT_STORE_URL": "s3://"}, "object store: cannot use s3://"),
         (["settings"], {"DATABASE_URL": "nonsense"}, "ZOODIP_DATABASE_URL"),
     ],
 )
-def test_what_a_deployment_got_wrong_is_one_line(
+def test_a_configuration_error_is_one_line(
     tmp_path: Path, command: list[str], changes: dict[str, str], message: str
 ) -> None:
-    """A message and an exit code, no traceback, and nothing is started."""
-    given = {f"ZOODIP_{name}": value for name, value in {"DATA_DIR": str(tmp_path), **changes}.items()}
-    refused = subprocess.run(
+    """The command prints one line without a traceback and exits with a code that is not 0."""
+    variables = {f"ZOODIP_{name}": value for name, value in {"DATA_DIR": str(tmp_path), **changes}.items()}
+    finished = subprocess.run(
         [sys.executable, "-c", _COMMAND, *command],
         cwd=ROOT,
-        env={**os.environ, **given},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert refused.returncode in (1, 2)
-    (line,) = refused.stderr.splitlines()
+    assert finished.returncode in (1, 2)
+    (line,) = finished.stderr.splitlines()
     assert message in line
 
 
-def test_keys_are_made_listed_and_revoked_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret shows once; lists have its prefix only; a revoked key is marked."""
+def test_keys_are_created_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret is shown once, lists show only its prefix, and a revoked key has a revocation time."""
     monkeypatch.setenv("ZOODIP_DATA_DIR", str(tmp_path))
     run = CliRunner()
-    made = json.loads(run.invoke(keys, ["create", "--name", "laptop", "--scope", "read", "--json"]).stdout)
-    assert made["key"].startswith("zd_")
-    assert made["webhook_secret"].startswith("whsec_")
-    assert run.invoke(keys, ["revoke", made["id"]]).exit_code == 0
+    created = json.loads(run.invoke(keys, ["create", "--name", "laptop", "--scope", "read", "--json"]).stdout)
+    assert created["key"].startswith("zd_")
+    assert created["webhook_secret"].startswith("whsec_")
+    assert run.invoke(keys, ["revoke", created["id"]]).exit_code == 0
     shown = run.invoke(keys, ["list"]).stdout.splitlines()
-    assert sum(made["id"] in line and "laptop" in line for line in shown) == 1  # one line, to be grepped
+    assert (
+        sum(created["id"] in line and "laptop" in line for line in shown) == 1
+    )  # a key is on one line, for grep
     listed = run.invoke(keys, ["list", "--json"]).stdout
     (row,) = json.loads(listed)["keys"]
-    assert made["key"] not in listed
-    assert row["prefix"] == made["key"][:9] + "…"
+    assert created["key"] not in listed
+    assert row["prefix"] == created["key"][:9] + "…"
     assert row["revoked_at"]
-    rotated = json.loads(run.invoke(keys, ["rotate-webhook-secret", made["id"], "--json"]).stdout)
-    assert rotated["webhook_secrets"][1] == made["webhook_secret"]
+    rotated = json.loads(run.invoke(keys, ["rotate-webhook-secret", created["id"], "--json"]).stdout)
+    assert rotated["webhook_secrets"][1] == created["webhook_secret"]
 
 
-def test_settings_are_listed_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every variable with its meaning; passwords and keys are masked."""
+def test_settings_are_listed_with_masked_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable is listed with its meaning; passwords and keys are masked."""
     monkeypatch.setenv("ZOODIP_DATABASE_URL", "postgresql://user:sec?secret@db/zoodip?password=secret")
     monkeypatch.setenv("ZOODIP_BOOTSTRAP_KEY", "zd_secret")
     command = Typer()

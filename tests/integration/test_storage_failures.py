@@ -1,4 +1,4 @@
-"""What is promised when bytes cannot be stored: the job fails by a typed error and keeps its last checkpoint."""
+"""If storage fails, the job fails with a retryable error and keeps its last checkpoint."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from zoodip_core.service.settings import ServiceSettings
 
 SLOW = {"STUB_STEP_S": "0.02"}
 ENDLESS = {"steps": 30_000, "checkpoint_every": 20, "seed": 7}
-_CUT_BYTES = 400  # a checkpoint or a preview of the stub fits, a concept does not
+_LIMIT_BYTES = 400  # larger than a checkpoint or preview of the stub, smaller than a concept
 
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """PostgreSQL: the disk that fills up is the objects' alone."""
+    """URL of a PostgreSQL database, so that a full disk affects only the objects."""
     with postgresql_url() as url:
         yield url
 
 
 @pytest.fixture
 def stub(settings: ServiceSettings) -> ServiceSettings:
-    """A stub for the models; the worker's log is on the disk that is full too."""
+    """Settings with a stub engine. The worker's log is also on the full disk."""
     settings.data_dir.mkdir(exist_ok=True)
     changed = {"engine": STUB, "lease_s": 5.0, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "INFO"}
     return settings.model_copy(update=changed)
@@ -47,7 +47,7 @@ def _api(settings: ServiceSettings) -> TestClient:
 
 
 def _limit_files(running: Worker, size_bytes: int) -> None:
-    """From now on the kernel refuses what would make a file longer (EFBIG), as a full disk does (ENOSPC)."""
+    """Let the kernel refuse larger files (EFBIG), as a full disk refuses all writes (ENOSPC)."""
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
@@ -56,11 +56,11 @@ def _wait_for_checkpoint(settings: ServiceSettings, job_id: str) -> None:
 
 
 def _check_failed(client: TestClient, settings: ServiceSettings, failed: Job) -> None:
-    """The error says that trying again may help; photos and checkpoints are whole; there is no concept."""
-    seen = client.get(f"/v1/personalizations/{failed.id}").json()
-    assert (seen["status"], seen["result"]) == ("failed", None)
-    assert (seen["error"]["code"], seen["error"]["retryable"]) == ("storage_failed", True)
-    assert seen["checkpoints"] == list(failed.checkpoints)
+    """Validate a failed job: retryable error, complete reference images and checkpoints, no concept."""
+    job = client.get(f"/v1/personalizations/{failed.id}").json()
+    assert (job["status"], job["result"]) == ("failed", None)
+    assert (job["error"]["code"], job["error"]["retryable"]) == ("storage_failed", True)
+    assert job["checkpoints"] == list(failed.checkpoints)
     assert failed.checkpoint_step == failed.checkpoints[-1] > 0
     objects = ObjectStore(settings.object_store)
     assert objects.get(reference_name(failed.id, 0)).startswith(b"\x89PNG")
@@ -70,40 +70,40 @@ def _check_failed(client: TestClient, settings: ServiceSettings, failed: Job) ->
 
 
 def _learn(client: TestClient, settings: ServiceSettings, token: str) -> np.ndarray:
-    """The token's vectors after a run that nothing disturbs."""
-    made = create(client, token=token, settings={"steps": 45, "seed": 7}).json()["id"]
-    done = wait_for_job(settings, made, Status.SUCCEEDED, Status.FAILED)
+    """Run a personalization to its end; return the vectors of the token."""
+    job_id = create(client, token=token, settings={"steps": 45, "seed": 7}).json()["id"]
+    done = wait_for_job(settings, job_id, Status.SUCCEEDED, Status.FAILED)
     assert done.error is None
     content = client.get(f"/v1/concepts/{(done.result or {})['concept_id']}/embedding").content
     return load_concept(content, token=token).embeddings["clip"]
 
 
-def test_an_object_store_that_dies_in_mid_job_fails_it_and_a_new_one_succeeds_later(
+def test_lost_object_store_fails_the_job_and_not_the_worker(
     stub: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The S3 server stops after a checkpoint and comes back; the failed job stays failed, its worker lives on."""
+    """When S3 stops after a checkpoint, the job fails for good; after S3 restarts, the same worker runs new jobs."""
     with own_s3() as s3:
         for name, value in s3.environment.items():
             monkeypatch.setenv(name, value)
-        away = stub.model_copy(update={"object_store_url": f"s3://{s3.bucket}/prefix"})
-        with _api(away) as client, worker(away, **SLOW) as running:
+        with_s3 = stub.model_copy(update={"object_store_url": f"s3://{s3.bucket}/prefix"})
+        with _api(with_s3) as client, worker(with_s3, **SLOW) as running:
             job_id = create(client, settings=ENDLESS).json()["id"]
-            _wait_for_checkpoint(away, job_id)
+            _wait_for_checkpoint(with_s3, job_id)
             s3.stop()
-            failed = wait_for_job(away, job_id, Status.FAILED)
+            failed = wait_for_job(with_s3, job_id, Status.FAILED)
             assert client.post(f"/v1/personalizations/{job_id}/resume").status_code == 409
             s3.start()
-            _check_failed(client, away, failed)
-            again = _learn(client, away, "<my-dog>")
-            assert np.array_equal(again, _learn(client, away, "<undisturbed>"))
+            _check_failed(client, with_s3, failed)
+            again = _learn(client, with_s3, "<my-dog>")
+            assert np.array_equal(again, _learn(client, with_s3, "<undisturbed>"))
             assert running.process.poll() is None
 
 
-@pytest.mark.parametrize("kept_bytes", [0, _CUT_BYTES], ids=["checkpoint", "concept"])
-def test_a_full_disk_fails_the_job_and_leaves_nothing_half_written(
+@pytest.mark.parametrize("kept_bytes", [0, _LIMIT_BYTES], ids=["checkpoint", "concept"])
+def test_full_disk_fails_the_job_and_leaves_no_partial_files(
     client: TestClient, stub: ServiceSettings, kept_bytes: int
 ) -> None:
-    """Full before a later checkpoint, or in the middle of the concept's file; with space, the next job runs."""
+    """The disk is full at a checkpoint or within the concept file; with free space, the next job runs."""
     with worker(stub, **SLOW) as running:
         if kept_bytes:
             _limit_files(running, kept_bytes)
@@ -123,15 +123,15 @@ def test_a_full_disk_fails_the_job_and_leaves_nothing_half_written(
         assert np.array_equal(_learn(client, stub, "<my-dog>"), _learn(client, stub, "<undisturbed>"))
 
 
-def test_a_full_disk_that_holds_the_database_too_delays_the_job(stub: ServiceSettings) -> None:
-    """The failure cannot be recorded either: with space again the job goes on at its checkpoint by itself."""
+def test_full_disk_with_the_database_delays_the_job(stub: ServiceSettings) -> None:
+    """If the failure cannot be recorded either, the job resumes at its checkpoint once space is free."""
     one_disk = stub.model_copy(update={"database_url": None, "lease_s": 1.0})
     begins = stub.data_dir / "begins"
     with _api(one_disk) as client, worker(one_disk, **SLOW, STUB_LOG=str(begins)) as running:
         job_id = create(client, settings={**ENDLESS, "steps": 300}).json()["id"]
         _wait_for_checkpoint(one_disk, job_id)
         _limit_files(running, 0)
-        lost = wait_for(one_disk, job_id, _is_given_up, "a lease long over")
+        lost = wait_for(one_disk, job_id, _is_abandoned, "an expired lease")
         assert lost.status is Status.RUNNING
         _limit_files(running, resource.RLIM_INFINITY)
         done = wait_for_job(one_disk, job_id, Status.SUCCEEDED, Status.FAILED)
@@ -139,6 +139,6 @@ def test_a_full_disk_that_holds_the_database_too_delays_the_job(stub: ServiceSet
     assert begins.read_text().splitlines() == [f"{job_id} 0", f"{job_id} {lost.checkpoint_step}"]
 
 
-def _is_given_up(job: Job) -> bool:
-    """Whether its worker, which tries to record a failure for two leases, has let it go."""
+def _is_abandoned(job: Job) -> bool:
+    """Return whether the worker has abandoned the job: it retries a write for two lease times."""
     return time.time() > (job.lease_expires_at or time.time()) + 8.0

@@ -1,4 +1,4 @@
-"""A person with a thousand concepts: each of them can be named in a prompt, on the embedded model."""
+"""An owner with 1,000 concepts can use each of them in a prompt, on the embedded model."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ NUMBER = 1000
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ServiceSettings:
-    """The embedded default: SQLite, a folder of objects, the embedded model."""
+    """Default settings: SQLite, objects in a folder, the embedded model."""
     (tmp_path / "data").mkdir()
     return ServiceSettings(data_dir=tmp_path / "data", device="cpu", tick_s=0.1, log_level="ERROR")
 
 
 @pytest.fixture
 def thousand(client: TestClient) -> dict[str, str]:
-    """The ids of a thousand imported concepts, by token. They are far apart: each draws something of its own."""
+    """Ids of 1,000 imported concepts by token. Random vectors make their images differ."""
     folder = Catalog.load().default.path
     assert folder is not None
     (width,) = embedding_widths(folder)
-    mark, random, ids = fingerprint(folder), np.random.default_rng(0), {}
+    model, random, ids = fingerprint(folder), np.random.default_rng(0), {}
     for number in range(NUMBER):
         vectors = random.standard_normal((1, width)).astype(np.float32)
-        concept = Concept(f"<c{number}>", "sd1", {"clip": vectors}, fingerprint=mark)
-        made = client.post(
+        concept = Concept(f"<c{number}>", "sd1", {"clip": vectors}, fingerprint=model)
+        imported = client.post(
             "/v1/concepts", files={"file": ("c.safetensors", export_concept(concept, "diffusers"))}
         )
-        assert made.status_code == 201, made.text
-        ids[concept.token] = made.json()["id"]
+        assert imported.status_code == 201, imported.text
+        ids[concept.token] = imported.json()["id"]
     return ids
 
 
 def _draw(client: TestClient, *tokens: str) -> tuple[dict[str, str], bytes]:
-    """The concepts that a generation with these tokens used, and its pixels."""
+    """Draw an image with these tokens; return the concepts that it used and its pixels."""
     body = {"prompt": f"a photo of {' '.join(tokens)}", "steps": 1, "seed": 3, "guidance_scale": 1}
     drawn = client.post("/v1/generations", json=body, headers={"Prefer": "wait=100"})
     assert drawn.status_code == 200, drawn.text
@@ -55,10 +55,10 @@ def _draw(client: TestClient, *tokens: str) -> tuple[dict[str, str], bytes]:
     return drawn.json()["result"]["concepts"], Image.open(BytesIO(picture)).tobytes()
 
 
-def test_any_of_a_thousand_concepts_can_be_drawn(
+def test_each_of_a_thousand_concepts_can_be_drawn(
     client: TestClient, settings: ServiceSettings, thousand: dict[str, str]
 ) -> None:
-    """Nine concepts from first to last, alone and together, each draw with their own vectors and nobody else's."""
+    """Nine concepts from the first to the last draw with their own vectors, alone and together."""
     picked = [f"<c{number}>" for number in (0, 1, 9, 99, 333, 500, 777, 998, 999)]
     with worker(settings):
         pictures = set()
@@ -72,7 +72,7 @@ def test_any_of_a_thousand_concepts_can_be_drawn(
 
 
 def test_a_thousand_concepts_are_listed_page_by_page(client: TestClient, thousand: dict[str, str]) -> None:
-    """The pages hold every concept once."""
+    """The pages list each concept once."""
     seen: list[str] = []
     more = True
     while more:

@@ -1,4 +1,4 @@
-"""The end of a job is told: to a real receiver, with a signature that the official library verifies."""
+"""Webhooks to a real HTTP server: signature, redirects, private addresses, slow receivers."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 class Receiver(HTTPServer):
-    """A receiver of webhooks that keeps what comes; it answers `/moved` with a redirect to itself."""
+    """HTTP server that stores the messages it receives and answers `/moved` with a redirect to itself."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.received: list[tuple[str, dict[str, str], bytes]] = []
 
     def url(self, path: str) -> str:
-        """Where it listens."""
+        """Return the URL of a path on this server."""
         return f"http://127.0.0.1:{self.server_port}{path}"
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        """Keep the message."""
+        """Store the message."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append((self.path, dict(self.headers), body))
         self.send_response(307 if self.path == "/moved" else 204)
@@ -53,23 +53,23 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A running receiver."""
-    listening = Receiver()
-    thread = threading.Thread(target=listening.serve_forever)
+    """Running receiver."""
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield listening
-    listening.shutdown()
+    yield server
+    server.shutdown()
     thread.join()
-    listening.server_close()
+    server.server_close()
 
 
-def test_the_end_of_a_job_is_told_to_its_webhook(settings: ServiceSettings, receiver: Receiver) -> None:
-    """One signed message that the official library verifies."""
+def test_ended_job_sends_a_signed_webhook(settings: ServiceSettings, receiver: Receiver) -> None:
+    """An ended job sends one message, and the official library verifies its signature."""
     settings.data_dir.mkdir()
     private = settings.model_copy(update={"webhook_private": True, "engine": STUB, "tick_s": 0.2})
     with (
@@ -97,14 +97,14 @@ def _delivery(url: str) -> Delivery:
     )
 
 
-def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
-    """A 307 is the receiver's answer, as any other; where it points is not called."""
+def test_redirect_is_not_followed(receiver: Receiver) -> None:
+    """A 307 is the result of the delivery; its target receives no request."""
     assert deliver(_delivery(receiver.url("/moved")), (), time.time(), private=True) == 307
     assert [path for path, _, _ in receiver.received] == ["/moved"]
 
 
-def test_a_name_of_this_machine_is_not_called(receiver: Receiver) -> None:
-    """`localhost` passes as a name and is refused at the connection: nothing arrives."""
+def test_name_with_a_private_address_is_refused(receiver: Receiver) -> None:
+    """`localhost` is refused when it resolves to a loopback address, and nothing is sent."""
     url = receiver.url("/hook").replace("127.0.0.1", "localhost")
     assert deliver(_delivery(url), (), time.time()) is None
     assert receiver.received == []
@@ -118,16 +118,16 @@ def test_a_name_of_this_machine_is_not_called(receiver: Receiver) -> None:
         ("https://example.org/", "x"),
     ],
 )
-def test_what_cannot_be_called_or_signed_is_an_answer_that_did_not_come(url: str, secret: str) -> None:
-    """A stored URL or secret that is no such thing ends no thread: it counts as a failed delivery."""
+def test_bad_url_or_secret_is_a_failed_delivery(url: str, secret: str) -> None:
+    """A malformed stored URL or secret counts as a failed delivery and raises no error."""
     assert deliver(_delivery(url), (secret,), time.time()) is None
 
 
 @pytest.fixture
 def tarpit() -> Iterator[socket.socket]:
-    """A receiver that takes connections and says nothing by itself."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
-        yield listening
+    """Server that accepts connections and never responds."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server
 
 
 def _end_with_webhook(database: Database, url: str) -> None:
@@ -138,34 +138,36 @@ def _end_with_webhook(database: Database, url: str) -> None:
         leases.finish(connection, leases.lease_of(running), Status.FAILED, time.time(), {})
 
 
-def test_a_receiver_that_does_not_answer_delays_its_own_messages_only(
+def test_silent_receiver_delays_only_its_own_messages(
     database: Database, settings: ServiceSettings, receiver: Receiver, tarpit: socket.socket
 ) -> None:
-    """Many wait for one that is silent: another one's comes at once, and the silent one is called once."""
+    """40 messages to a silent receiver do not delay another one; the silent one gets one request at a time."""
     silent = f"http://127.0.0.1:{tarpit.getsockname()[1]}/"
     for _ in range(40):
         _end_with_webhook(database, silent)
     _end_with_webhook(database, receiver.url("/hook"))
     changed = settings.model_copy(update={"webhook_private": True, "tick_s": 0.05})
-    messenger = Housekeeper(database, ObjectStore(settings.object_store), changed)
-    thread = threading.Thread(target=messenger.run)
+    housekeeper = Housekeeper(database, ObjectStore(settings.object_store), changed)
+    thread = threading.Thread(target=housekeeper.run)
     thread.start()
     try:
         wait_until(lambda: bool(receiver.received), "the message")
         with database.write() as connection:
-            assert webhooks.take_due(connection, time.time(), besides=[receiver.url("/hook")]) is not None
+            assert (
+                webhooks.claim_due(connection, time.time(), excluded_urls=[receiver.url("/hook")]) is not None
+            )
     finally:
-        messenger.stop()
+        housekeeper.stop()
         thread.join()
     tarpit.settimeout(0)
     with tarpit.accept()[0], suppress(BlockingIOError):
         tarpit.accept()
-        pytest.fail("a second call while the first waits")
+        pytest.fail("a second request was sent before the first ended")
 
 
-def test_a_receiver_that_drips_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then keeps no thread: the whole of an answer has a time."""
-    monkeypatch.setattr("worker.webhook_sender.WITHIN_S", 0.5)
+def test_slow_response_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that arrives byte by byte fails at the total deadline."""
+    monkeypatch.setattr("worker.webhook_sender.DEADLINE_S", 0.5)
     ended = threading.Event()
 
     def drip() -> None:
@@ -176,13 +178,13 @@ def test_a_receiver_that_drips_is_cut_off(tarpit: socket.socket, monkeypatch: py
 
     dripping = threading.Thread(target=drip)
     dripping.start()
-    answers: list[int | None] = []
+    results: list[int | None] = []
     url = f"http://127.0.0.1:{tarpit.getsockname()[1]}/"
-    asking = threading.Thread(
-        target=lambda: answers.append(deliver(_delivery(url), (), time.time(), private=True)), daemon=True
+    sending = threading.Thread(
+        target=lambda: results.append(deliver(_delivery(url), (), time.time(), private=True)), daemon=True
     )
-    asking.start()
-    asking.join(20)
+    sending.start()
+    sending.join(20)
     ended.set()
     dripping.join()
-    assert answers == [None]
+    assert results == [None]

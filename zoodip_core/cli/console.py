@@ -1,4 +1,4 @@
-"""How the command speaks: progress on stderr, one JSON object as the last line of stdout, one clear message."""
+"""Console output: messages and progress on stderr, tables and one final JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ EXIT_INVALID_INPUT = 2
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
-_WIDE = 1000  # of a line that no terminal breaks
+_FILE_WIDTH = 1000  # characters; wide enough that a table row in a pipe or file is never wrapped
 
 _stderr = Console(stderr=True)
 
 
 def say(message: str) -> None:
-    """A line for a person."""
+    """Print a message on stderr."""
     _stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object on one line of stdout, never wrapped."""
+    """Print one object as one line on stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: what a row is called by stays on one line, and all of a row in a pipe or a file."""
+    """Print a table on stdout. The first column is never wrapped; in a pipe or file no column is."""
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index == 0, overflow="fold")  # what is cut off is of no use
+        table.add_column(column, no_wrap=index == 0, overflow="fold")  # wrap, do not truncate
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
 
 
 def report(error: ZoodipError, *, as_json: bool) -> int:
-    """Tell the error, once; returns the exit code."""
+    """Print an error and return the exit code: 2 for invalid input, else 1."""
     say(f"error: {error.message}")
     if as_json:
         print_json({"error": {"code": error.code, "message": error.message, "field": error.field}})
@@ -55,14 +55,14 @@ def report(error: ZoodipError, *, as_json: bool) -> int:
 
 
 class SearchProgress:
-    """A bar with it/s, time left and the loss on the fixed set; silent where stderr is no terminal."""
+    """Progress bar with it/s, time left and validation loss; hidden if stderr is not a terminal."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
 
     def update(self, step: int, *, it_per_s: float, eta_s: float, fixed_loss: float) -> None:
-        """Move the bar."""
+        """Show the progress after a step."""
         self._bar.update(
             self._task, completed=step, speed=f"{it_per_s:.1f}", eta=f"{eta_s:.0f}", loss=f"{fixed_loss:.4f}"
         )
@@ -82,28 +82,28 @@ def search_progress(total_steps: int) -> Iterator[SearchProgress]:
 
 
 class Interruption:
-    """Whether the user pressed Ctrl-C; a second press ends the process at once."""
+    """Flag that the first Ctrl-C or SIGTERM sets; a second Ctrl-C ends the process immediately."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def __call__(self) -> bool:
-        """Whether to stop after this step."""
+        """Return whether to stop after this step."""
         return self.requested
 
     def request(self, _signal: int, _frame: FrameType | None) -> None:
-        """Note the first signal."""
+        """Handle the first signal."""
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Turn Ctrl-C and SIGTERM into a question that the loop asks between steps."""
+    """Turn Ctrl-C and SIGTERM into a flag that the loop checks between steps."""
     flag = Interruption()
-    before = {number: signal.signal(number, flag.request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, flag.request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`zoodip demo`: the embedded model learns a subject that it has never seen; figures and a picture prove it."""
+"""`zoodip demo`: learn an unseen subject on the embedded model; print CLIP-I scores and save an image grid."""
 
 from __future__ import annotations
 
@@ -27,28 +27,30 @@ SEED = 1
 
 @dataclass(frozen=True)
 class DemoSubject:
-    """Reference images of one subject, and how to talk about it."""
+    """Reference images of one subject, with its captions and prompts."""
 
     images: list[Image.Image]
     initializer: str
-    phrase: str  # the subject in words, such as "striped teal crab"
-    captions: tuple[str, ...]  # {} stands for the token
-    prompts: tuple[str, ...]  # {} stands for whatever names the subject
+    phrase: str  # description of the subject, such as "striped teal crab"
+    captions: tuple[str, ...]  # {} is replaced by the token
+    prompts: tuple[str, ...]  # {} is replaced by the initializer, the token or the phrase
 
     @classmethod
     def read(cls, folder: Path) -> DemoSubject:
-        """The subject that lies in `folder`: demo.json, and PNG files in the captions' order."""
-        facts = json.loads((folder / "demo.json").read_text())
+        """Read a subject from demo.json and the PNG files of a folder, sorted in the order of the captions."""
+        data = json.loads((folder / "demo.json").read_text())
         images = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
-        phrase = facts["caption"].removeprefix("a photo of a ")
-        return cls(images, facts["initializer"], phrase, tuple(facts["captions"]), tuple(facts["prompts"]))
+        phrase = data["caption"].removeprefix("a photo of a ")
+        return cls(images, data["initializer"], phrase, tuple(data["captions"]), tuple(data["prompts"]))
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the picture and the concept.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="Output folder for the image grid and the concept file.")] = Path(
+        "demo-output"
+    ),
     device: DeviceOption = None,
 ) -> None:
-    """Learn an unseen subject on the embedded model, and show before and after."""
+    """Learn an unseen subject on the embedded model and compare images before and after."""
     from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.diffusion.loading import load_bundle
@@ -56,46 +58,52 @@ def demo(
     from zoodip_core.personalization.personalize import Subject
 
     out.mkdir(parents=True, exist_ok=True)
-    shown = DemoSubject.read(ASSETS)
+    demo_subject = DemoSubject.read(ASSETS)
     entry = Catalog.load().get("emoji")
     bundle = load_bundle(entry, device=device)
     scorer = Scorer(bundle.folder / "scorer")
     subject = Subject(
-        PLACEHOLDER, shown.initializer, "object", tuple(c.replace("{}", PLACEHOLDER) for c in shown.captions)
+        PLACEHOLDER,
+        demo_subject.initializer,
+        "object",
+        tuple(c.replace("{}", PLACEHOLDER) for c in demo_subject.captions),
     )
     settings = resolve_settings(entry, bundle.family, "default", {"seed": SEED})
     say(
-        f"learning {PLACEHOLDER} from {len(shown.images)} images, starting at the word {shown.initializer!r} …"
+        f"learning {PLACEHOLDER} from {len(demo_subject.images)} images; "
+        f"the initializer is {demo_subject.initializer!r} …"
     )
-    learned = learn(bundle, subject, shown.images, settings, out=out / "demo.safetensors")
-    say("drawing the same prompts before, after, and in words …")
-    names = {"before": shown.initializer, "after": PLACEHOLDER, "caption": shown.phrase}
+    learned = learn(bundle, subject, demo_subject.images, settings, out=out / "demo.safetensors")
+    say("drawing the same prompts with the initializer, the learned token and the description …")
+    names = {"before": demo_subject.initializer, "after": PLACEHOLDER, "caption": demo_subject.phrase}
     concepts = learned.personalization.concept_vectors
-    drawn = {key: _draw(bundle, shown, name, concepts, entry.generation) for key, name in names.items()}
+    drawn = {
+        key: _draw(bundle, demo_subject, name, concepts, entry.generation) for key, name in names.items()
+    }
     grid = out / "grid.png"
-    _write_grid(shown, names, drawn, grid)
-    scores = {f"clip_i_{key}": _clip_i(scorer, shown, images) for key, images in drawn.items()}
+    _write_grid(demo_subject, names, drawn, grid)
+    scores = {f"clip_i_{key}": _clip_i(scorer, demo_subject, images) for key, images in drawn.items()}
     figures = {**learned.figures(), **scores, "grid": str(grid)}
     say(
         f"CLIP-I {scores['clip_i_before']:.3f} → {scores['clip_i_after']:.3f} "
-        f"(all words: {scores['clip_i_caption']:.3f}); look at {grid}"
+        f"(with the description: {scores['clip_i_caption']:.3f}); image grid: {grid}"
     )
     print_json(figures)
 
 
 def _draw(
     bundle: Bundle,
-    shown: DemoSubject,
+    demo_subject: DemoSubject,
     name: str,
     concepts: ConceptVectors,
     defaults: Mapping[str, Any],
 ) -> list[list[Image.Image]]:
-    """For each prompt, a few images with the subject called `name`; the seeds are the same for every name."""
+    """Draw four images for each prompt, naming the subject `name`; the seeds do not depend on the name."""
     from zoodip_core.config import GenerationSettings
     from zoodip_core.diffusion.generation import generate
 
     rows = []
-    for index, prompt in enumerate(shown.prompts):
+    for index, prompt in enumerate(demo_subject.prompts):
         values = {
             **defaults,
             "prompt": prompt.replace("{}", name),
@@ -106,24 +114,27 @@ def _draw(
     return rows
 
 
-def _clip_i(scorer: Scorer, shown: DemoSubject, rows: list[list[Image.Image]]) -> float:
-    return round(scorer.clip_i(shown.images, [image for row in rows for image in row]), 4)
+def _clip_i(scorer: Scorer, demo_subject: DemoSubject, rows: list[list[Image.Image]]) -> float:
+    return round(scorer.clip_i(demo_subject.images, [image for row in rows for image in row]), 4)
 
 
 def _write_grid(
-    shown: DemoSubject, names: Mapping[str, str], drawn: Mapping[str, list[list[Image.Image]]], path: Path
+    demo_subject: DemoSubject,
+    names: Mapping[str, str],
+    drawn: Mapping[str, list[list[Image.Image]]],
+    path: Path,
 ) -> None:
     from zoodip_core.grid import GridRow, draw_grid
 
     def row(title: str, key: str) -> GridRow:
-        labels = [prompt.replace("{}", names[key]) for prompt in shown.prompts]
+        labels = [prompt.replace("{}", names[key]) for prompt in demo_subject.prompts]
         return GridRow(title, [images[0] for images in drawn[key]], labels)
 
-    references = [caption.replace("{}", PLACEHOLDER) for caption in shown.captions]
+    references = [caption.replace("{}", PLACEHOLDER) for caption in demo_subject.captions]
     rows = [
-        GridRow(f"the reference images of {PLACEHOLDER}", shown.images, references),
+        GridRow(f"reference images of {PLACEHOLDER}", demo_subject.images, references),
         row(f"before: the word {names['before']!r}", "before"),
         row(f"after: the learned token {PLACEHOLDER}", "after"),
-        row(f"in words: {names['caption']!r}", "caption"),
+        row(f"description: {names['caption']!r}", "caption"),
     ]
     draw_grid(rows).save(path)

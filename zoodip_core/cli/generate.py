@@ -1,4 +1,4 @@
-"""`zoodip generate`: a prompt with learned tokens → PNG files."""
+"""`zoodip generate`: draw PNG files from a prompt with learned tokens."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from zoodip_core.errors import InvalidInputError
 
 
 def generate(
-    prompt: Annotated[str, typer.Option(help="What to draw; may hold the tokens of the concepts.")],
-    concept: Annotated[
-        list[Path] | None, typer.Option(help="A concept file; may be given many times.")
+    prompt: Annotated[str, typer.Option(help="Prompt; may contain the tokens of the given concepts.")],
+    concept: Annotated[list[Path] | None, typer.Option(help="Concept file; may be repeated.")] = None,
+    negative_prompt: Annotated[str, typer.Option(help="What the images must not show.")] = "",
+    n: Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
     ] = None,
-    negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
-    n: Annotated[int, typer.Option(help="Number of images; image k has the seed SEED + k.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Guidance scale; 1 disables guidance; default: that of the base model."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler; the model's own if left out.")] = None,
-    width: Annotated[int | None, typer.Option(help="Pixels; the model's own size if left out.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels; the model's own size if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the images; made if missing.")] = Path("images"),
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler; default: that of the base model.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width in pixels; default: that of the base model.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height in pixels; default: that of the base model.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Output folder; created if missing.")] = Path("images"),
     base_model: BaseModelOption = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
@@ -43,7 +50,7 @@ def generate(
     from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "n": n,
@@ -53,11 +60,11 @@ def generate(
         "height": height,
     }
     optional = {"steps": steps, "guidance_scale": guidance}
-    given |= entry.generation | {k: v for k, v in optional.items() if v is not None}
-    settings = GenerationSettings.parse(given)
+    values |= entry.generation | {k: v for k, v in optional.items() if v is not None}
+    settings = GenerationSettings.parse(values)
     concepts = [artifact.load_concept(path) for path in concept or []]
     if out.exists() and not out.is_dir():
-        raise InvalidInputError(f"out: {out} is a file; allowed: a folder", field="out")
+        raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
     drawn = draw(bundle, settings, concept_vectors(concepts, bundle))
     _make_folder(out)
@@ -82,6 +89,6 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError(
-            f"out: {out} cannot be made a folder: {error.strerror}", field="out"
+        raise InvalidInputError.mismatch(
+            "out", got=f"{out} ({error.strerror})", expected="a folder that exists or can be created"
         ) from error

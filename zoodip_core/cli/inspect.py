@@ -1,4 +1,4 @@
-"""`zoodip inspect`: what a concept file holds."""
+"""`zoodip inspect`: show the content of a concept file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from zoodip_core.cli.options import JsonOption
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A concept file (safetensors).")], as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help="Concept file (safetensors).")], as_json: JsonOption = False
 ) -> None:
     """Show the token, the base model and the provenance of a concept file."""
     from zoodip_core.artifact import load_concept
 
     concept = load_concept(file)
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "token": concept.token,
         "kind": concept.kind,
         "base_model": concept.base_model,
@@ -29,15 +29,15 @@ def inspect(
         "provenance": concept.provenance_dict(),
     }
     if as_json:
-        print_json(facts)
+        print_json(fields)
     else:
-        print_table(["field", "value"], list(_rows(facts)))
+        print_table(["field", "value"], list(_rows(fields)))
 
 
-def _rows(facts: Mapping[str, Any], within: str = "") -> Iterator[list[str]]:
-    """A row a fact; those of a group are named `group.fact`."""
-    for name, value in facts.items():
+def _rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    """Yield a row for each field; nested fields are named `group.field`."""
+    for name, value in fields.items():
         if isinstance(value, Mapping):
-            yield from _rows(value, f"{within}{name}.")
+            yield from _rows(value, f"{prefix}{name}.")
         else:
-            yield [f"{within}{name}", "" if value is None else str(value)]
+            yield [f"{prefix}{name}", "" if value is None else str(value)]

@@ -1,4 +1,4 @@
-"""`zoodip keys create|list|revoke|rotate-webhook-secret`."""
+"""`zoodip keys create|list|revoke|rotate-webhook-secret`: manage API keys."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ from zoodip_core.service import api_keys as store
 from zoodip_core.service.database import Database
 from zoodip_core.service.settings import ServiceSettings
 
-keys = typer.Typer(name="keys", help="API keys of the service.", no_args_is_help=True)
+keys = typer.Typer(name="keys", help="Manage the API keys of the service.", no_args_is_help=True)
 
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="As `zoodip keys list` shows it.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="Key id as shown by `zoodip keys list`.")]
 
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
+    name: Annotated[str, typer.Option(help="Name that describes the purpose of the key.")],
     owner: Annotated[
         str | None,
-        typer.Option(help="Keys of one owner see the same jobs and concepts; a new owner if not given."),
+        typer.Option(help="Keys of one owner share jobs and concepts; default: a new owner."),
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, write or admin (/metrics); may be repeated.")
+        list[str] | None,
+        typer.Option(help="read, write or admin (/metrics); may be repeated; default: read and write."),
     ] = None,
-    max_active_jobs: Annotated[int | None, typer.Option(min=1, help="Unfinished jobs at a time.")] = None,
-    max_concepts: Annotated[int | None, typer.Option(min=1, help="Stored concepts.")] = None,
-    rate_per_minute: Annotated[int | None, typer.Option(min=1, help="Requests a minute.")] = None,
+    max_active_jobs: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of unfinished jobs; default: no limit.")
+    ] = None,
+    max_concepts: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of stored concepts; default: no limit.")
+    ] = None,
+    rate_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests per minute; default: no limit.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key; its secret is shown this once."""
+    """Create a key; its secret is shown only once."""
     secret = store.new_secret()
     with _database() as connection:
         key = store.create(
@@ -55,15 +62,15 @@ def create(
     if as_json:
         print_json(shown)
         return
-    say("Keep these; the key is not shown again:")
+    say("Store these values now; the key is not shown again:")
     print_table(["", ""], [[label, value] for label, value in shown.items()])
 
 
 @keys.command("list")
 def list_all(as_json: JsonOption = False) -> None:
-    """List all keys, without their secrets."""
+    """List all keys without their secrets."""
     with _database() as connection:
-        found = store.list_all(connection)
+        all_keys = store.list_all(connection)
     rows = [
         {
             "id": key.id,
@@ -74,7 +81,7 @@ def list_all(as_json: JsonOption = False) -> None:
             "last_used_at": _time(key.last_used_at),
             "revoked_at": _time(key.revoked_at),
         }
-        for key in found
+        for key in all_keys
     ]
     if as_json:
         print_json({"keys": rows})
@@ -85,15 +92,15 @@ def list_all(as_json: JsonOption = False) -> None:
 
 @keys.command()
 def revoke(key_id: KeyId) -> None:
-    """Make a key useless at once."""
+    """Revoke a key."""
     with _database() as connection:
         key = store.revoke(connection, key_id, time.time())
-    say(f"{key.id} ({key.name}) opens nothing any more")
+    say(f"{key.id} ({key.name}) is revoked")
 
 
 @keys.command()
 def rotate_webhook_secret(key_id: KeyId, as_json: JsonOption = False) -> None:
-    """Make a new signing secret; the old one signs beside it until the next rotation."""
+    """Create a new signing secret; the old secret also signs until the next rotation."""
     with _database() as connection:
         key = store.rotate_webhook_secret(connection, key_id)
     if as_json:

@@ -1,4 +1,4 @@
-"""What `zoodip personalize` and `zoodip demo` share: a request in, a concept file and its figures out."""
+"""Run a personalization and save its concept file; shared by `zoodip personalize` and `zoodip demo`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from zoodip_core.personalization.run import Outcome, Progress, run_search
 
 @dataclass(frozen=True)
 class Learned:
-    """A finished personalization."""
+    """Finished personalization and its concept file."""
 
     personalization: Personalization
     artifact: Path
     outcome: Outcome
 
     def figures(self) -> Mapping[str, Any]:
-        """What `--json` prints."""
+        """Return the values that `--json` prints."""
         outcome = self.outcome
         return {
             "artifact": str(self.artifact),
@@ -55,11 +55,19 @@ def learn(
     out: Path,
     resume: bool = False,
 ) -> Learned:
-    """Run the search and write the concept to `out`; the checkpoint beside it lives until then.
+    """Run the search, save the concept file and delete the checkpoint.
+
+    Args:
+        bundle: loaded base model.
+        subject: token, initializer, kind and captions.
+        images: reference images, 1 to 16.
+        settings: settings of the search.
+        out: path of the concept file; the checkpoint is stored in the same folder.
+        resume: continue from the checkpoint.
 
     Raises:
-        ZoodipError: what went wrong; `out` is not touched.
-        InterruptedSearchError: Ctrl-C; the checkpoint is saved and `resume` continues from it.
+        ZoodipError: the search fails; `out` is not written.
+        InterruptedSearchError: Ctrl-C or SIGTERM; the checkpoint is saved for `resume`.
     """
     checkpoint = checkpoint_path(out)
     job = identity(subject, settings, bundle.fingerprint, images)
@@ -81,7 +89,7 @@ def learn(
     if not outcome.finished:
         raise InterruptedSearchError(
             f"interrupted at step {outcome.steps} of {settings.steps}; "
-            f"the same command with --resume continues from {checkpoint}"
+            f"run the same command with --resume to continue from {checkpoint}"
         )
     save_concept(to_concept(personalization, outcome.fixed_loss_end), out)
     checkpoint.unlink(missing_ok=True)
@@ -89,18 +97,22 @@ def learn(
 
 
 def checkpoint_path(out: Path) -> Path:
-    """Where the search that will write `out` keeps its checkpoint."""
+    """Return the path of the checkpoint that belongs to the concept file `out`."""
     return out.with_name(f"{out.stem}.checkpoint.safetensors")
 
 
 def check_writable(out: Path) -> None:
-    """Nothing, if a file can be made at `out`: told before the search, not after it.
+    """Validate that the concept file can be written, before the search starts.
 
     Raises:
-        InvalidInputError: the folder is missing or cannot be written.
+        InvalidInputError: `out` is a folder, or its folder is missing or not writable.
     """
     folder = out.parent
     if out.is_dir():
-        raise InvalidInputError(f"out: {out} is a folder; allowed: a file name", field="out")
+        raise InvalidInputError.mismatch("out", got=f"the folder {out}", expected="a file name")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InvalidInputError(f"out: the folder {folder} does not exist or cannot be written", field="out")
+        raise InvalidInputError.mismatch(
+            "out",
+            got=f"{out}, whose folder is missing or not writable",
+            expected="a file in an existing, writable folder",
+        )

@@ -1,4 +1,4 @@
-"""The `zoodip` command: one function a subcommand, one place where errors become messages and exit codes."""
+"""The `zoodip` command: registers the subcommands and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _version(
 
 
 def run() -> None:
-    """Run the command line; exit with 2 for bad input, 1 for a failure, 130 after Ctrl-C."""
+    """Run the command line; exit with 2 for invalid input, 1 for another error, 130 after Ctrl-C."""
     as_json = "--json" in sys.argv
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its hint about an optional package
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # hide its hint about an optional package
     try:
         app()
     except InterruptedSearchError as error:
@@ -53,11 +53,11 @@ def run() -> None:
     except ZoodipError as error:
         sys.exit(report(error, as_json=as_json))
     except DATABASE_ERRORS as error:
-        fault = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        sys.exit(report(StorageError(f"the database cannot be used: {fault}"), as_json=as_json))
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        sys.exit(report(StorageError(f"the database cannot be used: {reason}"), as_json=as_json))
     except OSError as error:
-        place = error.filename or "this machine"
-        sys.exit(report(StorageError(f"{place}: {error.strerror or error}"), as_json=as_json))
+        location = error.filename or "this machine"
+        sys.exit(report(StorageError(f"{location}: {error.strerror or error}"), as_json=as_json))
     except KeyboardInterrupt:
-        say("interrupted before the search began; nothing was written")
+        say("interrupted before the search started; nothing was written")
         sys.exit(EXIT_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""`zoodip models`: the base models of the catalogue."""
+"""`zoodip models`: list the base models of the catalog."""
 
 from __future__ import annotations
 

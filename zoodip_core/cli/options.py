@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their text becomes settings."""
+"""Options that several commands share, and the parser of `--set`."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ CatalogOption = Annotated[
     typer.Option("--catalog", envvar="ZOODIP_BASE_MODELS", help="TOML file that lists base models."),
 ]
 BaseModelOption = Annotated[
-    str | None, typer.Option("--base-model", help="Name in the catalogue; its default if left out.")
+    str | None,
+    typer.Option("--base-model", help="Base model from the catalog; default: that of the catalog."),
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda; CUDA where there is one.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu or cuda; default: cuda if available.")
+]
 MaxRowsOption = Annotated[
     int | None,
-    typer.Option("--max-rows", min=1, help="Most U-Net rows in one forward; no limit if left out."),
+    typer.Option(
+        "--max-rows", min=1, help="Maximum number of U-Net rows in one forward pass; default: no limit."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
 
 
 def parse_assignments(assignments: list[str], option: str = "set") -> dict[str, Any]:
-    """`["n=4", "directions=orthogonal"]` → `{"n": 4, "directions": "orthogonal"}`.
+    """Parse assignments: `["n=4", "directions=orthogonal"]` → `{"n": 4, "directions": "orthogonal"}`.
+
+    Args:
+        assignments: texts of the form NAME=VALUE; a value is parsed as JSON, or else kept as text.
+        option: name of the command-line option, for the error message.
 
     Raises:
-        InvalidSettingsError: a part is not NAME=VALUE.
+        InvalidSettingsError: an assignment is not NAME=VALUE.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
-        name, sign, text = assignment.partition("=")
-        if not (name and sign and text):
-            raise InvalidSettingsError(f"--{option} {assignment!r}: allowed: NAME=VALUE", field=option)
-        values[name] = _plain(text)
+        name, separator, text = assignment.partition("=")
+        if not (name and separator and text):
+            raise InvalidSettingsError.mismatch(option, got=repr(assignment), expected="NAME=VALUE")
+        values[name] = _parse_value(text)
     return values
 
 
-def _plain(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:

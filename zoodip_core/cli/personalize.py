@@ -1,4 +1,4 @@
-"""`zoodip personalize`: reference images → a concept file."""
+"""`zoodip personalize`: learn a concept file from reference images."""
 
 from __future__ import annotations
 
@@ -20,31 +20,37 @@ from zoodip_core.cli.options import (
 
 def personalize(
     images: Annotated[
-        list[Path], typer.Argument(help="1 to 16 PNG, JPEG or WebP files, or folders of them.")
+        list[Path], typer.Argument(help="1 to 16 PNG, JPEG or WebP files, or folders with them.")
     ],
-    token: Annotated[str, typer.Option(help="The new word, such as '<my-dog>'.")],
-    initializer: Annotated[str, typer.Option(help="A word of the model that says what it is, such as dog.")],
-    kind: Annotated[Literal["object", "style"], typer.Option(help="Is it a thing or a style?")] = "object",
+    token: Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")],
+    initializer: Annotated[
+        str, typer.Option(help="Word of the vocabulary that describes the subject, such as dog.")
+    ],
+    kind: Annotated[
+        Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
+    ] = "object",
     caption: Annotated[
-        list[str] | None, typer.Option(help="A sentence with the token for each image, in their order.")
+        list[str] | None, typer.Option(help="Sentence with the token; one for each image, in their order.")
     ] = None,
     base_model: BaseModelOption = None,
     preset: Annotated[
-        str, typer.Option(help="default: tuned for the base model; paper: as printed.")
+        str, typer.Option(help="default: settings tuned for the base model; paper: settings of the paper.")
     ] = "default",
-    steps: Annotated[int | None, typer.Option(help="Iterations of Algorithm 1.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --out.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="The concept file; <name>.safetensors if left out.")
+    steps: Annotated[int | None, typer.Option(help="Number of steps (iterations of Algorithm 1).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the search.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Other setting as NAME=VALUE; may be repeated.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Continue from the checkpoint in the folder of --out.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Concept file; default: <name>.safetensors.")] = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn a token from images, with forward passes only."""
+    """Learn a token from images with forward passes only."""
     from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.base_models.families import detect_family
     from zoodip_core.cli.learn import check_writable, learn
@@ -65,9 +71,9 @@ def personalize(
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
     learned = learn(bundle, subject, pictures, settings, out=target, resume=resume)
     figures = learned.figures()
-    early = f" ({figures['steps']} of {settings.steps} steps: the loss has stopped falling)"
+    early = f" ({figures['steps']} of {settings.steps} steps: the validation loss no longer falls)"
     say(
-        f"{token} learned in {figures['seconds']:.0f} s{early if figures['stopped_early'] else ''}: fixed-set loss "
+        f"{token} learned in {figures['seconds']:.0f} s{early if figures['stopped_early'] else ''}: validation loss "
         f"{figures['fixed_loss_start']:.4f} → {figures['fixed_loss_end']:.4f}; saved to {target}"
     )
     if as_json:

@@ -1,4 +1,4 @@
-"""`zoodip serve`: API and worker as processes; `zoodip migrate`: the database's tables."""
+"""`zoodip serve`: run the API and one worker; `zoodip migrate`: migrate the database."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import zoodip_core
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
@@ -22,27 +23,31 @@ from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
 _API_GRACE_S = 3
-_EXTRA_GRACE_S = 5.0  # beyond the worker's own grace for checkpoints
+_EXTRA_GRACE_S = 5.0  # added to the grace period of the API or worker itself
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of database, images and concepts.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: ZOODIP_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; default: ZOODIP_PORT.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder for the database, images and concepts.")
+    ] = None,
 ) -> None:
-    """Serve the API with one worker on this machine (settings: `zoodip settings`)."""
+    """Run the API and one worker on this machine; `zoodip settings` lists the settings."""
     given = {"HOST": host, "PORT": port, "DATA_DIR": None if data_dir is None else data_dir.absolute()}
     os.environ.update({f"ZOODIP_{name}": str(value) for name, value in given.items() if value is not None})
     settings = ServiceSettings.from_environment()
     prepare(settings)
     _check_port(settings.host, settings.port)
-    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    say(f"zoodip serves http://{shown}:{settings.port} with data in {settings.data_dir}")
+    displayed_host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    say(f"serving http://{displayed_host}:{settings.port}; data folder: {settings.data_dir}")
     Supervisor([_api(settings), _worker(settings)]).run()
 
 
 def migrate() -> None:
-    """Bring the database's tables to the form that this version needs."""
+    """Migrate the database schema to this version."""
     settings = ServiceSettings.from_environment()
     database = Database(settings.database)
     database.migrate()
@@ -51,12 +56,12 @@ def migrate() -> None:
 
 
 def prepare(settings: ServiceSettings) -> None:
-    """Migrate, make the bootstrap key known, and refuse to be open to the network without any key.
+    """Create the data folder, migrate the database, store the bootstrap key and validate the settings.
 
     Raises:
-        InvalidInputError: the host is not this machine's own and there is no key, or a mistake in the catalogue.
+        InvalidInputError: the host is not a loopback address and no API key exists, or the catalog is invalid.
         StorageError: the object store cannot be used.
-        OSError: the data folder cannot be made.
+        OSError: the data folder cannot be created.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     Catalog.load(settings.base_models)
@@ -68,24 +73,26 @@ def prepare(settings: ServiceSettings) -> None:
         protected = api_keys.any_exist(connection)
     database.close()
     if not protected and not is_loopback(settings.host):
-        raise InvalidInputError(
-            f"host: {settings.host} is open to the network, and this service has no API key; "
-            "make one with `zoodip keys create`, or listen on 127.0.0.1",
-            field="host",
+        raise InvalidInputError.mismatch(
+            "host",
+            got=f"{settings.host} without any API key",
+            expected="127.0.0.1, or a key created with `zoodip keys create`",
         )
     if not protected:
-        say("no API keys: this machine only is served")
+        say("no API key exists: only requests from this machine are served")
 
 
 def _api(settings: ServiceSettings) -> Child:
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
+    # -P and --app-dir keep the working directory off sys.path: a folder with an api.py of its own must not run.
+    command = [sys.executable, "-P", "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
+    command += ["--app-dir", str(Path(zoodip_core.__file__).parents[1])]
     command += ["--host", settings.host, "--port", str(settings.port), "--log-level", "warning"]
     command += ["--timeout-graceful-shutdown", str(_API_GRACE_S)]
     return Child("the API", command, os.environ, _API_GRACE_S + _EXTRA_GRACE_S)
 
 
 def _worker(settings: ServiceSettings) -> Child:
-    command = [sys.executable, "-m", "worker"]
+    command = [sys.executable, "-P", "-m", "worker"]
     return Child("the worker", command, os.environ, settings.drain_s + _EXTRA_GRACE_S)
 
 
@@ -96,6 +103,8 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise InvalidInputError(
-                f"port: {host}:{port} cannot be used: {error.strerror}", field="port"
+            raise InvalidInputError.mismatch(
+                "port",
+                got=f"{host}:{port} ({error.strerror})",
+                expected="a free port on an address of this machine",
             ) from error

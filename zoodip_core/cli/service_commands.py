@@ -1,4 +1,4 @@
-"""The commands of the service, which need the packages of the `service` extra."""
+"""Commands of the service, which need the packages of the `service` extra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else:
 
 
 def add_service_commands(app: typer.Typer) -> None:
-    """Add the commands; where a package is missing, add commands of the same names that say how to install it."""
+    """Add the service commands; if a package is missing, add commands that say how to install it."""
     try:
         from zoodip_core.cli.keys import keys
         from zoodip_core.cli.serve import migrate, serve
@@ -27,19 +27,19 @@ def add_service_commands(app: typer.Typer) -> None:
     except ModuleNotFoundError as error:
         for name in ("serve", "worker", "migrate", "settings", "keys"):
             options = {"allow_extra_args": True, "ignore_unknown_options": True}
-            app.command(name, context_settings=options)(_refusal(name, str(error.name)))
+            app.command(name, context_settings=options)(_missing_package_command(name, str(error.name)))
         return
     for command in (serve, worker, migrate, settings):
         app.command()(command)
     app.add_typer(keys)
 
 
-def _refusal(name: str, module: str) -> Callable[[], None]:
-    def refuse() -> None:
-        """Needs the packages of the extra `service`."""
+def _missing_package_command(name: str, module: str) -> Callable[[], None]:
+    def fail() -> None:
+        """Explain how to install the packages of the `service` extra."""
         raise ZoodipError(
             f"zoodip {name}: got no module '{module}'; expected the service packages: "
             "pip install 'zoodip[service]'"
         )
 
-    return refuse
+    return fail

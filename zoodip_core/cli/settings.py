@@ -1,4 +1,4 @@
-"""`zoodip settings`: what can be set, what is, and why."""
+"""`zoodip settings`: list the settings of the service with their current values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MASKED = frozenset({"bootstrap_key", "webhook_secrets"})
 
 
 def settings(as_json: JsonOption = False) -> None:
-    """List the service's settings: environment variable, value in force, meaning."""
+    """List the settings of the service: environment variable, current value and meaning."""
     current = ServiceSettings.from_environment()
     rows = [
         {
             "variable": f"ZOODIP_{name.upper()}",
-            "value": _shown(name, getattr(current, name)),
+            "value": _display(name, getattr(current, name)),
             "meaning": field.description or "",
         }
         for name, field in ServiceSettings.model_fields.items()
@@ -31,21 +31,21 @@ def settings(as_json: JsonOption = False) -> None:
         )
 
 
-def _shown(name: str, value: object) -> str:
+def _display(name: str, value: object) -> str:
     if value is None or value == ():
         return ""
     if name in _MASKED or isinstance(value, SecretStr):
         return "(set)"
     if name.endswith("_url"):
-        return _masked(str(value))
+        return _mask_url(str(value))
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _masked(url: str) -> str:
-    """The URL without what may be a password: all before the last @, and the query."""
+def _mask_url(url: str) -> str:
+    """Hide possible passwords of a URL: the part before the last @, and the query."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
-    _, at, place = rest.rpartition("@")
-    host, asked, _ = place.partition("?")
-    return f"{scheme}://{'…@' if at else ''}{host}{'?…' if asked else ''}"
+    _, at, location = rest.rpartition("@")
+    host, query, _ = location.partition("?")
+    return f"{scheme}://{'…@' if at else ''}{host}{'?…' if query else ''}"

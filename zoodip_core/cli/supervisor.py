@@ -1,4 +1,4 @@
-"""Keeps child processes alive and stops them in order; they stay in this process' session."""
+"""Supervisor: restarts child processes that exit and stops them in order; they share its session."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -14,22 +16,27 @@ from types import FrameType
 from zoodip_core.cli.console import say
 from zoodip_core.errors import ZoodipError
 
-_QUICK_DEATH_S = 5.0
-_MAX_QUICK_DEATHS = 5
-_LOOK_EVERY_S = 0.2
-_MAX_PAUSE_S = 30.0
+_EARLY_EXIT_S = 5.0
+_MAX_EARLY_EXITS = 5
+_POLL_S = 0.2
+_MAX_RESTART_DELAY_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_LAST_LINES = 8
 
 
 class ChildFailedError(ZoodipError):
-    """A process of the service dies as soon as it is started."""
+    """A child process exits immediately after each start."""
 
     code = "child_failed"
 
 
 @dataclass
 class Child:
-    """One process to keep alive."""
+    """Child process and its restart state.
+
+    `started_at` and `restart_at` are monotonic times; `early_exits` counts consecutive exits within 5 seconds;
+    `last_lines` are the last lines that it wrote to stderr.
+    """
 
     name: str
     command: Sequence[str]
@@ -37,12 +44,14 @@ class Child:
     grace_s: float
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    start_at: float = 0.0
-    quick_deaths: int = field(default=0)
+    restart_at: float = 0.0
+    early_exits: int = 0
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+    forwarder: threading.Thread | None = None
 
 
 class Supervisor:
-    """Starts children in order, starts a dead one again, stops them in order when told to."""
+    """Starts children in order, restarts those that exit, and stops them in order."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         self._children = children
@@ -52,15 +61,15 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT.
 
         Raises:
-            ChildFailedError: a child died at once several times in a row; the others are stopped.
+            ChildFailedError: a child exited early 5 times in a row; the others are stopped.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
             while not self._stopping:
                 for child in self._children:
-                    self._tend(child)
-                time.sleep(_LOOK_EVERY_S)
+                    self._start_or_restart(child)
+                time.sleep(_POLL_S)
         finally:
             for child in self._children:
                 _stop(child)
@@ -68,25 +77,56 @@ class Supervisor:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _tend(self, child: Child) -> None:
+    def _start_or_restart(self, child: Child) -> None:
         now = time.monotonic()
         if child.process is None:
-            if now >= child.start_at:
-                child.process = subprocess.Popen(  # noqa: S603 (our own commands)
-                    list(child.command), env=dict(child.environment), preexec_fn=_end_with_parent
-                )
+            if now >= child.restart_at:
+                _start(child)
                 child.started_at = now
             return
         code = child.process.poll()
         if code is None:
             return
         child.process = None
-        child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < _QUICK_DEATH_S else 0
-        if child.quick_deaths >= _MAX_QUICK_DEATHS:
-            raise ChildFailedError(f"{child.name} ends with code {code} as soon as it is started")
-        pause_s = min(_MAX_PAUSE_S, 0.5 * 2**child.quick_deaths)
-        say(f"{child.name} ended with code {code}; it is started again in {pause_s:.1f} s")
-        child.start_at = now + pause_s
+        child.early_exits = child.early_exits + 1 if now - child.started_at < _EARLY_EXIT_S else 0
+        if child.early_exits >= _MAX_EARLY_EXITS:
+            raise ChildFailedError(_describe_failure(child, code))
+        delay_s = min(_MAX_RESTART_DELAY_S, 0.5 * 2**child.early_exits)
+        say(f"{child.name} exited with code {code}; restarting it in {delay_s:.1f} s")
+        child.restart_at = now + delay_s
+
+
+def _start(child: Child) -> None:
+    child.last_lines.clear()
+    child.process = subprocess.Popen(  # noqa: S603 (our own commands)
+        list(child.command),
+        env=dict(child.environment),
+        stderr=subprocess.PIPE,
+        preexec_fn=_terminate_with_parent,
+    )
+    child.forwarder = threading.Thread(target=_forward, args=(child.process, child.last_lines), daemon=True)
+    child.forwarder.start()
+
+
+def _forward(process: subprocess.Popen[bytes], last_lines: deque[str]) -> None:
+    """Copy the child's stderr to ours and keep its last lines for the error message."""
+    assert process.stderr is not None
+    with process.stderr as stream:
+        for line in stream:
+            text = line.decode(errors="replace")
+            last_lines.append(text.rstrip())
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _describe_failure(child: Child, code: int) -> str:
+    if child.forwarder is not None:
+        child.forwarder.join(_POLL_S)  # the last lines may still be in the pipe
+    lines = "\n".join(f"  {line}" for line in child.last_lines) or "  (none)"
+    return (
+        f"{child.name} exited with code {code} immediately after each of {child.early_exits} starts; "
+        f"its last lines on stderr:\n{lines}"
+    )
 
 
 def _stop(child: Child) -> None:
@@ -97,13 +137,14 @@ def _stop(child: Child) -> None:
         child.process.wait(child.grace_s)
     except subprocess.TimeoutExpired:
         say(
-            f"{child.name} does not end within {child.grace_s:.0f} s; it is killed (leases give its jobs back)"
+            f"{child.name} did not exit within {child.grace_s:.0f} s and is killed; "
+            "its jobs are requeued when their leases expire"
         )
         child.process.kill()
         child.process.wait()
 
 
-def _end_with_parent() -> None:
-    """On Linux the kernel ends the child when the supervisor itself is killed."""
+def _terminate_with_parent() -> None:
+    """Ask the Linux kernel to terminate this child when the supervisor dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`zoodip worker`: one worker in the place of this process."""
+"""`zoodip worker`: replace this process with a worker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 def worker(
-    slots: Annotated[int | None, typer.Option(min=1, help="Personalizations batched together.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum number of personalizations in one batch; default: ZOODIP_SLOTS."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: ZOODIP_DEVICE.")] = None,
 ) -> None:
-    """Run jobs of the service that the settings name, one worker for each GPU."""
+    """Run a worker for the configured service; start one worker for each GPU."""
     given = {"SLOTS": slots, "DEVICE": device}
     os.environ.update({f"ZOODIP_{name}": str(value) for name, value in given.items() if value is not None})
-    ServiceSettings.from_environment()  # a mistake shows now
-    os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606 (our own command)
+    ServiceSettings.from_environment()  # report an invalid setting before starting
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker"])  # noqa: S606 (our own command)

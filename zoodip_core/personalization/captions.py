@@ -1,4 +1,4 @@
-"""The sentences that a token is learned in: given for each image, else templates for things and for styles."""
+"""Captions of the reference images: given by the user, or templates for objects and styles."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def captions_per_image(
     kind: ConceptKind,
     templates: Sequence[str] | None = None,
 ) -> tuple[tuple[str, ...], ...]:
-    """The captions that each image may get in a step: its own one, else all templates.
+    """Return the captions that each image can get in a step: its own caption, or all templates.
 
     Args:
-        captions: one for each image, each with the token; or None.
+        captions: one for each image, each with the token; None uses templates.
         images: number of reference images.
         token: the placeholder token.
-        kind: a thing or a style.
-        templates: sentences with `{}` for the token, in place of the built-in ones: a base model with a small
-            vocabulary brings its own.
+        kind: "object" or "style".
+        templates: sentences with `{}` for the token that replace the built-in ones; a base model with a small
+            vocabulary has its own.
 
     Raises:
-        InvalidCaptionError: the number is not that of the images, or a caption lacks the token.
+        InvalidCaptionError: the number differs from that of the images, or a caption lacks the token.
     """
     if captions is None:
         sentences = tuple(t.replace("{}", token) for t in templates or TEMPLATES[kind])

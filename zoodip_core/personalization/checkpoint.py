@@ -1,4 +1,4 @@
-"""A personalization on disk between two runs: safetensors, with the identity of the job in the header."""
+"""Checkpoint files: the state of a search as safetensors, with the identity of its run in the header."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IDENTITY = "zoodip.identity"
 def identity(
     subject: Subject, settings: PersonalizationSettings, fingerprint: str, images: Sequence[Image.Image]
 ) -> str:
-    """A hash of everything that a resumed run must share with the one that was interrupted."""
+    """Return the SHA-256 of everything that a resumed run must share with the interrupted one."""
     digest = hashlib.sha256()
     facts = [subject.token, subject.initializer, subject.kind, subject.captions, fingerprint]
     digest.update(json.dumps([*facts, settings.model_dump()], sort_keys=True).encode())
@@ -33,7 +33,7 @@ def identity(
 
 
 def save_checkpoint(state: dict[str, Tensor], path: Path, *, identity: str) -> None:
-    """Write the state beside `path` and move it there, so that a crash leaves the old checkpoint whole.
+    """Write the state atomically: after a crash the file is the old checkpoint or the new one.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -44,13 +44,13 @@ def save_checkpoint(state: dict[str, Tensor], path: Path, *, identity: str) -> N
 
 
 def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
-    """The state that `save_checkpoint` wrote.
+    """Read a state that `save_checkpoint` wrote.
 
     Raises:
-        InvalidCheckpointError: no such file, damaged, or written for other images or settings.
+        InvalidCheckpointError: the file is missing, damaged, or belongs to another run.
     """
     if not path.is_file():
-        raise InvalidCheckpointError(f"checkpoint: {path} does not exist, so there is nothing to resume")
+        raise InvalidCheckpointError(f"checkpoint: {path} does not exist; there is nothing to resume")
     try:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get(_IDENTITY)
@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
         raise InvalidCheckpointError(f"checkpoint: {path} is damaged: {error}") from error
     if found != identity:
         raise InvalidCheckpointError(
-            f"checkpoint: {path} was written for other images, settings or another base model; "
-            "start with the same ones, or without --resume"
+            f"checkpoint: {path} belongs to other images, other settings or another base model; "
+            "resume with the same ones, or start again without --resume"
         )
     return state

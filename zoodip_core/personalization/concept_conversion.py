@@ -1,4 +1,4 @@
-"""Between a concept file and the model: vectors that `generate` takes, and a concept from a finished search."""
+"""Converts concepts to the vectors that `generate` accepts, and finished searches to concepts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ _VERSIONED = ("torch", "diffusers", "transformers", "bitsandbytes")
 
 
 def concept_vectors(concepts: Sequence[Concept], bundle: Bundle) -> ConceptVectors:
-    """Token → vectors of each concept, checked against the base model.
+    """Return token → vectors for the concepts, after checking that they match the base model.
 
     Raises:
-        ModelMismatchError: a concept was learned on another base model, or has other widths.
+        ModelMismatchError: a concept belongs to another base model, or has other embedding widths.
         InvalidInputError: two concepts have the same token.
     """
     vectors: dict[str, list[torch.Tensor]] = {}
     for concept in concepts:
         check_compatible(concept, bundle.fingerprint, bundle.prompts.widths)
         if concept.token in vectors:
-            raise InvalidInputError(f"concept: {concept.token} was given twice", field="concept")
+            raise InvalidInputError.mismatch(
+                "concept", got=f"{concept.token} twice", expected="each token once"
+            )
         vectors[concept.token] = [torch.from_numpy(part.copy()) for part in concept.embeddings.values()]
     return vectors
 
 
 def to_concept(personalization: Personalization, fixed_loss_end: float) -> Concept:
-    """What the search has learned so far, with how it came to be."""
+    """Return the current result of the search as a concept with provenance.
+
+    Args:
+        personalization: the search.
+        fixed_loss_end: its last validation loss.
+    """
     bundle, subject, settings = personalization.bundle, personalization.subject, personalization.settings
     names = ENCODERS[bundle.family]
     parts = [part.numpy() for part in personalization.vectors]

@@ -1,4 +1,4 @@
-"""Images → concept: one personalization from its reference images to the learned token."""
+"""One personalization, from reference images to a learned token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ from zoodip_core.zeroth_order.search import TokenSearch
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be learned, as a person says it."""
+    """The subject to learn, as the user describes it.
+
+    Attributes:
+        token: placeholder token, such as `<my-dog>`.
+        initializer: word of the vocabulary whose embedding the search starts from.
+        kind: "object" or "style".
+        captions: one sentence for each image, with the token; None uses templates.
+    """
 
     token: str
     initializer: str
@@ -39,7 +46,7 @@ class Subject:
 
 
 class Personalization:
-    """One search with its data; a `BatchedSearch` for the engine."""
+    """A search with its training data; the engine advances it as a `BatchedSearch`."""
 
     def __init__(
         self,
@@ -66,7 +73,9 @@ class Personalization:
             state = dict(state)
             losses = state.pop("fixed_losses", None)
             if losses is None or not len(losses):
-                raise InvalidCheckpointError("checkpoint: it lacks fixed_losses")
+                raise InvalidCheckpointError.mismatch(
+                    "checkpoint", got="no fixed_losses", expected="one or more"
+                )
             self.search = TokenSearch.restore(
                 state, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
             )
@@ -82,11 +91,18 @@ class Personalization:
         settings: PersonalizationSettings,
         state: dict[str, Tensor] | None = None,
     ) -> Personalization:
-        """Check the request, cache the latents, free the VAE, and start the search or restore it from `state`.
+        """Validate the request, cache the latents, free the VAE, and start the search or restore it.
+
+        Args:
+            bundle: the frozen base model; its VAE is released after encoding.
+            subject: what to learn.
+            images: 1 to 16 RGB images; each is cropped to its center square.
+            settings: settings of the search.
+            state: tensors of `state()` to resume from; None starts a new search.
 
         Raises:
             InvalidInputError: names the field: images, token, initializer or captions.
-            InvalidCheckpointError: `state` does not fit these settings.
+            InvalidCheckpointError: `state` does not match the settings.
         """
         check_subject(subject, bundle.folder, images=len(images))
         captions = captions_per_image(
@@ -103,7 +119,7 @@ class Personalization:
         return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
 
     def build_request(self) -> Request:
-        """The rows of the next step of Algorithm 1: the same sample under all candidates."""
+        """Return the rows of the next step of Algorithm 1: one noisy sample under all candidates."""
         proposal = self.search.ask()
         self._sample = self.references.draw(
             proposal.image, flipped=proposal.flipped, timestep=proposal.timestep, seed=proposal.noise_seed
@@ -113,10 +129,10 @@ class Personalization:
         )
 
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
-        """One step of the search from what the model predicted.
+        """Complete one step of the search with the model's predictions.
 
         Raises:
-            LossNotFiniteError: the loss is NaN or infinite; the state is as before the step.
+            LossNotFiniteError: the loss is NaN or infinite; the state is unchanged.
         """
         assert self._sample is not None, "build_request() comes first"
         target = self._sample.target
@@ -127,29 +143,29 @@ class Personalization:
 
     @property
     def step(self) -> int:
-        """Completed steps."""
+        """Number of completed steps."""
         return self.search.step
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to step: all steps are completed, or `stop="auto"` ends it before."""
+        """Whether the search has ended: all steps are completed, or `stop="auto"` ended it early."""
         if self.search.done or self.settings.stop == "steps":
             return self.search.done
         return has_stalled(self.fixed_losses, share=self.step / self.settings.steps)
 
     @property
     def fixed_loss_start(self) -> float:
-        """Loss on the fixed set before the search."""
+        """Validation loss before the search."""
         return self.fixed_losses[0]
 
     @property
     def forwards(self) -> int:
-        """Rows that the search has had evaluated."""
+        """U-Net evaluations of the search so far, without measurements of the validation loss."""
         return self.search.step * self.search.forwards_per_step
 
     @property
     def vectors(self) -> tuple[Float[Tensor, "vectors _"], ...]:
-        """The token as it is now: one tensor for each text encoder."""
+        """Current embedding of the token: one tensor for each text encoder."""
         return tuple(
             part[0]
             for part in unflatten(self.search.theta[None], self.settings.vectors, self.bundle.prompts.widths)
@@ -157,26 +173,28 @@ class Personalization:
 
     @property
     def concept_vectors(self) -> ConceptVectors:
-        """The token as `generate` takes it."""
+        """Current embedding of the token, as `generate` accepts it."""
         return {self.subject.token: self.vectors}
 
     def record_validation_loss(self) -> float:
-        """Measure the fixed-set loss and remember it, every `measure_every` steps: `stop="auto"` goes by these.
+        """Measure the validation loss and append it to `fixed_losses`, which `stop="auto"` evaluates.
+
+        Call it every `measure_every` steps.
 
         Raises:
-            LossNotFiniteError: it is NaN or infinite.
+            LossNotFiniteError: the loss is NaN or infinite.
         """
         loss = self.measure_validation_loss()
         self.fixed_losses.append(loss)
         return loss
 
     def measure_validation_loss(self) -> float:
-        """Loss on the fixed set: the same images, noises and timesteps each time.
+        """Return the validation loss: the mean over the same images, noises and timesteps each time.
 
-        As many rows at once as a step has, so that measuring needs no more memory than searching.
+        Each forward pass has as many rows as a step, so a measurement needs no more memory than the search.
 
         Raises:
-            LossNotFiniteError: it is NaN or infinite.
+            LossNotFiniteError: the loss is NaN or infinite.
         """
         losses = [
             self._losses(self.validation_set[k : k + self.search.forwards_per_step])
@@ -184,7 +202,7 @@ class Personalization:
         ]
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
-            raise LossNotFiniteError(f"The loss on the fixed set is {loss} at step {self.step}")
+            raise LossNotFiniteError(f"the validation loss is {loss} at step {self.step}")
         return loss
 
     def _losses(self, samples: Sequence[Sample]) -> Float[Tensor, " samples"]:
@@ -195,7 +213,7 @@ class Personalization:
         return row_losses(prediction, torch.stack([sample.target for sample in samples]))
 
     def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs for the same bits; take it between steps."""
+        """Return the tensors that a resumed run needs for bit-identical results. Call it between steps."""
         return {
             **self.search.state(),
             "fixed_losses": torch.tensor(self.fixed_losses, dtype=torch.float64),
@@ -203,7 +221,7 @@ class Personalization:
 
 
 def check_subject(subject: Subject, folder: Path, *, images: int) -> None:
-    """Nothing, if the request can be learned on the base model in `folder`; needs no weights.
+    """Validate a request against the vocabulary of the base model in `folder`; needs no weights.
 
     Raises:
         InvalidInputError: names the field: images, token, initializer or captions.
@@ -216,7 +234,7 @@ def check_subject(subject: Subject, folder: Path, *, images: int) -> None:
 
 
 def _initial_theta(bundle: Bundle, initializer: str, vectors: int) -> Float[Tensor, " flat"]:
-    """The initializer's embedding in each encoder, once for each vector."""
+    """Return the initializer's embedding in each text encoder, repeated for each vector."""
     parts = []
     for encoder in bundle.prompts.encoders:
         (word,) = encoder.tokenizer(initializer, add_special_tokens=False).input_ids

@@ -1,4 +1,4 @@
-"""The loop of one personalization: steps, progress, checkpoints, and an orderly stop."""
+"""The loop of one personalization: steps, progress, checkpoints and early stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ SPEED_WINDOW_STEPS = 50
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is."""
+    """Progress of a run.
+
+    Attributes:
+        step: completed steps.
+        total_steps: steps of the whole search.
+        it_per_s: steps per second over the last steps.
+        eta_s: estimated seconds to the last step.
+        fixed_loss: last measured validation loss.
+    """
 
     step: int
     total_steps: int
@@ -27,7 +35,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """Result of a run.
+
+    `finished` is false if the run was interrupted; `stopped_early` is true if `stop="auto"` ended it. `forwards`
+    counts U-Net evaluations, `seconds` the time of this run.
+    """
 
     steps: int
     forwards: int
@@ -36,7 +48,7 @@ class Outcome:
     fixed_loss_start: float
     fixed_loss_end: float
     finished: bool
-    stopped_early: bool  # finished by `stop="auto"` before the last step
+    stopped_early: bool
 
 
 def run_search(
@@ -46,17 +58,17 @@ def run_search(
     save: Callable[[Personalization], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    """Step until done or told to stop.
+    """Run the search until it ends or `should_stop` returns true.
 
     Args:
-        personalization: advanced in place.
+        personalization: the search; advanced in place.
         on_progress: called after every step.
-        save: called every `checkpoint_every` steps, and once more when stopped early.
-        should_stop: asked between steps.
+        save: called every `checkpoint_every` steps, and once more when interrupted.
+        should_stop: called between steps.
 
     Raises:
-        LossNotFiniteError: the search diverged; the last checkpoint stays.
-        OutOfMemoryError: not even one row fits.
+        LossNotFiniteError: the search diverged; the last checkpoint is kept.
+        OutOfMemoryError: not even one row fits in memory.
     """
     engine = Engine(personalization.bundle)
     settings = personalization.settings
@@ -79,7 +91,7 @@ def run_search(
 
 
 def _outcome(personalization: Personalization, first_step: int, started: float) -> Outcome:
-    """The figures of a run that ended; the last loss is measured here."""
+    """Measure the last validation loss and return the result of the run."""
     fixed_loss_end = personalization.measure_validation_loss()
     seconds = time.perf_counter() - started
     return Outcome(

@@ -1,4 +1,4 @@
-"""What a search looks at: reference images as cached latents, their captions, and the fixed set."""
+"""Training samples of a search: cached latents with noise and captions, and the validation set."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from zoodip_core.engine import Request
 
 VALIDATION_SET_SEED = 0
 VALIDATION_SET_RANGE = (0.2, 0.95)
-"""Share of the timesteps that the fixed set spans: the ends say little about a token."""
+"""Range of timesteps in the validation set, as a share of all: the ends say little about a token."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One noisy image: what the U-Net sees, what it should predict, and the caption."""
+    """One noisy latent with the target of the prediction, its timestep and its caption."""
 
     noisy: Float[Tensor, "c h w"]
     target: Float[Tensor, "c h w"]
@@ -31,14 +31,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class References:
-    """The reference images of one personalization."""
+    """The reference images of one personalization, as cached latent distributions."""
 
     posteriors: Posteriors
-    captions: Sequence[Sequence[Prompt]]  # those that each image may get
+    captions: Sequence[Sequence[Prompt]]  # for each image, the captions that it can get
     schedule: NoiseSchedule
 
     def draw(self, image: int, *, flipped: bool, timestep: int, seed: int) -> Sample:
-        """A noisy image with a caption; everything random in it comes from `seed`."""
+        """Return a noisy latent with a caption. All randomness comes from `seed`.
+
+        Args:
+            image: index of the reference image.
+            flipped: whether to use the mirrored image.
+            timestep: timestep of the noise.
+            seed: seed of caption, latent sample and noise.
+        """
         generator = torch.Generator().manual_seed(seed)
         choices = self.captions[image]
         prompt = choices[int(torch.randint(len(choices), (), generator=generator))]
@@ -52,9 +59,9 @@ class References:
         )
 
     def validation_set(self, rows: int) -> list[Sample]:
-        """The same samples for every search on these images, with timesteps spread evenly.
+        """Return the validation set: the same samples for every search on these images, timesteps evenly spaced.
 
-        At one row a step the loss of the search itself says nothing; this set shows progress.
+        The loss of a step comes from a single sample and is too noisy to show progress.
         """
         low, high = (round(share * len(self.schedule)) for share in VALIDATION_SET_RANGE)
         steps = torch.linspace(low, high - 1, rows).round().long().tolist()
@@ -68,7 +75,7 @@ class References:
 def candidates_request(
     encoder: PromptEncoder, sample: Sample, token: str, candidates: Float[Tensor, "rows flat"], vectors: int
 ) -> Request:
-    """One sample under many values of the token: they share image, noise, timestep and caption."""
+    """Return the rows of one sample under many candidate embeddings."""
     count = len(candidates)
     return Request(
         sample.noisy.expand(count, -1, -1, -1),
@@ -85,7 +92,7 @@ def samples_request(
     theta: Float[Tensor, " flat"],
     vectors: int,
 ) -> Request:
-    """Many samples under one value of the token."""
+    """Return the rows of many samples under one embedding of the token."""
     parts = [part[0] for part in unflatten(theta[None], vectors, encoder.widths)]
     embedded = [encoder.embed(sample.prompt, {token: parts}) for sample in samples]
     return Request(

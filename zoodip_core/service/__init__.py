@@ -1,1 +1,1 @@
-"""The service's memory, without torch: tables, legal transitions, leases, concepts, keys, object store."""
+"""State that API and worker share: database tables, jobs, leases, concepts, API keys, object store. No torch."""

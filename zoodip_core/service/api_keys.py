@@ -1,4 +1,4 @@
-"""API keys: made, shown once, kept as SHA-256, found again, revoked."""
+"""API keys: create, find, list and revoke. Only the SHA-256 digest of a key is stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MIN_CHARACTERS = len(PREFIX) + 22  # 128 bits in base64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """An API key; the secret itself is nowhere."""
+    """A stored API key, without its secret."""
 
     id: str
     prefix: str
@@ -44,12 +44,12 @@ class ApiKey:
 
 
 def new_secret() -> str:
-    """A fresh API key in the form that its holder sends."""
+    """Return a new random API key, as clients send it."""
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def new_webhook_secret() -> str:
-    """A fresh signing secret in the form of Standard Webhooks."""
+    """Return a new random signing secret in the format of Standard Webhooks."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -65,12 +65,24 @@ def create(
     max_concepts: int | None = None,
     rate_per_minute: int | None = None,
 ) -> ApiKey:
-    """The stored key. Keys of one `owner` see the same jobs and concepts (so that keys can be rotated).
+    """Store an API key and return it.
+
+    Args:
+        connection: Write transaction.
+        secret: The key as clients send it; only its digest is stored.
+        now: Time of creation, in seconds since 1970.
+        name: Label for people.
+        owner: Identity that jobs and concepts belong to. Keys of one owner share them, so that keys can be
+            rotated. Default: the id of the new key.
+        scopes: Some of `SCOPES`.
+        max_active_jobs: Quota of unfinished jobs; None for no limit.
+        max_concepts: Quota of concepts; None for no limit.
+        rate_per_minute: Requests a minute; None for no limit.
 
     Raises:
-        InvalidInputError: an unknown scope, or a secret that is too short to be one.
+        InvalidInputError: A scope is unknown, or the secret is too short or lacks its prefix.
     """
-    _check(secret, scopes)
+    _check_new(secret, scopes)
     key_id = new_id("key", now)
     row = connection.execute(
         insert(keys)
@@ -93,63 +105,65 @@ def create(
 
 
 def find(connection: Connection, secret: str) -> ApiKey | None:
-    """The key with this secret, unless it was revoked."""
+    """Return the key with this secret, or None if it does not exist or is revoked."""
     query = select(keys).where(keys.c.sha256 == digest(secret), keys.c.revoked_at.is_(None))
     row = connection.execute(query).mappings().first()
     return None if row is None else _key(row)
 
 
 def any_exist(connection: Connection) -> bool:
-    """Whether this service asks for keys. A revoked one counts: revoking the last key opens nothing."""
+    """Return whether requests need a key. Revoked keys count, so revoking the last key does not open the API."""
     return bool(connection.execute(select(exists().where(keys.c.id.is_not(None)))).scalar())
 
 
 def list_all(connection: Connection) -> list[ApiKey]:
-    """Every key, oldest first."""
+    """Return all keys, oldest first."""
     return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.id)).mappings()]
 
 
 def revoke(connection: Connection, key_id: str, now: float) -> ApiKey:
-    """The key, which opens nothing any more.
+    """Revoke a key and return it.
 
     Raises:
-        NotFoundError: there is none of that id.
+        NotFoundError: The key does not exist.
     """
     return _change(connection, key_id, revoked_at=now)
 
 
 def rotate_webhook_secret(connection: Connection, key_id: str) -> ApiKey:
-    """The key with a new signing secret in front; messages carry the old one's signature too, until the next.
+    """Add a new signing secret to a key and return the key.
+
+    Messages are signed with the new and the previous secret until the next rotation.
 
     Raises:
-        NotFoundError: there is none of that id.
+        NotFoundError: The key does not exist.
     """
     current = connection.execute(select(keys.c.webhook_secrets).where(keys.c.id == key_id)).scalar()
     return _change(connection, key_id, webhook_secrets=[new_webhook_secret(), *(current or [])[:1]])
 
 
 def webhook_secrets_of(connection: Connection, owner: str) -> list[str]:
-    """The owner's signing secrets: those of its keys that are not revoked."""
+    """Return the signing secrets of the owner's active keys, newest key first."""
     query = select(keys.c.webhook_secrets).where(keys.c.owner == owner, keys.c.revoked_at.is_(None))
     return [
         secret for held in connection.execute(query.order_by(keys.c.id.desc())).scalars() for secret in held
     ]
 
 
-def note_use(connection: Connection, key_id: str, now: float) -> None:
-    """Remember when the key was last used."""
+def record_use(connection: Connection, key_id: str, now: float) -> None:
+    """Record when the key was last used."""
     connection.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=now))
 
 
 def ensure(connection: Connection, secret: str, now: float, name: str) -> None:
-    """Make sure that this key exists with every scope (containers start with one given by environment)."""
-    acquire_creation_lock(connection)  # several start together
+    """Create the key with all scopes if it does not exist."""
+    acquire_creation_lock(connection)  # several processes can start at once
     if connection.execute(select(keys.c.id).where(keys.c.sha256 == digest(secret))).first() is None:
         create(connection, secret, now, name=name, scopes=SCOPES)
 
 
 def ensure_bootstrap_key(connection: Connection, settings: ServiceSettings, now: float) -> None:
-    """Store the key of `ZOODIP_BOOTSTRAP_KEY`, if one is set and not stored yet."""
+    """Create the key of `ZOODIP_BOOTSTRAP_KEY`, if it is set and does not exist."""
     if settings.bootstrap_key is not None:
         ensure(connection, settings.bootstrap_key.get_secret_value(), now, "bootstrap")
 
@@ -160,20 +174,26 @@ def _change(connection: Connection, key_id: str, **values: object) -> ApiKey:
     ).mappings()
     found = row.first()
     if found is None:
-        raise NotFoundError(f"no key {key_id}")
+        raise NotFoundError(f"API key {key_id} does not exist")
     return _key(found)
 
 
-def _check(secret: str, scopes: tuple[str, ...]) -> None:
+def _check_new(secret: str, scopes: tuple[str, ...]) -> None:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:
-        raise InvalidInputError(f"unknown scope {unknown[0]!r}; allowed: {', '.join(SCOPES)}", field="scopes")
+        raise InvalidInputError.mismatch(
+            "scopes", got=repr(unknown[0]), expected=f"one of {', '.join(SCOPES)}"
+        )
     if not secret.startswith(PREFIX) or len(secret) < _MIN_CHARACTERS:
-        raise InvalidInputError(f"a key starts with {PREFIX} and has at least {_MIN_CHARACTERS} characters")
+        raise InvalidInputError.mismatch(
+            "key",
+            got=f"{len(secret)} characters",
+            expected=f"{PREFIX} followed by at least {_MIN_CHARACTERS - len(PREFIX)} characters",
+        )
 
 
 def digest(secret: str) -> str:
-    """What is stored of a secret: SHA-256 in hex."""
+    """Return the SHA-256 of a secret, in hexadecimal; this is the stored form."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""The wake-ups: one Celery configuration for both ends, and the names at which they meet.
+"""Celery configuration of API and worker: task names, queues and transport.
 
-A message says "job X is ready" and nothing else. The row is the truth: a lost, late or repeated message loses
-nothing and runs nothing twice.
+A message contains only the id of a job that is ready. The database row is authoritative, so a lost, late or repeated
+message neither loses a job nor runs it twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUEUES = {JobKind.PERSONALIZATION: "zoodip-personalization", JobKind.GENERATION:
 
 
 def celery_app(settings: ServiceSettings) -> Celery:
-    """The Celery application of this deployment."""
+    """Return the Celery application for these settings."""
     app = Celery("zoodip", set_as_current=False)
     url, options = _transport(settings)
     app.conf.update(
@@ -29,7 +29,7 @@ def celery_app(settings: ServiceSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_ignore_result=True,
-        task_acks_late=False,  # early: leases in the database stand for redelivery
+        task_acks_late=False,  # leases in the database replace redelivery
         worker_prefetch_multiplier=1,
         task_default_queue=QUEUES[JobKind.PERSONALIZATION],
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES.values()],
@@ -44,7 +44,11 @@ def celery_app(settings: ServiceSettings) -> Celery:
 
 
 def wake(app: Celery, kind: JobKind, job_id: str) -> bool:
-    """Tell the workers that a job is ready; False if the broker is away (they find the row by themselves)."""
+    """Notify the workers that a job is ready.
+
+    Returns:
+        False if the broker is unreachable. Workers also poll the database, so the job still starts.
+    """
     try:
         app.send_task(TASK_NAMES[kind], args=[job_id], queue=QUEUES[kind], retry=False)
     except (OperationalError, OSError):
@@ -63,7 +67,7 @@ def _transport(settings: ServiceSettings) -> tuple[str, dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     return "filesystem://localhost", {
         "data_folder_in": str(folder),
-        "data_folder_out": str(folder),  # both ends use one folder, so in and out are the same
+        "data_folder_out": str(folder),  # API and worker share one folder, so in and out are the same
         "control_folder": str(folder / "control"),
         "polling_interval": 0.2,
     }

@@ -1,4 +1,4 @@
-"""Concepts by owner, base model and token; a name is one concept's at a time."""
+"""Stored concepts. A token is unique for each owner and base model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoodip_core.service.tables import concepts, jobs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptRecord:
-    """A learned or imported token; its embedding is in the object store."""
+    """A learned or imported concept. Its embedding is in the object store."""
 
     id: str
     owner: str
@@ -31,26 +31,31 @@ class ConceptRecord:
 
 
 def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> ConceptRecord | None:
-    """Store the concept; the one whose name it took, if there was one.
+    """Store the concept.
+
+    Returns:
+        The concept that it replaced, or None.
 
     Raises:
-        TokenTakenError: the name is taken and `replace` is not set.
+        TokenTakenError: The token is taken and `replace` is False, or another transaction took it meanwhile.
     """
-    previous = named(connection, concept.owner, concept.base_model, concept.token)
+    previous = find_by_token(connection, concept.owner, concept.base_model, concept.token)
     if previous is not None:
         if not replace:
-            raise TokenTakenError(f"{concept.token} is the concept {previous.id} already", field="token")
+            raise _taken(previous)
         connection.execute(delete(concepts).where(concepts.c.id == previous.id))
     values = {name: getattr(concept, name) for name in ConceptRecord.__dataclass_fields__}
     try:
         connection.execute(insert(concepts).values(**values))
-    except IntegrityError as error:  # another took the name since we looked
-        raise TokenTakenError(f"{concept.token} was taken meanwhile", field="token") from error
+    except IntegrityError as error:  # another transaction took the token after the query above
+        raise TokenTakenError(
+            f"token {concept.token} is already used by a new concept", field="token"
+        ) from error
     return previous
 
 
-def named(connection: Connection, owner: str, base_model: str, token: str) -> ConceptRecord | None:
-    """The owner's concept of that name."""
+def find_by_token(connection: Connection, owner: str, base_model: str, token: str) -> ConceptRecord | None:
+    """Return the owner's concept with this token, or None."""
     query = select(concepts).where(
         concepts.c.owner == owner, concepts.c.base_model == base_model, concepts.c.token == token
     )
@@ -58,27 +63,25 @@ def named(connection: Connection, owner: str, base_model: str, token: str) -> Co
     return None if row is None else ConceptRecord(**row)
 
 
-def named_all(
+def find_by_tokens(
     connection: Connection, owner: str, base_model: str, tokens: Iterable[str]
 ) -> dict[str, ConceptRecord]:
-    """The owner's concepts among these tokens, by token."""
+    """Return the owner's concepts with these tokens, by token. Unknown tokens are left out."""
     query = select(concepts).where(
         concepts.c.owner == owner, concepts.c.base_model == base_model, concepts.c.token.in_(list(tokens))
     )
     return {row["token"]: ConceptRecord(**row) for row in connection.execute(query).mappings()}
 
 
-def check_free(connection: Connection, owner: str, base_model: str, token: str) -> None:
-    """Nothing, if a personalization may learn this name.
+def check_token_available(connection: Connection, owner: str, base_model: str, token: str) -> None:
+    """Validate that a new personalization can use this token.
 
     Raises:
-        TokenTakenError: a concept or an unfinished personalization of the owner has it.
+        TokenTakenError: A concept or an unfinished personalization of the owner uses it.
     """
-    taken = named(connection, owner, base_model, token)
+    taken = find_by_token(connection, owner, base_model, token)
     if taken is not None:
-        raise TokenTakenError(
-            f"{token} is the concept {taken.id} already; replace: true replaces it", field="token"
-        )
+        raise _taken(taken)
     query = select(jobs.c.id).where(
         jobs.c.owner == owner,
         jobs.c.kind == JobKind.PERSONALIZATION,
@@ -88,11 +91,11 @@ def check_free(connection: Connection, owner: str, base_model: str, token: str) 
     )
     job_id = connection.execute(query.limit(1)).scalar()
     if job_id is not None:
-        raise TokenTakenError(f"{token} is being learned by {job_id}", field="token")
+        raise TokenTakenError(f"token {token} is already used by personalization {job_id}", field="token")
 
 
-def names_of(connection: Connection, owner: str) -> set[tuple[str, str]]:
-    """(base model, token) of each concept that the owner has, or will have when what is being learned succeeds."""
+def reserved_names(connection: Connection, owner: str) -> set[tuple[str, str]]:
+    """Return (base model, token) of each concept and each unfinished personalization of the owner."""
     stored = select(concepts.c.base_model, concepts.c.token).where(concepts.c.owner == owner)
     learning = select(jobs.c.base_model, jobs.c.token).where(
         jobs.c.owner == owner, jobs.c.kind == JobKind.PERSONALIZATION, jobs.c.status.in_(ACTIVE)
@@ -101,31 +104,48 @@ def names_of(connection: Connection, owner: str) -> set[tuple[str, str]]:
 
 
 def find(connection: Connection, concept_id: str, owner: str | None = None) -> ConceptRecord:
-    """The concept of that id, if it is the owner's.
+    """Return the concept with this id.
 
     Raises:
-        NotFoundError: there is none, or it is another's (which must not show).
+        NotFoundError: The concept does not exist, or belongs to another owner. Both cases look alike to clients.
     """
     row = connection.execute(select(concepts).where(concepts.c.id == concept_id)).mappings().first()
     if row is None or owner not in (None, row["owner"]):
-        raise NotFoundError(f"no concept {concept_id}")
+        raise NotFoundError(f"concept {concept_id} does not exist")
     return ConceptRecord(**row)
 
 
 def exists(connection: Connection, concept_id: str) -> bool:
-    """Whether there is such a concept, whoever has it."""
+    """Return whether the concept exists, for any owner."""
     return connection.execute(select(concepts.c.id).where(concepts.c.id == concept_id)).first() is not None
 
 
 def list_page(
     connection: Connection, owner: str, *, after: str | None = None, limit: int = 20
 ) -> tuple[list[ConceptRecord], bool]:
-    """The owner's concepts, newest first, from below the id `after`; and whether there are more."""
+    """Return one page of the owner's concepts, newest first.
+
+    Args:
+        connection: Any connection.
+        owner: Whose concepts.
+        after: Id of the last concept of the previous page.
+        limit: Largest number of concepts to return.
+
+    Returns:
+        The concepts, and whether more follow.
+    """
     query = select(concepts).where(concepts.c.owner == owner)
     rows, more = newest_first(connection, query, concepts, after=after, limit=limit)
     return [ConceptRecord(**row) for row in rows], more
 
 
 def remove(connection: Connection, concept: ConceptRecord) -> None:
-    """Delete the row; its objects are the caller's to delete."""
+    """Delete the row. The caller deletes its objects."""
     connection.execute(delete(concepts).where(concepts.c.id == concept.id))
+
+
+def _taken(concept: ConceptRecord) -> TokenTakenError:
+    return TokenTakenError(
+        f"token {concept.token} is already used by concept {concept.id}; set replace to true to replace it",
+        field="token",
+    )

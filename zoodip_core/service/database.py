@@ -1,4 +1,4 @@
-"""A database by URL: SQLite in WAL mode or PostgreSQL, read and write transactions, migrations."""
+"""Database connections: SQLite in WAL mode or PostgreSQL, read and write transactions, migrations."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import OperationalError
 
 BUSY_TIMEOUT_S = 30.0
-_OVERFLOW = 35  # beyond ten: for forty threads, those that look for keys, and the connection that polls keep
-_MIGRATION_LOCK = 5_270_117  # any constants: PostgreSQL's advisory locks of our migrations
-_CREATION_LOCK = 5_270_118  # and of what makes jobs and concepts
+_MAX_OVERFLOW = (
+    35  # with the pool of 10: 40 request threads, the API key readers and the status poll connection
+)
+# Arbitrary keys of PostgreSQL advisory locks.
+_MIGRATION_LOCK = 5_270_117
+_CREATION_LOCK = 5_270_118
 _CHANGED = "zoodip_changed_jobs"
-# Of PostgreSQL: a process that freezes within a transaction must not hold up all others, whose patience is longer.
+# PostgreSQL ends the session of a process that freezes in a transaction before other transactions time out.
 _TIMEOUTS_S = {"lock_timeout": 30, "idle_in_transaction_session_timeout": 20}
 
 
 class Database:
-    """Connections to the service's database. Threads share one of these; processes make their own.
+    """Pooled connections to the service's database. Threads can share an instance; processes cannot.
 
     Args:
-        url: SQLAlchemy's URL.
-        pool_size: connections that are kept.
-        on_change: told the id of each job that got an event, after the commit.
+        url: SQLAlchemy URL.
+        pool_size: Connections to keep open.
+        on_change: Called after each commit with the id of each job that has a new event.
     """
 
     def __init__(
@@ -39,28 +42,28 @@ class Database:
         self._on_change = on_change
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _sqlite(url, pool_size) if self.is_sqlite else _postgresql(url, pool_size)
-        # A read is spared its BEGIN and ROLLBACK: PostgreSQL's connections are pooled in autocommit, which each
-        # write leaves for its time.
+        # Pooled PostgreSQL connections are in autocommit mode, so reads need no BEGIN and ROLLBACK. Writes switch
+        # to READ COMMITTED for one transaction.
         writes = {"zoodip_writes": True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
         self._reading = self.engine.execution_options(zoodip_reads=True)
         self._writing = self.engine.execution_options(**writes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that only reads; each query sees what was committed before it."""
+        """Yield a connection for reads. Each query sees all earlier commits."""
         with self._reading.connect() as connection:
             yield connection
 
     def connect(self) -> Connection:
-        """A connection to keep, such as that of `read`; the caller closes it."""
+        """Return a connection for reads that the caller keeps and closes."""
         return self._reading.connect()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that commits at the end, or leaves nothing behind an exception.
+        """Yield a connection in a transaction: commit at the end, roll back on an exception.
 
-        On SQLite it takes the write lock at once: a transaction that reads first and writes later would
-        otherwise fail when another writer came between, whatever the timeout.
+        On SQLite the transaction takes the write lock at its start. Otherwise a transaction that reads before it
+        writes would fail after a concurrent write, regardless of the timeout.
         """
         with self._writing.connect() as connection:
             changed: set[str] = set()
@@ -72,13 +75,15 @@ class Database:
                 self._on_change(job_id)
 
     def migrate(self) -> None:
-        """Bring the tables to the newest form; safe when several processes start together."""
+        """Migrate the tables to the newest schema. Safe if several processes start at once."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
             if not self.is_sqlite:
-                connection.execute(text("SET LOCAL lock_timeout = 0"))  # others may have much to migrate
-            _wait_for(_MIGRATION_LOCK, connection)
+                connection.execute(
+                    text("SET LOCAL lock_timeout = 0")
+                )  # another process can need long to migrate
+            _acquire_advisory_lock(_MIGRATION_LOCK, connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -88,20 +93,20 @@ class Database:
 
 
 def acquire_creation_lock(connection: Connection) -> None:
-    """Until this transaction ends no other one passes here, so what it counts and looks up stays true.
+    """Take the creation lock until commit, so that quota and name checks cannot race.
 
-    SQLite has one writer at a time anyhow.
+    On SQLite this does nothing, because SQLite allows one writer at a time.
     """
-    _wait_for(_CREATION_LOCK, connection)
+    _acquire_advisory_lock(_CREATION_LOCK, connection)
 
 
-def _wait_for(lock: int, connection: Connection) -> None:
+def _acquire_advisory_lock(lock: int, connection: Connection) -> None:
     if connection.dialect.name != "sqlite":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
 
 def mark_changed(connection: Connection, job_id: str) -> None:
-    """Have `on_change` told of the job if this transaction commits."""
+    """Call `on_change` for the job when this transaction commits."""
     connection.info.setdefault(_CHANGED, set()).add(job_id)
 
 
@@ -113,13 +118,13 @@ def _sqlite(url: str, pool_size: int) -> Engine:
         url,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         pool_size=pool_size,
-        max_overflow=_OVERFLOW,
+        max_overflow=_MAX_OVERFLOW,
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.isolation_level = None  # the driver must not start transactions
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -133,12 +138,12 @@ def _sqlite(url: str, pool_size: int) -> Engine:
 
 
 def _postgresql(url: str, pool_size: int) -> Engine:
-    # The ping finds connections from before a restart of the server (polls, for which it would cost too much, do not
-    # come through here). Statements are not prepared: a plan made while a table was small would be kept.
+    # pool_pre_ping detects connections that a server restart closed. It would be too slow for status polls, which
+    # use their own connection. Prepared statements are off: a plan made while a table was small would be kept.
     engine = create_engine(
         url,
         pool_size=pool_size,
-        max_overflow=_OVERFLOW,
+        max_overflow=_MAX_OVERFLOW,
         isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
         hide_parameters=True,
@@ -154,7 +159,7 @@ def _postgresql(url: str, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "handle_error")
     def _on_error(context: ExceptionContext) -> OperationalError | None:
-        """A session that the server ended is a lost connection, as after a restart."""
+        """Treat a session that the server ended for idleness as a lost connection."""
         cause = context.original_exception
         if not isinstance(cause, psycopg.errors.IdleInTransactionSessionTimeout):
             return None

@@ -1,4 +1,4 @@
-"""What can go wrong in the service beside the engine's errors: the same tree, stable codes."""
+"""Errors of the service. They extend the error tree of `zoodip_core.errors` and have stable codes."""
 
 from __future__ import annotations
 
@@ -6,93 +6,93 @@ from zoodip_core.errors import InvalidInputError, ZoodipError
 
 
 class NotFoundError(ZoodipError):
-    """There is nothing of that id here."""
+    """No resource with this id exists."""
 
     code = "not_found"
 
 
 class ConflictError(ZoodipError):
-    """The resource is in a state that does not allow this."""
+    """The state of the resource does not allow this operation."""
 
     code = "conflict"
 
 
 class TokenTakenError(ConflictError):
-    """A concept or an unfinished personalization has this token; `replace: true` lets the new one take it."""
+    """A concept or an unfinished personalization uses this token; `replace: true` replaces the concept."""
 
     code = "token_taken"
 
 
 class IdempotencyMismatchError(ZoodipError):
-    """This Idempotency-Key was used with another request."""
+    """This Idempotency-Key was already used with a different request."""
 
     code = "idempotency_mismatch"
 
 
 class IdempotencyInFlightError(ConflictError):
-    """The first request with this Idempotency-Key is still being answered."""
+    """The first request with this Idempotency-Key is still in progress."""
 
     code = "idempotency_in_flight"
     retryable = True
 
 
 class UnauthorizedError(ZoodipError):
-    """An API key is needed: `Authorization: Bearer zd_…`."""
+    """The request needs an API key: `Authorization: Bearer zd_…`."""
 
     code = "unauthorized"
 
 
 class ForbiddenError(ZoodipError):
-    """The API key lacks the scope for this."""
+    """The API key lacks the required scope."""
 
     code = "forbidden"
 
 
 class QuotaExceededError(ZoodipError):
-    """The API key's quota is used up."""
+    """The quota of the API key is exhausted."""
 
     code = "quota_exceeded"
     retryable = True
 
 
 class RateLimitedError(ZoodipError):
-    """Too many requests; try again later."""
+    """Too many requests; retry later."""
 
     code = "rate_limited"
     retryable = True
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"Too many requests; try again in {retry_after_s:.1f} s")
+        super().__init__(f"Too many requests; retry in {retry_after_s:.1f} s.")
         self.retry_after_s = retry_after_s
 
 
 class QueueFullError(ZoodipError):
-    """The service has as many unfinished jobs as it takes."""
+    """The job queue is full; retry later."""
 
     code = "queue_full"
     retryable = True
 
 
 class InvalidWebhookError(InvalidInputError):
-    """The webhook is not an https URL, or this service has no secret to sign with."""
+    """The webhook is not an https URL, or the service has no secret to sign its messages."""
 
     code = "invalid_webhook"
 
 
 class LeaseLostError(ZoodipError):
-    """The job belongs to another worker now, or has ended: this write changed nothing."""
+    """The job has ended or is leased to another worker; nothing was written."""
 
     code = "lease_lost"
 
 
 class WorkerLostError(ZoodipError):
-    """The job's worker died as often as a job may be started."""
+    """The worker of the job died in every allowed attempt."""
 
     code = "worker_lost"
     retryable = True
 
 
 class InternalError(ZoodipError):
-    """A fault of the service; the worker's log has it under the job's id."""
+    """The service failed unexpectedly; the worker's log has the details under the job id."""
 
     code = "internal_error"

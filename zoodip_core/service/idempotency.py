@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first response to a request is the response to its repetitions."""
+"""Idempotency-Key: store the first response to a request and replay it for repetitions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from zoodip_core.service.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from zoodip_core.service.tables import idempotency
 
-IN_FLIGHT_S = 120.0  # a first request that has not answered by then died with its process
+IN_FLIGHT_S = 120.0  # a request without a response after this time died with its process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyRecord:
-    """One request under a client's key on one route."""
+    """Identity of a request: its owner, route, Idempotency-Key and hash."""
 
     owner: str
     route: str
     key: str
     request_hash: str
-    began_at: float  # seconds since 1970; tells this request's record from that of an earlier one
+    began_at: float  # seconds since 1970; distinguishes this request from an earlier one with the same key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResponse:
-    """What the first request was answered."""
+    """The response to the first request."""
 
     status_code: int
     headers: dict[str, str]
@@ -36,14 +36,17 @@ class StoredResponse:
 
 
 def begin(connection: Connection, record: IdempotencyRecord) -> StoredResponse | None:
-    """The stored response to replay; None if this request is the first and must be answered.
+    """Register a request under its key.
+
+    Returns:
+        The stored response to replay, or None if this request is the first.
 
     Raises:
-        IdempotencyMismatchError: the key was used with another request.
-        IdempotencyInFlightError: the first request is still being answered.
+        IdempotencyMismatchError: The key was used with a different request.
+        IdempotencyInFlightError: The first request is still in progress.
     """
     stale = and_(
-        _of_key(record),
+        _same_key(record),
         idempotency.c.status_code.is_(None),
         idempotency.c.created_at < record.began_at - IN_FLIGHT_S,
     )
@@ -63,47 +66,47 @@ def begin(connection: Connection, record: IdempotencyRecord) -> StoredResponse |
     ).first()
     if first is not None:
         return None
-    row = connection.execute(select(idempotency).where(_of_key(record))).first()
+    row = connection.execute(select(idempotency).where(_same_key(record))).first()
     if row is not None and row.request_hash != record.request_hash:
         raise IdempotencyMismatchError(field="Idempotency-Key")
-    if row is None or row.status_code is None:  # none: the first has just failed
+    if row is None or row.status_code is None:  # no row: the first request has just failed
         raise IdempotencyInFlightError(field="Idempotency-Key")
     return StoredResponse(status_code=row.status_code, headers=row.headers, body=row.body)
 
 
 def finish(connection: Connection, record: IdempotencyRecord, response: StoredResponse) -> None:
-    """Keep the response, in the transaction that made what it tells of.
+    """Store the response, in the transaction that creates the resource.
 
     Raises:
-        IdempotencyInFlightError: this took so long that a repetition has answered, or may.
+        IdempotencyInFlightError: The request took too long, and a repetition has taken over its record.
     """
-    kept = connection.execute(
+    stored = connection.execute(
         update(idempotency)
-        .where(_ours(record))
+        .where(_in_flight(record))
         .values(status_code=response.status_code, headers=response.headers, body=response.body)
     )
-    if kept.rowcount == 0:
+    if stored.rowcount == 0:
         raise IdempotencyInFlightError(field="Idempotency-Key")
 
 
 def abandon(connection: Connection, record: IdempotencyRecord) -> None:
-    """Forget a request that failed, so that the client may try again."""
-    connection.execute(delete(idempotency).where(_ours(record)))
+    """Delete the record of a failed request, so that the client can retry."""
+    connection.execute(delete(idempotency).where(_in_flight(record)))
 
 
 def purge_expired(connection: Connection, before: float) -> int:
-    """Drop the answers from before that time; how many."""
+    """Delete the records from before a time, in seconds since 1970; return their number."""
     return connection.execute(delete(idempotency).where(idempotency.c.created_at < before)).rowcount
 
 
-def _ours(record: IdempotencyRecord) -> ColumnElement[bool]:
-    """This very request's record, while it is unanswered."""
+def _in_flight(record: IdempotencyRecord) -> ColumnElement[bool]:
+    """Match the record of exactly this request, while it has no response."""
     return and_(
-        _of_key(record), idempotency.c.status_code.is_(None), idempotency.c.created_at == record.began_at
+        _same_key(record), idempotency.c.status_code.is_(None), idempotency.c.created_at == record.began_at
     )
 
 
-def _of_key(record: IdempotencyRecord) -> ColumnElement[bool]:
+def _same_key(record: IdempotencyRecord) -> ColumnElement[bool]:
     return and_(
         idempotency.c.owner == record.owner,
         idempotency.c.route == record.route,

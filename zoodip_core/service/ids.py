@@ -1,4 +1,4 @@
-"""Ids that sort by the time of their making, so that a list can be walked by id alone."""
+"""Ids that sort by creation time, so that pagination needs only the id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHARACTERS = (_TIME_BITS + _RANDOM_BITS) // 5
 
 
 def new_id(prefix: str, now: float | None = None) -> str:
-    """`prefix_` and 24 characters: 48 bits of milliseconds, 72 random bits."""
+    """Return `prefix_` and 24 characters: 48 bits of milliseconds since 1970 and 72 random bits."""
     milliseconds = int((time.time() if now is None else now) * 1000) & (1 << _TIME_BITS) - 1
     number = milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     shifts = range(_TIME_BITS + _RANDOM_BITS - 5, -1, -5)
@@ -19,14 +19,14 @@ def new_id(prefix: str, now: float | None = None) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether it has the form of an id of ours."""
+    """Return whether the text has the format of an id."""
     prefix, _, rest = text.partition("_")
     return prefix.isalpha() and len(rest) == _CHARACTERS and set(rest) <= set(_ALPHABET)
 
 
-def made_at(one: str) -> float:
-    """When an id of ours was made, in seconds since 1970."""
+def creation_time(id_: str) -> float:
+    """Return the creation time of an id, in seconds since 1970."""
     number = 0
-    for character in one.rpartition("_")[2]:
+    for character in id_.rpartition("_")[2]:
         number = number << 5 | _ALPHABET.index(character)
     return (number >> _RANDOM_BITS) / 1000

@@ -1,7 +1,7 @@
-"""Word that a job changed, through Redis where Redis is the broker, so that watchers need not keep looking.
+"""Publishes job-change notifications through Redis Pub/Sub, so that watchers do not have to poll.
 
-The rows are the truth. A message carries a job's id and nothing else: whoever hears it looks at the row, and who
-misses it looks a little later.
+A message contains only a job id, and watchers then read the row. The row is authoritative: a watcher that misses a
+message reads the row at its next poll. Without Redis as the broker there are no notifications.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 _TIMEOUT_S = 2.0
-_MAX_WAITING = 1000  # more than that is older than the watchers' own next look
+_MAX_PENDING = 1000  # older notifications would arrive after the watchers' next poll
 
-_log = structlog.get_logger("zoodip.changes")
+_log = structlog.get_logger("zoodip.job_notifications")
 
 
 def channel(redis_url: str) -> str:
-    """Where this deployment's changes are told. Channels know no database numbers, so the name holds it."""
+    """Return the Pub/Sub channel of this deployment, named after the database number, which channels ignore."""
     return f"zoodip-changes-{parse_url(redis_url).get('db', 0)}"  # type: ignore[no-untyped-call]
 
 
 class ChangePublisher:
-    """Publishes on a thread of its own: a Redis that is slow or away holds up no write."""
+    """Publishes in a background thread, so that a slow or unreachable Redis delays no write."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=_TIMEOUT_S,
             socket_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),  # once: the connection may be of a Redis before its restart
+            retry=Retry(NoBackoff(), 1),  # one retry: a restart of Redis may have closed the connection
         )
         self._channel = channel(redis_url)
-        self._waiting: queue.Queue[str | None] = queue.Queue(_MAX_WAITING)
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+        self._pending: queue.Queue[str | None] = queue.Queue(_MAX_PENDING)
+        self._thread = threading.Thread(target=self._run, name="job-notifications", daemon=True)
         self._thread.start()
 
     def send(self, job_id: str) -> None:
-        """Tell that the job changed; call it after the commit. Dropped where too many wait already."""
+        """Queue a notification that the job changed. Call this after the commit. A full queue drops it."""
         try:
-            self._waiting.put_nowait(job_id)
+            self._pending.put_nowait(job_id)
         except queue.Full:
             return
 
     def close(self) -> None:
-        """Send what waits, and end."""
-        self._waiting.put(None)
+        """Publish the queued notifications and stop the thread."""
+        self._pending.put(None)
         self._thread.join(2 * _TIMEOUT_S)
 
     def _run(self) -> None:
-        away = False
+        is_failing = False
         with self._redis:
-            while (job_id := self._waiting.get()) is not None:
+            while (job_id := self._pending.get()) is not None:
                 try:
                     self._redis.publish(self._channel, job_id)
-                    away = False
+                    is_failing = False
                 except RedisError as error:
-                    if not away:
-                        _log.warning("changes_not_told", error=type(error).__name__)
-                    away = True
+                    if not is_failing:
+                        _log.warning("job_notification_failed", error=type(error).__name__)
+                    is_failing = True

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stderr, with the ids that are bound to the thread or task."""
+"""Structured logs: one JSON object per line on stderr, with the ids bound to the thread or task."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from typing import TextIO, cast
 import structlog
 
 
-class _Lossy:
-    """A stream less the lines that cannot be written (a full disk): a log must not end the work that it tells of."""
+class _BestEffortStream:
+    """Stream that drops what it cannot write, for example to a full disk. A log failure must not stop the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write it or drop it."""
+        """Write the text, or drop it on an error."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Send out what was written, if that can be done."""
+        """Flush the stream; ignore errors."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 
 
 def configure_logs(level: str) -> None:
-    """Set up structlog for this process."""
+    """Configure structlog for this process.
+
+    Args:
+        level: Lowest level to log: DEBUG, INFO, WARNING or ERROR.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -38,6 +42,6 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(sys.stderr))),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _BestEffortStream(sys.stderr))),
         cache_logger_on_first_use=False,
     )

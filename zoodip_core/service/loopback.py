@@ -1,4 +1,4 @@
-"""Which hosts are this machine itself."""
+"""Detection of loopback hosts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine's own: localhost, 127.0.0.0/8 or ::1."""
+    """Return whether a host name or address is a loopback one: localhost, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:

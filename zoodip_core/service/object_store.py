@@ -1,4 +1,4 @@
-"""Bytes by name, in a folder or an S3 bucket: photos, previews, checkpoints, embeddings, images."""
+"""Object store in a folder or an S3 bucket: reference images, previews, checkpoints, embeddings, images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ _RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=10
 
 
 class ObjectStore:
-    """An object store by URL: `file:///folder` or `s3://bucket/prefix` (AWS_* variables give the rest)."""
+    """Reads, writes, lists and deletes objects by name.
+
+    Args:
+        url: `file:///folder` or `s3://bucket/prefix`. AWS_* environment variables configure S3.
+
+    Raises:
+        StorageError: The folder cannot be created, or the URL is not valid.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -32,8 +39,8 @@ class ObjectStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"the object store's folder cannot be made: {error.strerror}") from error
-            # automatic_cleanup: a folder goes with its last object
+                raise StorageError(f"object store: cannot create {folder}: {error.strerror}") from error
+            # automatic_cleanup deletes a folder with its last object
             self._store: LocalStore | S3Store = LocalStore(folder, automatic_cleanup=True)
         elif parts.scheme == "s3":
             try:
@@ -41,51 +48,53 @@ class ObjectStore:
                     url, client_options={"allow_http": True, "timeout": "30s"}, retry_config=_RETRIES
                 )
             except (BaseError, ValueError) as error:
-                raise StorageError(f"{url} is no object store: {_reason(error)}") from error
+                raise StorageError(f"object store: cannot use {url}: {_reason(error)}") from error
         else:
-            raise StorageError(f"an object store is file:///… or s3://…, not {parts.scheme}://")
+            raise StorageError.mismatch(
+                "object store", got=f"{parts.scheme}://", expected="file:///… or s3://…"
+            )
 
     def put(self, name: str, content: bytes) -> None:
-        """Store the whole object or nothing.
+        """Store an object atomically.
 
         Raises:
-            StorageError: the disk is full, the store is away or refuses.
+            StorageError: The disk is full, or the store is unreachable or rejects the request.
         """
         try:
             obstore.put(self._store, name, content)
         except (BaseError, OSError) as error:
-            raise StorageError(f"{name} could not be stored: {_reason(error)}") from error
+            raise StorageError(f"cannot store {name}: {_reason(error)}") from error
 
     def get(self, name: str) -> bytes:
-        """The object's bytes.
+        """Return the content of an object.
 
         Raises:
-            NotFoundError: there is no object of that name.
-            StorageError: the store is away or refuses.
+            NotFoundError: The object does not exist.
+            StorageError: The store is unreachable or rejects the request.
         """
         try:
             return bytes(obstore.get(self._store, name).bytes())
         except FileNotFoundError as error:
-            raise NotFoundError(f"no object {name}") from error
+            raise NotFoundError(f"object {name} does not exist") from error
         except (BaseError, OSError) as error:
-            raise StorageError(f"{name} could not be read: {_reason(error)}") from error
+            raise StorageError(f"cannot read {name}: {_reason(error)}") from error
 
     def names(self, prefix: str) -> list[str]:
-        """The names of all objects under a prefix.
+        """Return the names of all objects under a prefix.
 
         Raises:
-            StorageError: the store is away or refuses.
+            StorageError: The store is unreachable or rejects the request.
         """
         try:
             return [str(entry["path"]) for page in obstore.list(self._store, prefix) for entry in page]
         except (BaseError, OSError) as error:
-            raise StorageError(f"{prefix} could not be listed: {_reason(error)}") from error
+            raise StorageError(f"cannot list {prefix}: {_reason(error)}") from error
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete these objects; one that is not there is no error.
+        """Delete objects; ignore those that do not exist.
 
         Raises:
-            StorageError: the store is away or refuses.
+            StorageError: The store is unreachable or rejects the request.
         """
         for name in names:
             try:
@@ -93,44 +102,44 @@ class ObjectStore:
             except FileNotFoundError:
                 continue
             except (BaseError, OSError) as error:
-                raise StorageError(f"{name} could not be deleted: {_reason(error)}") from error
+                raise StorageError(f"cannot delete {name}: {_reason(error)}") from error
 
     def delete_all(self, prefix: str) -> None:
         """Delete every object under a prefix.
 
         Raises:
-            StorageError: the store is away or refuses.
+            StorageError: The store is unreachable or rejects the request.
         """
         self.delete(self.names(prefix))
 
 
 def reference_name(job_id: str, index: int) -> str:
-    """A reference image of a personalization."""
+    """Return the object name of a reference image of a personalization."""
     return f"jobs/{job_id}/references/{index:02d}.png"
 
 
 def preview_name(job_id: str, step: int) -> str:
-    """What the token drew after `step` steps."""
+    """Return the object name of the preview after `step` steps."""
     return f"jobs/{job_id}/previews/{step}.png"
 
 
 def checkpoint_name(job_id: str, step: int) -> str:
-    """The search's whole state after `step` steps."""
+    """Return the object name of the checkpoint after `step` steps."""
     return f"jobs/{job_id}/checkpoints/{step}.safetensors"
 
 
 def image_name(job_id: str, index: int) -> str:
-    """An image of a generation."""
+    """Return the object name of an image of a generation."""
     return f"jobs/{job_id}/images/{index}.png"
 
 
 def concept_name(concept_id: str) -> str:
-    """A concept's embedding."""
+    """Return the object name of a concept's embedding."""
     return f"concepts/{concept_id}.safetensors"
 
 
 def job_prefix(job_id: str) -> str:
-    """Everything of one job."""
+    """Return the prefix of all objects of a job."""
     return f"jobs/{job_id}/"
 
 

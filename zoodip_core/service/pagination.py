@@ -1,4 +1,4 @@
-"""Pages of a table whose ids sort by the time of their making."""
+"""Cursor pagination of tables whose ids sort by creation time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from sqlalchemy import Connection, RowMapping, Select, Table
 def newest_first(
     connection: Connection, query: Select[Any], table: Table, *, after: str | None, limit: int
 ) -> tuple[list[RowMapping], bool]:
-    """The query's rows, newest first, from below the id `after`, at most `limit`; and whether there are more."""
+    """Return one page of a query's rows, newest first.
+
+    Args:
+        connection: Any connection.
+        query: The rows to page through.
+        table: The table of the query.
+        after: Id of the last row of the previous page; None for the first page.
+        limit: Largest number of rows to return.
+
+    Returns:
+        The rows, and whether more follow.
+    """
     if after is not None:
         query = query.where(table.c.id < after)
     rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit + 1)).mappings().all()

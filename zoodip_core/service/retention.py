@@ -1,4 +1,7 @@
-"""What goes with age, or with its concept: photos, previews, checkpoints and events of ended jobs; old answers."""
+"""Retention: delete data of ended jobs by age or with their concept, and delete expired idempotency records.
+
+The data of a job are its reference images, images, previews, checkpoints and events. Its row stays.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, update
 from zoodip_core.service import idempotency
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.database import Database
-from zoodip_core.service.ids import is_id, made_at
+from zoodip_core.service.ids import creation_time, is_id
 from zoodip_core.service.jobs import events
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
 from zoodip_core.service.object_store import ObjectStore, concept_name, job_prefix
@@ -19,20 +22,27 @@ _BATCH = 50
 
 
 def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, now: float) -> list[str]:
-    """Drop what is too old, or belonged to a concept that is gone; the ids of the jobs that lost all they held."""
+    """Delete expired idempotency records and the data of expired jobs.
+
+    The data of an ended job expire after `retention_days`. The data of a succeeded personalization also expire when
+    its concept no longer exists.
+
+    Returns:
+        The ids of the purged jobs: at most 50 in one call.
+    """
     with database.write() as connection:
         idempotency.purge_expired(connection, now - settings.idempotency_hours * _HOUR_S)
-    outlived = and_(
+    concept_deleted = and_(
         jobs.c.kind == JobKind.PERSONALIZATION,
         jobs.c.status == Status.SUCCEEDED,
         ~exists().where(concepts.c.from_personalization == jobs.c.id),
     )
-    goes = outlived
+    is_expired = concept_deleted
     if settings.retention_days is not None:
         old = jobs.c.finished_at < now - settings.retention_days * _DAY_S
-        goes = or_(outlived, and_(jobs.c.status.in_(ENDED), old))
+        is_expired = or_(concept_deleted, and_(jobs.c.status.in_(ENDED), old))
     with database.read() as connection:
-        query = select(jobs.c.id).where(jobs.c.purged_at.is_(None), goes).limit(_BATCH)
+        query = select(jobs.c.id).where(jobs.c.purged_at.is_(None), is_expired).limit(_BATCH)
         ids = list(connection.execute(query).scalars())
     for job_id in ids:
         purge_job(database, objects, job_id, now)
@@ -40,22 +50,22 @@ def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, n
 
 
 def purge_job(database: Database, objects: ObjectStore, job_id: str, now: float) -> None:
-    """Drop the photos, previews, checkpoints and events of an ended job; what it was and came to stays.
+    """Delete the objects and events of an ended job; keep its row.
 
     Raises:
-        StorageError: the object store refuses; the row still says that there are some.
+        StorageError: The object store failed. The job is not marked as purged, so a later call retries.
     """
-    objects.delete_all(job_prefix(job_id))  # first the bytes: a failure leaves the row to be tried again
+    objects.delete_all(job_prefix(job_id))  # objects first: after a failure the row is retried
     with database.write() as connection:
         events.delete_for_job(connection, job_id)
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
 
 
 def purge_concept(database: Database, objects: ObjectStore, concept: ConceptRecord, now: float) -> None:
-    """Drop all bytes of a concept that goes: what the job holds that learned it, and then its embedding.
+    """Delete the objects of a concept: the data of the job that learned it, then its embedding.
 
     Raises:
-        StorageError: the object store refuses; the embedding is still there.
+        StorageError: The object store failed. The embedding still exists.
     """
     ended = (jobs.c.id == concept.from_personalization, jobs.c.status.in_(ENDED))
     with database.read() as connection:
@@ -68,41 +78,44 @@ def purge_concept(database: Database, objects: ObjectStore, concept: ConceptReco
 def purge_orphans(
     database: Database, objects: ObjectStore, settings: ServiceSettings, now: float
 ) -> list[str]:
-    """Drop objects of jobs and concepts that never came to be: the process died between bytes and row.
+    """Delete objects without a database row: their process died before it wrote the row.
 
-    And photos that were to go when their job succeeded, if the object store refused then.
+    With `delete_references_on_success`, also delete reference images whose deletion failed when their job succeeded.
+
+    Returns:
+        The ids of the jobs and concepts without a row. Ids younger than one hour are skipped.
     """
     names = [
         name for name in objects.names("jobs/") if is_id(_id_of(name))
-    ]  # people put other files there, too
+    ]  # users may store other files there
     if settings.delete_references_on_success:
-        photos = [name for name in names if "/references/" in name]
-        ids = sorted({_id_of(name) for name in photos})
-        done = _known(database, jobs, ids, jobs.c.status == Status.SUCCEEDED)
-        objects.delete(name for name in photos if _id_of(name) in done)
-    lost_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
-    learned = {_id_of(name) for name in objects.names("concepts/")}
-    lost_concepts = _without_row(database, concepts, {one for one in learned if is_id(one)}, now)
-    for job_id in lost_jobs:
+        references = [name for name in names if "/references/" in name]
+        ids = sorted({_id_of(name) for name in references})
+        succeeded = _existing(database, jobs, ids, jobs.c.status == Status.SUCCEEDED)
+        objects.delete(name for name in references if _id_of(name) in succeeded)
+    orphaned_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
+    stored = {_id_of(name) for name in objects.names("concepts/")}
+    orphaned_concepts = _without_row(database, concepts, {id_ for id_ in stored if is_id(id_)}, now)
+    for job_id in orphaned_jobs:
         objects.delete_all(job_prefix(job_id))
-    objects.delete(concept_name(concept_id) for concept_id in lost_concepts)
-    return lost_jobs + lost_concepts
+    objects.delete(concept_name(concept_id) for concept_id in orphaned_concepts)
+    return orphaned_jobs + orphaned_concepts
 
 
 def _id_of(name: str) -> str:
-    """The job or concept that an object belongs to."""
+    """Return the id of the job or concept that an object belongs to."""
     return name.split("/")[1].removesuffix(".safetensors")
 
 
 def _without_row(database: Database, table: Table, ids: set[str], now: float) -> list[str]:
-    """Those of the ids, made more than an hour ago, that the table does not know."""
-    old = sorted(one for one in ids if made_at(one) < now - _HOUR_S)
-    known = _known(database, table, old)
-    return [one for one in old if one not in known]
+    """Return the ids, created more than an hour ago, that have no row in the table."""
+    old = sorted(id_ for id_ in ids if creation_time(id_) < now - _HOUR_S)
+    existing = _existing(database, table, old)
+    return [id_ for id_ in old if id_ not in existing]
 
 
-def _known(database: Database, table: Table, ids: list[str], *where: ColumnElement[bool]) -> set[str]:
-    """Those of the ids whose row is there and as asked."""
+def _existing(database: Database, table: Table, ids: list[str], *where: ColumnElement[bool]) -> set[str]:
+    """Return the ids that have a row which meets the conditions."""
     found: set[str] = set()
     for start in range(0, len(ids), _BATCH):
         query = select(table.c.id).where(table.c.id.in_(ids[start : start + _BATCH]), *where)

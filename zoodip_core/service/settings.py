@@ -1,11 +1,11 @@
-"""The service's settings: from the environment with the prefix `ZOODIP_`, frozen, each explained."""
+"""Settings of the service, read from environment variables with the prefix `ZOODIP_`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 from sqlalchemy.engine import make_url
@@ -14,6 +14,16 @@ from sqlalchemy.exc import ArgumentError
 from zoodip_core.errors import InvalidSettingsError
 
 Seconds = Annotated[float, Field(gt=0)]
+_EXPECTED = {  # openings of messages of Pydantic
+    "Value error, ": "",
+    "Input should be greater": "a number greater",
+    "Input should be less": "a number less",
+    "Input should be ": "",
+    "String should match": "text of",
+}
+_MAY_HOLD_SECRETS = frozenset(
+    {"bootstrap_key", "webhook_secrets", "database_url", "broker_url", "object_store_url"}
+)
 
 
 def _default_data_dir() -> Path:
@@ -21,87 +31,106 @@ def _default_data_dir() -> Path:
 
 
 class ServiceSettings(BaseSettings):
-    """What a deployment decides. `zoodip settings` lists these."""
+    """Settings of a deployment. `zoodip settings` lists them."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="ZOODIP_", frozen=True)
 
-    data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of everything local")
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Folder for local data")
     database_url: str | None = Field(
         default=None,
         pattern=r"^(postgres|postgresql|postgresql\+psycopg|sqlite)://",
-        description="postgresql://…; unset: SQLite in the data folder",
+        description="PostgreSQL URL (postgresql://…); unset: SQLite in the data folder",
     )
     broker_url: str | None = Field(
-        default=None, pattern=r"^rediss?://", description="redis://…; unset: a folder in the data folder"
+        default=None,
+        pattern=r"^rediss?://",
+        description="Redis URL (redis://…); unset: a folder in the data folder",
     )
     object_store_url: str | None = Field(
-        default=None, pattern=r"^(s3|file)://", description="s3://bucket/prefix; unset: a folder"
+        default=None,
+        pattern=r"^(s3|file)://",
+        description="s3://bucket/prefix or file:///folder; unset: a folder in the data folder",
     )
     base_models: Path | None = Field(
-        default=None, description="TOML catalogue; unset: the embedded model alone"
+        default=None, description="TOML catalog of base models; unset: the embedded model only"
     )
-    host: str = Field(default="127.0.0.1", description="Address that the API listens on")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on")
+    host: str = Field(default="127.0.0.1", description="Address on which the API listens")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port on which the API listens")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Origins, comma-separated"
+        default=(), description="Origins that browsers may call the API from, comma-separated"
     )
     bootstrap_key: SecretStr | None = Field(
-        default=None, description="A key (zd_…) with every scope, made known at start"
+        default=None, description="API key (zd_…) with all scopes, created at start"
     )
-    public_url: str = Field(default="", description="Prefix of the URLs in answers; empty: relative URLs")
+    public_url: str = Field(default="", description="Prefix of the URLs in responses; empty: relative URLs")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+        default="INFO", description="Lowest log level to write: DEBUG, INFO, WARNING or ERROR"
     )
-    otlp_endpoint: str | None = Field(default=None, description="Where traces go (extra `telemetry`)")
+    otlp_endpoint: str | None = Field(
+        default=None, description="OTLP endpoint for traces (extra `telemetry`)"
+    )
 
-    lease_s: Seconds = Field(default=30.0, description="A worker silent for this long has lost its jobs")
-    heartbeat_s: Seconds = Field(default=10.0, description="How often a worker extends its leases")
+    heartbeat_s: Seconds = Field(
+        default=10.0, description="Seconds between two renewals of a worker's leases"
+    )
+    lease_s: Seconds = Field(
+        default=30.0,
+        description="Seconds after which a job without heartbeat is requeued; at least twice ZOODIP_HEARTBEAT_S",
+    )
     tick_s: Seconds = Field(
-        default=1.0, description="How often a worker looks for work whose message vanished"
+        default=1.0, description="Seconds between two database polls for jobs whose message was lost"
     )
-    max_attempts: int = Field(default=3, ge=1, description="Starts of one job before a crash fails it")
-    drain_s: Seconds = Field(default=25.0, description="Grace for checkpoints after SIGTERM")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts at a job before a worker crash fails it")
+    drain_s: Seconds = Field(
+        default=25.0, description="Seconds after SIGTERM to save checkpoints and requeue jobs"
+    )
     stuck_after_s: Seconds = Field(
-        default=1_800.0, description="Silence of the engine (it may load, or draw) after which a worker ends"
+        default=1_800.0,
+        description="Seconds without engine progress, even while loading, before a worker exits",
     )
-    slots: int = Field(default=8, ge=1, description="Personalizations that one worker batches")
+    slots: int = Field(default=8, ge=1, description="Personalizations that one worker runs in one batch")
     max_bundle_mb: int = Field(
-        default=16_000, ge=1, description="Memory for base models in one worker; those in use stay beyond it"
+        default=16_000,
+        ge=1,
+        description="MB for base models in one worker; models in use stay loaded beyond it",
     )
-    device: str | None = Field(default=None, description="cpu or cuda; unset: what is there")
+    device: str | None = Field(default=None, description="cpu or cuda; unset: cuda if available")
     engine: str = Field(
-        default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine"
+        default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine class"
     )
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
-    keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints kept of one job")
+    keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints to keep for each job")
 
     max_file_mb: Annotated[float, Field(gt=0, le=10)] = Field(
-        default=10.0, description="Largest reference image file"
+        default=10.0, description="Largest reference image file, in MB"
     )
-    max_queued: int = Field(default=10_000, ge=1, description="Unfinished jobs of the whole service")
+    max_queued: int = Field(default=10_000, ge=1, description="Unfinished jobs that the service accepts")
     retention_days: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="Age at which ended jobs lose photos, previews, checkpoints and events; unset: never",
+        description="Days until images, previews, checkpoints and events of ended jobs are deleted; unset: never",
     )
     delete_references_on_success: bool = Field(
-        default=False, description="Drop the photos once the concept exists"
+        default=False, description="Delete the reference images when the personalization succeeds"
     )
     idempotency_hours: Annotated[float, Field(gt=0)] = Field(
-        default=24.0, description="How long answers are replayed"
+        default=24.0, description="Hours for which responses are replayed for an Idempotency-Key"
     )
     webhook_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="whsec_… of a service without keys, comma-separated, newest first"
+        default=(),
+        description="Webhook signing keys (whsec_…) of a service without API keys, comma-separated, newest first",
     )
-    webhook_private: bool = Field(default=False, description="Allow http and private addresses (an intranet)")
+    webhook_private: bool = Field(
+        default=False, description="Allow webhooks over http and to private addresses"
+    )
 
-    @model_validator(mode="after")
-    def _outlives_a_heartbeat(self) -> Self:
-        if self.lease_s < 2 * self.heartbeat_s:
-            raise ValueError(
-                f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s ({self.heartbeat_s:g})"
-            )
-        return self
+    @field_validator("lease_s")
+    @classmethod
+    def _outlasts_heartbeat(cls, value: float, info: ValidationInfo) -> float:
+        minimum = 2 * info.data.get("heartbeat_s", 0.0)
+        if value < minimum:
+            raise ValueError(f"at least {minimum:g}, twice ZOODIP_HEARTBEAT_S")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -109,8 +138,8 @@ class ServiceSettings(BaseSettings):
         if value is not None:
             try:
                 make_url(value)
-            except (ArgumentError, ValueError):  # its words may hold the password
-                raise ValueError("it is no URL of a database") from None
+            except (ArgumentError, ValueError):  # the message can contain the password
+                raise ValueError("a valid database URL") from None
         return value
 
     @field_validator("cors_origins", "webhook_secrets", mode="before")
@@ -122,23 +151,27 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The settings of this process.
+        """Return the settings of this process.
 
         Raises:
-            InvalidSettingsError: names the variable, what came and what is allowed.
+            InvalidSettingsError: A variable has a value that is not allowed.
         """
         try:
             return cls()
-        except (ValidationError, SettingsError) as error:
-            if isinstance(error, SettingsError):
-                raise InvalidSettingsError(str(error)) from error
-            first = error.errors(include_url=False, include_input=False)[0]
-            variable = f"ZOODIP_{(*first['loc'], 'lease_s')[0]}".upper()
-            raise InvalidSettingsError(f"{variable}: {first['msg']}", field=variable) from error
+        except SettingsError as error:
+            raise InvalidSettingsError(str(error)) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0])
+            raise InvalidSettingsError.mismatch(
+                f"ZOODIP_{name.upper()}",
+                got="a value that is not shown" if name in _MAY_HOLD_SECRETS else repr(first["input"]),
+                expected=_expected(first["msg"]),
+            ) from error
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL in use."""
+        """SQLAlchemy URL of the database."""
         if self.database_url is None:
             return f"sqlite:///{self.data_dir / 'zoodip.sqlite3'}"
         scheme, _, rest = self.database_url.partition("://")
@@ -146,11 +179,18 @@ class ServiceSettings(BaseSettings):
 
     @property
     def redis_url(self) -> str | None:
-        """The broker's URL where it is Redis."""
+        """URL of the broker if it is Redis, else None."""
         is_redis = (self.broker_url or "").startswith(("redis://", "rediss://"))
         return self.broker_url if is_redis else None
 
     @property
     def object_store(self) -> str:
-        """The object store's URL in use."""
+        """URL of the object store."""
         return self.object_store_url or (self.data_dir / "objects").absolute().as_uri()
+
+
+def _expected(message: str) -> str:
+    """Return the allowed values from a message of Pydantic, such as "Input should be greater than 0"."""
+    for opening, replacement in _EXPECTED.items():
+        message = message.replace(opening, replacement)
+    return message.partition(", unable to")[0]

@@ -1,4 +1,4 @@
-"""The tables. Times are seconds since 1970 (UTC), so that both databases hold and compare them alike."""
+"""Database tables. Times are seconds since 1970 (UTC), which both databases store and compare in the same way."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ metadata = MetaData()
 
 
 class _SqliteReal(TypeDecorator[float]):
-    """A float, also where SQLite's RETURNING hands back whole numbers as integers."""
+    """Float column. SQLite's RETURNING gives whole numbers as integers; this type converts them."""
 
     impl = Double
     cache_ok = True
 
     def process_result_value(self, value: float | int | None, dialect: Dialect) -> float | None:
-        """The value as a float."""
+        """Return the value as a float."""
         return None if value is None else float(value)
 
 
@@ -49,7 +49,7 @@ jobs = Table(
     Column("status", String(12), nullable=False),
     Column("base_model", String(100), nullable=False),
     Column("token", String(66)),
-    Column("request", _json, nullable=False),  # resolved: the job can be run again from it
+    Column("request", _json, nullable=False),  # resolved, so that the job can be run again from it
     Column("metadata", _json, nullable=False),
     Column("webhook", Text),
     Column("trace", String(80)),  # W3C traceparent of the request
@@ -62,19 +62,19 @@ jobs = Table(
     Column("fixed_loss", _real),
     Column("result", _json),
     Column("error", _json),
-    Column("wish", String(10), key="stop_request"),  # the column kept its first name
+    Column("wish", String(10), key="stop_request"),  # column name from the first schema
     Column("attempts", Integer, nullable=False, default=0),
-    Column("fence", Integer, nullable=False, default=0),  # grows with each claim
+    Column("fence", Integer, nullable=False, default=0),  # fencing token: each claim increments it
     Column("lease_owner", String(100)),
     Column("lease_expires_at", _real),
     Column("queued_at", _real, nullable=False),
     Column("created_at", _real, nullable=False),
     Column("started_at", _real),
     Column("finished_at", _real),
-    Column("purged_at", _real),  # when retention dropped photos, previews and checkpoints
+    Column("purged_at", _real),  # when retention deleted the data
     Index("jobs_queue", "kind", "status", "queued_at", "id"),
     Index("jobs_owner", "owner", "kind", "id"),
-    Index("jobs_lease", "lease_expires_at"),  # none has one unless it runs
+    Index("jobs_lease", "lease_expires_at"),  # only running jobs have a lease
     Index("jobs_ended", "finished_at"),
 )
 
@@ -132,7 +132,7 @@ idempotency = Table(
     Column("route", String(80), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("request_hash", String(64), nullable=False),
-    Column("status_code", Integer),  # null: the first request is still in flight
+    Column("status_code", Integer),  # null: the first request is still in progress
     Column("headers", _json),
     Column("body", _json),
     Column("created_at", _real, nullable=False),
@@ -148,7 +148,7 @@ webhook_deliveries = Table(
     Column("url", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("due_at", _real),  # null: delivered or given up
+    Column("due_at", _real),  # null: delivered or abandoned
     Column("delivered_at", _real),
     Column("last_status", Integer),
     Column("created_at", _real, nullable=False),

@@ -1,6 +1,6 @@
-"""Traces from request to step across the broker: OpenTelemetry with the extra `telemetry`, else nothing.
+"""OpenTelemetry traces from the request to the steps of its job. Needs the extra `telemetry`, else does nothing.
 
-A job's row carries the W3C `traceparent` of the request that made it, so a worker's spans join that trace.
+The row of a job stores the W3C `traceparent` of the request that created it, so the worker's spans join that trace.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def configure_tracing(endpoint: str | None, service: str) -> None:
-    """Send spans to an OTLP endpoint over HTTP; nothing without one.
+    """Export spans to an OTLP endpoint over HTTP.
+
+    Args:
+        endpoint: URL of the endpoint; None disables tracing.
+        service: Name of this service in the traces.
 
     Raises:
-        ImportError: an endpoint is set, and the extra `telemetry` is not installed.
+        ImportError: An endpoint is set, but the extra `telemetry` is not installed.
     """
     if endpoint is None:
         return
@@ -35,13 +39,17 @@ def configure_tracing(endpoint: str | None, service: str) -> None:
 
 
 def valid_traceparent(header: str | None) -> str | None:
-    """The header if it is a traceparent, else None."""
+    """Return the header if it is a valid traceparent, else None."""
     return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 @contextmanager
 def span(name: str, parent: str | None, **attributes: str | int) -> Iterator[str | None]:
-    """A span around the block; yields its traceparent (the parent's where nothing traces)."""
+    """Record a span around the block.
+
+    Yields:
+        The traceparent of the span; without tracing, the parent.
+    """
     tracer = _tracer()
     if tracer is None:
         yield parent
@@ -57,7 +65,7 @@ def span(name: str, parent: str | None, **attributes: str | int) -> Iterator[str
 def record_span(
     name: str, parent: str | None, started_s: float, ended_s: float, **attributes: str | int
 ) -> None:
-    """A span of something that has already happened, by seconds since 1970."""
+    """Record a span of a past operation; times are in seconds since 1970."""
     tracer = _tracer()
     if tracer is not None:
         started = tracer.start_span(
@@ -71,7 +79,7 @@ def _tracer() -> Any:
         return None
     from opentelemetry import trace
 
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody asked for traces
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # tracing is not configured
         return None
     return trace.get_tracer("zoodip")
 

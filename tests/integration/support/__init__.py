@@ -1,1 +1,1 @@
-"""Real parts for the tests of the service: databases, brokers, object stores, processes."""
+"""Fixtures for the service tests: real databases, brokers, object stores and processes."""

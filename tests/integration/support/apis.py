@@ -1,4 +1,4 @@
-"""APIs behind a real socket: as processes that `uvicorn` starts, or in this process."""
+"""API servers on a TCP port: as a `uvicorn` process, or on a thread of this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 @contextmanager
 def api(settings: ServiceSettings, log: Path) -> Iterator[str]:
-    """The URL of an API process of its own."""
+    """Run an API process and yield its URL."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
     with server(command, port, log, cwd=ROOT, env=environment(settings)):
@@ -27,16 +27,16 @@ def api(settings: ServiceSettings, log: Path) -> Iterator[str]:
 
 @contextmanager
 def api_here(settings: ServiceSettings) -> Iterator[str]:
-    """The URL of an API on a thread of this process, where a test may change its constants."""
+    """Run an API on a thread of this process, where a test can patch constants, and yield its URL."""
     port = free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=2)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
+    uvicorn_server = uvicorn.Server(config)
+    thread = threading.Thread(target=uvicorn_server.run)
     thread.start()
     try:
-        wait_until(lambda: running.started or not thread.is_alive(), "an API")
-        assert running.started
+        wait_until(lambda: uvicorn_server.started or not thread.is_alive(), "an API")
+        assert uvicorn_server.started
         yield f"http://127.0.0.1:{port}"
     finally:
-        running.should_exit = True
+        uvicorn_server.should_exit = True
         thread.join()

@@ -1,4 +1,4 @@
-"""Concept files as people import them."""
+"""Concept files for import requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoodip_core.base_models.fingerprint import fingerprint
 
 
 def tiny_concept(catalogue: Path) -> bytes:
-    """`<my-dog>` with two vectors of the catalogue's default."""
+    """Return a concept file of `<my-dog>` with two random vectors for the default base model."""
     folder = catalogue.parent / "tiny"
     (width,) = embedding_widths(folder)
     vectors = np.random.default_rng(0).standard_normal((2, width)).astype(np.float32)

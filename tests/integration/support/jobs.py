@@ -1,4 +1,4 @@
-"""Jobs as tests need them."""
+"""Queued jobs, written directly to the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoodip_core.service.jobs.records import Job, NewJob
 from zoodip_core.service.jobs.states import JobKind
 
 NOW = 1_700_000_000.0
-WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can run
+WITHOUT_PHOTOS: dict[str, Any] = {  # request of a personalization that the stub engine can run
     "initializer": "dog",
     "kind": "object",
     "captions": None,
@@ -24,7 +24,7 @@ WITHOUT_PHOTOS: dict[str, Any] = {  # a personalization that a stub engine can r
 def queue(
     database: Database, *, kind: JobKind = JobKind.PERSONALIZATION, now: float = NOW, **fields: Any
 ) -> Job:
-    """A queued job."""
+    """Insert a queued job and return it; `fields` override the defaults."""
     values: dict[str, Any] = {
         "owner": "alice",
         "base_model": "emoji",

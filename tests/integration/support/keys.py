@@ -1,4 +1,4 @@
-"""API keys as requests carry them."""
+"""API keys and their request headers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 def make_key(settings: ServiceSettings, **options: Any) -> dict[str, str]:
-    """The header of a new key."""
+    """Create an API key and return its Authorization header."""
     secret = api_keys.new_secret()
     database = Database(settings.database)
     with database.write() as connection:

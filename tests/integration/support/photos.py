@@ -1,4 +1,4 @@
-"""Photos as people send them, and requests with them."""
+"""Image files and personalization requests that upload them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ REQUEST = {"token": "<my-dog>", "initializer": "dog"}
 
 
 def photo(size: tuple[int, int] = (96, 80), form: str = "PNG", colour: str = "teal", **options: Any) -> bytes:
-    """An image file."""
+    """Return an encoded image of one color."""
     buffer = BytesIO()
     Image.new("RGB", size, colour).save(buffer, form, **options)
     return buffer.getvalue()
 
 
 def parts(*photos: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
-    """The `images` parts of a multipart body."""
+    """Return the `images` parts of a multipart body."""
     return [("images", (f"photo{index}.png", content, "image/png")) for index, content in enumerate(photos)]
 
 
 def create(
     client: TestClient, *photos: bytes, url: str = "/v1/personalizations", headers: Any = None, **request: Any
 ) -> Any:
-    """The answer to a personalization request."""
+    """Send a personalization request and return the response; `request` overrides its fields."""
     return client.post(
         url,
         files=parts(*(photos or (photo(),))),

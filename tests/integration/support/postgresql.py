@@ -1,4 +1,4 @@
-"""A schema of its own in the PostgreSQL that is there."""
+"""Temporary schema in a running PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _URL = os.environ.get("ZOODIP_TEST_DATABASE_URL", "postgresql://postgres@127.0.0
 
 
 def missing(service: str) -> None:
-    """Skip the test on a laptop, fail it in CI."""
+    """Skip the test because a service is missing; fail it in CI."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{service} is not there")
-    pytest.skip(f"{service} is not there")
+        pytest.fail(f"{service} is not available")
+    pytest.skip(f"{service} is not available")
 
 
 @contextmanager
 def postgresql_url() -> Iterator[str]:
-    """The URL of an empty schema, which is dropped at the end."""
+    """Create an empty schema, yield its URL and drop it at the end."""
     schema = f"zoodip_{secrets.token_hex(6)}"
     engine = create_engine(_URL.replace("postgresql://", "postgresql+psycopg://"))
     try:

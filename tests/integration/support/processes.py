@@ -1,4 +1,4 @@
-"""Servers of the tests' own on free ports, gone when the test ends."""
+"""Server processes on free ports, stopped at the end of the test."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """Return a TCP port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    """Return as soon as the condition holds; fail with `what` if it does not in time."""
+    """Return as soon as the condition holds; fail with `what` after the timeout."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {timeout_s} s"
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return whether something listens on the port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -37,7 +37,7 @@ def accepts(port: int) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes], *, grace_s: float = 15.0) -> None:
-    """SIGTERM, then SIGKILL to a process group that we started."""
+    """Send SIGTERM; after the grace period send SIGKILL to the process group."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -51,7 +51,7 @@ def stop(process: subprocess.Popen[bytes], *, grace_s: float = 15.0) -> None:
 def server(
     command: Sequence[str], port: int, log: Path, **options: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A running server that accepts connections on its port."""
+    """Start a server, wait until it accepts connections, and stop it at the end."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(command),

@@ -1,4 +1,4 @@
-"""An S3 protocol server of the tests' own (moto), which can be stopped and started again with what it holds."""
+"""S3 server (moto) that a test can stop and start again without losing objects."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from tests.integration.support.processes import accepts, free_port, wait_until
 
 
 class OwnS3:
-    """A server on a port of its own. Its objects live in this process, so they outlast the server."""
+    """S3 server on a free port. Its objects are in the memory of this process, so they survive a stop."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.bucket = f"zoodip-{secrets.token_hex(6)}"
         self.environment = aws(self.port)
-        self._running: ThreadedMotoServer | None = None
+        self._server: ThreadedMotoServer | None = None
 
     def start(self) -> None:
-        """Listen, on the same port each time."""
-        self._running = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
-        self._running.start()
+        """Listen, on the same port after each start."""
+        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self._server.start()
         wait_until(lambda: accepts(self.port), "an S3 server")
 
     def stop(self) -> None:
-        """Refuse connections; the objects stay."""
-        if self._running is not None:
-            self._running.stop()
-            self._running = None
+        """Stop listening; the objects stay."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
 
 def aws(port: int) -> dict[str, str]:
-    """The variables that lead an object store of scheme s3:// to a server on this machine."""
+    """Return the environment variables that direct an s3:// object store to a local server."""
     return {
         "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",
@@ -46,7 +46,7 @@ def aws(port: int) -> dict[str, str]:
 
 @contextmanager
 def own_s3() -> Iterator[OwnS3]:
-    """A running server with an empty bucket."""
+    """Run a server with an empty bucket."""
     s3 = OwnS3()
     s3.start()
     try:

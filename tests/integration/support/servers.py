@@ -1,4 +1,4 @@
-"""The Redis that is there; and Redis and PostgreSQL of the tests' own, which may be restarted and flushed."""
+"""The shared Redis, and private Redis and PostgreSQL servers that a test can restart and flush."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _REDIS = os.environ.get("ZOODIP_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 
 def shared_redis_url() -> str:
-    """The URL of the Redis that is there, with a database for each process of tests that run side by side."""
-    given = urlsplit(_REDIS)
+    """Return the URL of the shared Redis, with a separate database for each parallel test process."""
+    configured = urlsplit(_REDIS)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    url = given._replace(path=f"/{int(given.path.strip('/') or 0) + int(worker)}").geturl()
+    url = configured._replace(path=f"/{int(configured.path.strip('/') or 0) + int(worker)}").geturl()
     try:
         with redis.Redis.from_url(url) as shared:
             shared.ping()
@@ -35,16 +35,16 @@ def shared_redis_url() -> str:
 
 
 class OwnRedis:
-    """A redis-server on a port of its own, which can be stopped and started again."""
+    """Private redis-server on a free port that a test can stop and start again."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
-        self._running: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, empty unless it saved something."""
+        """Start the server with an empty data set."""
         command = [
             "redis-server",
             "--port",
@@ -57,19 +57,19 @@ class OwnRedis:
             "",
         ]
         with (self._folder / "redis.log").open("ab") as log:
-            self._running = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: accepts(self.port), "redis-server")
 
     def stop(self) -> None:
-        """Stop it; it keeps nothing."""
-        if self._running is not None:
-            stop(self._running)
-            self._running = None
+        """Stop the server; its data is lost."""
+        if self._process is not None:
+            stop(self._process)
+            self._process = None
 
 
 @contextmanager
 def own_redis(folder: Path) -> Iterator[OwnRedis]:
-    """A running Redis."""
+    """Run a private Redis server."""
     if shutil.which("redis-server") is None:
         missing("redis-server")
     redis = OwnRedis(folder)
@@ -81,7 +81,7 @@ def own_redis(folder: Path) -> Iterator[OwnRedis]:
 
 
 class OwnPostgresql:
-    """A cluster in a folder of its own."""
+    """Private PostgreSQL cluster in a given folder."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -93,7 +93,7 @@ class OwnPostgresql:
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _ACCOUNT, "--no-sync")
 
     def control(self, *words: str) -> None:
-        """pg_ctl start, stop or restart."""
+        """Run `pg_ctl` with `start`, `stop` or `restart`."""
         options = f"-p {self.port} -k {self._data} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._data / "log"), "-o", options, *words)
 
@@ -104,7 +104,10 @@ class OwnPostgresql:
 
 @contextmanager
 def own_postgresql() -> Iterator[OwnPostgresql]:
-    """A running PostgreSQL. Its folder is not pytest's: that one is closed to other accounts."""
+    """Run a private PostgreSQL server.
+
+    It does not use `tmp_path`, because the account of PostgreSQL cannot read that folder.
+    """
     if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
         missing("initdb")
     with tempfile.TemporaryDirectory(prefix="zoodip-") as folder:

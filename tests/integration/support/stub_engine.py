@@ -1,7 +1,11 @@
-"""An engine without a model: a search is a counter with a deterministic vector.
+"""Stub engine without a model: a search is a step counter with a deterministic vector.
 
-`STUB_STEP_S` and `STUB_DRAW_S` slow it, and it is broken while there is a file at `STUB_FAULT`. It notes where each
-search begins in `STUB_LOG`, and when it steps or draws in `STUB_CALLS`.
+Environment variables control it:
+
+- `STUB_STEP_S`, `STUB_DRAW_S`: duration of a step or a generation, in seconds.
+- `STUB_FAULT`: path; while this file exists, `gauges` raises an error.
+- `STUB_LOG`: file to which each search appends its job id and first step.
+- `STUB_CALLS`: file to which each step and generation appends its name and time.
 """
 
 from __future__ import annotations
@@ -25,76 +29,76 @@ from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 WIDTH = 32
-NAN_SEED = 666  # a search with this seed diverges at step 5
-HUGE_SEED = 667  # one with this seed fits no memory
+NAN_SEED = 666  # the loss of a search with this seed becomes NaN at step 5
+HUGE_SEED = 667  # a search with this seed runs out of memory
 
 
 class StubSearch:
-    """Adds to a vector at each step; state and concept depend on seed and step alone."""
+    """Search that counts steps; its checkpoint and concept depend only on seed and step."""
 
     def __init__(self, job: Job, state: bytes | None) -> None:
         self._total = job.total_steps
-        asked = job.request["settings"]
-        self.seed, self._may_stop = int(asked["seed"]), asked["stop"] == "auto"
+        search_settings = job.request["settings"]
+        self.seed, self._may_stop = int(search_settings["seed"]), search_settings["stop"] == "auto"
         self._token = job.token or ""
-        found = {"step": 0, "fixed_losses": [1.0]} if state is None else json.loads(state)
-        self.step, self.fixed_losses = int(found["step"]), list(found["fixed_losses"])
+        restored = {"step": 0, "fixed_losses": [1.0]} if state is None else json.loads(state)
+        self.step, self.fixed_losses = int(restored["step"]), list(restored["fixed_losses"])
         self.rows_per_step = 2
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to step."""
+        """Whether the search has ended."""
         stalled = self._may_stop and has_stalled(self.fixed_losses, share=self.step / self._total)
         return stalled or self.step >= self._total
 
     def advance(self) -> ZoodipError | None:
-        """One step."""
+        """Run one step."""
         if self.seed == NAN_SEED and self.step == 5:
             return LossNotFiniteError("The loss is nan at step 5")
         self.step += 1
         return None
 
     def record_validation_loss(self) -> float:
-        """Falls until step 40."""
+        """Append a loss that falls until step 40, and return it."""
         self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))
         return self.fixed_losses[-1]
 
     def state(self) -> bytes:
-        """The step and the losses."""
+        """Return the step and the losses as JSON."""
         return json.dumps({"step": self.step, "fixed_losses": self.fixed_losses}).encode()
 
     def preview(self) -> bytes:
-        """One colour."""
+        """Return a PNG of one color."""
         return _png(self.seed)
 
     def concept(self) -> Concept:
-        """A vector that seed and step fix."""
+        """Return a concept whose vector depends on seed and step."""
         vectors = np.random.default_rng(self.seed + self.step).standard_normal((1, WIDTH)).astype(np.float32)
         return Concept(self._token, "sd1", {"clip": vectors}, fingerprint="0" * 64)
 
 
 class StubEngine:
-    """Steps and draws in no time, or as slowly as the environment says."""
+    """Engine of `StubSearch`; environment variables set its speed and faults."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._step_s = float(os.environ.get("STUB_STEP_S", "0"))
         self._draw_s = float(os.environ.get("STUB_DRAW_S", "0"))
-        self._log = os.environ.get("STUB_LOG")
-        self._fault = os.environ.get("STUB_FAULT")
-        self._calls = os.environ.get("STUB_CALLS")
+        self._log_path = os.environ.get("STUB_LOG")
+        self._fault_path = os.environ.get("STUB_FAULT")
+        self._calls_path = os.environ.get("STUB_CALLS")
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
-        """The search, with a line in the log of where it began."""
+        """Start or resume a search, and append its first step to `STUB_LOG`."""
         assert all(image.startswith(b"\x89PNG") for image in images)
         search = StubSearch(job, state)
-        if self._log:
-            with Path(self._log).open("a") as log:
+        if self._log_path:
+            with Path(self._log_path).open("a") as log:
                 log.write(f"{job.id} {search.step}\n")
         return search
 
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
-        """One step of each."""
-        self._note("step")
+        """Run one step of each search."""
+        self._record_call("step")
         time.sleep(self._step_s)
         if any(isinstance(search, StubSearch) and search.seed == HUGE_SEED for search in searches):
             raise OutOfMemoryError
@@ -103,8 +107,8 @@ class StubEngine:
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
     ) -> list[Picture]:
-        """Pictures of one colour."""
-        self._note("draw")
+        """Return PNG images of one color."""
+        self._record_call("draw")
         end = time.monotonic() + self._draw_s
         while time.monotonic() < end:
             before_step()
@@ -112,14 +116,14 @@ class StubEngine:
         settings = job.request["settings"]
         return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
 
-    def _note(self, call: str) -> None:
-        if self._calls:
-            with Path(self._calls).open("a") as calls:
+    def _record_call(self, call: str) -> None:
+        if self._calls_path:
+            with Path(self._calls_path).open("a") as calls:
                 calls.write(f"{call} {time.time()}\n")
 
     def gauges(self) -> dict[str, float]:
-        """None."""
-        if self._fault is not None and Path(self._fault).exists():
+        """Return no measurements; raise RuntimeError while the file `STUB_FAULT` exists."""
+        if self._fault_path is not None and Path(self._fault_path).exists():
             raise RuntimeError
         return {}
 

@@ -1,4 +1,4 @@
-"""Worker processes as `zoodip worker` starts them."""
+"""Worker processes, started like `zoodip worker`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ STUB = "tests.integration.support.stub_engine:StubEngine"
 
 
 def environment(settings: ServiceSettings, **extra: str) -> dict[str, str]:
-    """The settings as a process gets them."""
-    given = {
+    """Return the environment of a process with the given settings."""
+    variables = {
         f"ZOODIP_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in settings.model_dump(exclude_unset=True).items()
         if value is not None
     }
-    return {**os.environ, "OMP_NUM_THREADS": "1", **given, **extra}
+    return {**os.environ, "OMP_NUM_THREADS": "1", **variables, **extra}
 
 
 class Worker:
-    """A worker process in a process group of its own."""
+    """Worker process in a separate process group."""
 
     def __init__(self, settings: ServiceSettings, log: Path, **extra: str) -> None:
         self.log = log
@@ -49,18 +49,18 @@ class Worker:
             )
 
     def signal(self, number: int) -> None:
-        """Send a signal to it and its children."""
+        """Send a signal to the worker and its children."""
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """As the kernel does when memory is short."""
+        """Send SIGKILL, as the kernel does when memory is exhausted."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
 
 @contextmanager
 def worker(settings: ServiceSettings, *, wait: bool = True, **extra: str) -> Iterator[Worker]:
-    """A worker that looks for work."""
+    """Run a worker; with `wait`, yield it only after it has reported itself."""
     running = Worker(settings, Path(settings.data_dir) / f"worker-{time.monotonic_ns()}.log", **extra)
     try:
         if wait:
@@ -73,7 +73,7 @@ def worker(settings: ServiceSettings, *, wait: bool = True, **extra: str) -> Ite
 
 
 def wait_until_consuming(settings: ServiceSettings, *workers: Worker) -> None:
-    """Return when as many workers look for work."""
+    """Return when at least as many workers have reported themselves."""
     database = Database(settings.database)
 
     def consuming() -> bool:
@@ -82,12 +82,12 @@ def wait_until_consuming(settings: ServiceSettings, *workers: Worker) -> None:
         with database.read() as connection:
             return len(worker_registry.consuming(connection, time.time(), 60.0)) >= len(workers)
 
-    wait_until(consuming, "a worker that looks for work", 60)
+    wait_until(consuming, "the report of a worker", 60)
     database.close()
 
 
 def wait_for_job(settings: ServiceSettings, job_id: str, *statuses: Status, timeout_s: float = 60) -> Job:
-    """The job once it is in one of these states."""
+    """Wait until a job has one of the given states, and return it."""
     return wait_for(settings, job_id, lambda job: job.status in statuses, f"{statuses}", timeout_s=timeout_s)
 
 
@@ -99,15 +99,15 @@ def wait_for(
     *,
     timeout_s: float = 60,
 ) -> Job:
-    """The job once the condition holds for it."""
+    """Wait until a condition holds for a job, and return the job."""
     database = Database(settings.database)
 
-    def look() -> Job:
+    def fetch() -> Job:
         with database.read() as connection:
             return store.find(connection, job_id)
 
     try:
-        wait_until(lambda: condition(look()), f"{what} of {job_id}", timeout_s)
-        return look()
+        wait_until(lambda: condition(fetch()), f"{what} of {job_id}", timeout_s)
+        return fetch()
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""The command line: what it prints, which exit code it ends with, and that mistakes leave nothing behind."""
+"""Command line: output, exit codes and error messages; invalid input leaves no files behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = ("--steps", "2", "--set", "n=1", "--set", "fixed_rows=2")
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -30,21 +30,21 @@ class Finished:
 
     @property
     def json(self) -> dict[str, object]:
-        """The last line of stdout."""
+        """The last line of stdout, parsed."""
         parsed: dict[str, object] = json.loads(self.out.splitlines()[-1])
         return parsed
 
 
 class Zoodip(Protocol):
-    """Runs the command in this process."""
+    """Runs `zoodip` in this process."""
 
     def __call__(self, *arguments: object) -> Finished:
-        """How `zoodip ARGUMENTS` ends."""
+        """Run `zoodip ARGUMENTS`."""
 
 
 @pytest.fixture
 def zoodip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Zoodip:
-    """`zoodip("models")` in an empty folder."""
+    """Return a function that runs `zoodip` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> Finished:
@@ -67,7 +67,7 @@ def _personalize(zoodip: Zoodip, *extra: object) -> Finished:
 
 @pytest.mark.slow
 def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) -> None:
-    """The whole way of a user: learn a token, look at it, draw with it; the PNG tells how it was drawn."""
+    """A user learns a token, inspects it and draws with it; the PNG metadata holds prompt, seed and fingerprint."""
     learned = _personalize(zoodip, "--out", "x.safetensors", "--seed", 7, "--json")
     assert learned.code == 0, learned.err
     assert set(learned.json) == {
@@ -106,8 +106,8 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_inspect_tells_a_fact_a_line(zoodip: Zoodip) -> None:
-    """Groups are spelled out, so that no line is longer than a terminal is wide."""
+def test_inspect_prints_one_field_per_line(zoodip: Zoodip) -> None:
+    """Nested fields have rows like `vectors.clip`, and each line is shorter than 120 characters."""
     assert _personalize(zoodip, "--out", "x.safetensors").code == 0
     shown = zoodip("inspect", "x.safetensors").out.splitlines()
     for name, value in (("token", "<x>"), ("vectors.clip", "[1, 192]"), ("provenance.settings.n", "1")):
@@ -118,7 +118,7 @@ def test_inspect_tells_a_fact_a_line(zoodip: Zoodip) -> None:
 
 @pytest.mark.slow
 def test_same_seed_same_token(zoodip: Zoodip, tmp_path: Path) -> None:
-    """Two runs with one seed learn the same bits, another seed other ones."""
+    """Two runs with the same seed learn bit-identical embeddings; another seed learns different ones."""
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert _personalize(zoodip, "--out", f"{name}.safetensors", "--seed", seed).code == 0
     a, b, c = (load_concept(tmp_path / f"{name}.safetensors").embeddings["clip"] for name in "abc")
@@ -126,8 +126,8 @@ def test_same_seed_same_token(zoodip: Zoodip, tmp_path: Path) -> None:
     assert not np.array_equal(a, c)
 
 
-def test_models_lists_the_embedded_one(zoodip: Zoodip) -> None:
-    """The embedded model is there and the default, without any catalogue file."""
+def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
+    """Without a catalog file, the embedded model is listed as the default."""
     (model,) = zoodip("models", "--json").json["base_models"]
     assert (model["name"], model["default"], model["precision"]) == ("emoji", True, "int8")
     assert "emoji" in zoodip("models").out
@@ -143,18 +143,18 @@ def test_models_lists_the_embedded_one(zoodip: Zoodip) -> None:
         (["--set", "speed=9"], ["settings.speed", "allowed", "learning_rate"]),
         (["--set", "n=0"], ["settings.n", "0", "greater than or equal to 1"]),
         (["--set", "t_low=900", "--set", "t_high=500"], ["t_low (900)", "t_high (500)"]),
-        (["--set", "n"], ["--set", "'n'", "NAME=VALUE"]),
+        (["--set", "n"], ["set: got 'n'; expected NAME=VALUE"]),
         (["--preset", "magic"], ["preset", "'magic'", "paper"]),
-        (["--caption", "a turtle"], ["captions", "1 came for 4 images"]),
-        (["--out", "missing/x.safetensors"], ["out", "missing"]),
+        (["--caption", "a turtle"], ["captions: got 1; expected one for each of the 4 images"]),
+        (["--out", "missing/x.safetensors"], ["out: got missing/x.safetensors", "writable folder"]),
         (["--device", "abacus"], ["device", "'abacus'", "cpu"]),
         (["--resume"], ["checkpoint", "nothing to resume"]),
     ],
 )
-def test_bad_input_is_one_clear_message(
+def test_invalid_input_prints_one_message(
     zoodip: Zoodip, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    """Each mistake ends with a code that is not 0 and one message with the facts; no file is left."""
+    """The exit code is not 0, one message names the field and the value, and no file is written."""
     finished = _personalize(zoodip, *arguments, "--json")
     assert finished.code != 0
     message = finished.json["error"]["message"]
@@ -164,8 +164,8 @@ def test_bad_input_is_one_clear_message(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_images(zoodip: Zoodip, tmp_path: Path) -> None:
-    """No images, a broken one, one that is missing and 17 of them are told apart, and nothing is written."""
+def test_invalid_images(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A damaged or missing file, an empty folder and 17 images give different messages; nothing is written."""
     broken = tmp_path / "broken.png"
     broken.write_bytes(sorted(DEMO.glob("*.png"))[0].read_bytes()[:200])
     (tmp_path / "empty").mkdir()
@@ -182,8 +182,8 @@ def test_bad_images(zoodip: Zoodip, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "empty"]
 
 
-def test_a_pickle_is_refused(zoodip: Zoodip, tmp_path: Path) -> None:
-    """A concept file must be safetensors; a pickle is not even opened."""
+def test_a_pickle_is_rejected(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A concept file in pickle format is rejected, and no output folder is created."""
     torch.save({"<x>": torch.zeros(192)}, tmp_path / "x.bin")
     finished = zoodip("generate", "--prompt", "a <x>", "--concept", "x.bin", "--json")
     assert finished.code == 2
@@ -191,8 +191,8 @@ def test_a_pickle_is_refused(zoodip: Zoodip, tmp_path: Path) -> None:
     assert not (tmp_path / "images").exists()
 
 
-def test_unknown_token_in_the_prompt(zoodip: Zoodip, tmp_path: Path) -> None:
-    """A prompt with a token of no given concept is an error, and no folder is made."""
+def test_unknown_token_in_the_prompt_is_an_error(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A prompt with a token that no given concept has is an error, and no output folder is created."""
     finished = zoodip("generate", "--prompt", "a photo of a <nobody>", "--json")
     assert finished.code == 2
     assert "<nobody>" in finished.json["error"]["message"]
@@ -200,6 +200,6 @@ def test_unknown_token_in_the_prompt(zoodip: Zoodip, tmp_path: Path) -> None:
 
 
 def test_usage_without_a_command(zoodip: Zoodip) -> None:
-    """Bare `zoodip` explains itself; `--version` is one line."""
+    """`zoodip` without a command prints its help; `--version` prints one line."""
     assert "personalize" in zoodip().out
     assert zoodip("--version").out.startswith("zoodip ")

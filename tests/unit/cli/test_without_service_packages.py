@@ -1,4 +1,4 @@
-"""The engine's commands work without the packages of the `service` extra; the service's say what is missing."""
+"""Without the `service` extra, engine commands work, and service commands name the missing package."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _zoodip(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "shown"),
     [(["--help"], "personalize"), (["models"], "emoji"), (["personalize", "--help"], "--initializer")],
 )
-def test_the_engines_commands_need_no_service_package(arguments: list[str], shown: str) -> None:
-    """Help, the list of models and the options of `personalize` are printed."""
+def test_engine_commands_work_without_service_packages(arguments: list[str], shown: str) -> None:
+    """Help, the list of base models and the options of `personalize` are printed."""
     done = _zoodip(*arguments)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
@@ -46,8 +46,8 @@ def test_the_engines_commands_need_no_service_package(arguments: list[str], show
     "arguments",
     [["serve", "--port", "8001"], ["worker"], ["settings", "--json"], ["keys", "create", "--name", "a"]],
 )
-def test_the_services_commands_say_what_to_install(arguments: list[str]) -> None:
-    """One line names the command, the missing module and the remedy."""
+def test_service_commands_say_what_to_install(arguments: list[str]) -> None:
+    """One line names the command, the missing module and the installation command."""
     done = _zoodip(*arguments)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

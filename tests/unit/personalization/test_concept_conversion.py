@@ -74,5 +74,5 @@ def test_another_model_is_an_error(
 def test_a_token_given_twice(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
     """Two files with one token leave open which is meant."""
     concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
-    with pytest.raises(InvalidInputError, match="<x> was given twice"):
+    with pytest.raises(InvalidInputError, match="concept: got <x> twice; expected each token once"):
         concept_vectors([concept, concept], bundles["sd1"])

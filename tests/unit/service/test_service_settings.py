@@ -1,7 +1,8 @@
-"""Settings from the environment: URLs in use, lists, and mistakes that name their variable."""
+"""Service settings from the environment: URLs, lists and errors."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.service.settings import ServiceSettings
 
 
-def test_the_embedded_default_is_all_in_the_data_folder(
+def test_defaults_store_everything_in_the_data_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Database and objects are below ZOODIP_DATA_DIR when nothing else is said."""
+    """By default, the database and the objects are in ZOODIP_DATA_DIR."""
     monkeypatch.setenv("ZOODIP_DATA_DIR", str(tmp_path))
     settings = ServiceSettings.from_environment()
     assert settings.database == f"sqlite:///{tmp_path}/zoodip.sqlite3"
@@ -21,13 +22,13 @@ def test_the_embedded_default_is_all_in_the_data_folder(
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_any_spelling_of_postgresql_will_do(scheme: str) -> None:
-    """The driver is ours to choose."""
+def test_each_postgresql_scheme_uses_psycopg(scheme: str) -> None:
+    """The service chooses the driver for each spelling of the scheme."""
     assert ServiceSettings(database_url=f"{scheme}://db/zoodip").database == "postgresql+psycopg://db/zoodip"
 
 
-def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Origins and secrets come as one variable each."""
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable holds all origins, separated by commas."""
     monkeypatch.setenv("ZOODIP_CORS_ORIGINS", "https://a.example, https://b.example")
     assert ServiceSettings.from_environment().cors_origins == ("https://a.example", "https://b.example")
 
@@ -36,7 +37,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variable", "value"),
     [
         ("SLOTS", "many"),
-        ("LEASE_S", "5"),  # a heartbeat comes every 10 s
+        ("LEASE_S", "5"),  # less than two heartbeats of 10 s
         ("LOG_LEVEL", "verbose"),
         ("MAX_FILE_MB", "20"),
         ("DATABASE_URL", "mysql://db/zoodip"),
@@ -46,9 +47,36 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OBJECT_STORE_URL", "/data"),
     ],
 )
-def test_a_mistake_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """A value of the wrong kind, or one with which the service could not run, is one clear error."""
+def test_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """A bad value gives one error with the name of the variable, and no secret."""
     monkeypatch.setenv(f"ZOODIP_{variable}", value)
     with pytest.raises(InvalidSettingsError, match=f"ZOODIP_{variable}") as error:
         ServiceSettings.from_environment()
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SLOTS", "many", "ZOODIP_SLOTS: got 'many'; expected a valid integer"),
+        ("PORT", "-1", "ZOODIP_PORT: got '-1'; expected a number greater than or equal to 0"),
+        ("LEASE_S", "5", "ZOODIP_LEASE_S: got '5'; expected at least 20, twice ZOODIP_HEARTBEAT_S"),
+        (
+            "LOG_LEVEL",
+            "verbose",
+            "ZOODIP_LOG_LEVEL: got 'verbose'; expected 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://user:secret@db:port/zoodip",
+            "ZOODIP_DATABASE_URL: got a value that is not shown; expected a valid database URL",
+        ),
+    ],
+)
+def test_error_message_gives_value_and_expectation(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
+) -> None:
+    """The message gives the value, except for URLs and secrets, and the allowed values."""
+    monkeypatch.setenv(f"ZOODIP_{variable}", value)
+    with pytest.raises(InvalidSettingsError, match=re.escape(message)):
+        ServiceSettings.from_environment()

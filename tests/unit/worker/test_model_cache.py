@@ -1,4 +1,4 @@
-"""Which base models a worker keeps in memory, on narrow real ones."""
+"""Model cache: loading, eviction and memory budget, with narrow real base models."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _load = partial(load_bundle, device="cpu")
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Three base models of one size."""
-    folder = tmp_path_factory.mktemp("bundles")
+    """Return a catalog of three base models of equal size."""
+    folder = tmp_path_factory.mktemp("models")
     tables = []
     for seed, name in enumerate(NAMES):
         build_family(folder / name, "sd1", seed=seed)
@@ -33,74 +33,74 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @pytest.fixture
-def one_mb(catalog: Catalog) -> float:
-    """What one of them takes with its VAE."""
+def model_mb(catalog: Catalog) -> float:
+    """Return the memory of one base model with its VAE, in megabytes."""
     path = catalog.get("a").path
     assert path is not None
     return weights_mb(path, "fp32")
 
 
 @pytest.mark.slow
-def test_the_size_told_from_the_files_is_that_in_memory(catalog: Catalog, one_mb: float) -> None:
-    """Told before loading, measured after, with the VAE that is loaded on first use."""
-    bundles = ModelCache(catalog, 1e6, _load)
-    assert bundles.get("a", ()).vae is not None
-    assert bundles.sizes_mb()["a"] == pytest.approx(one_mb, rel=0.02)
+def test_the_size_estimated_from_files_matches_memory(catalog: Catalog, model_mb: float) -> None:
+    """The estimate before loading matches the measured size, with the VAE that is loaded on first use."""
+    cache = ModelCache(catalog, 1e6, _load)
+    assert cache.get("a", ()).vae is not None
+    assert cache.sizes_mb()["a"] == pytest.approx(model_mb, rel=0.02)
 
 
 @pytest.mark.slow
-def test_the_longest_unused_goes_first(catalog: Catalog, one_mb: float) -> None:
-    """Room for two: what was used lately stays, and what is kept is not loaded again."""
+def test_the_least_recently_used_model_is_evicted_first(catalog: Catalog, model_mb: float) -> None:
+    """With room for two models, the recently used ones stay, and cached models are not loaded again."""
     loaded: list[str] = []
 
     def load(entry: BaseModelEntry) -> Bundle:
         loaded.append(entry.name)
         return _load(entry)
 
-    bundles = ModelCache(catalog, 2.1 * one_mb, load)
+    cache = ModelCache(catalog, 2.1 * model_mb, load)
     for name in ("a", "b", "a", "c", "a", "c"):
-        assert bundles.get(name, ()).name == name
-    assert list(bundles.sizes_mb()) == ["a", "c"]
+        assert cache.get(name, ()).name == name
+    assert list(cache.sizes_mb()) == ["a", "c"]
     assert loaded == ["a", "b", "c"]
 
 
 @pytest.mark.slow
-def test_room_is_made_before_a_model_is_loaded(catalog: Catalog, one_mb: float) -> None:
-    """While one loads, the one that goes has left memory already: the budget holds at the peak too."""
-    made: list[weakref.ref[Bundle]] = []
+def test_a_model_is_evicted_before_another_is_loaded(catalog: Catalog, model_mb: float) -> None:
+    """The evicted model has left memory when the next one loads, so the budget also holds at the peak."""
+    loaded: list[weakref.ref[Bundle]] = []
     alive: list[int] = []
 
     def load(entry: BaseModelEntry) -> Bundle:
-        alive.append(sum(one() is not None for one in made))
+        alive.append(sum(one() is not None for one in loaded))
         bundle = _load(entry)
-        made.append(weakref.ref(bundle))
+        loaded.append(weakref.ref(bundle))
         return bundle
 
-    bundles = ModelCache(catalog, 1.1 * one_mb, load)
+    cache = ModelCache(catalog, 1.1 * model_mb, load)
     for name in NAMES:
-        bundles.get(name, ())
+        cache.get(name, ())
     assert alive == [0, 0, 0]
 
 
 @pytest.mark.slow
-def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, one_mb: float) -> None:
-    """Beyond the budget too: idle ones go, and the search's own is given again; the last one stays at any size."""
-    bundles = ModelCache(catalog, 1.1 * one_mb, _load)
-    used = bundles.get("a", ())
-    bundles.get("b", {"a"})
-    bundles.get("c", {"a"})
-    assert set(bundles.sizes_mb()) == {"a", "c"}
-    bundles.trim({"a"})
-    assert list(bundles.sizes_mb()) == ["a"]
-    bundles.trim(())
-    assert bundles.get("a", {"a"}) is used
-    bundles.get("b", ())
-    assert list(bundles.sizes_mb()) == ["b"]
+def test_a_model_in_use_stays_and_is_not_loaded_twice(catalog: Catalog, model_mb: float) -> None:
+    """Above the budget only idle models are evicted; the only cached model stays, whatever its size."""
+    cache = ModelCache(catalog, 1.1 * model_mb, _load)
+    used = cache.get("a", ())
+    cache.get("b", {"a"})
+    cache.get("c", {"a"})
+    assert set(cache.sizes_mb()) == {"a", "c"}
+    cache.trim({"a"})
+    assert list(cache.sizes_mb()) == ["a"]
+    cache.trim(())
+    assert cache.get("a", {"a"}) is used
+    cache.get("b", ())
+    assert list(cache.sizes_mb()) == ["b"]
 
 
 @pytest.mark.slow
-def test_what_cannot_be_loaded_leaves_the_rest(catalog: Catalog, one_mb: float, tmp_path: Path) -> None:
-    """An unknown name and a folder without weights: an error, and what was there is there."""
+def test_a_failed_load_keeps_cached_models(catalog: Catalog, model_mb: float, tmp_path: Path) -> None:
+    """An unknown name, a folder without weights and truncated weights raise errors; cached models stay."""
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare/model_index.json").write_text("{}")
     folder = catalog.get("a").path
@@ -109,11 +109,11 @@ def test_what_cannot_be_loaded_leaves_the_rest(catalog: Catalog, one_mb: float, 
     for weights in (cut / "unet").glob("*.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-100])
     broken = tuple(BaseModelEntry(name=name, path=tmp_path / name) for name in ("bare", "cut"))
-    bundles = ModelCache(Catalog((*catalog.entries, *broken)), 1.1 * one_mb, _load)
-    kept = bundles.get("a", ())
+    cache = ModelCache(Catalog((*catalog.entries, *broken)), 1.1 * model_mb, _load)
+    kept = cache.get("a", ())
     with pytest.raises(UnknownBaseModelError):
-        bundles.get("nope", ())
+        cache.get("nope", ())
     for name in ("bare", "cut"):
         with pytest.raises(InvalidModelError):
-            bundles.get(name, ())
-    assert bundles.get("a", ()) is kept
+            cache.get(name, ())
+    assert cache.get("a", ()) is kept

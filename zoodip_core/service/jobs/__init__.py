@@ -1,1 +1,1 @@
-"""The jobs of the service: records, states, leases, events and webhooks."""
+"""Jobs of the service: records, states, leases, events and webhooks."""

@@ -1,4 +1,4 @@
-"""What happened to a job, in order: written with the change itself, read by watchers."""
+"""Event log of each job. An event is written in the transaction of the change that it describes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from zoodip_core.service.tables import events
 
 
 def append(connection: Connection, job_id: str, type_: str, data: dict[str, Any], now: float) -> None:
-    """Add one event in the transaction of the change that it tells of."""
+    """Append an event to the log of a job, and notify its watchers after the commit.
+
+    Args:
+        connection: Write transaction of the change that the event describes.
+        job_id: Id of the job.
+        type_: Type of the event, such as `status` or `progress`.
+        data: Content of the event, as JSON.
+        now: Seconds since 1970.
+    """
     connection.execute(insert(events).values(job_id=job_id, type=type_, data=data, created_at=now))
     mark_changed(connection, job_id)
 
 
 def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 500) -> list[Event]:
-    """The job's events with an id above `last_id`, oldest first."""
+    """Return at most `limit` events of the job with an id above `last_id`, oldest first."""
     query = (
         select(events)
         .where(events.c.job_id == job_id, events.c.id > last_id)
@@ -29,5 +37,5 @@ def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 50
 
 
 def delete_for_job(connection: Connection, job_id: str) -> None:
-    """Drop the job's events."""
+    """Delete all events of the job."""
     connection.execute(delete(events).where(events.c.job_id == job_id))

@@ -1,7 +1,7 @@
-"""Who may write to a job: claims by compare-and-set, leases with fencing tokens, heartbeats, the reaper.
+"""Leases: claim jobs by compare-and-set, renew, write under a fencing token, requeue, reap expired leases.
 
-A claim raises the job's `fence`. Every write of a worker names the fence that it was given, so a worker that
-slept past its lease changes nothing after another took over.
+Each claim increments the job's `fence`. A worker's writes include the fence of its claim, so a worker whose lease
+expired cannot change a job that another worker has claimed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,22 @@ from zoodip_core.service.jobs.records import Job, Lease
 from zoodip_core.service.jobs.states import JobKind, Status, StopRequest
 from zoodip_core.service.tables import jobs
 
-_ORDERLY = {"attempts": jobs.c.attempts - 1}  # a start that ends in order does not count as an attempt
+_UNCOUNTED = {"attempts": jobs.c.attempts - 1}  # only starts that end with a dead worker count as attempts
 
 
 def claim(connection: Connection, job_id: str, worker: str, now: float, lease_s: float) -> Job | None:
-    """The job, now running and this worker's; None if it is not queued (another was faster, or it ended)."""
+    """Claim a queued job for a worker: set it to running, with a lease and a new fence.
+
+    Args:
+        connection: Write transaction.
+        job_id: Id of the job.
+        worker: Id of the worker.
+        now: Seconds since 1970.
+        lease_s: Seconds until the lease expires.
+
+    Returns:
+        The running job, or None if the job is not queued, for example because another worker claimed it.
+    """
     return store.transition(
         connection,
         job_id,
@@ -39,32 +50,36 @@ def claim(connection: Connection, job_id: str, worker: str, now: float, lease_s:
 
 
 def oldest_queued(connection: Connection, kind: JobKind) -> str | None:
-    """The id of the job of that kind which waits longest. One step in an index, however long the queue."""
+    """Return the id of the oldest queued job of a kind, or None. An index keeps this fast for any queue length."""
     query = (
         select(jobs.c.id)
         .where(jobs.c.kind == kind, jobs.c.status == Status.QUEUED)
         .order_by(jobs.c.queued_at, jobs.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)  # PostgreSQL: racing workers each take another row
+        .with_for_update(skip_locked=True)  # on PostgreSQL, concurrent workers lock different rows
     )
     return connection.execute(query).scalar()
 
 
 def claim_next(connection: Connection, kind: JobKind, worker: str, now: float, lease_s: float) -> Job | None:
-    """The job of that kind which waits longest, claimed; None if none waits."""
+    """Claim the oldest queued job of a kind. Returns None if the queue is empty or another worker was faster."""
     job_id = oldest_queued(connection, kind)
     return None if job_id is None else claim(connection, job_id, worker, now, lease_s)
 
 
 def lease_of(job: Job) -> Lease:
-    """The right that a claim gave."""
+    """Return the lease of a claimed job."""
     return Lease(job_id=job.id, owner=job.lease_owner or "", fence=job.fence)
 
 
 def heartbeat(
     connection: Connection, leases: Iterable[Lease], now: float, lease_s: float
 ) -> dict[str, StopRequest | None]:
-    """Extends the leases that still hold; their job ids, each with what its client wishes."""
+    """Renew the leases that are still valid.
+
+    Returns:
+        The job id of each renewed lease, with the client's stop request or None.
+    """
     held = [_held(lease) for lease in leases]
     if not held:
         return {}
@@ -81,7 +96,11 @@ def heartbeat(
 
 
 def stop_requests(connection: Connection, leases: Iterable[Lease]) -> dict[str, StopRequest | None]:
-    """The job ids whose leases still hold, each with what its client wishes; extends nothing."""
+    """Poll for stop requests, without renewing the leases.
+
+    Returns:
+        The job id of each valid lease, with the client's stop request or None.
+    """
     held = [_held(lease) for lease in leases]
     if not held:
         return {}
@@ -97,10 +116,17 @@ def record(
     event: tuple[str, dict[str, Any]] | None = None,
     values: Mapping[str, object] | None = None,
 ) -> None:
-    """Write columns of a running job, and an event with them.
+    """Write columns of a running job and an event, in the same transaction.
+
+    Args:
+        connection: Write transaction.
+        lease: The worker's lease of the job.
+        now: Seconds since 1970.
+        event: Type and data of the event.
+        values: New column values.
 
     Raises:
-        LeaseLostError: the job is no longer this worker's; nothing was written.
+        LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
     changed = connection.execute(
         update(jobs).where(_held(lease)).values(**(values or {})) if values else _touch(lease)
@@ -118,10 +144,10 @@ def finish(
     now: float,
     values: Mapping[str, object] | None = None,
 ) -> Job:
-    """The job in the state in which its worker leaves it.
+    """Move a running job to the state `target`, end its lease, and return the job.
 
     Raises:
-        LeaseLostError: the job is no longer this worker's; nothing was written.
+        LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
     job = store.transition(
         connection, lease.job_id, target, now, sources=frozenset({Status.RUNNING}), lease=lease, values=values
@@ -132,10 +158,10 @@ def finish(
 
 
 def apply_stop_request(connection: Connection, lease: Lease, now: float) -> Job | None:
-    """The job as its client wishes it now; None if it wishes nothing (any more) and the job goes on.
+    """Apply a pending cancel or pause request. Returns None if there is none; the job then continues.
 
     Raises:
-        LeaseLostError: the job is no longer this worker's; nothing was written.
+        LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
     row = connection.execute(select(jobs.c.stop_request).where(_held(lease)).with_for_update()).first()
     if row is None:
@@ -145,22 +171,28 @@ def apply_stop_request(connection: Connection, lease: Lease, now: float) -> Job 
         return None
     if stop_request == StopRequest.CANCEL:
         return finish(connection, lease, Status.CANCELLED, now)
-    return finish(connection, lease, Status.PAUSED, now, _ORDERLY)
+    return finish(connection, lease, Status.PAUSED, now, _UNCOUNTED)
 
 
 def requeue(connection: Connection, lease: Lease, now: float) -> Job:
-    """The job queued again by an orderly drain, or as its client wishes it.
+    """Requeue a running job, or apply its pending stop request, and return the job. Does not count as an attempt.
 
     Raises:
-        LeaseLostError: the job is no longer this worker's; nothing was written.
+        LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
     return apply_stop_request(connection, lease, now) or finish(
-        connection, lease, Status.QUEUED, now, _ORDERLY
+        connection, lease, Status.QUEUED, now, _UNCOUNTED
     )
 
 
 def reap(connection: Connection, now: float, max_attempts: int) -> list[Job]:
-    """Jobs whose worker fell silent: queued again, or as a client wished, or failed after too many starts."""
+    """Requeue jobs with expired leases.
+
+    A job with a stop request is cancelled or paused instead. A job with `max_attempts` attempts fails.
+
+    Returns:
+        The changed jobs.
+    """
     expired = and_(jobs.c.status == Status.RUNNING, jobs.c.lease_expires_at < now)
     rows = connection.execute(select(jobs.c.id, jobs.c.stop_request, jobs.c.attempts).where(expired)).all()
     reaped = []
@@ -180,7 +212,7 @@ def reap(connection: Connection, now: float, max_attempts: int) -> list[Job]:
 
 
 def error_of(error: ZoodipError) -> dict[str, Any]:
-    """A project error as it is stored: {code, message, retryable}."""
+    """Return an error in the form stored with a job: code, message and retryable."""
     return {"code": error.code, "message": error.message, "retryable": error.retryable}
 
 

@@ -1,4 +1,4 @@
-"""Rows as frozen objects."""
+"""Immutable records of jobs, leases and events, as read from the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoodip_core.service.jobs.states import ENDED, JobKind, Status, StopRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A personalization or a generation: what was asked, where it stands, who holds it."""
+    """A personalization or a generation: its request, state, progress and lease."""
 
     id: str
     kind: JobKind
@@ -44,13 +44,13 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more can happen to it."""
+        """Return whether the job has reached a final state."""
         return self.status in ENDED
 
 
-# A tuple, since each poll makes one: a frozen dataclass of so many fields takes ten times as long.
+# A tuple, because each poll creates one: creating a frozen dataclass with this many fields takes ten times as long.
 class JobSnapshot(NamedTuple):
-    """A job as its owner sees it, with the number of jobs of its kind that start before it (if it is queued)."""
+    """A job as its owner sees it. `queue_position` counts the jobs of its kind ahead of it, if it is queued."""
 
     id: str
     kind: JobKind
@@ -75,13 +75,13 @@ class JobSnapshot(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more can happen to it."""
+        """Return whether the job has reached a final state."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What a client asked for, resolved and checked."""
+    """A validated job to create. Its request has all defaults filled in."""
 
     id: str
     kind: JobKind
@@ -97,7 +97,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A worker's right to write to one job."""
+    """A worker's right to write to one job, with the fencing token of its claim."""
 
     job_id: str
     owner: str
@@ -106,7 +106,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that a watcher of a job is told."""
+    """An entry of a job's event log, as watchers receive it."""
 
     id: int
     job_id: str

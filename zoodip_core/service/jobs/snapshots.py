@@ -1,4 +1,4 @@
-"""Jobs as their owners look at them: each with its place in the queue, however many in one statement."""
+"""Snapshots: jobs as their owners see them, with queue positions. One statement reads any number of jobs."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _POSITION = case(
         .scalar_subquery(),
     )
 ).label("queue_position")
-_SEEN = [*(jobs.c[name] for name in JobSnapshot._fields if name != _POSITION.name), _POSITION]
-# Built once: status polls ask this more often than all others together.
-_OF_IDS = select(*_SEEN).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_COLUMNS = [*(jobs.c[name] for name in JobSnapshot._fields if name != _POSITION.name), _POSITION]
+# Built once, because status polls run this query more often than all others together.
+_BY_IDS = select(*_COLUMNS).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def snapshots(connection: Connection, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
-    """Where those of the jobs stand that there are, by id."""
-    found = [_snapshot(row) for row in connection.execute(_OF_IDS, {"ids": list(job_ids)}).mappings().all()]
+    """Return the snapshots of the jobs that exist, by id."""
+    found = [_snapshot(row) for row in connection.execute(_BY_IDS, {"ids": list(job_ids)}).mappings().all()]
     return {snapshot.id: snapshot for snapshot in found}
 
 
 def snapshot(connection: Connection, job: Job) -> JobSnapshot:
-    """Where the job stands now."""
+    """Return the current snapshot of a job."""
     return snapshots(connection, [job.id])[job.id]
 
 
@@ -52,8 +52,21 @@ def list_page(
     status: Status | None = None,
     metadata: dict[str, str] | None = None,
 ) -> tuple[list[JobSnapshot], bool]:
-    """The owner's jobs, newest first, from below the id `after`; and whether there are more."""
-    query = select(*_SEEN).where(jobs.c.owner == owner, jobs.c.kind == kind)
+    """Return one page of the owner's jobs, newest first.
+
+    Args:
+        connection: Any connection.
+        owner: Whose jobs.
+        kind: Kind of the jobs.
+        after: Id of the last job of the previous page.
+        limit: Largest number of jobs to return.
+        status: Only jobs in this state.
+        metadata: Only jobs with these metadata values.
+
+    Returns:
+        The snapshots, and whether more jobs follow.
+    """
+    query = select(*_COLUMNS).where(jobs.c.owner == owner, jobs.c.kind == kind)
     if status is not None:
         query = query.where(jobs.c.status == status)
     for name, value in (metadata or {}).items():

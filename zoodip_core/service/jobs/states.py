@@ -1,4 +1,4 @@
-"""The one table of legal transitions of a job."""
+"""States of a job and the transitions between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,14 +17,14 @@ class Status(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does; also the name of its queue."""
+    """Kind of a job; also the name of its queue."""
 
     PERSONALIZATION = "personalization"
     GENERATION = "generation"
 
 
 class StopRequest(StrEnum):
-    """What a client asked of a running job; its worker obeys between two steps."""
+    """A client's request to stop a running job. The worker applies it between two steps."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -46,5 +46,5 @@ ACTIVE = frozenset(Status) - ENDED
 
 
 def is_legal(source: Status, target: Status) -> bool:
-    """Whether a job may go from `source` to `target`."""
+    """Return whether a job can move from `source` to `target`."""
     return target in TRANSITIONS[source]

@@ -1,4 +1,4 @@
-"""Jobs in the database: made, found, and moved from state to state. Every transition goes through `transition`."""
+"""Job store: create, find and delete jobs, and change their state. `transition` makes every change of state."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ from zoodip_core.service.tables import jobs
 
 _Found = TypeVar("_Found", Job, JobSnapshot)
 _FIND = select(jobs).where(jobs.c.id == bindparam("job_id"))
-_AT_REST: dict[str, Any] = {"it_per_s": None, "eta_s": None, "lease_owner": None, "lease_expires_at": None}
+_NOT_RUNNING: dict[str, Any] = {
+    "it_per_s": None,
+    "eta_s": None,
+    "lease_owner": None,
+    "lease_expires_at": None,
+}
 
 
 def add(connection: Connection, new: NewJob, now: float) -> Job:
-    """The job, queued."""
+    """Create a queued job and return it."""
     values = {name: getattr(new, name) for name in NewJob.__dataclass_fields__}
     row = connection.execute(
         insert(jobs)
@@ -45,39 +50,45 @@ def add(connection: Connection, new: NewJob, now: float) -> Job:
 def find(
     connection: Connection, job_id: str, *, owner: str | None = None, kind: JobKind | None = None
 ) -> Job:
-    """The job of that id, if it is the owner's and of that kind.
+    """Return the job with this id.
+
+    Args:
+        connection: Any connection.
+        job_id: Id of the job.
+        owner: Required owner; None for any.
+        kind: Required kind; None for any.
 
     Raises:
-        NotFoundError: there is none, or it is another's (which must not show).
+        NotFoundError: The job does not exist, or has another owner or kind. Both cases look alike to clients.
     """
     row = connection.execute(_FIND, {"job_id": job_id}).mappings().first()
     return check_found(None if row is None else job_of(row), job_id, owner, kind)
 
 
 def exists(connection: Connection, job_id: str) -> bool:
-    """Whether there is such a job, whoever has it."""
+    """Return whether the job exists, for any owner."""
     return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
 
 
 def check_found(job: _Found | None, job_id: str, owner: str | None, kind: JobKind | None) -> _Found:
-    """The job, if it is the owner's and of that kind.
+    """Validate that a job was found and has the required owner and kind; return it.
 
     Raises:
-        NotFoundError: there is none, or it is another's (which must not show).
+        NotFoundError: The job does not exist, or has another owner or kind. Both cases look alike to clients.
     """
     if job is None or owner not in (None, job.owner) or kind not in (None, job.kind):
-        raise NotFoundError(f"no {kind or 'job'} {job_id}")
+        raise NotFoundError(f"{kind or 'job'} {job_id} does not exist")
     return job
 
 
 def count_active(connection: Connection, owner: str | None = None) -> int:
-    """Unfinished jobs of one owner, or of all."""
+    """Return the number of unfinished jobs of one owner, or of all owners."""
     query = select(func.count()).where(jobs.c.status.in_(ACTIVE), jobs.c.kind.in_(list(JobKind)))
     return connection.execute(query if owner is None else query.where(jobs.c.owner == owner)).scalar_one()
 
 
 def count_by_status(connection: Connection) -> dict[tuple[str, str], int]:
-    """Jobs by (kind, status)."""
+    """Return the number of jobs by (kind, status)."""
     query = select(jobs.c.kind, jobs.c.status, func.count()).group_by(jobs.c.kind, jobs.c.status)
     return {(kind, status): number for kind, status, number in connection.execute(query)}
 
@@ -93,10 +104,23 @@ def transition(
     condition: ColumnElement[bool] | None = None,
     values: Mapping[str, object] | None = None,
 ) -> Job | None:
-    """The job in its new state, or None if it was in none from which it may go there (nothing changes then).
+    """Move a job to the state `target` if the transition is legal.
 
-    One UPDATE compares and sets, so of two that race one wins. With a `lease` the job must also still be that
-    worker's. The event and, at the end, the webhook's delivery are written in the same transaction.
+    One UPDATE compares and sets the state, so only one of two concurrent transitions succeeds. The same transaction
+    writes the event and, for a final state, the webhook delivery.
+
+    Args:
+        connection: Write transaction.
+        job_id: Id of the job.
+        target: The new state.
+        now: Seconds since 1970.
+        sources: Allowed current states; None for all legal ones.
+        lease: If given, its worker must still hold the job.
+        condition: Additional condition on the row.
+        values: Other columns to set.
+
+    Returns:
+        The job in its new state, or None if the conditions do not hold and nothing changed.
     """
     legal = frozenset(source for source, targets in TRANSITIONS.items() if target in targets)
     where = [jobs.c.id == job_id, jobs.c.status.in_(legal if sources is None else sources & legal)]
@@ -104,7 +128,7 @@ def transition(
         where.append(jobs.c.fence == lease.fence)
     if condition is not None:
         where.append(condition)
-    change = {"status": target, **_settle(target, now), **(values or {})}
+    change = {"status": target, **_columns_of(target, now), **(values or {})}
     row = connection.execute(update(jobs).where(*where).values(**change).returning(jobs)).mappings().first()
     if row is None:
         return None
@@ -114,29 +138,29 @@ def transition(
         data["error"] = job.error
     events.append(connection, job_id, "status", data, now)
     if job.ended:
-        webhooks.announce(connection, job, now)
+        webhooks.enqueue(connection, job, now)
     return job
 
 
-def _settle(target: Status, now: float) -> dict[str, Any]:
-    """What every arrival in a state sets."""
+def _columns_of(target: Status, now: float) -> dict[str, Any]:
+    """Return the columns that every transition to a state sets."""
     if target in ENDED:
-        return {**_AT_REST, "finished_at": now, "stop_request": None}
-    if target in (Status.QUEUED, Status.PAUSED):  # what ran since the checkpoint is to be done again
-        return {**_AT_REST, "step": jobs.c.checkpoint_step, "stop_request": None}
+        return {**_NOT_RUNNING, "finished_at": now, "stop_request": None}
+    if target in (Status.QUEUED, Status.PAUSED):  # steps after the checkpoint will run again
+        return {**_NOT_RUNNING, "step": jobs.c.checkpoint_step, "stop_request": None}
     return {}
 
 
 def cancel(connection: Connection, job: Job, now: float) -> Job:
-    """The job cancelled, or, while it runs, with the stop_request that its worker obeys between two steps."""
+    """Cancel a job. If it is running, record a stop request, which its worker applies between two steps."""
     return _request_stop(connection, job, StopRequest.CANCEL, Status.CANCELLED, now)
 
 
 def pause(connection: Connection, job: Job, now: float) -> Job:
-    """The job paused, or, while it runs, with the stop_request to be.
+    """Pause a job. If it is running, record a stop request, which its worker applies between two steps.
 
     Raises:
-        ConflictError: it has ended.
+        ConflictError: The job has ended.
     """
     return _request_stop(connection, job, StopRequest.PAUSE, Status.PAUSED, now)
 
@@ -147,9 +171,7 @@ def _request_stop(
     moved = transition(connection, job.id, target, now, sources=frozenset({Status.QUEUED, Status.PAUSED}))
     if moved is not None:
         return moved
-    is_cancelled = (
-        jobs.c.stop_request == StopRequest.CANCEL
-    )  # a cancel is final, so a pause cannot replace it
+    is_cancelled = jobs.c.stop_request == StopRequest.CANCEL  # final: a pause cannot replace it
     requested = case((is_cancelled, jobs.c.stop_request), else_=stop_request.value)
     running = and_(jobs.c.id == job.id, jobs.c.status == Status.RUNNING)
     query = update(jobs).where(running).values(stop_request=requested).returning(jobs)
@@ -157,15 +179,15 @@ def _request_stop(
     current = find(connection, job.id) if row is None else job_of(row)
     is_done = current.status == target or (stop_request == StopRequest.CANCEL and current.ended)
     if row is None and not is_done:
-        raise ConflictError(f"a job that is {current.status} cannot be {target}")
+        raise ConflictError(f"a {current.status} job cannot be {target}")
     return current
 
 
 def resume(connection: Connection, job: Job, now: float) -> Job:
-    """The job queued again, to go on at its checkpoint.
+    """Requeue a paused job, which then continues from its checkpoint, or withdraw a pending pause request.
 
     Raises:
-        ConflictError: it has ended.
+        ConflictError: The job has ended.
     """
     moved = transition(
         connection, job.id, Status.QUEUED, now, sources=frozenset({Status.PAUSED}), values={"queued_at": now}
@@ -175,35 +197,37 @@ def resume(connection: Connection, job: Job, now: float) -> Job:
     running = and_(
         jobs.c.id == job.id, jobs.c.status == Status.RUNNING, jobs.c.stop_request == StopRequest.PAUSE
     )
-    connection.execute(update(jobs).where(running).values(stop_request=None))  # it had not yet stopped
-    now_is = find(connection, job.id)
-    if now_is.ended:
-        raise ConflictError(f"a job that is {now_is.status} cannot be resumed")
-    return now_is
+    connection.execute(
+        update(jobs).where(running).values(stop_request=None)
+    )  # the worker has not stopped yet
+    current = find(connection, job.id)
+    if current.ended:
+        raise ConflictError(f"a {current.status} job cannot be resumed")
+    return current
 
 
 def remove(connection: Connection, job: Job) -> None:
-    """Delete an ended job with its events and deliveries.
+    """Delete an ended job with its events and webhook deliveries.
 
     Raises:
-        ConflictError: it has not ended.
+        ConflictError: The job has not ended.
     """
     check_ended(job)
     connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.status.in_(ENDED)))
 
 
 def check_ended(job: Job) -> None:
-    """Nothing, if the job may be deleted: an end is final.
+    """Validate that the job has ended, so that it can be deleted.
 
     Raises:
-        ConflictError: it has not ended.
+        ConflictError: The job has not ended.
     """
     if not job.ended:
-        raise ConflictError(f"a job that is {job.status} cannot be deleted; cancel it first")
+        raise ConflictError(f"a {job.status} job cannot be deleted; cancel it first")
 
 
 def job_of(row: Mapping[Any, Any]) -> Job:
-    """Return the row as a frozen object."""
+    """Return a row as a `Job`."""
     values = dict(row)
     stop_request = values.pop("wish")  # rows name columns as the database does
     return Job(

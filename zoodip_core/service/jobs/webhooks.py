@@ -1,4 +1,4 @@
-"""Deliveries that wait in the database until their receiver took them (Standard Webhooks)."""
+"""Queue of webhook deliveries in the database, with retries. Follows the Standard Webhooks specification."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.tables import disabled_webhooks, webhook_deliveries
 
-# The schedule of the Standard Webhooks specification: about a day in all.
+# Retry schedule of the Standard Webhooks specification: about one day in total.
 RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 GONE = 410
-_IN_HAND_S = 300.0  # a delivery under way is not due again for this long: a name's look-up may be slow, too
+_CLAIM_S = 300.0  # a claimed delivery becomes due again after this time; DNS lookups can also be slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class Delivery:
     created_at: float
 
 
-def announce(connection: Connection, job: Job, now: float) -> None:
-    """Note that the end of a job is to be told, if its client wanted that and the URL is not disabled."""
+def enqueue(connection: Connection, job: Job, now: float) -> None:
+    """Queue the delivery for an ended job, if the job has a webhook and its URL is not disabled."""
     if job.webhook is None or is_disabled(connection, job.owner, job.webhook):
         return
     data = {
@@ -61,26 +61,29 @@ def announce(connection: Connection, job: Job, now: float) -> None:
 
 
 def is_disabled(connection: Connection, owner: str, url: str) -> bool:
-    """Whether the URL once answered that it is gone."""
+    """Return whether the URL has answered 410 Gone."""
     query = select(disabled_webhooks.c.url).where(
         disabled_webhooks.c.owner == owner, disabled_webhooks.c.url == url
     )
     return connection.execute(query).first() is not None
 
 
-def take_due(
-    connection: Connection, now: float, *, url: str | None = None, besides: Collection[str] = ()
+def claim_due(
+    connection: Connection, now: float, *, url: str | None = None, excluded_urls: Collection[str] = ()
 ) -> Delivery | None:
-    """The delivery to make now that waits longest; racing workers get others.
+    """Claim the delivery that has been due longest. Concurrent workers claim different deliveries.
 
     Args:
-        connection: in a transaction that writes.
-        now: seconds since 1970.
-        url: whose messages are wanted alone.
-        besides: URLs whose messages are left alone.
+        connection: Write transaction.
+        now: Seconds since 1970.
+        url: Only deliveries to this URL.
+        excluded_urls: No deliveries to these URLs.
+
+    Returns:
+        The delivery, or None if none is due.
     """
     table = webhook_deliveries
-    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(besides)))
+    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(excluded_urls)))
     if url is not None:
         due = due.where(table.c.url == url)
     first = due.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
@@ -90,14 +93,21 @@ def take_due(
     row = connection.execute(
         update(table)
         .where(table.c.id == delivery_id)
-        .values(due_at=now + _IN_HAND_S, attempts=table.c.attempts + 1)
+        .values(due_at=now + _CLAIM_S, attempts=table.c.attempts + 1)
         .returning(*(table.c[name] for name in Delivery.__dataclass_fields__))
     ).mappings()
     return Delivery(**row.one())
 
 
-def settle(connection: Connection, delivery: Delivery, status: int | None, now: float) -> None:
-    """Note the receiver's answer (None: none came): done, to be tried again, or never again."""
+def record_result(connection: Connection, delivery: Delivery, status: int | None, now: float) -> None:
+    """Record the result of a delivery: delivered, retry later, or abandoned.
+
+    Args:
+        connection: Write transaction.
+        delivery: The claimed delivery.
+        status: HTTP status of the response; None if there was no response. 410 disables the URL.
+        now: Seconds since 1970.
+    """
     values: dict[str, object] = {"last_status": status, "due_at": None}
     if status is not None and 200 <= status < 300:
         values["delivered_at"] = now
@@ -105,7 +115,7 @@ def settle(connection: Connection, delivery: Delivery, status: int | None, now: 
         _disable(connection, delivery, now)
     elif delivery.attempts <= len(RETRY_AFTER_S):
         wait_s = RETRY_AFTER_S[delivery.attempts - 1]
-        values["due_at"] = now + wait_s * random.uniform(0.8, 1.2)  # noqa: S311 (jitter is no secret)
+        values["due_at"] = now + wait_s * random.uniform(0.8, 1.2)  # noqa: S311 (jitter needs no secure randomness)
     connection.execute(
         update(webhook_deliveries).where(webhook_deliveries.c.id == delivery.id).values(**values)
     )

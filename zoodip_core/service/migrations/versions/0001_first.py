@@ -1,4 +1,4 @@
-"""The first tables: jobs, events, concepts, keys, idempotency records, webhooks, workers."""
+"""Create the first tables: jobs, events, concepts, keys, idempotency records, webhooks, workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create everything."""
+    """Create all tables and indexes."""
     op.create_table(
         "concepts",
         sa.Column("id", sa.String(length=40), nullable=False),

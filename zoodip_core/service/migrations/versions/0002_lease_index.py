@@ -1,4 +1,4 @@
-"""The index of leases without the status, so that no query by status can take it for the queue's."""
+"""Drop the status from the lease index, so that the planner cannot choose it for queries of the queue."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the index anew."""
+    """Recreate the index."""
     op.drop_index("jobs_lease", "jobs")
     op.create_index("jobs_lease", "jobs", ["lease_expires_at"], unique=False)

@@ -1,0 +1,1 @@
+"""Cases to learn and the prompts that test them."""

@@ -1,0 +1,1 @@
+"""The DreamBooth protocol of the paper, with photos."""

@@ -1,0 +1,158 @@
+"""The compared methods as named settings, and the searches that they need.
+
+Captions, references, prompts and seeds are the same for all methods. A backward pass counts as two U-Net evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.quality.errors import BenchmarkError
+from benchmarks.quality.learning.backprop import BACKPROP_FORWARDS
+from zoodip_core.base_models.catalog import BaseModelEntry, Preset, resolve_settings
+from zoodip_core.base_models.families import Family, detect_family
+from zoodip_core.config import PersonalizationSettings, Precision
+from zoodip_core.diffusion.loading import locate
+from zoodip_core.zeroth_order.estimator import ESTIMATORS
+
+ANCHORS = {
+    "initializer": "the word that every search starts from",
+    "caption": "the subject in the model's own words",
+    "real": "composed pictures of what each prompt asks for",
+}
+ANCHOR_PRESET: Preset = "paper"
+"""Preset of anchors and backpropagation. Their figures must not depend on a base model's search settings."""
+
+BACKPROP_RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
+UNBOUNDED_STEPS = 1_000_000
+"""Steps of a search with a constant rate. Its tokens do not depend on where it ends."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn a token."""
+
+    name: str
+    about: str
+    preset: Preset = "default"
+    values: Mapping[str, Any] = field(default_factory=dict)  # override the preset
+    precision: Precision | None = None  # None: that of the base model
+    rate: float | None = None  # of Adam on the true gradient; None: forward passes only
+
+
+_ANY_TIMESTEP = {"t_low": 0, "t_high": 1000}
+_FULL_SPACE = {"subspace": "none"}
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("default", "the settings of the model's catalog entry"),
+        Method("paper", "n = 2, SG and PUTS, as printed", "paper"),
+        Method("paper-puts", "the paper without SG", "paper", _FULL_SPACE),
+        Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
+        Method("paper-neither", "the paper without SG and PUTS", "paper", _FULL_SPACE | _ANY_TIMESTEP),
+        *(
+            Method(
+                f"ti-{rate:g}",
+                "backpropagation, Adam with a decaying rate",
+                ANCHOR_PRESET,
+                precision="fp32",
+                rate=rate,
+            )
+            for rate in BACKPROP_RATES
+        ),
+    )
+}
+
+FORWARD_METHODS = tuple(name for name, method in METHODS.items() if method.rate is None)
+"""Methods that search with forward passes. Changes of settings apply to these only."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One search: its settings, and the numbers of evaluations after which its tokens are stored."""
+
+    method: Method
+    settings: PersonalizationSettings
+    forwards: tuple[int, ...]
+
+
+def check_methods(
+    names: Sequence[str], allowed: Collection[str] = (*ANCHORS, *METHODS), option: str = "methods"
+) -> list[str]:
+    """Validate the names; return them in order without duplicates.
+
+    Raises:
+        BenchmarkError: a name is not allowed.
+    """
+    for name in names:
+        if name not in allowed:
+            raise BenchmarkError.mismatch(f"--{option}", got=name, expected=", ".join(allowed))
+    return list(dict.fromkeys(names))
+
+
+def check_plans(
+    methods: Sequence[str], entry: BaseModelEntry, *, forwards: Sequence[int], changes: dict[str, Any]
+) -> None:
+    """Validate the settings of all searches before anything is measured; ignores anchors.
+
+    Raises:
+        BenchmarkError, InvalidSettingsError: as for `make_plans`.
+        InvalidModelError: the base model's folder is incomplete or of an unsupported kind.
+    """
+    family = detect_family(locate(entry))
+    for name in methods:
+        if name in METHODS:
+            make_plans(METHODS[name], entry, family, seed=0, forwards=forwards, changes=changes)
+
+
+def make_plans(
+    method: Method,
+    entry: BaseModelEntry,
+    family: Family,
+    *,
+    seed: int,
+    forwards: Sequence[int],
+    changes: dict[str, Any],
+) -> list[Plan]:
+    """Return the searches of a method: a single one with a constant rate, else one for each length.
+
+    Raises:
+        BenchmarkError: a length is too short for one step, or a change belongs to another option.
+        InvalidSettingsError: a setting is unknown or not allowed.
+    """
+    refuse_changes(changes, "seed", "steps")
+    values = dict(method.values) | ({} if method.rate is not None else changes) | {"seed": seed}
+    settings = resolve_settings(entry, family, method.preset, values)
+    per_step = forwards_per_step(method, settings)
+    lengths = sorted(set(forwards))
+    if lengths[0] < per_step:
+        expected = f"{per_step} or more, one step of {method.name}"
+        raise BenchmarkError.mismatch("--forwards", got=lengths[0], expected=expected)
+    if method.rate is None and settings.learning_rate_schedule == "constant":
+        return [Plan(method, settings.model_copy(update={"steps": UNBOUNDED_STEPS}), tuple(lengths))]
+    return [
+        Plan(method, settings.model_copy(update={"steps": length // per_step}), (length,))
+        for length in lengths
+    ]
+
+
+def refuse_changes(changes: dict[str, Any], *names: str) -> None:
+    """Refuse changes of settings that have a command-line option, because the option would override them.
+
+    Raises:
+        BenchmarkError: one of the names is among the changes.
+    """
+    for name in names:
+        if name in changes:
+            expected = "another setting; the command's own options set this one"
+            raise BenchmarkError.mismatch(f"settings.{name}", got=changes[name], expected=expected)
+
+
+def forwards_per_step(method: Method, settings: PersonalizationSettings) -> int:
+    """Return the U-Net evaluations of one step of one case."""
+    if method.rate is not None:
+        return BACKPROP_FORWARDS
+    return ESTIMATORS[settings.estimator].forwards(settings.n)

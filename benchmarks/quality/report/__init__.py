@@ -1,0 +1,1 @@
+"""Stored rows and the tables, grids and charts made from them."""
