@@ -177,5 +177,5 @@ def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
 def test_a_state_of_other_settings_is_refused(changes: dict[str, Any]) -> None:
     """A history of another length, or where none is kept, belongs to another search."""
-    with pytest.raises(InvalidCheckpointError, match="does not fit the settings"):
+    with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
         restored(started(small()).state(), small(**changes))
