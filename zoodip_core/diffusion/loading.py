@@ -96,7 +96,7 @@ class Bundle:
 
 
 def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None) -> Bundle:
-    """Load a base model of the catalogue; every weight is quantized as it is read.
+    """Load a base model of the catalog; every weight is quantized as it is read.
 
     Args:
         entry: where it is and in which precision it is held.
@@ -111,7 +111,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
     family = detect_family(folder)
     if entry.family not in (None, family):
         message = (
-            f"base model {entry.name}: {folder} is of the family {family}; the catalogue says {entry.family}"
+            f"base model {entry.name}: {folder} is of the family {family}; the catalog says {entry.family}"
         )
         raise InvalidModelError(message, field="base_model")
     dtype = compute_dtype(place, entry.precision)
@@ -142,7 +142,7 @@ def locate(entry: BaseModelEntry) -> Path:
         InvalidModelError: the hub has no such model, or cannot be reached and it is not on disk yet.
     """
     if entry.hub_id is None:
-        assert entry.path is not None, "the catalogue lets no entry pass without a place"
+        assert entry.path is not None, "the catalog lets no entry pass without a place"
         return entry.path
     try:
         return Path(snapshot_download(entry.hub_id, allow_patterns=[*HUB_FILES], ignore_patterns=[*HUB_LEFT]))

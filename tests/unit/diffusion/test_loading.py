@@ -1,4 +1,4 @@
-"""From a catalogue entry to a frozen bundle."""
+"""From a catalog entry to a frozen bundle."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_a_state_is_plain_contiguous_tensors() -> None:
-    """What a safetensors file asks for: contiguous, on the CPU, counts as int64, floats as float32."""
+    """The state fits a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
     chosen = small()
     search = started(chosen)
     for _ in range(5):

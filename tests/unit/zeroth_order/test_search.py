@@ -142,7 +142,7 @@ def test_the_divisor_follows_the_dimensions_that_are_left() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
 def test_a_loss_that_is_not_finite_leaves_the_search_as_it_was(bad: float) -> None:
-    """NaN, infinity and what would overflow in the moments raise, and the very step can then be told anew."""
+    """NaN, infinity and overflow in the moments raise an error; the same step can then be completed."""
     search, undisturbed = started(), started()
     asked(search, 2)
     asked(undisturbed, 2)
