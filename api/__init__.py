@@ -1,1 +1,1 @@
-"""HTTP: routes, schemas, keys, uploads, events. It never loads torch; what needs a model is a job."""
+"""HTTP API: routes, schemas, authentication, uploads and event streams. Never loads torch; workers run the models."""

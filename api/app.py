@@ -1,4 +1,4 @@
-"""The application: `uvicorn api.app:create_app --factory`."""
+"""FastAPI application. Start it with `uvicorn api.app:create_app --factory`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
-from api import problems, schemas
-from api.metrics import Requests
-from api.middleware import RequestIds
+from api import problems
+from api.metrics import RequestMetrics
+from api.middleware import RequestMiddleware
+from api.requests.bodies import PersonalizationRequest
 from api.routes import concepts, docs, events, generations, personalizations, system
-from api.service import start
+from api.service import start_service
 from zoodip_core import __version__
 from zoodip_core.service.logs import configure_logs
 from zoodip_core.service.settings import ServiceSettings
@@ -25,20 +26,24 @@ _ABOUT = "Personalize a quantized diffusion model with forward passes only, as a
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
-    """The service's HTTP side, with settings from the environment unless given."""
+    """Create the application.
+
+    Args:
+        settings: settings of the service; None reads them from the environment.
+    """
     settings = settings or ServiceSettings.from_environment()
     configure_logs(settings.log_level)
     configure_tracing(settings.otlp_endpoint, "zoodip-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = await run_in_threadpool(start, settings)
+        service = await run_in_threadpool(start_service, settings)
         app.state.service = service
-        gc.freeze()  # what is here now stays: not to be looked through for garbage at every so many requests
-        async with service.job_watcher.heard():
+        gc.freeze()  # existing objects are permanent, so the garbage collector does not need to scan them
+        async with service.job_watcher.listen():
             yield
         await service.close()
-        gc.unfreeze()  # where one process starts several
+        gc.unfreeze()  # for processes that start several applications
 
     app = FastAPI(
         title="zoodip",
@@ -48,7 +53,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.requests = Requests()
+    app.state.request_metrics = RequestMetrics()
     for module in (personalizations, events, concepts, generations, system):
         app.include_router(module.router)
     docs.install(app)
@@ -61,22 +66,22 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Location", "X-Request-Id", "Retry-After"],
         )
-    app.add_middleware(RequestIds, requests=app.state.requests)
+    app.add_middleware(RequestMiddleware, metrics=app.state.request_metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
 def _openapi(app: FastAPI) -> dict[str, object]:
-    """The document, with the schemas that routes refer to by hand."""
+    """Return the OpenAPI document, including the schemas that routes reference by name."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
-        known = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (problems.Problem, schemas.PersonalizationRequest):
-            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            known.update(described.pop("$defs", {}))
-            known[model.__name__] = described
-        known.pop("HTTPValidationError", None)
-        known.pop("ValidationError", None)
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (problems.Problem, PersonalizationRequest):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.update(schema.pop("$defs", {}))
+            components[model.__name__] = schema
+        components.pop("HTTPValidationError", None)
+        components.pop("ValidationError", None)
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}, {}]
         app.openapi_schema = document

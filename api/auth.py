@@ -1,4 +1,4 @@
-"""Who calls: API keys with scopes; without any key, this machine only."""
+"""Authentication and authorization: API keys with scopes. Without keys, only this machine has access."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LOCAL_OWNER = "local"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An owner of jobs and concepts, and the service that is called; `key` is None on one without keys."""
+    """Authenticated client of a request; `key` is None on a service without keys.
+
+    `owner` is the identity that the client's jobs and concepts belong to.
+    """
 
     service: Service
     owner: str
@@ -27,94 +30,102 @@ class Caller:
 
 
 async def authenticate(request: Request, service: Service) -> Caller:
-    """The caller by its key; the local owner on a service without keys.
+    """Identify the caller by its API key, or as the local owner on a service without keys.
 
     Raises:
-        UnauthorizedError: no key, an unknown or a revoked one, or a stranger where there are no keys.
-        RateLimitedError: the key's requests come too fast.
+        UnauthorizedError: The key is missing, unknown or revoked. Or no keys exist and the client is remote.
+        RateLimitedError: The key exceeds its rate limit.
     """
-    secret = _secret_of(request)
-    key = None if secret is None else await _key(service, secret)
+    secret = _bearer_secret(request)
+    key = None if secret is None else await _find_key(service, secret)
     if key is not None:
-        await _admit(service, key)
+        await _count_request(service, key)
         return Caller(service, key.owner, key)
-    exist = service.key_cache.recall_any()
-    if exist is None:
-        exist = await service.key_cache.find_any()
-    if exist:
-        raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked")
-    _check_local(request, service)  # a key where there are none is a client's way of sending something
+    keys_exist = service.key_cache.cached_any_exist()
+    if keys_exist is None:
+        keys_exist = await service.key_cache.any_exist()
+    if keys_exist:
+        raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked.")
+    _check_local(request, service)  # no keys are configured, so ignore any key that the client sends
     return Caller(service, LOCAL_OWNER, None)
 
 
-async def is_still_open(request: Request, caller: Caller) -> bool:
-    """Whether the key of a request that lasts is still good; it is asked for anew each second at most."""
-    secret = _secret_of(request)
-    return caller.key is None or (secret is not None and await _key(caller.service, secret) is not None)
+async def is_still_authorized(request: Request, caller: Caller) -> bool:
+    """Return whether the key of a long request is still valid. Queries the database at most once a second."""
+    secret = _bearer_secret(request)
+    return caller.key is None or (secret is not None and await _find_key(caller.service, secret) is not None)
 
 
-def _secret_of(request: Request) -> str | None:
+def _bearer_secret(request: Request) -> str | None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def _key(service: Service, secret: str) -> ApiKey | None:
-    key, fresh = service.key_cache.recall(secret)
-    return key if fresh else await service.key_cache.find(secret)
+async def _find_key(service: Service, secret: str) -> ApiKey | None:
+    key, is_fresh = service.key_cache.get_cached(secret)
+    return key if is_fresh else await service.key_cache.find(secret)
 
 
-async def _admit(service: Service, key: ApiKey) -> None:
+async def _count_request(service: Service, key: ApiKey) -> None:
     if key.rate_per_minute is not None:
-        await service.limits.take(key.id, key.rate_per_minute)
-    if not service.key_cache.is_use_noted(key):
-        service.key_cache.note_use(key)
+        await service.rate_limits.take(key.id, key.rate_per_minute)
+    if not service.key_cache.is_use_recorded(key):
+        service.key_cache.record_use(key)
 
 
 async def _reader(request: Request) -> Caller:
-    return _needs("read", await authenticate(request, await service_of(request)))
+    return _require_scope("read", await authenticate(request, await service_of(request)))
 
 
 async def _writer(request: Request) -> Caller:
-    return _needs("write", await authenticate(request, await service_of(request)))
+    return _require_scope("write", await authenticate(request, await service_of(request)))
 
 
-async def _operator(request: Request) -> Caller:
-    return _needs("admin", await authenticate(request, await service_of(request)))
+async def _admin(request: Request) -> Caller:
+    return _require_scope("admin", await authenticate(request, await service_of(request)))
 
 
-# All that a route depends on: each dependency costs a poll a tenth of its time.
+# The only dependency of a route: each further dependency adds a tenth to the time of a status poll.
 Reader = Annotated[Caller, Depends(_reader)]
 Writer = Annotated[Caller, Depends(_writer)]
-Operator = Annotated[Caller, Depends(_operator)]
+Admin = Annotated[Caller, Depends(_admin)]
 
 
-def _needs(scope: str, caller: Caller) -> Caller:
+def _require_scope(scope: str, caller: Caller) -> Caller:
     if caller.key is not None and scope not in caller.key.scopes:
-        raise ForbiddenError(f"this API key lacks the scope {scope!r}; it has {', '.join(caller.key.scopes)}")
+        scopes = ", ".join(caller.key.scopes)
+        raise ForbiddenError(f"This API key lacks the scope {scope!r}; its scopes are: {scopes}.")
     return caller
 
 
 def _check_local(request: Request, service: Service) -> None:
-    """Without keys only this machine is served, and no web page of another site (DNS rebinding, forms)."""
+    """Validate that a request without keys comes from this machine and not from a page of another site.
+
+    The checks of Host and Origin prevent DNS rebinding and cross-site forms.
+
+    Raises:
+        UnauthorizedError: The client or the Host header is not local.
+        ForbiddenError: The Origin header names another site that is not in `cors_origins`.
+    """
     if request.client is not None and not is_loopback(request.client.host):
-        raise UnauthorizedError("This service has no API keys, so it answers its own machine only")
-    host = _name_of(request.headers.get("Host", ""))
+        raise UnauthorizedError("This service has no API keys, so it serves only its own machine.")
+    host = _hostname(request.headers.get("Host", ""))
     if not is_loopback(host):
-        raise UnauthorizedError(f"This service has no API keys, so it is not served as {host!r}")
+        raise UnauthorizedError(f"This service has no API keys, so it does not serve the host name {host!r}.")
     origin = request.headers.get("Origin")
-    if origin and origin not in service.settings.cors_origins and _netloc_of(origin) != request.url.netloc:
-        raise ForbiddenError(f"requests from pages of {origin} are not allowed; see ZOODIP_CORS_ORIGINS")
+    if origin and origin not in service.settings.cors_origins and _netloc(origin) != request.url.netloc:
+        raise ForbiddenError(f"ZOODIP_CORS_ORIGINS does not allow requests from pages of {origin}.")
 
 
 @lru_cache(maxsize=1024)
-def _name_of(netloc: str) -> str:
+def _hostname(netloc: str) -> str:
     try:
         return urlsplit(f"//{netloc}").hostname or ""
     except ValueError:
         return ""
 
 
-def _netloc_of(origin: str) -> str | None:
+def _netloc(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the API knows of the base models without loading them: family, words, fingerprint, size."""
+"""Facts about base models that the API reads from their files without loading weights."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from zoodip_core.errors import ZoodipError
 
 @dataclass(frozen=True)
 class BaseModelFacts:
-    """A base model whose files are on this machine."""
+    """Facts about a base model whose files are on this machine."""
 
     entry: BaseModelEntry
     folder: Path
 
     @cached_property
     def family(self) -> Family:
-        """SD1, SD2 or SDXL."""
+        """Architecture family: SD1, SD2 or SDXL."""
         return detect_family(self.folder)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words of its tokenizer."""
+        """Vocabulary of its tokenizer."""
         return vocabulary(self.folder)
 
     @property
     def fingerprint(self) -> str:
-        """The hash over its weights (kept by file, size and time)."""
+        """SHA-256 of its weights, cached by file name, size and modification time."""
         return fingerprint(self.folder)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """Length of a token's embedding in each text encoder."""
+        """Length of a token embedding in each text encoder."""
         return embedding_widths(self.folder)
 
     @cached_property
     def side_px(self) -> int:
-        """Side of the square images that it was trained on."""
+        """Side in pixels of the square images that it was trained on."""
         blocks = json.loads((self.folder / "vae/config.json").read_text())["block_out_channels"]
         cells = json.loads((self.folder / "unet/config.json").read_text())["sample_size"]
         return int(cells * 2 ** (len(blocks) - 1))
 
     @cached_property
     def timesteps(self) -> int:
-        """Timesteps of its noise schedule."""
+        """Number of timesteps of its noise schedule."""
         config = json.loads((self.folder / "scheduler/scheduler_config.json").read_text())
         return int(config.get("num_train_timesteps", 1000))
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all can be told: a download under way has some files only, and files may be damaged."""
+    def is_complete(self) -> bool:
+        """Whether every fact can be read. A download in progress or a damaged file makes this false."""
         try:
             return all((self.vocabulary, self.side_px, self.weights_mb, self.widths, self.timesteps))
         except (ZoodipError, OSError, ValueError, LookupError):
@@ -68,40 +68,45 @@ class BaseModelFacts:
 
     @cached_property
     def weights_mb(self) -> float:
-        """What its weights take in memory at the entry's precision."""
+        """Memory of its weights in MB at the precision of the catalog entry."""
         return weights_mb(self.folder, self.entry.precision)
 
 
 class BaseModels:
-    """The catalogue with what is known of each base model."""
+    """The catalog, with cached facts about each base model."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._facts: dict[str, BaseModelFacts] = {}
 
     def facts(self, name: str | None) -> tuple[BaseModelEntry, BaseModelFacts | None]:
-        """The base model; without facts while only a worker has its files (then the worker checks).
+        """Return the catalog entry and the facts of a base model.
+
+        The facts are None while only workers have the files. Then the worker validates the request.
+
+        Args:
+            name: name in the catalog; None selects the default base model.
 
         Raises:
-            UnknownBaseModelError: lists the names that there are.
+            UnknownBaseModelError: The catalog has no such name.
         """
         entry = self.catalog.get(name)
         if entry.name not in self._facts:
-            facts = BaseModelFacts(entry, entry.path) if entry.path else _downloaded(entry)
+            facts = BaseModelFacts(entry, entry.path) if entry.path else _downloaded_facts(entry)
             if facts is None:
                 return entry, None
             self._facts[entry.name] = facts
         return entry, self._facts[entry.name]
 
-    def whole(self, name: str) -> BaseModelFacts | None:
-        """The facts of a base model if all of them can be told."""
+    def complete_facts(self, name: str) -> BaseModelFacts | None:
+        """Return the facts of a base model, or None if any of them cannot be read."""
         _, facts = self.facts(name)
-        return facts if facts is not None and facts.is_whole else None
+        return facts if facts is not None and facts.is_complete else None
 
 
-def _downloaded(entry: BaseModelEntry) -> BaseModelFacts | None:
+def _downloaded_facts(entry: BaseModelEntry) -> BaseModelFacts | None:
     try:
         facts = BaseModelFacts(entry, Path(snapshot_download(entry.hub_id or "", local_files_only=True)))
     except (LocalEntryNotFoundError, OSError):
         return None
-    return facts if facts.is_whole else None
+    return facts if facts.is_complete else None

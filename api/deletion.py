@@ -1,4 +1,4 @@
-"""Things deleted: their bytes first, without a lock, so that what fails half-way can be asked for again."""
+"""Deletion of jobs and concepts: objects first and without a lock, so that a client can retry after a failure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zoodip_core.service.object_store import job_prefix
 
 
 def delete_job(caller: Caller, job_id: str, kind: JobKind) -> None:
-    """Drop an ended job with all its objects.
+    """Delete an ended job and all its objects.
 
     Raises:
-        NotFoundError: the caller has no such job.
-        ConflictError: it has not ended.
-        StorageError: the object store refuses; the job is still there.
+        NotFoundError: The caller has no such job.
+        ConflictError: The job has not ended.
+        StorageError: The object store failed. The job still exists.
     """
     service = caller.service
     with service.database.read() as connection:
@@ -29,11 +29,11 @@ def delete_job(caller: Caller, job_id: str, kind: JobKind) -> None:
 
 
 def delete_concept(caller: Caller, concept_id: str) -> None:
-    """Drop a concept with its embedding, and the photos, previews and checkpoints that it came from.
+    """Delete a concept, its embedding, and the photos, previews and checkpoints of the job that learned it.
 
     Raises:
-        NotFoundError: the caller has no such concept.
-        StorageError: the object store refuses; the concept is still there.
+        NotFoundError: The caller has no such concept.
+        StorageError: The object store failed. The concept still exists.
     """
     service = caller.service
     with service.database.read() as connection:

@@ -1,4 +1,4 @@
-"""Creation something once: Idempotency-Key around a transaction."""
+"""Idempotent creation: a request with an Idempotency-Key creates its resource at most once."""
 
 from __future__ import annotations
 
@@ -27,28 +27,38 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=255,
-        description="The same key replays the first response for 24 h",
+        description="Requests with the same key within 24 h replay the first response",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Creation:
-    """How a thing comes to be: its bytes are stored already, its row is to be written."""
+    """A pending creation: its objects are already stored; its database row is not written yet.
 
-    insert_row: Callable[
-        [Connection], StoredResponse
-    ]  # in a transaction, alone among those that make something
-    row_exists: Callable[
-        [Connection], bool
-    ]  # whether the row was written, where the commit's response was lost
-    discard_objects: Callable[[], None] = lambda: None  # drop the bytes of what does not come to be
-    after_commit: Callable[[StoredResponse], None] = lambda _: None  # once it is created
+    Attributes:
+        insert_row: writes the row and returns the response. Runs in a transaction that holds the creation lock.
+        row_exists: whether the row was committed. Asked when the reply to the commit is lost.
+        discard_objects: deletes the stored objects if the row is not created.
+        after_commit: runs once the row is committed.
+    """
+
+    insert_row: Callable[[Connection], StoredResponse]
+    row_exists: Callable[[Connection], bool]
+    discard_objects: Callable[[], None] = lambda: None
+    after_commit: Callable[[StoredResponse], None] = lambda _: None
 
 
 @dataclass(frozen=True)
 class IdempotentCreate:
-    """A request that must have one effect, however often it comes."""
+    """Runs a creating request at most once for each idempotency key.
+
+    Attributes:
+        caller: client of the request.
+        route: method and path. The same key on another route is a different request.
+        key: the Idempotency-Key; None or empty runs the request each time.
+        request_hash: hash of the content, which detects reuse of a key for a different request.
+    """
 
     caller: Caller
     route: str
@@ -56,17 +66,24 @@ class IdempotentCreate:
     request_hash: str
 
     def run(self, prepare: Callable[[], Creation]) -> Response:
-        """The response of what `prepare` prepares, or the one that the same request got before.
+        """Create the resource, or replay the stored response of an earlier request with the same key.
 
-        The thing created and the stored response come to be together or not at all.
+        One transaction writes the row and the stored response.
+
+        Args:
+            prepare: validates the request and stores its objects. Not called for a replay.
+
+        Raises:
+            IdempotencyMismatchError: The key was used with a different request.
+            IdempotencyInFlightError: A request with this key is still in progress.
         """
         database = self.caller.service.database
         record = self._record()
         if record is not None:
             with database.write() as connection:
-                before = idempotency.begin(connection, record)
-            if before is not None:
-                return _respond(before, replayed=True)
+                stored = idempotency.begin(connection, record)
+            if stored is not None:
+                return _respond(stored, replayed=True)
         try:
             creation = prepare()
             response = self._create(creation, record)
@@ -98,7 +115,7 @@ class IdempotentCreate:
                 created = creation.insert_row(connection)
                 if record is not None:
                     idempotency.finish(connection, record, created)
-                response = created  # from here on only the commit's response can be lost
+                response = created  # after this line only the commit can fail
         except DBAPIError:
             if response is not None and self._was_created(creation):
                 return response
@@ -110,49 +127,60 @@ class IdempotentCreate:
         return response
 
     def _was_created(self, creation: Creation) -> bool:
-        """Whether the commit happened; while the database is away it may have: the bytes stay, for the daily look."""
+        """Return whether the row was committed.
+
+        If the database is unavailable, the error propagates and the objects stay. If the row was not committed, the
+        daily orphan cleanup deletes them.
+        """
         with self.caller.service.database.write() as connection:
-            acquire_creation_lock(connection)  # which waits for a commit that is still under way
+            acquire_creation_lock(connection)  # waits for a commit that is still in progress
             return creation.row_exists(connection)
 
 
 def _discard(creation: Creation) -> None:
-    with suppress(StorageError):  # what stays is dropped by the daily look
+    with suppress(StorageError):  # the daily orphan cleanup retries
         creation.discard_objects()
 
 
-def hash_of(request: dict[str, Any], digests: list[str]) -> str:
-    """Of the parsed request and the SHA-256 of each file: a multipart boundary is not content."""
+def hash_request(request: dict[str, Any], digests: list[str]) -> str:
+    """Return the SHA-256 of a parsed request and its files. Multipart boundaries do not change it.
+
+    Args:
+        request: the parsed fields.
+        digests: SHA-256 of each uploaded file.
+    """
     content = json.dumps([request, digests], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def check_room(connection: Connection, caller: Caller) -> None:
-    """Nothing, if one more job may be queued.
+def check_job_quota(connection: Connection, caller: Caller) -> None:
+    """Validate that the caller may queue one more job.
 
     Raises:
-        QuotaExceededError: the key has as many unfinished jobs as it may.
-        QueueFullError: the service has.
+        QuotaExceededError: The key has reached its quota of unfinished jobs.
+        QueueFullError: The service has reached its limit of unfinished jobs.
     """
     limit = None if caller.key is None else caller.key.max_active_jobs
     if limit is not None and store.count_active(connection, caller.owner) >= limit:
-        raise QuotaExceededError(f"this API key may have {limit} unfinished jobs, and has them")
+        raise QuotaExceededError(f"This API key has reached its quota of {limit} unfinished jobs.")
     if store.count_active(connection) >= caller.service.settings.max_queued:
         raise QueueFullError()
 
 
-def check_names(connection: Connection, caller: Caller, base_model: str, token: str) -> None:
-    """Nothing, if the caller may have a concept of that name: one more, or in place of the one that has it.
+def check_concept_quota(connection: Connection, caller: Caller, base_model: str, token: str) -> None:
+    """Validate that the caller may have a concept with this token. Replacing an existing concept needs no quota.
 
     Raises:
-        QuotaExceededError: the key has as many as it may, those that are being learned included.
+        QuotaExceededError: The key has reached its quota of concepts. Unfinished personalizations count.
     """
     limit = None if caller.key is None else caller.key.max_concepts
     if limit is None:
         return
     names = concepts.reserved_names(connection, caller.owner)
     if len(names | {(base_model, token)}) > max(limit, len(names)):
-        raise QuotaExceededError(f"this API key may have {limit} concepts, and has or learns them")
+        raise QuotaExceededError(
+            f"This API key has reached its quota of {limit} concepts; unfinished personalizations count."
+        )
 
 
 def _respond(response: StoredResponse, *, replayed: bool) -> Response:

@@ -1,4 +1,7 @@
-"""Waiting for a job to change: one subscription of this process where Redis is the broker, else frequent looks."""
+"""Waits for changes of jobs.
+
+With Redis as the broker, one Redis subscription of the process wakes all waiting requests. Without it, they poll.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +15,38 @@ from redis.exceptions import RedisError
 
 from zoodip_core.service.job_notifications import channel
 
-LOOK_ANYWAY_S = 5.0  # a message may be lost; the row is not
+FALLBACK_POLL_S = 5.0  # Redis may lose a message, so waiting requests still poll
 _RETRY_S = 0.5
 _TIMEOUT_S = 2.0
 _PING_EVERY_S = 10.0
-_CANCEL_AGAIN_S = 0.1
+_CANCEL_RETRY_S = 0.1
 
 _log = structlog.get_logger("zoodip.api")
 
 
 class JobWatcher:
-    """Wakes whoever follows a job. All of it runs on the event loop.
+    """Wakes requests that wait for a change of a job. All methods run on the event loop.
 
     Args:
-        redis_url: where changes are told; None: nowhere.
-        look_anyway_s: how long a follower waits for word of a change before it looks by itself.
+        redis_url: Redis that publishes job-change notifications; None if there is none.
+        fallback_poll_s: poll interval while notifications are active.
     """
 
-    def __init__(self, redis_url: str | None, look_anyway_s: float = LOOK_ANYWAY_S) -> None:
+    def __init__(self, redis_url: str | None, fallback_poll_s: float = FALLBACK_POLL_S) -> None:
         self._redis_url = redis_url
-        self._look_anyway_s = look_anyway_s
+        self._fallback_poll_s = fallback_poll_s
         self._subscriptions: dict[str, set[JobSubscription]] = {}
-        self._is_heard = False
+        self._is_notified = False
 
     @contextlib.contextmanager
-    def follow(self, job_id: str, *, look_every_s: float) -> Iterator[JobSubscription]:
-        """What wakes at the job's changes; where no word of them comes, every `look_every_s`."""
-        subscription = JobSubscription(self, look_every_s)
+    def follow(self, job_id: str, *, poll_interval_s: float) -> Iterator[JobSubscription]:
+        """Subscribe to the changes of a job within the block.
+
+        Args:
+            job_id: the job.
+            poll_interval_s: poll interval while no notifications arrive.
+        """
+        subscription = JobSubscription(self, poll_interval_s)
         self._subscriptions.setdefault(job_id, set()).add(subscription)
         try:
             yield subscription
@@ -47,84 +55,88 @@ class JobWatcher:
             if not self._subscriptions[job_id]:
                 del self._subscriptions[job_id]
 
-    def patience_s(self, look_every_s: float) -> float:
-        """How long a follower may wait before it looks by itself."""
-        return self._look_anyway_s if self._is_heard else look_every_s
+    def wait_limit_s(self, poll_interval_s: float) -> float:
+        """Return the longest time that a request may wait before it reads the row again."""
+        return self._fallback_poll_s if self._is_notified else poll_interval_s
 
     @contextlib.asynccontextmanager
-    async def heard(self) -> AsyncIterator[None]:
-        """Listen to Redis, if there is one, within the block."""
+    async def listen(self) -> AsyncIterator[None]:
+        """Receive notifications within the block, if Redis is the broker."""
         if self._redis_url is None:
             yield
             return
-        listening = asyncio.create_task(self._listen(self._redis_url))
+        listener = asyncio.create_task(self._receive_and_reconnect(self._redis_url))
         try:
             yield
         finally:
-            while not listening.done():
-                listening.cancel()  # again: redis-py swallows one that comes while it connects, now and then
-                await asyncio.wait([listening], timeout=_CANCEL_AGAIN_S)
+            while not listener.done():
+                listener.cancel()  # repeated, because redis-py can swallow a cancellation while it connects
+                await asyncio.wait([listener], timeout=_CANCEL_RETRY_S)
 
-    async def _listen(self, redis_url: str) -> None:
+    async def _receive_and_reconnect(self, redis_url: str) -> None:
         redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=_TIMEOUT_S,
             socket_timeout=_TIMEOUT_S,
             health_check_interval=_PING_EVERY_S,
-            retry=None,  # a lost connection must show here, not be mended silently
+            retry=None,  # report a lost connection here instead of reconnecting silently
         )
         async with redis:
-            told = False
+            is_logged = False
             while True:
                 try:
-                    await self._hear(redis, channel(redis_url))
+                    await self._receive(redis, channel(redis_url))
                 except (RedisError, OSError) as error:
-                    if self._is_heard or not told:
-                        _log.warning("changes_not_heard", error=type(error).__name__)
-                    told = True
-                self._set_heard(is_heard=False)
+                    if self._is_notified or not is_logged:
+                        _log.warning("job_notifications_unavailable", error=type(error).__name__)
+                    is_logged = True
+                self._set_notified(is_notified=False)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _hear(self, redis: Redis, name: str) -> None:
+    async def _receive(self, redis: Redis, name: str) -> None:
         async with redis.pubsub() as pubsub:
             await pubsub.subscribe(name)
             while True:
                 message = await pubsub.get_message(timeout=_PING_EVERY_S)
                 if message is None:
                     continue
-                if message["type"] == "subscribe":  # from here on nothing is missed
-                    self._set_heard(is_heard=True)
+                if message["type"] == "subscribe":  # all later notifications arrive
+                    self._set_notified(is_notified=True)
                 elif message["type"] == "message":
                     for subscription in self._subscriptions.get(message["data"].decode(), ()):
                         subscription.wake()
 
-    def _set_heard(self, *, is_heard: bool) -> None:
-        """Note whether changes are told; all look once, for what was missed and for how long to wait from now on."""
-        self._is_heard = is_heard
+    def _set_notified(self, *, is_notified: bool) -> None:
+        """Record whether notifications are active, and wake all waiting requests.
+
+        They read their row again, because a change may have been missed, and adopt the new poll interval.
+        """
+        self._is_notified = is_notified
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.wake()
 
 
 class JobSubscription:
-    """One that waits for a job's changes."""
+    """Subscription of one request to the changes of a job."""
 
-    def __init__(self, watcher: JobWatcher, look_every_s: float) -> None:
+    def __init__(self, watcher: JobWatcher, poll_interval_s: float) -> None:
         self._watcher = watcher
-        self._look_every_s = look_every_s
+        self._poll_interval_s = poll_interval_s
         self._changed = asyncio.Event()
-        self._changed.set()  # what changed since the last look before this follower was made is unknown
+        self._changed.set()  # the job may have changed before this subscription began
 
     def wake(self) -> None:
-        """End the wait under way, or the next one."""
+        """End the current wait, or the next one if none is in progress."""
         self._changed.set()
 
     async def wait(self) -> None:
-        """Return once the job changed since the last return (the first time at once), or after the patience.
+        """Return when the job has changed since the last return, or at the wait limit.
 
-        What changes after this returned ends the next wait, so no change between a look and a wait is missed.
+        The first call returns at once. A change after a return ends the next wait, so a caller that reads the row
+        between two waits misses no change.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._watcher.patience_s(self._look_every_s)):
+            async with asyncio.timeout(self._watcher.wait_limit_s(self._poll_interval_s)):
                 await self._changed.wait()
         self._changed.clear()

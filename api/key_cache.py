@@ -1,4 +1,4 @@
-"""API keys as they were a moment ago: most requests need no look into the database for who calls."""
+"""Cache of API keys, so that most requests are authenticated without a database query."""
 
 from __future__ import annotations
 
@@ -15,77 +15,77 @@ from zoodip_core.service import api_keys
 from zoodip_core.service.api_keys import ApiKey
 from zoodip_core.service.database import Database
 
-FRESH_S = 1.0  # a revoked key opens nothing after this long, in every API process
-_MAX_KNOWN = 10_000
-_NOTE_USE_EVERY_S = 60.0
-_READERS = 3
+FRESH_S = 1.0  # lifetime of an entry: every API process rejects a revoked key after this time
+_MAX_ENTRIES = 10_000
+_RECORD_USE_EVERY_S = 60.0
+_READER_THREADS = 3
 
 
 class KeyCache:
-    """What the database said of keys within the last second."""
+    """Results of key lookups, fresh for one second. Also records when keys are used."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[ApiKey | None, float]] = {}  # by digest: no secret stays in memory
-        self._noted: dict[str, float] = {}
-        self._noting: set[asyncio.Task[None]] = set()
-        # Threads of their own: those of requests may all be waiting for a writer.
-        self._readers, self._writers = CapacityLimiter(_READERS), CapacityLimiter(1)
-        self._any: tuple[bool, float] | None = None
+        self._entries: dict[str, tuple[ApiKey | None, float]] = {}  # by digest, to keep no secret in memory
+        self._recorded: dict[str, float] = {}
+        self._recording: set[asyncio.Task[None]] = set()
+        # Separate threads, because all request threads may be waiting for a database lock.
+        self._readers, self._writers = CapacityLimiter(_READER_THREADS), CapacityLimiter(1)
+        self._any_exist: tuple[bool, float] | None = None
 
-    def recall(self, secret: str) -> tuple[ApiKey | None, bool]:
-        """The key with this secret, and whether that is known without asking."""
+    def get_cached(self, secret: str) -> tuple[ApiKey | None, bool]:
+        """Return the cached key with this secret, and whether the entry is fresh."""
         with self._lock:
-            key, asked_at = self._known.get(api_keys.digest(secret), (None, 0.0))
-        return key, time.monotonic() - asked_at < FRESH_S
+            key, read_at = self._entries.get(api_keys.digest(secret), (None, 0.0))
+        return key, time.monotonic() - read_at < FRESH_S
 
     async def find(self, secret: str) -> ApiKey | None:
-        """The key with this secret, asked of the database."""
+        """Read the key with this secret from the database; None if it is unknown or revoked."""
         return await to_thread.run_sync(self._find, secret, limiter=self._readers)
 
     def _find(self, secret: str) -> ApiKey | None:
         with self._database.read() as connection:
             key = api_keys.find(connection, secret)
         with self._lock:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[api_keys.digest(secret)] = (key, time.monotonic())
+            if len(self._entries) >= _MAX_ENTRIES:
+                self._entries.clear()
+            self._entries[api_keys.digest(secret)] = (key, time.monotonic())
         return key
 
-    def is_use_noted(self, key: ApiKey) -> bool:
-        """Whether this process has noted lately that the key is used."""
-        return time.monotonic() - self._noted.get(key.id, -math.inf) < _NOTE_USE_EVERY_S
+    def is_use_recorded(self, key: ApiKey) -> bool:
+        """Return whether this process has recorded a use of the key within the last minute."""
+        return time.monotonic() - self._recorded.get(key.id, -math.inf) < _RECORD_USE_EVERY_S
 
-    def note_use(self, key: ApiKey) -> None:
-        """Note it some time: a database that cannot be written now must not keep anyone from reading."""
-        self._noted[key.id] = time.monotonic()
-        noting = asyncio.create_task(to_thread.run_sync(self._write_use, key, limiter=self._writers))
-        self._noting.add(noting)
-        noting.add_done_callback(self._noting.discard)
+    def record_use(self, key: ApiKey) -> None:
+        """Record a use of the key in the background, so that requests succeed while the database is read-only."""
+        self._recorded[key.id] = time.monotonic()
+        recording = asyncio.create_task(to_thread.run_sync(self._write_use, key, limiter=self._writers))
+        self._recording.add(recording)
+        recording.add_done_callback(self._recording.discard)
 
     async def close(self) -> None:
-        """Wait for what is being noted."""
-        if self._noting:
-            await asyncio.wait(self._noting)
+        """Wait for pending writes."""
+        if self._recording:
+            await asyncio.wait(self._recording)
 
     def _write_use(self, key: ApiKey) -> None:
         with suppress(SQLAlchemyError), self._database.write() as connection:
             api_keys.record_use(connection, key.id, time.time())
 
-    def recall_any(self) -> bool | None:
-        """Whether there are keys at all; None if that must be asked. The first key makes it permanently true."""
-        if self._any is None:
+    def cached_any_exist(self) -> bool | None:
+        """Return whether any key exists; None without a fresh entry. Once true, it stays true."""
+        if self._any_exist is None:
             return None
-        exist, asked_at = self._any
-        return exist if exist or time.monotonic() - asked_at < FRESH_S else None
+        exist, read_at = self._any_exist
+        return exist if exist or time.monotonic() - read_at < FRESH_S else None
 
-    async def find_any(self) -> bool:
-        """Whether there are keys at all, asked of the database."""
-        return await to_thread.run_sync(self._find_any, limiter=self._readers)
+    async def any_exist(self) -> bool:
+        """Read from the database whether any key exists."""
+        return await to_thread.run_sync(self._read_any_exist, limiter=self._readers)
 
-    def _find_any(self) -> bool:
+    def _read_any_exist(self) -> bool:
         with self._database.read() as connection:
             exist = api_keys.any_exist(connection)
-        self._any = (exist, time.monotonic())
+        self._any_exist = (exist, time.monotonic())
         return exist

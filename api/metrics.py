@@ -1,4 +1,4 @@
-"""Prometheus metrics: of requests from this process, of jobs and workers from the database."""
+"""Prometheus metrics: requests of this process, and jobs and workers from the database."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.tables import jobs
 
-__all__ = ["CONTENT_TYPE", "Requests", "render"]
+__all__ = ["CONTENT_TYPE", "RequestMetrics", "render"]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
-class Requests:
-    """Counts and times of this process' requests, by route."""
+class RequestMetrics:
+    """Counts and durations of the requests of this process, by route."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.seconds = Histogram(
-            "zoodip_http_request_seconds", "Time to answer", ["method", "route"], registry=self.registry
+            "zoodip_http_request_seconds",
+            "Duration of HTTP requests",
+            ["method", "route"],
+            registry=self.registry,
         )
         self.count = Counter(
-            "zoodip_http_requests", "Answers", ["method", "route", "status"], registry=self.registry
+            "zoodip_http_requests", "HTTP responses", ["method", "route", "status"], registry=self.registry
         )
-        self._of: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        self._children: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
-    def note(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer."""
-        labels = (method if method in _METHODS else "other", route, status)  # a client can make names up
-        found = self._of.get(labels)
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Record one response. Unknown methods share a label, because clients can invent any number."""
+        labels = (method if method in _METHODS else "other", route, status)
+        found = self._children.get(labels)
         if found is None:
             found = self.seconds.labels(*labels[:2]), self.count.labels(*labels[:2], str(status))
-            self._of[labels] = found
+            self._children[labels] = found
         histogram, counter = found
         histogram.observe(seconds)
         counter.inc()
 
 
-class _Stored(Collector):
-    """What the database knows at the moment of the scrape."""
+class _DatabaseCollector(Collector):
+    """Collects metrics from the database at each scrape."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def collect(self) -> Iterable[Metric]:
-        """Jobs by state, failures by code, and each worker's own counters."""
+        """Return jobs by state, failures by error code, and the counters of each worker."""
         with self._service.database.read() as connection:
             counts = store.count_by_status(connection)
             code = jobs.c.error["code"].as_string()
@@ -67,11 +70,11 @@ class _Stored(Collector):
         by_code = GaugeMetricFamily("zoodip_failed_jobs", "Failed jobs by error code", labels=["code"])
         for name, number in failures:
             by_code.add_metric([str(name)], number)
-        consuming = GaugeMetricFamily("zoodip_workers", "Workers that look for work", value=len(workers))
-        return [by_status, by_code, consuming, *_of_workers(workers)]
+        consuming = GaugeMetricFamily("zoodip_workers", "Workers that are ready", value=len(workers))
+        return [by_status, by_code, consuming, *_worker_metrics(workers)]
 
 
-def _of_workers(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:
+def _worker_metrics(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:
     counters: dict[str, CounterMetricFamily] = {}
     gauges: dict[str, GaugeMetricFamily] = {}
     stages = CounterMetricFamily(
@@ -93,9 +96,9 @@ def _of_workers(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:
     return [*counters.values(), *gauges.values(), stages]
 
 
-def render(service: Service, requests: Requests | None = None) -> bytes:
-    """All metrics in Prometheus' text format."""
+def render(service: Service, requests: RequestMetrics | None = None) -> bytes:
+    """Return all metrics in Prometheus text format."""
     registry = CollectorRegistry()
-    registry.register(_Stored(service))
-    own = b"" if requests is None else generate_latest(requests.registry)
-    return own + generate_latest(registry)
+    registry.register(_DatabaseCollector(service))
+    request_metrics = b"" if requests is None else generate_latest(requests.registry)
+    return request_metrics + generate_latest(registry)

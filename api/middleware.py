@@ -1,4 +1,4 @@
-"""Around every request: an id, one log line, its time."""
+"""Middleware that gives each request an id, a log line, a duration and a trace span."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import Requests
+from api.metrics import RequestMetrics
 from api.problems import problem
 from zoodip_core.service.tracing import span, valid_traceparent
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 
-MAX_JSON_BYTES = 64_000  # a prompt, its negative and metadata; uploads have caps of their own
-_TOO_LARGE = problem(413, "body_too_large", f"The body has more than {MAX_JSON_BYTES:,} bytes")
-_FAULT = problem(500, "internal_error", "This is a fault of the service; the log has it under the request id")
+MAX_JSON_BYTES = 64_000  # fits both prompts and the metadata; uploads have separate limits
+_TOO_LARGE = problem(413, "body_too_large", f"The body is larger than {MAX_JSON_BYTES:,} bytes.")
+_INTERNAL_ERROR = problem(
+    500, "internal_error", "The service failed unexpectedly; its log has the details under the request id."
+)
 
 
-class RequestIds:
-    """Names each request, in the log and in `X-Request-Id`, and measures it."""
+class RequestMiddleware:
+    """Assigns a request id, which the log and the `X-Request-Id` header contain, and measures each request."""
 
-    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app
-        self.requests = requests
-        self.log = structlog.get_logger("zoodip.api").bind()  # once: to bind anew costs every request
+        self.metrics = metrics
+        self.log = structlog.get_logger("zoodip.api").bind()  # once here, because binding costs time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -57,21 +59,21 @@ class RequestIds:
                 await app(scope, receive, send_with_id)
         except Exception:
             self.log.exception("request_failed", method=scope["method"])
-            if status:  # half an answer is out: the connection is all that can end
+            if status:  # the response has started, so only closing the connection remains
                 raise
-            await _FAULT(scope, receive, send_with_id)
+            await _INTERNAL_ERROR(scope, receive, send_with_id)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.requests.note(scope["method"], route, status, seconds)
-        level = self.log.debug if route in _QUIET else self.log.info
+        self.metrics.observe(scope["method"], route, status, seconds)
+        level = self.log.debug if route in _QUIET_ROUTES else self.log.info
         level("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
 
 
 def _is_too_large(headers: Headers) -> bool:
-    """By the length that the client announces; what it announces wrongly, the route's own cap ends."""
+    """Return whether Content-Length exceeds the limit. The route enforces the limit if the header is wrong."""
     length = headers.get("Content-Length", "0")
     is_form = headers.get("Content-Type", "").startswith("multipart/")
     return not is_form and length.isdecimal() and int(length) > MAX_JSON_BYTES

@@ -1,4 +1,4 @@
-"""Every error as one RFC 9457 problem document, and as the `error` member that OpenAI's clients read."""
+"""Error responses: RFC 9457 problem documents with an `error` member for clients of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from api.validation_messages import field_of, message_of
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import RateLimitedError
 
@@ -65,37 +66,40 @@ _OPENAI_TYPE = {
     409: "conflict_error",
     429: "rate_limit_error",
 }
-_CODE_OF_STATUS = {413: "body_too_large"}  # where the code is not the status's own name
+_CODE_OF_STATUS = {413: "body_too_large"}  # statuses whose code differs from the name of the status
 _RETRY_AFTER_S = {"queue_full": 30, "database_unavailable": 5, "storage_failed": 10, "quota_exceeded": 60}
 
 _log = structlog.get_logger("zoodip.api")
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with the request."""
+    """One invalid field of a request."""
 
-    field: str | None = Field(examples=["token"])
-    message: str = Field(examples=["token: 'dog' is a word of the base model already"])
+    field: str | None = Field(description="Path of the field; null for the whole body", examples=["token"])
+    message: str = Field(
+        description="The value and what is allowed",
+        examples=["n: got 0; expected a number greater than or equal to 1"],
+    )
 
 
 class OpenAIError(BaseModel):
     """The same error in the shape of OpenAI's API."""
 
-    message: str
-    type: str = Field(examples=["invalid_request_error"])
-    param: str | None
-    code: str
+    message: str = Field(description="Same as `detail`")
+    type: str = Field(description="Error class of OpenAI's API", examples=["invalid_request_error"])
+    param: str | None = Field(description="First invalid field")
+    code: str = Field(description="Same as the outer `code`")
 
 
 class Problem(BaseModel):
-    """An error: RFC 9457 with a stable `code`."""
+    """Problem document of RFC 9457 with a stable `code`."""
 
-    type: str = Field(examples=["urn:zoodip:error:invalid_token"])
-    title: str = Field(examples=["Unprocessable Content"])
-    status: int = Field(examples=[422])
-    detail: str
-    code: str = Field(examples=["invalid_token"])
-    errors: list[FieldError]
+    type: str = Field(description="URN of the error", examples=["urn:zoodip:error:invalid_token"])
+    title: str = Field(description="Name of the HTTP status", examples=["Unprocessable Content"])
+    status: int = Field(description="HTTP status", examples=[422])
+    detail: str = Field(description="Message for people")
+    code: str = Field(description="Stable code for programs", examples=["invalid_token"])
+    errors: list[FieldError] = Field(description="Invalid fields; empty if the error has no field")
     error: OpenAIError
 
 
@@ -106,7 +110,15 @@ def problem(
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """The answer that tells of an error."""
+    """Return an error response.
+
+    Args:
+        status: HTTP status.
+        code: stable error code.
+        detail: message for people.
+        errors: invalid fields of the request.
+        headers: more headers; a default Retry-After is added where retries help.
+    """
     errors = errors or []
     kind = _OPENAI_TYPE.get(status, "invalid_request_error" if status < 500 else "server_error")
     body = Problem(
@@ -127,7 +139,7 @@ def problem(
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the errors with which a route may answer."""
+    """Return the OpenAPI description of error responses: the given statuses and those that every route can return."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
@@ -138,7 +150,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception with a problem document."""
+    """Register handlers that turn exceptions into problem documents."""
     app.add_exception_handler(ZoodipError, _on_zoodip_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -146,8 +158,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _on_database_error)
 
 
-def of_error(error: ZoodipError) -> JSONResponse:
-    """The problem document of an error of ours."""
+def problem_from_error(error: ZoodipError) -> JSONResponse:
+    """Return the problem document of an error."""
     headers = {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
@@ -156,19 +168,15 @@ def of_error(error: ZoodipError) -> JSONResponse:
 
 
 def _on_zoodip_error(_request: Request, error: Exception) -> JSONResponse:
-    return of_error(cast("ZoodipError", error))
+    return problem_from_error(cast("ZoodipError", error))
 
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
     if any(item["type"] == "json_invalid" for item in found):
-        return problem(400, "invalid_json", "The body is not JSON")
-    errors = [
-        FieldError(field=".".join(str(part) for part in item["loc"][1:]) or None, message=item["msg"])
-        for item in found
-    ]
-    first = errors[0]
-    return problem(422, "invalid_request", f"{first.field or 'request'}: {first.message}", errors)
+        return problem(400, "invalid_json", "The body is not valid JSON.")
+    errors = [FieldError(field=field_of(item), message=message_of(item)) for item in found]
+    return problem(422, "invalid_request", errors[0].message, errors)
 
 
 def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
@@ -179,4 +187,4 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
 
 def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
     _log.warning("database_unavailable", error=type(error).__name__)
-    return problem(503, "database_unavailable", "The database does not answer; try again")
+    return problem(503, "database_unavailable", "The database is unavailable; retry later.")

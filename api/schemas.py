@@ -1,102 +1,39 @@
-"""What goes over the wire, with examples."""
+"""Schemas of response bodies, with examples."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field
 
-from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import ConceptKind
 from zoodip_core.service.jobs.states import Status
 
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
-Caption = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Time = Annotated[str, Field(examples=["2026-03-01T12:00:00.000Z"])]
-
-
-def is_storable(value: object) -> bool:
-    """Whether it holds no NUL and no half of a surrogate pair: neither database stores them.
-
-    Raises:
-        RecursionError: it is nested too deep.
-    """
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    lone = not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)
-    return not lone and "\\u0000" not in text
-
-
-class _Request(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        try:
-            storable = is_storable(value)
-        except RecursionError as error:
-            raise ValueError("the values are nested too deep") from error
-        if not storable:
-            raise ValueError("text must not hold NUL or lone surrogates")
-        return value
-
-
-class PersonalizationRequest(_Request):
-    """The `request` field of a personalization."""
-
-    token: str = Field(
-        max_length=100, examples=["<my-dog>"], json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"}
-    )
-    initializer: str = Field(max_length=100, examples=["dog"])
-    kind: ConceptKind = "object"
-    base_model: str | None = Field(default=None, examples=["emoji"])
-    captions: Annotated[list[Caption], Field(max_length=16)] | None = None
-    settings: dict[str, Any] = Field(default_factory=dict, examples=[{"steps": 2000, "stop": "auto"}])
-    replace: bool = False
-    metadata: Metadata = Field(default_factory=dict)
-    webhook: str | None = Field(default=None, max_length=2000, examples=["https://example.org/zoodip"])
-
-
-class GenerationRequest(_Request):
-    """Images of a prompt that may hold tokens of the caller's concepts."""
-
-    prompt: str = Field(min_length=1, max_length=2000, examples=["a photo of <my-dog> on a beach"])
-    negative_prompt: str = Field(default="", max_length=2000)
-    n: int = Field(default=1, ge=1, le=64)
-    size: str | None = Field(default=None, max_length=20, examples=["512x512"])
-    steps: int | None = Field(default=None, ge=1, le=1000)
-    guidance_scale: float | None = Field(default=None, ge=0, le=100)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    scheduler: str | None = Field(default=None, max_length=40, examples=["ddim"])
-    base_model: str | None = None
-    metadata: Metadata = Field(default_factory=dict)
+Timestamp = Annotated[str, Field(examples=["2026-03-01T12:00:00.000Z"])]
 
 
 class JobError(BaseModel):
-    """Why a job failed."""
+    """Error of a failed job."""
 
-    code: str = Field(examples=["storage_failed"])
-    message: str
-    retryable: bool
+    code: str = Field(description="Stable code for programs", examples=["storage_failed"])
+    message: str = Field(description="Message for people")
+    retryable: bool = Field(description="Whether the same job can succeed later")
 
 
 class _Job(BaseModel):
     id: str
-    status: Status
-    base_model: str
-    step: int = Field(description="0 until started; at rest the checkpoint's step")
-    total_steps: int
-    it_per_s: float | None
-    eta_s: float | None
-    queue_position: int | None = Field(description="Jobs of this kind that start earlier")
-    error: JobError | None
-    created_at: Time
-    started_at: Time | None
-    finished_at: Time | None
-    metadata: dict[str, str]
+    status: Status = Field(description="State of the job")
+    base_model: str = Field(description="Name of the base model in the catalog")
+    step: int = Field(description="Last completed step; that of the checkpoint while the job is not running")
+    total_steps: int = Field(description="Steps of the whole job")
+    it_per_s: float | None = Field(description="Speed in steps per second")
+    eta_s: float | None = Field(description="Estimated seconds until the job ends")
+    queue_position: int | None = Field(description="Number of queued jobs of this kind that start earlier")
+    error: JobError | None = Field(description="Error of a failed job")
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    metadata: dict[str, str] = Field(description="Labels of the client")
 
 
 class Personalization(_Job):
@@ -105,76 +42,77 @@ class Personalization(_Job):
     object: Literal["personalization"] = "personalization"
     id: str = Field(examples=["per_06exs0fg3k5v8qhzj2m4n7rt"])
     token: str = Field(examples=["<my-dog>"])
-    initializer: str
+    initializer: str = Field(description="Vocabulary word whose embedding the search starts from")
     kind: ConceptKind
-    settings: dict[str, Any]
-    fixed_loss: float | None = Field(description="The last loss on the fixed set")
-    checkpoints: list[int]
+    settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
+    fixed_loss: float | None = Field(description="Last validation loss")
+    checkpoints: list[int] = Field(description="Steps of the saved checkpoints")
     result: dict[str, Any] | None = Field(
-        examples=[{"concept_id": "con_06exs0fg", "steps": 2000, "stopped_early": False}]
+        description="Learned concept; null until the job succeeds",
+        examples=[{"concept_id": "con_06exs0fg", "steps": 2000, "stopped_early": False}],
     )
 
 
 class Validation(BaseModel):
-    """What a personalization would run with; nothing was created."""
+    """Settings and estimated cost of a personalization that was validated, not created."""
 
     object: Literal["personalization.validation"] = "personalization.validation"
     token: str
-    base_model: str
-    settings: dict[str, Any]
-    images: int
-    warnings: list[str]
-    estimated_seconds: float | None = Field(description="From the speed of the workers that run now")
-    estimated_memory_mb: float | None = Field(description="The base model's weights in memory")
+    base_model: str = Field(description="Name of the base model in the catalog")
+    settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
+    images: int = Field(description="Number of reference images")
+    warnings: list[str] = Field(description="Remarks on the images, such as a small size")
+    estimated_seconds: float | None = Field(description="Time at the speed of the fastest running worker")
+    estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
 
 
 class GeneratedImage(BaseModel):
     """One image of a generation."""
 
     url: str = Field(examples=["/v1/generations/gen_06exs0fg/images/0.png"])
-    seed: int
+    seed: int = Field(description="Seed of this image")
     prompt: str
 
 
 class Generation(_Job):
-    """A job that draws images."""
+    """A job that draws images of a prompt."""
 
     object: Literal["generation"] = "generation"
     id: str = Field(examples=["gen_06exs0fg3k5v8qhzj2m4n7rt"])
     prompt: str
-    images: list[GeneratedImage]
-    result: dict[str, Any] | None
+    images: list[GeneratedImage] = Field(description="Drawn images; empty until the job succeeds")
+    result: dict[str, Any] | None = Field(description="Seeds of the images; null until the job succeeds")
 
 
 class Concept(BaseModel):
-    """A learned or imported token."""
+    """A learned or imported token with its embedding."""
 
     id: str = Field(examples=["con_06exs0fg3k5v8qhzj2m4n7rt"])
     object: Literal["concept"] = "concept"
     token: str = Field(examples=["<my-dog>"])
     kind: ConceptKind
-    base_model: str
-    fingerprint: str
-    precision: str
-    vectors: int
-    created_at: Time
-    from_personalization: str | None
+    base_model: str = Field(description="Name of the base model in the catalog")
+    fingerprint: str = Field(description="SHA-256 of the base model's weights")
+    precision: str = Field(description="Precision of the weights that it was learned on")
+    vectors: int = Field(description="Number of embedding vectors")
+    created_at: Timestamp
+    from_personalization: str | None = Field(description="Job that learned it; null for an import")
 
 
 class BaseModelInfo(BaseModel):
-    """A base model of the catalogue."""
+    """A base model of the catalog."""
 
     id: str = Field(examples=["emoji"])
     object: Literal["base_model"] = "base_model"
-    family: str | None
-    precision: str
-    default: bool
-    side_px: int | None
-    fingerprint: str | None
+    family: str | None = Field(description="sd1, sd2 or sdxl; null while unknown")
+    precision: str = Field(description="How the weights are stored: int8, nf4, fp16 or fp32")
+    default: bool = Field(description="Whether requests without `base_model` use it")
+    side_px: int | None = Field(description="Side of its training images in pixels; null while unknown")
+    fingerprint: str | None = Field(description="SHA-256 of its weights; null while unknown")
 
 
 class PersonalizationList(BaseModel):
-    """A page, newest first; the next one starts `after` the last id."""
+    """A page of a list, newest first. The next page starts `after` the last id."""
 
     object: Literal["list"] = "list"
     data: list[Personalization]
@@ -182,7 +120,7 @@ class PersonalizationList(BaseModel):
 
 
 class GenerationList(BaseModel):
-    """A page, newest first; the next one starts `after` the last id."""
+    """A page of a list, newest first. The next page starts `after` the last id."""
 
     object: Literal["list"] = "list"
     data: list[Generation]
@@ -190,7 +128,7 @@ class GenerationList(BaseModel):
 
 
 class ConceptList(BaseModel):
-    """A page, newest first; the next one starts `after` the last id."""
+    """A page of a list, newest first. The next page starts `after` the last id."""
 
     object: Literal["list"] = "list"
     data: list[Concept]
@@ -198,7 +136,7 @@ class ConceptList(BaseModel):
 
 
 class BaseModelList(BaseModel):
-    """All base models."""
+    """All base models of the catalog."""
 
     object: Literal["list"] = "list"
     data: list[BaseModelInfo]
@@ -206,7 +144,7 @@ class BaseModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service works."""
+    """Health of the service."""
 
     status: Literal["ok", "unavailable"]
-    workers: int | None = Field(default=None, description="Workers that look for work")
+    workers: int | None = Field(default=None, description="Number of workers that are ready")

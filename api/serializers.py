@@ -1,4 +1,4 @@
-"""Records as answers."""
+"""Conversion of database records to response bodies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from zoodip_core.service.jobs.records import JobSnapshot
 
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The model as JSON."""
+    """Return the model as a JSON response."""
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
 def timestamp(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds."""
+    """Convert Unix seconds to ISO 8601 in UTC with milliseconds; None stays None."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def personalization(job: JobSnapshot) -> schemas.Personalization:
-    """The job as its owner sees it."""
+    """Convert a personalization job to its response body."""
     return schemas.Personalization(
         **_common(job),
         token=job.token or "",
@@ -40,7 +40,12 @@ def personalization(job: JobSnapshot) -> schemas.Personalization:
 
 
 def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
-    """The job as its owner sees it."""
+    """Convert a generation job to its response body.
+
+    Args:
+        job: the job.
+        public_url: base URL of the service for the links to images; may be empty.
+    """
     seeds = (job.result or {}).get("seeds", [])
     images = [
         schemas.GeneratedImage(
@@ -59,7 +64,7 @@ def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
 
 
 def concept(record: ConceptRecord) -> schemas.Concept:
-    """The concept as its owner sees it."""
+    """Convert a concept to its response body."""
     return schemas.Concept(
         id=record.id,
         token=record.token,

@@ -1,4 +1,4 @@
-"""What the routes work with: settings, database, objects, catalogue, broker."""
+"""Shared state of one API process: settings, database, object store, catalog and broker."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
-_DECODERS = 1  # images decoded at a time: what one needs is all that uploads add to memory
+_MAX_CONCURRENT_DECODES = 1  # limits the memory for uploads to that of one image
 
 
 @dataclass
 class Service:
-    """One API process."""
+    """State of one API process, shared by all requests."""
 
     settings: ServiceSettings
     database: Database
@@ -37,36 +37,36 @@ class Service:
     base_models: BaseModels
     celery: Celery
     key_cache: KeyCache
-    limits: RateLimits
+    rate_limits: RateLimits
     status_batcher: StatusBatcher
     job_watcher: JobWatcher
     change_publisher: ChangePublisher | None
-    decoders: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(_DECODERS)
+    decode_slots: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(_MAX_CONCURRENT_DECODES)
     )
 
     def wake(self, kind: JobKind, job_id: str) -> None:
-        """Tell the workers; if the broker is away they find the row by themselves."""
+        """Notify the workers of a queued job. If the broker is unavailable, they find the row when they poll."""
         wake(self.celery, kind, job_id)
 
     async def close(self) -> None:
-        """Close what it is connected to."""
+        """Close all connections."""
         await self.key_cache.close()
-        await self.limits.close()
+        await self.rate_limits.close()
         await self.status_batcher.close()
         self.database.close()
         if self.change_publisher is not None:
             self.change_publisher.close()
 
 
-def start(settings: ServiceSettings) -> Service:
-    """Connect to everything and bring the tables up to date.
+def start_service(settings: ServiceSettings) -> Service:
+    """Open all connections and migrate the database.
 
     Raises:
-        ZoodipError: the catalogue or the object store cannot be used.
+        ZoodipError: The catalog or the object store cannot be used.
     """
-    sender = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
-    database = Database(settings.database, on_change=None if sender is None else sender.send)
+    publisher = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
+    database = Database(settings.database, on_change=None if publisher is None else publisher.send)
     database.migrate()
     with database.write() as connection:
         api_keys.ensure_bootstrap_key(connection, settings, time.time())
@@ -77,17 +77,17 @@ def start(settings: ServiceSettings) -> Service:
         base_models=BaseModels(Catalog.load(settings.base_models)),
         celery=celery_app(settings),
         key_cache=KeyCache(database),
-        limits=RateLimits(settings.redis_url),
+        rate_limits=RateLimits(settings.redis_url),
         status_batcher=StatusBatcher(database),
         job_watcher=JobWatcher(settings.redis_url),
-        change_publisher=sender,
+        change_publisher=publisher,
     )
 
 
 async def service_of(request: Request) -> Service:
-    """The service of the running application."""
+    """Return the service of the running application."""
     service: Service = request.app.state.service
     return service
 
 
-InService = Annotated[Service, Depends(service_of)]
+CurrentService = Annotated[Service, Depends(service_of)]

@@ -1,4 +1,4 @@
-"""Status polls: those that come while the database answers others share the next question."""
+"""Batches concurrent status polls: requests that arrive during a query are answered by the next one."""
 
 from __future__ import annotations
 
@@ -17,68 +17,68 @@ from zoodip_core.service.jobs.store import check_found
 
 
 class StatusBatcher:
-    """Where jobs stand, asked by many at once. All of it runs on the event loop.
+    """Reads snapshots of jobs for many requests with one query. All methods run on the event loop.
 
-    A poll is answered by a statement that began after the poll came, so a client sees what it wrote before.
+    The query that answers a request starts after the request arrives, so clients see their own earlier writes.
     """
 
     def __init__(self, database: Database) -> None:
         self._connection: AsyncConnection | None = None
-        # Kept, for a poll must not wait for a pool that waiting writers have emptied.
-        self._own = database.connect() if database.is_sqlite else None
+        # A dedicated connection, because waiting writers can exhaust the pool.
+        self._sqlite = database.connect() if database.is_sqlite else None
         self.engine = None if database.is_sqlite else _engine(database.url)
-        self._waiting: list[tuple[str, asyncio.Future[JobSnapshot | None]]] = []
-        self._asking: asyncio.Task[None] | None = None
+        self._pending: list[tuple[str, asyncio.Future[JobSnapshot | None]]] = []
+        self._batch_task: asyncio.Task[None] | None = None
 
     async def find(self, job_id: str, owner: str, kind: JobKind) -> JobSnapshot:
-        """Where the job stands.
+        """Return the current snapshot of a job.
 
         Raises:
-            NotFoundError: there is none of that kind, or it is another's.
+            NotFoundError: The owner has no job of this kind with this id.
         """
         answer: asyncio.Future[JobSnapshot | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job_id, answer))
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._answer_all())
+        self._pending.append((job_id, answer))
+        if self._batch_task is None:
+            self._batch_task = asyncio.create_task(self._answer_all())
         found = await answer
         return check_found(found, job_id, owner, kind)
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._own is not None:
-            self._own.close()
+        """Close the database connections."""
+        if self._sqlite is not None:
+            self._sqlite.close()
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
 
     async def _answer_all(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
+        while self._pending:
+            pending, self._pending = self._pending, []
             try:
-                found = await self._ask({job_id for job_id, _ in waiting})
-            except Exception as error:  # noqa: BLE001 (it is theirs who asked)
-                for _, answer in waiting:
+                found = await self._query({job_id for job_id, _ in pending})
+            except Exception as error:  # noqa: BLE001 (each request gets the error)
+                for _, answer in pending:
                     if not answer.done():
                         answer.set_exception(error)
             else:
-                for job_id, answer in waiting:
-                    if not answer.done():  # who asked may be gone
+                for job_id, answer in pending:
+                    if not answer.done():  # the client may have disconnected
                         answer.set_result(found.get(job_id))
-        self._asking = None
+        self._batch_task = None
 
-    async def _ask(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
-        if self.engine is None:  # SQLite's reads take less than the way to a thread, and wait for no writer
-            assert self._own is not None
-            return snapshots(self._own, job_ids)
+    async def _query(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
+        if self.engine is None:  # SQLite reads are faster than a thread switch and do not wait for writers
+            assert self._sqlite is not None
+            return snapshots(self._sqlite, job_ids)
         try:
-            return await self._ask_afar(job_ids)
+            return await self._query_async(job_ids)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            await self.close()  # it was from before a restart of the server
-            return await self._ask_afar(job_ids)
+            await self.close()  # the database server restarted
+            return await self._query_async(job_ids)
 
-    async def _ask_afar(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
+    async def _query_async(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         assert self.engine is not None
         if self._connection is None:
             self._connection = await self.engine.connect()
@@ -86,8 +86,8 @@ class StatusBatcher:
 
 
 def _engine(url: str) -> AsyncEngine:
-    """For one connection that the event loop itself waits for; a thread would contend with it for the interpreter.
+    """Return an engine for one asynchronous connection; a thread would compete with the event loop for the GIL.
 
-    Without a pool, since the connection is kept: to take it from one costs a third of a question.
+    The batcher keeps the connection, so there is no pool: taking a connection from one costs a third of a query.
     """
     return create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)

@@ -1,4 +1,4 @@
-# The HTTP side: no torch, no model. Build from the repository's root.
+# HTTP API, without torch and models. Build from the root of the repository.
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 10001 zoodip && install -d -o zoodip /data /models

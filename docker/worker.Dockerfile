@@ -1,5 +1,5 @@
-# A worker. Torch's default build has CUDA; for CPU pass the index of CPU builds as TORCH_INDEX.
-# Build from the repository's root.
+# Worker. The default build of torch supports CUDA. For CPU, set TORCH_INDEX to the index of CPU builds.
+# Build from the root of the repository.
 FROM python:3.11-slim
 
 ARG TORCH_VERSION=2.13.0

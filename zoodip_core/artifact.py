@@ -1,4 +1,4 @@
-"""A learned token on disk: embedding and provenance ⇄ safetensors, in the forms that other programs read."""
+"""Concept files: embedding and provenance as safetensors, in the forms that other programs read."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _METADATA = "zoodip"
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a concept came to be: enough to run its search again."""
+    """Provenance of a concept: enough to repeat its search."""
 
     initializer: str
-    settings: dict[str, Any]  # resolved, as `PersonalizationSettings` takes them
+    settings: dict[str, Any]  # resolved settings, as `PersonalizationSettings` accepts them
     seed: int
-    steps: int  # done
+    steps: int  # completed
     forwards: int
-    precision: str  # of the base model while learning
+    precision: str  # of the base model during the search
     images: int
     fixed_loss_start: float | None
     fixed_loss_end: float | None
@@ -48,9 +48,16 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Concept:
-    """A placeholder token with its embedding in each text encoder: "clip", or "clip_l" and "clip_g" for SDXL.
+    """A placeholder token with its embedding in each text encoder.
 
-    What another program wrote has no base model, fingerprint or provenance.
+    Attributes:
+        token: the placeholder token, such as `<my-dog>`.
+        family: model family of the base model.
+        embeddings: text encoder → fp32 [vectors, width]; "clip", or "clip_l" and "clip_g" for SDXL.
+        kind: "object" or "style".
+        base_model: name of the base model; None in files of other programs, as are the next two.
+        fingerprint: fingerprint of the base model's weights.
+        provenance: how the concept was learned.
     """
 
     token: str
@@ -64,31 +71,29 @@ class Concept:
     def __post_init__(self) -> None:
         check_token_format(self.token)
         if tuple(self.embeddings) != ENCODERS[self.family]:
-            came, allowed = ", ".join(self.embeddings), ", ".join(ENCODERS[self.family])
-            raise fault(f"the embeddings are of {came}; allowed for {self.family}: {allowed}")
+            expected = f"{', '.join(ENCODERS[self.family])} for {self.family}"
+            raise fault(f"embeddings of {', '.join(self.embeddings)}", expected)
         shapes = [value.shape for value in self.embeddings.values()]
         if any(len(shape) != 2 or shape[0] != shapes[0][0] or 0 in shape for shape in shapes):
             raise fault(
-                f"the embeddings have shapes {shapes}; allowed: equally many vectors, [vectors, width]"
+                f"embeddings of shapes {shapes}", "[vectors, width] with the same number of vectors in each"
             )
         for name, value in self.embeddings.items():
             if value.dtype != np.float32 or not np.isfinite(value).all():
-                raise fault(
-                    f"{name!r} holds {value.dtype} or numbers that are not finite; allowed: finite fp32"
-                )
+                raise fault(f"{name!r} with {value.dtype} or non-finite numbers", "finite fp32 numbers")
 
     @property
     def vectors(self) -> int:
-        """Rows that the token takes in a prompt."""
+        """Number of embedding rows of the token."""
         return len(next(iter(self.embeddings.values())))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Length of a row in each text encoder, in order."""
+        """Length of an embedding row in each text encoder, in order."""
         return tuple(value.shape[1] for value in self.embeddings.values())
 
     def provenance_dict(self) -> dict[str, Any] | None:
-        """The provenance as plain values; None where it is unknown."""
+        """Return the provenance as plain values; None if unknown."""
         if self.provenance is None:
             return None
         return cast("dict[str, Any]", _PROVENANCE.dump_python(self.provenance, mode="json"))
@@ -96,7 +101,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class _Header:
-    """What our metadata says beside the embeddings."""
+    """Metadata in the header of the file."""
 
     token: str
     family: Family
@@ -112,7 +117,7 @@ _PROVENANCE = TypeAdapter(Provenance)
 
 
 def save_concept(concept: Concept, path: Path) -> None:
-    """Write the concept to `path`, whole or not at all, as diffusers reads it and with its provenance.
+    """Write the concept to `path` atomically, in the form for diffusers with provenance.
 
     Raises:
         StorageError: the file could not be written.
@@ -121,10 +126,10 @@ def save_concept(concept: Concept, path: Path) -> None:
 
 
 def export_concept(concept: Concept, form: Form) -> bytes:
-    """The bytes of a safetensors file for `form`; the provenance is in the header of each.
+    """Return the content of a safetensors file for a program; each has the provenance in its header.
 
-    SD1 and SD2 have one key: the token for diffusers, `emb_params` for A1111 and ComfyUI. SDXL has two
-    everywhere: `clip_l` and `clip_g`. docs/artifact.md tells what each program looks for.
+    SD1 and SD2 have one key: the token for diffusers, `emb_params` for A1111 and ComfyUI. SDXL always has two:
+    `clip_l` and `clip_g`. docs/reference/concept-file.md lists what each program reads.
     """
     embeddings = concept.embeddings
     if concept.family != "sdxl":
@@ -142,34 +147,36 @@ def export_concept(concept: Concept, form: Form) -> bytes:
 
 
 def file_name(token: str) -> str:
-    """How an exported file should be called: in prompts of A1111 and ComfyUI that is the token's name."""
+    """Return the name for an exported file. A1111 and ComfyUI use it as the word in prompts."""
     return f"{token.strip('<>')}.safetensors"
 
 
 def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
-    """The concept in a safetensors file of ours, of diffusers, of A1111 or of ComfyUI.
+    """Read a concept from a safetensors file of zoodip, diffusers, A1111 or ComfyUI.
 
     Args:
         source: a file or its bytes.
-        token: what the concept shall be called; needed where the file does not say it.
+        token: token for the concept; required if the file contains none.
 
     Raises:
-        InvalidArtifactError: no such file, a pickle, damaged, or no embedding of one token.
-        InvalidTokenError: `token` is malformed, or the file names none.
+        InvalidArtifactError: the file is missing, a pickle, damaged, or no embedding of one token.
+        InvalidTokenError: `token` is malformed, or neither it nor the file gives one.
     """
     embeddings, words = read_embedding_file(_bytes_of(source))
     family, by_encoder, key = _recognize(embeddings)
     if _METADATA not in words:
         name = token or (key if key and TOKEN_PATTERN.fullmatch(key) else None)
         if name is None:
-            raise InvalidTokenError("token: the file names none; give one, such as <my-dog>", field="token")
+            raise InvalidTokenError.mismatch(
+                "token", got="none in the file", expected="one, such as <my-dog>"
+            )
         return Concept(name, family, by_encoder)
     try:
         header = _HEADER.validate_json(words[_METADATA])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise fault(f"the header's {place or _METADATA} is damaged: {first['msg']}") from error
+        raise fault(f"a damaged header ({place or _METADATA}: {first['msg']})", "a valid header") from error
     concept = Concept(
         header.token,
         header.family,
@@ -183,15 +190,15 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
 
 
 def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]) -> None:
-    """Nothing, if the concept belongs to the base model of these weights.
+    """Validate that a concept belongs to a base model.
 
     Args:
-        concept: where its fingerprint is unknown, only the widths are compared.
-        fingerprint: of the base model.
-        widths: of the base model's text encoders, in order.
+        concept: without a fingerprint, only its widths are compared.
+        fingerprint: fingerprint of the base model.
+        widths: embedding widths of the base model's text encoders, in order.
 
     Raises:
-        ModelMismatchError: names both sides.
+        ModelMismatchError: the widths or fingerprints differ; the message names both.
     """
     if concept.widths != tuple(widths):
         raise ModelMismatchError(
@@ -214,16 +221,16 @@ def _bytes_of(source: Path | bytes) -> bytes:
         with source.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise fault(f"{source} cannot be read: {error.strerror}") from error
+        raise fault(f"{source} ({error.strerror})", "a readable file") from error
 
 
 def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vectors], str | None]:
-    """Family, embeddings by encoder, and the key where there is only one."""
+    """Return the family, the embeddings by text encoder, and the key if there is only one."""
     if set(embeddings) == {"clip_l", "clip_g"}:
         return "sdxl", {name: embeddings[name] for name in ENCODERS["sdxl"]}, None
     if len(embeddings) != 1:
         keys = ", ".join(sorted(embeddings)[:5]) or "none"
-        raise fault(f"the file holds {len(embeddings)} tensors ({keys}); allowed: one, or clip_l and clip_g")
+        raise fault(f"{len(embeddings)} tensors ({keys})", "one tensor, or clip_l and clip_g")
     ((key, value),) = embeddings.items()
     return ("sd2" if value.shape[1] == SD2_WIDTH else "sd1"), {"clip": value}, key
 

@@ -1,4 +1,4 @@
-"""Frozen settings of a personalization and of a generation; every default names its source."""
+"""Frozen settings of personalizations and generations; each default names its source."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.expectations import expectation
 
 ConceptKind = Literal["object", "style"]
 Precision = Literal["int8", "nf4", "fp16", "fp32"]
@@ -32,16 +33,16 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Settings(BaseModel):
-    """Frozen; an unknown name is an error; a mistake is told as one InvalidSettingsError."""
+    """Base of frozen settings. Unknown names and bad values raise one InvalidSettingsError."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
-        """Settings from plain values.
+        """Return settings from plain values.
 
         Raises:
-            InvalidSettingsError: names the field, what came and what is allowed.
+            InvalidSettingsError: a name is unknown, or a value is not allowed.
         """
         try:
             return cls.model_validate(values)
@@ -49,17 +50,19 @@ class _Settings(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(["settings", *(str(part) for part in first["loc"])])
             if first["type"] == "extra_forbidden":
-                allowed = ", ".join(sorted(cls.model_fields))
-                message = f"{field} is no setting; allowed: {allowed}"
-            elif first["loc"]:
-                message = f"{field} = {first['input']!r}: {first['msg']}"
-            else:
-                message = f"{field}: {first['msg']}"
-            raise InvalidSettingsError(message, field=field) from error
+                names = ", ".join(sorted(cls.model_fields))
+                raise InvalidSettingsError.mismatch(
+                    field, got="an unknown setting", expected=f"one of {names}"
+                ) from error
+            if not first["loc"]:
+                raise InvalidSettingsError(f"{field}: {expectation(first['msg'])}", field=field) from error
+            raise InvalidSettingsError.mismatch(
+                field, got=repr(first["input"]), expected=expectation(first["msg"])
+            ) from error
 
 
 class SearchSettings(_Settings):
-    """What Algorithm 1 needs to know. The defaults are the paper's for SD1.5 (arXiv:2503.14868v1, Sec. 5.1)."""
+    """Settings of Algorithm 1. The defaults are the paper's for SD1.5 (arXiv:2503.14868v1, Sec. 5.1)."""
 
     steps: int = Field(30_000, ge=1, le=1_000_000, description="Steps of Algorithm 1 (L)")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random numbers of the search")
@@ -113,14 +116,14 @@ class SearchSettings(_Settings):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.t_low >= self.t_high:
-            raise ValueError(f"t_low ({self.t_low}) must be below t_high ({self.t_high})")
+            raise ValueError(f"t_low is {self.t_low} and t_high is {self.t_high}; expected t_low < t_high")
         if self.derivative == "residual" and self.estimator != "rge":
-            raise ValueError('derivative="residual" needs estimator="rge": it is one-sided by construction')
+            raise ValueError('derivative="residual" is one-sided, so it requires estimator="rge"')
         return self
 
 
 class PersonalizationSettings(SearchSettings):
-    """What a personalization needs beside the search itself."""
+    """Settings of a personalization: those of the search, and its training data and schedule."""
 
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")
@@ -136,7 +139,7 @@ class PersonalizationSettings(SearchSettings):
 
 
 class GenerationSettings(_Settings):
-    """How images are drawn from a prompt."""
+    """Settings of a generation."""
 
     prompt: str = Field(
         min_length=1, max_length=2000, description="Text to draw, with the tokens of concepts"

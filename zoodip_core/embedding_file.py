@@ -1,4 +1,4 @@
-"""Bytes of a safetensors file ⇄ fp32 embeddings and the words in its header. Never pickle."""
+"""Reads and writes safetensors files with fp32 embeddings and header metadata. Never pickle."""
 
 from __future__ import annotations
 
@@ -23,43 +23,42 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  
 
 
 def read_embedding_file(data: bytes) -> tuple[dict[str, Vectors], dict[str, str]]:
-    """The embeddings by key, as fp32 [vectors, width], and the header's metadata.
+    """Return the embeddings by key, as fp32 [vectors, width], and the metadata of the header.
 
     Raises:
-        InvalidArtifactError: a pickle, no safetensors, truncated, too large, another kind of numbers, or
-            numbers that are not finite.
+        InvalidArtifactError: the file is a pickle, no safetensors, truncated or too large, or its numbers have
+            another dtype or are not finite.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise fault(f"the file has {len(data):,} bytes; allowed: {MAX_FILE_BYTES:,}")
+        raise fault(f"a file of {len(data):,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
     header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
     begins = data[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
     if not begins or _LENGTH_BYTES + header_bytes > len(data):
         if data.startswith(_PICKLES):
-            raise fault("the file is a pickle (.pt, .bin), which can run code; allowed: safetensors only")
-        what = "is truncated" if begins else "is no safetensors file"
-        raise fault(f"the file {what}; allowed: safetensors only")
+            raise fault("a pickle (.pt, .bin), which can run code", "a safetensors file")
+        raise fault("a truncated file" if begins else "another kind of file", "a safetensors file")
     try:
         tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes])
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise fault(f"the file is truncated or damaged ({error}); allowed: safetensors only") from error
+        raise fault(f"a truncated or damaged file ({error})", "a safetensors file") from error
     return {key: _vectors(key, tensor) for key, tensor in tensors.items()}, header.get("__metadata__", {})
 
 
 def write_embedding_file(embeddings: Mapping[str, Vectors], metadata: dict[str, str]) -> bytes:
-    """A safetensors file in fp32."""
+    """Return the content of a safetensors file in fp32."""
     return bytes(save({key: np.ascontiguousarray(value) for key, value in embeddings.items()}, metadata))
 
 
-def fault(what: str) -> InvalidArtifactError:
-    """The error of a concept file."""
-    return InvalidArtifactError(f"concept: {what}", field="concept")
+def fault(got: str, expected: str) -> InvalidArtifactError:
+    """Return the error for a bad concept file."""
+    return InvalidArtifactError.mismatch("concept", got=got, expected=expected)
 
 
 def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:
     name, shape = tensor["dtype"], tensor["shape"]
     if name not in _DTYPES:
-        raise fault(f"{key!r} has dtype {name}; allowed: {', '.join(_DTYPES)}")
+        raise fault(f"{key!r} of dtype {name}", f"one of {', '.join(_DTYPES)}")
     numbers = np.frombuffer(tensor["data"], _DTYPES[name])
     if name == "BF16":  # the upper half of an fp32 number
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
@@ -67,7 +66,7 @@ def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:
     if vectors.ndim == 1:
         vectors = vectors[None]
     if vectors.ndim != 2 or not 1 <= len(vectors) <= MAX_VECTORS or vectors.shape[1] < 1:
-        raise fault(f"{key!r} has shape {shape}; allowed: 1 to {MAX_VECTORS} vectors, [vectors, width]")
+        raise fault(f"{key!r} of shape {shape}", f"[vectors, width] with 1 to {MAX_VECTORS} vectors")
     if not np.isfinite(vectors).all():
-        raise fault(f"{key!r} holds NaN or infinity; allowed: finite numbers")
+        raise fault(f"{key!r} with NaN or infinity", "finite numbers")
     return vectors

@@ -39,7 +39,7 @@ class ZoodipError(Exception):
 
 
 class InvalidInputError(ZoodipError):
-    """The request holds a value that is not allowed."""
+    """The request contains a value that is not allowed."""
 
     code = "invalid_input"
 
@@ -51,7 +51,7 @@ class InvalidSettingsError(InvalidInputError):
 
 
 class InvalidImageError(InvalidInputError):
-    """The file is not an image that can be used."""
+    """The file is not a usable image."""
 
     code = "invalid_image"
 
@@ -69,7 +69,7 @@ class ImageTooLargeError(InvalidInputError):
 
 
 class InvalidTokenError(InvalidInputError):
-    """The placeholder token is malformed, or is a word already."""
+    """The placeholder token is malformed, or is already a word of the base model."""
 
     code = "invalid_token"
 
@@ -81,67 +81,67 @@ class InvalidInitializerError(InvalidInputError):
 
 
 class InvalidCaptionError(InvalidInputError):
-    """A caption lacks the placeholder token, or the number of captions is not that of the images."""
+    """A caption lacks the placeholder token, or the numbers of captions and images differ."""
 
     code = "invalid_caption"
 
 
 class UnknownTokenError(InvalidInputError):
-    """The prompt holds a placeholder token that no given concept has."""
+    """The prompt contains a placeholder token without a matching concept."""
 
     code = "unknown_token"
 
 
 class UnknownBaseModelError(InvalidInputError):
-    """No base model of that name is in the catalogue."""
+    """The catalog has no base model of that name."""
 
     code = "unknown_base_model"
 
 
 class UnknownSchedulerError(InvalidInputError):
-    """No scheduler of that name is known."""
+    """The name of the scheduler is unknown."""
 
     code = "unknown_scheduler"
 
 
 class InvalidModelError(ZoodipError):
-    """The base model's folder is incomplete or of an unsupported kind."""
+    """The base model's folder is incomplete, or the model is not supported."""
 
     code = "invalid_model"
 
 
 class InvalidArtifactError(InvalidInputError):
-    """The file is not a concept in safetensors form."""
+    """The file is not a concept in safetensors format."""
 
     code = "invalid_artifact"
 
 
 class ModelMismatchError(InvalidInputError):
-    """The concept was learned on another base model."""
+    """The concept belongs to another base model."""
 
     code = "model_mismatch"
 
 
 class InvalidCheckpointError(ZoodipError):
-    """The checkpoint cannot be read or belongs to another personalization."""
+    """The checkpoint is unreadable, or belongs to another personalization."""
 
     code = "invalid_checkpoint"
 
 
 class LossNotFiniteError(ZoodipError):
-    """The loss became NaN or infinite, so the search was stopped."""
+    """The loss became NaN or infinite, so the search stopped."""
 
     code = "loss_not_finite"
 
 
 class ImageNotFiniteError(ZoodipError):
-    """The base model's values became NaN or infinite: what it drew would be a black image."""
+    """The base model produced NaN or infinite values instead of an image."""
 
     code = "image_not_finite"
 
 
 class OutOfMemoryError(ZoodipError):
-    """Not even one row fits into the memory of the device."""
+    """Not even one row fits in the memory of the device."""
 
     code = "out_of_memory"
     retryable = True

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from zoodip_core.errors import StorageError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The bytes are at `path`, on disk, or whatever was there before is; no other file is left.
+    """Write a file atomically and durably: `path` has the old or the new content, and no other file remains.
 
     Raises:
-        StorageError: the file could not be written; trying again may help.
+        StorageError: the file could not be written; a retry may succeed.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -33,7 +33,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last too; only POSIX lets a folder be opened for that."""
+    """Make the new name durable too. Only POSIX allows opening a folder for that."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

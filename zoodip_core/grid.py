@@ -1,4 +1,4 @@
-"""A labelled grid of pictures, for a person to look at."""
+"""Draws a labeled grid of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INK = (30, 30, 34)
 
 @dataclass(frozen=True)
 class GridRow:
-    """One row: what it shows, its pictures, and a label under each."""
+    """One row: a title, images, and a label under each image."""
 
     title: str
     images: Sequence[Image.Image]
@@ -24,7 +24,7 @@ class GridRow:
 
 
 def draw_grid(rows: Sequence[GridRow]) -> Image.Image:
-    """All rows under one another; pictures are enlarged without smoothing when they are small."""
+    """Draw the rows as one image. Small images are enlarged without smoothing."""
     columns = max(len(row.images) for row in rows)
     row_px = LABEL_PX + TILE_PX + LABEL_PX + GAP_PX
     sheet = Image.new("RGB", (GAP_PX + columns * (TILE_PX + GAP_PX), GAP_PX + len(rows) * row_px), BACKGROUND)

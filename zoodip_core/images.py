@@ -1,4 +1,4 @@
-"""Bytes of an upload → an upright RGB image in sRGB, with nothing else left of the file."""
+"""Decodes uploaded image files to upright sRGB images without metadata."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 40_000_000
 MAX_ASPECT = 20
-MAX_CROPPED = 0.34  # a centre square that loses more of the picture is worth a warning
+MAX_CROPPED = 0.34  # share of the image that the square crop can lose without a warning
 
-_ALLOWED = "allowed: PNG, JPEG or WebP"
+_FORMATS = "PNG, JPEG or WebP"
 _FIELD = "images"
 _SNIFF_BYTES = 16
 _SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 )
 
-# Other formats are told apart only so that the message can name what came.
+# Other formats are recognized only to name them in the error message.
 _MAGIC = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -46,7 +46,7 @@ _MAGIC = (
     (0, b"PK\x03\x04", "a zip file"),
 )
 
-# What Pillow raises, or warns of, while it parses or decodes bytes that are cut off or damaged.
+# Exceptions and warnings of Pillow for truncated or damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
     UserWarning,
@@ -55,46 +55,48 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_images(paths: Sequence[Path]) -> list[Image.Image]:
-    """The images at `paths`, in order; a folder stands for the images in it, sorted by name.
+    """Read the images at `paths`, in order. A folder means the images in it, sorted by name.
 
     Raises:
-        ImageCountError: there are none, or more than 16.
-        ImageTooLargeError: a file has more than 10 MB.
-        InvalidImageError: a file is missing, unreadable or no image that can be used.
+        ImageCountError: there are no images, or more than 16.
+        ImageTooLargeError: a file is larger than 10 MB.
+        InvalidImageError: a file is missing, unreadable or no usable image.
     """
     files = [file for path in paths for file in _expand(path)]
-    check_image_count(len(files), came_from=paths)
+    check_image_count(len(files), sources=paths)
     return [decode_image(_read(file), name=file.name) for file in files]
 
 
-def check_image_count(count: int, *, came_from: Sequence[Path] = ()) -> None:
-    """Nothing for 1 to 16 images.
+def check_image_count(count: int, *, sources: Sequence[Path] = ()) -> None:
+    """Validate the number of reference images: 1 to 16.
 
     Raises:
-        ImageCountError: there are none, or more than 16.
+        ImageCountError: there are no images, or more than 16.
     """
     if not 1 <= count <= MAX_IMAGES:
-        places = f" from {', '.join(str(path) for path in came_from)}" if came_from else ""
-        raise ImageCountError(f"images: {count} came{places}; allowed: 1 to {MAX_IMAGES}", field=_FIELD)
+        places = f" from {', '.join(str(path) for path in sources)}" if sources else ""
+        raise ImageCountError.mismatch(_FIELD, got=f"{count}{places}", expected=f"1 to {MAX_IMAGES}")
 
 
 def decode_image(data: bytes, *, name: str) -> Image.Image:
-    """The first frame of an image file: upright, RGB, sRGB, on white, without metadata.
+    """Decode the first frame of an image file: upright, sRGB, flattened on white, without metadata.
 
     Args:
-        data: the bytes of a PNG, JPEG or WebP file; what it is called does not count.
-        name: how messages call the file.
+        data: content of a PNG, JPEG or WebP file. The content decides the format, not the name.
+        name: name of the file in error messages.
 
     Raises:
-        ImageTooLargeError: more than 10 MB.
-        InvalidImageError: another format, sides or pixels out of bounds, truncated or damaged.
+        ImageTooLargeError: the file is larger than 10 MB.
+        InvalidImageError: the format is not allowed, a size is out of range, or the file is damaged.
     """
     _check_bytes(len(data), name)
     image_format = _sniff(data)
     if image_format not in {"PNG", "JPEG", "WebP"}:
-        raise _invalid(name, f"is {image_format or 'no known image format'}; {_ALLOWED}")
+        raise _invalid(name, image_format or "unknown format", _FORMATS)
     try:
-        if image_format == "PNG":  # Pillow draws a PNG whose end is missing; its checksums tell
+        if (
+            image_format == "PNG"
+        ):  # Pillow decodes a truncated PNG without an error; verify() checks its checksums
             with Image.open(BytesIO(data), formats=["PNG"]) as checked:
                 _check_size(checked.size, name)
                 checked.verify()
@@ -103,20 +105,20 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
             image.load()
             return stripped(on_white(upright(image)))
     except _BOMB as error:
-        raise _invalid(name, f"has too many pixels; allowed: {MAX_PIXELS // 10**6} megapixels") from error
+        raise _invalid(name, "too many pixels", f"at most {MAX_PIXELS // 10**6} megapixels") from error
     except _DAMAGE as error:
-        raise _invalid(name, f"is a truncated or damaged {image_format} file; {_ALLOWED}") from error
+        raise _invalid(name, f"a truncated or damaged {image_format} file", _FORMATS) from error
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """The pixels as PNG and nothing beside them: equal images give equal bytes."""
+    """Encode the pixels as PNG without metadata. Equal images give equal bytes."""
     buffer = BytesIO()
     stripped(image.convert("RGB")).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 def fit_square(image: Image.Image, side_px: int) -> Image.Image:
-    """The centre square of the image, `side_px` wide: what a base model trains on."""
+    """Crop the image to its center square and resize it to `side_px`, as the base model trains on it."""
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
     square = image.crop((left, top, left + short, top + short))
@@ -124,11 +126,11 @@ def fit_square(image: Image.Image, side_px: int) -> Image.Image:
 
 
 def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[str]:
-    """What a person should know of usable images: too small, far from square, or the same twice.
+    """Return warnings about usable images: too small, far from square, or duplicates.
 
     Args:
-        images: taken one by one; none is kept.
-        side_px: what the base model trains on, if known.
+        images: iterated once; none is kept in memory.
+        side_px: side of the base model's training images, if known.
     """
     warnings = []
     first_seen: dict[bytes, int] = {}
@@ -136,17 +138,19 @@ def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[s
         short, long = sorted((width, height))
         shape = f"image {number} has {width}×{height} px"
         if side_px is not None and short < side_px:
-            warnings.append(f"{shape}: it is enlarged to the {side_px} px that the base model trains on")
+            warnings.append(
+                f"{shape}: it is enlarged to the {side_px} px of the base model's training images"
+            )
         if 1 - short / long > MAX_CROPPED:
-            warnings.append(f"{shape}: its centre square is used, {1 - short / long:.0%} is cut off")
+            warnings.append(f"{shape}: only its center square is used, {1 - short / long:.0%} is cut off")
         if pixels in first_seen:
-            warnings.append(f"images {first_seen[pixels]} and {number} are the same picture")
+            warnings.append(f"images {first_seen[pixels]} and {number} are identical")
         first_seen.setdefault(pixels, number)
     return warnings
 
 
 def _facts(image: Image.Image) -> tuple[int, int, bytes]:
-    """Width, height and a digest of the pixels."""
+    """Return width, height and a digest of the pixels."""
     digest = hashlib.sha256(repr(image.size).encode())
     digest.update(image.tobytes())
     return *image.size, digest.digest()
@@ -159,7 +163,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _is_meant_as_image(file: Path) -> bool:
-    """By name or by bytes: captions beside the images are passed over, a broken image is not."""
+    """Return whether name or content suggests an image. Captions are skipped; a broken image is not."""
     if file.name.startswith("."):
         return False
     if file.suffix.lower() in _SUFFIXES:
@@ -174,7 +178,7 @@ def _read(file: Path) -> bytes:
         _check_bytes(file.stat().st_size, file.name)
         return file.read_bytes()
     except OSError as error:
-        raise _invalid(str(file), f"cannot be read: {error.strerror}") from error
+        raise _invalid(str(file), f"unreadable: {error.strerror}", "a readable file") from error
 
 
 def _sniff(data: bytes) -> str | None:
@@ -185,20 +189,21 @@ def _sniff(data: bytes) -> str | None:
 
 def _check_bytes(size_bytes: int, name: str) -> None:
     if size_bytes > MAX_FILE_BYTES:
-        message = f"images: {name!r} has {size_bytes:,} bytes; allowed: {MAX_FILE_BYTES:,}"
-        raise ImageTooLargeError(message, field=_FIELD)
+        raise ImageTooLargeError.mismatch(
+            _FIELD, got=f"{name!r} with {size_bytes:,} bytes", expected=f"at most {MAX_FILE_BYTES:,} bytes"
+        )
 
 
 def _check_size(size_px: tuple[int, int], name: str) -> None:
     short, long = sorted(size_px)
-    came = f"has {size_px[0]}×{size_px[1]} px"
+    got = f"{size_px[0]}×{size_px[1]} px"
     if short < MIN_SIDE_PX or long > MAX_SIDE_PX:
-        raise _invalid(name, f"{came}; allowed: sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
+        raise _invalid(name, got, f"sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
     if short * long > MAX_PIXELS:
-        raise _invalid(name, f"{came}; allowed: {MAX_PIXELS // 10**6} megapixels")
+        raise _invalid(name, got, f"at most {MAX_PIXELS // 10**6} megapixels")
     if long > MAX_ASPECT * short:
-        raise _invalid(name, f"{came}; allowed: a long side of at most {MAX_ASPECT} times the short one")
+        raise _invalid(name, got, f"a long side of at most {MAX_ASPECT} times the short one")
 
 
-def _invalid(name: str, fault: str) -> InvalidImageError:
-    return InvalidImageError(f"images: {name!r} {fault}", field=_FIELD)
+def _invalid(name: str, got: str, expected: str) -> InvalidImageError:
+    return InvalidImageError.mismatch(_FIELD, got=f"{name!r} ({got})", expected=expected)

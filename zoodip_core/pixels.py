@@ -1,4 +1,4 @@
-"""A decoded image of any mode → upright RGB in sRGB over white."""
+"""Converts a decoded image of any mode to upright sRGB, flattened on white."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-_UPRIGHT = {  # EXIF orientation → the turn that undoes it
+_UPRIGHT = {  # EXIF orientation → transpose that corrects it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -18,12 +18,12 @@ _UPRIGHT = {  # EXIF orientation → the turn that undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC colour space → Pillow mode
+_PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC color space → Pillow mode
 _ICC = "icc_profile"
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says; EXIF that cannot be read turns nothing, as in browsers."""
+    """Apply the EXIF orientation. Unreadable EXIF is ignored, as in browsers."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error, UserWarning):
@@ -37,36 +37,36 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Any mode → RGB in sRGB, transparency over white."""
+    """Convert an image of any mode to sRGB, with transparency flattened on white."""
     image = _eight_bits(image)
     if not image.has_transparency_data:
         return _in_srgb(image, image.info.get(_ICC))
     with_alpha = image.convert("RGBA")
-    colours = image.convert("L") if image.mode == "LA" else with_alpha.convert("RGB")
+    colors = image.convert("L") if image.mode == "LA" else with_alpha.convert("RGB")
     canvas = Image.new("RGB", image.size, "white")
-    canvas.paste(_in_srgb(colours, image.info.get(_ICC)), mask=with_alpha.getchannel("A"))
+    canvas.paste(_in_srgb(colors, image.info.get(_ICC)), mask=with_alpha.getchannel("A"))
     return canvas
 
 
 def stripped(image: Image.Image) -> Image.Image:
-    """Only the pixels of an RGB image: a new one that has never seen the file's metadata."""
+    """Copy the pixels of an RGB image to a new image without metadata."""
     clean = Image.new("RGB", image.size)
     clean.paste(image)
     return clean
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits: Pillow's own conversion would clip it."""
+    """Scale 16-bit gray to 8 bits; Pillow's own conversion clips it."""
     if not image.mode.startswith("I"):
         return image
     levels = np.asarray(image).astype(np.int64) >> 8
-    grey = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    grey.info = {_ICC: image.info[_ICC]} if _ICC in image.info else {}
-    return grey
+    gray = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    gray.info = {_ICC: image.info[_ICC]} if _ICC in image.info else {}
+    return gray
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB through the profile; one that is broken or of other channels counts as none, as in browsers."""
+    """Convert to sRGB with the ICC profile. A broken or unsuitable profile is ignored, as in browsers."""
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
             source = ImageCms.ImageCmsProfile(BytesIO(profile))

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationFacts:
-    """What a generated PNG records about itself.
+    """Metadata of a generated PNG.
 
     Attributes:
         prompt: the prompt with its tokens.

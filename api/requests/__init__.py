@@ -1,1 +1,1 @@
-"""Parsing and validating requests: parameters, uploads, images, webhook URLs, submissions."""
+"""Parsing and validation of requests: parameters, uploads, images, webhook URLs and submissions."""

@@ -1,4 +1,4 @@
-"""Parameters of lists."""
+"""Path and query parameters that routes share."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request
 
-from api.schemas import is_storable
+from api.requests.bodies import NOT_STORABLE, STORABLE, is_storable
 from zoodip_core.errors import InvalidInputError
+from zoodip_core.service.jobs.states import Status
 
 _ID = r"^[a-z]+_[0-9a-z]+$"
-After = Annotated[str | None, Query(max_length=40, pattern=_ID, description="The last id of the page before")]
-Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[str | None, Query(max_length=40, pattern=_ID, description="Last id of the previous page")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items")]
+StatusFilter = Annotated[Status | None, Query(description="Only jobs in this state")]
 Id = Annotated[str, Path(max_length=40, pattern=_ID, examples=["per_06exs0fg3k5v8qhzj2m4n7rt"])]
 
 _PREFIX, _SUFFIX = "metadata[", "]"
+_MAX_FILTERS = 16
 
 
 async def metadata_filter(request: Request) -> dict[str, str]:
-    """`?metadata[team]=red` → {"team": "red"}.
+    """Return the metadata filters of the query: `?metadata[team]=red` gives `{"team": "red"}`.
 
     Raises:
-        InvalidInputError: more than 16 of them, or text that no database stores.
+        InvalidInputError: There are more than 16 filters, or their text cannot be stored.
     """
     found = {
         name.removeprefix(_PREFIX).removesuffix(_SUFFIX): value
         for name, value in request.query_params.items()
         if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
     }
-    if len(found) > 16:
-        raise InvalidInputError("metadata: at most 16 can be asked for", field="metadata")
+    if len(found) > _MAX_FILTERS:
+        raise InvalidInputError.mismatch(
+            "metadata", got=f"{len(found)} filters", expected=f"at most {_MAX_FILTERS}"
+        )
     if not is_storable([*found.items()]):
-        raise InvalidInputError("metadata: text must not hold NUL or lone surrogates", field="metadata")
+        raise InvalidInputError.mismatch("metadata", got=NOT_STORABLE, expected=STORABLE)
     return found

@@ -1,4 +1,4 @@
-"""What a client wants learned, checked against the base model and the caller's names."""
+"""Personalization requests: parsing, validation against the base model, cost estimate, preparation of the job."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
-from api.idempotent_create import Creation, check_names, check_room
-from api.requests.reference_images import decode_all, drop_all
+from api.idempotent_create import Creation, check_concept_quota, check_job_quota
+from api.requests.bodies import PersonalizationRequest
+from api.requests.reference_images import decode_images, delete_images
 from api.requests.uploads import Upload, UploadedFile
 from api.requests.webhook_url import check_webhook
 from api.service import Service
@@ -32,64 +33,65 @@ from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import snapshot
 from zoodip_core.service.jobs.states import JobKind
 
-MAX_CHECKPOINT_EVERY = 100  # steps: what a crash may cost
+MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
 
 
 @dataclass(frozen=True)
 class PersonalizationSubmission:
-    """A parsed request for a personalization."""
+    """A parsed request for a personalization: its fields, its images and the `traceparent` of its trace."""
 
-    wanted: schemas.PersonalizationRequest
+    request: PersonalizationRequest
     files: list[UploadedFile]
     trace: str | None
 
 
 @dataclass(frozen=True)
 class _Resolved:
-    """The same with everything decided."""
+    """Base model and settings of a submission. `facts` is None while only workers have the base model's files."""
 
     entry: BaseModelEntry
     facts: BaseModelFacts | None
     settings: PersonalizationSettings
 
 
-def parse_request(upload: Upload) -> schemas.PersonalizationRequest:
-    """The `request` field.
+def parse_request(upload: Upload) -> PersonalizationRequest:
+    """Parse the `request` field of the body.
 
     Raises:
-        RequestValidationError: it is missing, no JSON, or not as the schema says.
+        RequestValidationError: The field is missing, is not JSON, or does not match the schema.
     """
     try:
-        return schemas.PersonalizationRequest.model_validate(json.loads(upload.fields["request"]))
+        return PersonalizationRequest.model_validate(json.loads(upload.fields["request"]))
     except KeyError as error:
         missing = {"type": "missing", "loc": ("body", "request"), "msg": "Field required"}
         raise RequestValidationError([missing]) from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
-            found = error.errors(include_url=False, include_context=False, include_input=False)
+            found = error.errors(include_url=False, include_context=False)
             raise RequestValidationError(
                 [{**item, "loc": ("body", *item["loc"])} for item in found]
             ) from error
-        broken = {"type": "json_in_field", "loc": ("body", "request"), "msg": "This field is not JSON"}
-        raise RequestValidationError([broken]) from error
+        message = "got text that is not JSON; expected a JSON object"
+        malformed = {"type": "json_in_field", "loc": ("body", "request"), "msg": message}
+        raise RequestValidationError([malformed]) from error
 
 
-def validation(caller: Caller, submission: PersonalizationSubmission) -> Response:
-    """What would run, and what it would take; creates nothing.
+def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Response:
+    """Return the settings and the estimated cost of the personalization. Creates nothing.
 
     Raises:
-        ZoodipError: what creating it would raise.
+        ZoodipError: The same errors as the creation.
     """
     resolved = _resolve(caller.service, submission)
-    warnings = _decode(caller.service, submission, resolved)
+    warnings = _decode_images(caller.service, submission, resolved)
     with caller.service.database.read() as connection:
-        _check_name(connection, caller, submission, resolved)
+        _check_creatable(connection, caller, submission, resolved)
         workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
     rows = resolved.settings.evaluations
     known = [speed for speed in speeds if speed]
     body = schemas.Validation(
-        token=submission.wanted.token,
+        token=submission.request.token,
         base_model=resolved.entry.name,
         settings=resolved.settings.model_dump(),
         images=len(submission.files),
@@ -101,20 +103,20 @@ def validation(caller: Caller, submission: PersonalizationSubmission) -> Respons
 
 
 def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> Creation:
-    """Checks all, stores the photos; what it returns makes the row.
+    """Validate the submission, store its images, and return the creation of its job.
 
     Raises:
-        ZoodipError: what is wrong with the request; nothing is left then.
+        ZoodipError: The request is not valid. No image stays stored.
     """
     resolved = _resolve(caller.service, submission)
     with caller.service.database.read() as connection:
-        _check_name(connection, caller, submission, resolved)
+        _check_creatable(connection, caller, submission, resolved)
     job_id = new_id("per")
-    warnings = _decode(caller.service, submission, resolved, store_for=job_id)
+    warnings = _decode_images(caller.service, submission, resolved, store_for=job_id)
     new = _new_job(job_id, caller, submission, resolved, warnings)
 
     def insert_row(connection: Connection) -> StoredResponse:
-        _check_name(connection, caller, submission, resolved)  # again, now that no other can come between
+        _check_creatable(connection, caller, submission, resolved)  # again under the creation lock
         job = store.add(connection, new, time.time())
         body = serializers.personalization(snapshot(connection, job)).model_dump(mode="json")
         return StoredResponse(
@@ -124,8 +126,8 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> C
     return Creation(
         insert_row=insert_row,
         row_exists=lambda connection: store.exists(connection, new.id),
-        discard_objects=lambda: drop_all(caller.service, new.id),
-        after_commit=lambda answer: caller.service.wake(new.kind, new.id),
+        discard_objects=lambda: delete_images(caller.service, new.id),
+        after_commit=lambda _: caller.service.wake(new.kind, new.id),
     )
 
 
@@ -136,23 +138,23 @@ def _new_job(
     resolved: _Resolved,
     warnings: list[str],
 ) -> NewJob:
-    wanted = submission.wanted
+    request = submission.request
     return NewJob(
         id=job_id,
         kind=JobKind.PERSONALIZATION,
         owner=caller.owner,
         base_model=resolved.entry.name,
-        token=wanted.token,
+        token=request.token,
         total_steps=resolved.settings.steps,
-        metadata=wanted.metadata,
-        webhook=wanted.webhook,
+        metadata=request.metadata,
+        webhook=request.webhook,
         trace=submission.trace,
         request={
-            "initializer": wanted.initializer,
-            "kind": wanted.kind,
-            "captions": wanted.captions,
+            "initializer": request.initializer,
+            "kind": request.kind,
+            "captions": request.captions,
             "settings": resolved.settings.model_dump(),
-            "replace": wanted.replace,
+            "replace": request.replace,
             "images": len(submission.files),
             "warnings": warnings,
         },
@@ -160,50 +162,57 @@ def _new_job(
 
 
 def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolved:
-    wanted = submission.wanted
-    entry, facts = service.base_models.facts(wanted.base_model)
-    overrides = dict(wanted.settings)
+    request = submission.request
+    entry, facts = service.base_models.facts(request.base_model)
+    overrides = dict(request.settings)
     preset = overrides.pop("preset", "default")
     if not isinstance(preset, str):
-        raise InvalidSettingsError(f"settings.preset = {preset!r} is no text", field="settings.preset")
+        raise InvalidSettingsError.mismatch(
+            "settings.preset", got=repr(preset), expected="the name of a preset"
+        )
     family = entry.family if facts is None else facts.family
-    assert family is not None, "the catalogue asks for it wherever there may be no files"
+    assert family is not None, "the catalog requires a family for entries that may have no files"
     settings = resolve_settings(entry, family, preset, overrides)
     _check_settings(settings, facts)
-    check_token_format(wanted.token)
+    check_token_format(request.token)
     if facts is not None:
-        check_token(wanted.token, facts.vocabulary)
-        check_initializer(wanted.initializer, facts.vocabulary)
-    if wanted.captions is not None:
-        check_captions(wanted.captions, images=len(submission.files), token=wanted.token)
+        check_token(request.token, facts.vocabulary)
+        check_initializer(request.initializer, facts.vocabulary)
+    if request.captions is not None:
+        check_captions(request.captions, images=len(submission.files), token=request.token)
     return _Resolved(entry, facts, settings)
 
 
 def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | None) -> None:
-    """What the command line may do and a service must not, or what the base model cannot do."""
+    """Validate settings that the service limits more than the command does, or that depend on the base model.
+
+    Raises:
+        InvalidSettingsError: `checkpoint_every` or `t_high` is too large.
+    """
     if settings.checkpoint_every > MAX_CHECKPOINT_EVERY:
-        raise InvalidSettingsError(
-            f"settings.checkpoint_every = {settings.checkpoint_every}; allowed: up to {MAX_CHECKPOINT_EVERY}",
-            field="settings.checkpoint_every",
+        raise InvalidSettingsError.mismatch(
+            "settings.checkpoint_every",
+            got=settings.checkpoint_every,
+            expected=f"at most {MAX_CHECKPOINT_EVERY} in the service",
         )
     if facts is not None and settings.t_high > facts.timesteps:
-        raise InvalidSettingsError(
-            f"settings.t_high = {settings.t_high}; allowed: up to {facts.timesteps}", field="settings.t_high"
+        raise InvalidSettingsError.mismatch(
+            "settings.t_high", got=settings.t_high, expected=f"at most {facts.timesteps} for this base model"
         )
 
 
-def _check_name(
+def _check_creatable(
     connection: Connection, caller: Caller, submission: PersonalizationSubmission, resolved: _Resolved
 ) -> None:
-    wanted = submission.wanted
-    check_webhook(connection, caller, wanted.webhook)
-    check_room(connection, caller)
-    check_names(connection, caller, resolved.entry.name, wanted.token)
-    if not wanted.replace:
-        concepts.check_token_available(connection, caller.owner, resolved.entry.name, wanted.token)
+    request = submission.request
+    check_webhook(connection, caller, request.webhook)
+    check_job_quota(connection, caller)
+    check_concept_quota(connection, caller, resolved.entry.name, request.token)
+    if not request.replace:
+        concepts.check_token_available(connection, caller.owner, resolved.entry.name, request.token)
 
 
-def _decode(
+def _decode_images(
     service: Service,
     submission: PersonalizationSubmission,
     resolved: _Resolved,
@@ -211,4 +220,4 @@ def _decode(
     store_for: str | None = None,
 ) -> list[str]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
-    return decode_all(service, submission.files, side_px, store_for=store_for)
+    return decode_images(service, submission.files, side_px, store_for=store_for)

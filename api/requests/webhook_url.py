@@ -1,4 +1,4 @@
-"""Webhooks as a request may ask for them; the delivery itself is the workers'."""
+"""Validation of webhook URLs in requests. Workers deliver the webhooks."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from zoodip_core.service.errors import InvalidWebhookError
 
 
 def check_webhook(connection: Connection, caller: Caller, url: str | None) -> None:
-    """Nothing, if the URL may be told of the job's end and there is a secret to sign with.
+    """Validate a webhook URL, and that the service has a secret to sign its messages. None is valid.
+
+    The worker checks the addresses of the host at delivery.
 
     Raises:
-        InvalidWebhookError: says what is wrong with it. (Addresses are checked when it is called.)
+        InvalidWebhookError: The URL is not allowed, or no secret is configured.
     """
     if url is None:
         return
     if not all("!" <= character <= "~" for character in url):
-        raise InvalidWebhookError(
-            f"webhook: {url!r} came; allowed: printable ASCII without spaces (others percent-encoded)",
-            field="webhook",
+        raise InvalidWebhookError.mismatch(
+            "webhook",
+            got=repr(url),
+            expected="printable ASCII without spaces; percent-encode other characters",
         )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidWebhookError(f"webhook: {error}", field="webhook") from error
+        raise InvalidWebhookError.mismatch(
+            "webhook", got="a malformed URL", expected=f"a valid URL ({error})"
+        ) from error
     schemes = ("https", "http") if caller.service.settings.webhook_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise InvalidWebhookError(f"webhook: {url!r} came; allowed: an {schemes[0]} URL", field="webhook")
+        raise InvalidWebhookError.mismatch("webhook", got=repr(url), expected=f"an {schemes[0]} URL")
     if parts.username is not None or parts.password is not None:
-        raise InvalidWebhookError(
-            "webhook: a URL with a user name or password is not allowed", field="webhook"
+        raise InvalidWebhookError.mismatch(
+            "webhook", got="a URL with a user name or password", expected="a URL without them"
         )
     secrets = (
         caller.service.settings.webhook_secrets
@@ -43,5 +48,6 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
     )
     if not secrets:
         raise InvalidWebhookError(
-            "webhook: this service has no secret to sign with; set ZOODIP_WEBHOOK_SECRETS", field="webhook"
+            "webhook: this service has no secret to sign messages; set ZOODIP_WEBHOOK_SECRETS",
+            field="webhook",
         )

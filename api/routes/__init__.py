@@ -1,1 +1,1 @@
-"""One module for each resource of the HTTP API."""
+"""Routes of the HTTP API: one module for each resource."""

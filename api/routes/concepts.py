@@ -1,4 +1,4 @@
-"""Concepts: listed, exported for other programs, imported from them, deleted."""
+"""Routes of concepts: list, export to other programs, import from them, and delete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.base_models import BaseModelFacts
 from api.deletion import delete_concept
-from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_names, hash_of
+from api.idempotent_create import (
+    Creation,
+    IdempotencyKey,
+    IdempotentCreate,
+    check_concept_quota,
+    hash_request,
+)
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import Upload, read_upload
@@ -39,10 +45,20 @@ _BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "safetensors"},
-                        "token": {"type": "string", "description": "Needed where the file names none"},
-                        "base_model": {"type": "string"},
-                        "replace": {"type": "string", "enum": ["true", "false"]},
+                        "file": {"type": "string", "format": "binary", "description": "safetensors file"},
+                        "token": {
+                            "type": "string",
+                            "description": "Token of the concept; required if the file contains none",
+                        },
+                        "base_model": {
+                            "type": "string",
+                            "description": "Base model that the embedding was learned on",
+                        },
+                        "replace": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "Whether to replace a concept with the same token",
+                        },
                     },
                 }
             }
@@ -51,9 +67,9 @@ _BODY: dict[str, Any] = {
 }
 
 
-@router.get("", response_model=schemas.ConceptList, responses=problems())
+@router.get("", summary="List concepts", response_model=schemas.ConceptList, responses=problems())
 def list_all(caller: Reader, after: After = None, limit: Limit = 20) -> Response:
-    """The caller's concepts, newest first."""
+    """Return the concepts of the caller, newest first."""
     with caller.service.database.read() as connection:
         found, more = concepts.list_page(connection, caller.owner, after=after, limit=limit)
     return serializers.reply(
@@ -61,27 +77,31 @@ def list_all(caller: Reader, after: After = None, limit: Limit = 20) -> Response
     )
 
 
-@router.get("/{id}", response_model=schemas.Concept, responses=problems(404))
+@router.get("/{id}", summary="Get a concept", response_model=schemas.Concept, responses=problems(404))
 def get(caller: Reader, id: Id) -> Response:
-    """One concept."""
+    """Return a concept."""
     with caller.service.database.read() as connection:
         return serializers.reply(serializers.concept(concepts.find(connection, id, caller.owner)))
 
 
 @router.get(
     "/{id}/embedding",
+    summary="Export a concept",
     response_class=Response,
     responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "A safetensors file"},
+        200: {"content": {"application/octet-stream": {}}, "description": "safetensors file"},
         **problems(404),
     },
 )
 def embedding(
     caller: Reader,
     id: Id,
-    form: Annotated[Literal["diffusers", "a1111", "comfyui"], Query(alias="format")] = "diffusers",
+    form: Annotated[
+        Literal["diffusers", "a1111", "comfyui"],
+        Query(alias="format", description="Program to export the embedding for"),
+    ] = "diffusers",
 ) -> Response:
-    """The embedding as a safetensors file for diffusers, A1111 or ComfyUI."""
+    """Return the embedding as a safetensors file for diffusers, A1111 or ComfyUI."""
     with caller.service.database.read() as connection:
         record = concepts.find(connection, id, caller.owner)
     concept = load_concept(caller.service.objects.get(concept_name(record.id)), token=record.token)
@@ -93,46 +113,55 @@ def embedding(
     )
 
 
-@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404))
+@router.delete(
+    "/{id}",
+    summary="Delete a concept",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404),
+)
 def delete(caller: Writer, id: Id) -> Response:
-    """Purge the embedding, and the photos, previews and checkpoints that it came from."""
+    """Delete a concept with the reference images, previews and checkpoints of the job that learned it."""
     delete_concept(caller, id)
     return Response(status_code=204)
 
 
 @router.post(
     "",
+    summary="Import a concept",
     status_code=201,
     response_model=schemas.Concept,
     responses=problems(409, 413, 415),
     openapi_extra=_BODY,
 )
 async def import_file(request: Request, caller: Writer, idempotency_key: IdempotencyKey = None) -> Response:
-    """Take in an embedding that was learned elsewhere."""
+    """Import a textual-inversion embedding from a safetensors file."""
     async with read_upload(request, max_file_bytes=MAX_FILE_BYTES, max_files=1) as upload:
         return await run_in_threadpool(_import, caller, upload, idempotency_key)
 
 
 def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
-    files = upload.of_part("file")
+    files = upload.files_of("file")
     if not files:
-        raise InvalidArtifactError("file: no file came; allowed: one safetensors file", field="file")
+        raise InvalidArtifactError.mismatch("file", got="no file", expected="one safetensors file")
     replace = upload.fields.get("replace", "false")
     if replace not in ("true", "false"):
-        raise InvalidInputError(f"replace: {replace!r} came; allowed: true, false", field="replace")
-    once = IdempotentCreate(
+        raise InvalidInputError.mismatch("replace", got=repr(replace), expected="true or false")
+    creation = IdempotentCreate(
         caller,
         "POST /v1/concepts",
         key,
-        hash_of(dict(upload.fields), [file.digest.hexdigest() for file in files]),
+        hash_request(dict(upload.fields), [file.digest.hexdigest() for file in files]),
     )
-    return once.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
+    return creation.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
 
 
 def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Creation:
     entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
-        raise InvalidInputError(f"base_model: {entry.name} has no files here yet", field="base_model")
+        raise InvalidInputError.mismatch(
+            "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
+        )
     concept = _read(content, upload.fields.get("token"), facts)
     now = time.time()
     record = ConceptRecord(
@@ -148,22 +177,22 @@ def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace
         from_personalization=None,
     )
     caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
-    return _making(caller, record, replace=replace)
+    return _creation(caller, record, replace=replace)
 
 
-def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation:
+def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation:
     objects = caller.service.objects
     replaced: list[str] = []
 
     def insert_row(connection: Connection) -> StoredResponse:
-        check_names(connection, caller, record.base_model, record.token)
+        check_concept_quota(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
         replaced.extend([] if previous is None else [previous.id])
         body = serializers.concept(record).model_dump(mode="json")
         return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
-    def then(_answer: StoredResponse) -> None:
-        # What stays is dropped by the daily look; what the job of it holds, by the next purge.
+    def delete_replaced(_response: StoredResponse) -> None:
+        # The daily orphan cleanup retries. The next purge deletes the data of the replaced concept's job.
         with suppress(StorageError):
             objects.delete(concept_name(concept_id) for concept_id in replaced)
 
@@ -171,17 +200,23 @@ def _making(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation
         insert_row=insert_row,
         row_exists=lambda connection: concepts.exists(connection, record.id),
         discard_objects=lambda: objects.delete([concept_name(record.id)]),
-        after_commit=then,
+        after_commit=delete_replaced,
     )
 
 
 def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
-    """The file's concept, if the base model can draw it."""
+    """Read the concept of a file and validate that it fits the base model.
+
+    Raises:
+        InvalidArtifactError: The file is not a concept in safetensors form.
+        ModelMismatchError: The concept was learned on another base model.
+        InvalidTokenError: The token is missing or not allowed.
+    """
     try:
         concept = load_concept(content, token=token)
         check_compatible(concept, facts.fingerprint, facts.widths)
     except (InvalidArtifactError, ModelMismatchError) as error:
-        error.field = "file"  # the part of the body that holds it
+        error.field = "file"  # name of the part in the body
         raise
     check_token(concept.token, facts.vocabulary)
     return concept

@@ -1,4 +1,4 @@
-"""`/docs`: every call on one page. Its scripts come with a package, so a browser asks no other host."""
+"""`/docs`: interactive API documentation. A package provides its scripts, so browsers need no other host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FILES = "/docs-files"
 
 
 def install(app: FastAPI) -> None:
-    """Add the page. After all other routes: each request is held against the ones before its own."""
+    """Add the page. Call this after all other routes, because routes are matched in order."""
     app.mount(_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.add_api_route("/docs", _page, include_in_schema=False)
 

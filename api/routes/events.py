@@ -1,4 +1,4 @@
-"""Server-sent events of a personalization: replayed from the database, then followed until its end."""
+"""Server-sent events of a personalization: replays stored events, then follows new ones until the job ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api.auth import Caller, Reader, is_still_open
+from api.auth import Caller, Reader, is_still_authorized
 from api.problems import problems
 from api.requests.parameters import Id
 from api.service import Service
@@ -25,15 +25,16 @@ from zoodip_core.service.jobs.states import ENDED, JobKind
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
 
 PING_EVERY_S = 15.0
-_LOOK_EVERY_S = 0.25
+_POLL_EVERY_S = 0.25
 
 
 @router.get(
     "/{id}/events",
+    summary="Stream events of a personalization",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Events until the job's end"},
-        204: {"description": "The job has ended and all its events were seen"},
+        200: {"content": {"text/event-stream": {}}, "description": "Events until the job ends"},
+        204: {"description": "The job has ended and there are no events after `Last-Event-ID`"},
         **problems(404),
     },
 )
@@ -41,13 +42,15 @@ async def follow(
     request: Request,
     caller: Reader,
     id: Id,
-    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None,
+    last_event_id: Annotated[
+        str | None, Header(pattern=r"^\d{1,18}$", description="Id of the last event that the client received")
+    ] = None,
 ) -> Response:
-    """`progress`, `preview`, `checkpoint` and `status` events; `Last-Event-ID` replays what came after."""
+    """Stream `progress`, `preview`, `checkpoint` and `status` events. `Last-Event-ID` resumes after that event."""
     seen = int(last_event_id or 0)
-    job, first = await run_in_threadpool(_look, caller.service, id, seen, caller.owner)
+    job, first = await run_in_threadpool(_read, caller.service, id, seen, caller.owner)
     if job.ended and not first and last_event_id is not None:
-        return Response(status_code=204)  # tells an EventSource to stop asking
+        return Response(status_code=204)  # makes an EventSource stop reconnecting
     stream = _stream(request, caller, job, first, seen)
     return StreamingResponse(
         stream,
@@ -56,23 +59,24 @@ async def follow(
     )
 
 
-def _look(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, list[Event]]:
+def _read(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, list[Event]]:
     with service.database.read() as connection:
-        job = store.find(connection, job_id, owner=owner, kind=JobKind.PERSONALIZATION)  # before the events:
-        return job, events.after(connection, job_id, seen)  # an end seen here has its event seen there
+        # Read the job before its events: if the job has ended, its last event is already stored.
+        job = store.find(connection, job_id, owner=owner, kind=JobKind.PERSONALIZATION)
+        return job, events.after(connection, job_id, seen)
 
 
-async def _look_again(
+async def _read_again(
     request: Request, caller: Caller, job: Job, seen: int
 ) -> tuple[Job, list[Event] | None] | None:
-    """The job as it is now with its new events, which are None while the database is away.
+    """Return the current job and its new events. The events are None while the database is unavailable.
 
-    None in all once there is nothing more to tell: the job is deleted, the key revoked, or the client gone.
+    Returns None to end the stream: the job is deleted, the key is revoked, or the client has disconnected.
     """
     try:
-        if await request.is_disconnected() or not await is_still_open(request, caller):
+        if await request.is_disconnected() or not await is_still_authorized(request, caller):
             return None
-        return await run_in_threadpool(_look, caller.service, job.id, seen, caller.owner)
+        return await run_in_threadpool(_read, caller.service, job.id, seen, caller.owner)
     except NotFoundError:
         return None
     except (OperationalError, InterfaceError, PoolTimeoutError):
@@ -82,29 +86,29 @@ async def _look_again(
 async def _stream(
     request: Request, caller: Caller, job: Job, found: list[Event] | None, seen: int
 ) -> AsyncIterator[str]:
-    service, told_end = caller.service, False
-    spoke = time.monotonic()
+    service, end_sent = caller.service, False
+    sent_at = time.monotonic()
     yield "retry: 2000\n\n"
-    with service.job_watcher.follow(job.id, look_every_s=_LOOK_EVERY_S) as follower:
+    with service.job_watcher.follow(job.id, poll_interval_s=_POLL_EVERY_S) as subscription:
         while True:
             for event in found or ():
                 yield _format(service, event)
                 seen = event.id
-                told_end = told_end or (event.type == "status" and event.data["status"] in ENDED)
-                spoke = time.monotonic()
+                end_sent = end_sent or (event.type == "status" and event.data["status"] in ENDED)
+                sent_at = time.monotonic()
             if job.ended and found == []:
-                if not told_end:  # its events went with age
+                if not end_sent:  # retention has deleted its events
                     yield f"event: status\ndata: {json.dumps({'status': job.status})}\n\n"
                 return
             if not found:
-                if time.monotonic() - spoke > PING_EVERY_S:
+                if time.monotonic() - sent_at > PING_EVERY_S:
                     yield ": ping\n\n"
-                    spoke = time.monotonic()
-                await follower.wait()
-            again = await _look_again(request, caller, job, seen)
-            if again is None:
+                    sent_at = time.monotonic()
+                await subscription.wait()
+            current = await _read_again(request, caller, job, seen)
+            if current is None:
                 return
-            job, found = again
+            job, found = current
 
 
 def _format(service: Service, event: Event) -> str:

@@ -1,4 +1,4 @@
-"""Generations: images of a prompt with any of the caller's concepts."""
+"""Routes of generations: draw images of a prompt with concepts of the caller."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_room, hash_of
+from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_job_quota, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.problems import problems
-from api.requests.parameters import After, Id, Limit, metadata_filter
+from api.requests.bodies import GenerationRequest
+from api.requests.parameters import After, Id, Limit, StatusFilter, metadata_filter
 from api.service import Service
 from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
@@ -31,7 +32,7 @@ from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import list_page, snapshot
-from zoodip_core.service.jobs.states import JobKind, Status
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import image_name
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
@@ -40,37 +41,44 @@ KIND = JobKind.GENERATION
 _SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
 _MAX_WAIT_S = 120
-_LOOK_EVERY_S = 0.1
+_POLL_EVERY_S = 0.1
 
 
-# First, for routes are tried in their order, and this one is asked more often than all others together.
-@router.get("/{id}", response_model=schemas.Generation, responses=problems(404))
+# First, because routes are matched in order, and clients call this one more often than all others together.
+@router.get("/{id}", summary="Get a generation", response_model=schemas.Generation, responses=problems(404))
 async def get(caller: Reader, id: Id) -> Response:
-    """Where the generation stands, with its images once there are any."""
+    """Return the current state of a generation, with links to its images once they are drawn."""
     found = await caller.service.status_batcher.find(id, caller.owner, KIND)
     return serializers.reply(serializers.generation(found, caller.service.settings.public_url))
 
 
 @router.post(
     "",
+    summary="Create a generation",
     status_code=202,
     response_model=schemas.Generation,
     responses={
-        200: {"model": schemas.Generation, "description": "Ready within the wait"},
+        200: {
+            "model": schemas.Generation,
+            "description": "With `Prefer: wait=N`: the images are ready in time",
+        },
         **problems(409, 413),
     },
     max_body_size=MAX_JSON_BYTES,
 )
 async def create(
     request: Request,
-    wanted: schemas.GenerationRequest,
+    body: GenerationRequest,
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[str | None, Header(max_length=200, description="`wait=60` answers with images")] = None,
+    prefer: Annotated[
+        str | None,
+        Header(max_length=200, description="`wait=60` waits up to 60 s (at most 120) for the images"),
+    ] = None,
 ) -> Response:
-    """Draw images of a prompt."""
+    """Draw images of a prompt. The prompt may contain tokens of the caller's concepts."""
     trace = request.state.traceparent
-    response = await run_in_threadpool(_create, caller, wanted, idempotency_key, trace)
+    response = await run_in_threadpool(_create, caller, body, idempotency_key, trace)
     wait = _WAIT.search(prefer or "")
     if wait is None:
         return response
@@ -80,37 +88,39 @@ async def create(
 
 def _create(
     caller: Caller,
-    wanted: schemas.GenerationRequest,
+    body: GenerationRequest,
     key: str | None,
     trace: str | None,
 ) -> Response:
-    once = IdempotentCreate(caller, "POST /v1/generations", key, hash_of(wanted.model_dump(), []))
-    return once.run(lambda: _prepare_creation(caller, wanted, trace))
+    creation = IdempotentCreate(caller, "POST /v1/generations", key, hash_request(body.model_dump(), []))
+    return creation.run(lambda: _prepare_creation(caller, body, trace))
 
 
-def _prepare_creation(caller: Caller, wanted: schemas.GenerationRequest, trace: str | None) -> Creation:
-    entry, _ = caller.service.base_models.facts(wanted.base_model)
-    settings = _settings(wanted, entry.generation)
+def _prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None) -> Creation:
+    entry, _ = caller.service.base_models.facts(body.base_model)
+    settings = _settings(body, entry.generation)
     job_id = new_id("gen")
 
     def insert_row(connection: Connection) -> StoredResponse:
-        check_room(connection, caller)
-        found = _concepts(connection, caller.owner, entry.name, wanted)
+        check_job_quota(connection, caller)
+        found = _concepts(connection, caller.owner, entry.name, body)
         new = NewJob(
             id=job_id,
             kind=KIND,
             owner=caller.owner,
             base_model=entry.name,
             total_steps=settings.steps,
-            metadata=wanted.metadata,
+            metadata=body.metadata,
             trace=trace,
             request={"settings": settings.model_dump(), "concepts": found},
         )
         job = store.add(connection, new, time.time())
-        body = serializers.generation(
-            snapshot(connection, job), caller.service.settings.public_url
-        ).model_dump(mode="json")
-        return StoredResponse(status_code=202, headers={"Location": f"/v1/generations/{job.id}"}, body=body)
+        response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
+        return StoredResponse(
+            status_code=202,
+            headers={"Location": f"/v1/generations/{job.id}"},
+            body=response.model_dump(mode="json"),
+        )
 
     return Creation(
         insert_row=insert_row,
@@ -119,69 +129,74 @@ def _prepare_creation(caller: Caller, wanted: schemas.GenerationRequest, trace: 
     )
 
 
-def _settings(wanted: schemas.GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
-    check_scheduler(wanted.scheduler)
+def _settings(body: GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
+    check_scheduler(body.scheduler)
     size = {}
-    if wanted.size is not None:
-        match = _SIZE.fullmatch(wanted.size)
+    if body.size is not None:
+        match = _SIZE.fullmatch(body.size)
         if match is None or any(int(side) % 8 for side in match.groups()):
-            raise InvalidSettingsError(
-                f"size: {wanted.size!r} came; allowed: WIDTHxHEIGHT in multiples of 8", field="size"
+            raise InvalidSettingsError.mismatch(
+                "size", got=repr(body.size), expected="WIDTHxHEIGHT in multiples of 8, such as 512x512"
             )
         size = {"width": int(match[1]), "height": int(match[2])}
     names = ("prompt", "negative_prompt", "n", "seed", "scheduler", "steps", "guidance_scale")
-    given = {name: getattr(wanted, name) for name in names if getattr(wanted, name) is not None}
+    given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
     return GenerationSettings.parse({**defaults, **given, **size})
 
 
-def _concepts(
-    connection: Connection, owner: str, base_model: str, wanted: schemas.GenerationRequest
-) -> dict[str, str]:
-    tokens = set(TOKEN_PATTERN.findall(f"{wanted.prompt} {wanted.negative_prompt}"))
+def _concepts(connection: Connection, owner: str, base_model: str, body: GenerationRequest) -> dict[str, str]:
+    tokens = set(TOKEN_PATTERN.findall(f"{body.prompt} {body.negative_prompt}"))
     if not tokens:
         return {}
     found = concepts.find_by_tokens(connection, owner, base_model, tokens)
     for token in sorted(tokens - set(found)):
-        raise UnknownTokenError(f"prompt: no concept {token} on {base_model}", field="prompt")
+        raise UnknownTokenError.mismatch(
+            "prompt", got=token, expected=f"a token of your concepts on {base_model}"
+        )
     return {token: concept.id for token, concept in found.items()}
 
 
 async def _wait(service: Service, owner: str, job_id: str, accepted: Response, wait_s: int) -> Response:
-    """The finished job within the wait, else the answer that accepted it."""
+    """Return the ended job if it ends within `wait_s`, else the response that accepted it."""
     with (
-        suppress(NotFoundError),  # the answer was a replay, and the job has been deleted
+        suppress(NotFoundError),  # the response was replayed and the job is already deleted
         anyio.move_on_after(wait_s),
-        service.job_watcher.follow(job_id, look_every_s=_LOOK_EVERY_S) as follower,
+        service.job_watcher.follow(job_id, poll_interval_s=_POLL_EVERY_S) as subscription,
     ):
         while True:
-            await follower.wait()
+            await subscription.wait()
             found = await service.status_batcher.find(job_id, owner, KIND)
             if found.ended:
-                body = serializers.generation(found, service.settings.public_url)
-                return serializers.reply(body, headers={"Preference-Applied": f"wait={wait_s}"})
+                response = serializers.generation(found, service.settings.public_url)
+                return serializers.reply(response, headers={"Preference-Applied": f"wait={wait_s}"})
     return accepted
 
 
-@router.get("", response_model=schemas.GenerationList, responses=problems())
+@router.get("", summary="List generations", response_model=schemas.GenerationList, responses=problems())
 def list_all(
     caller: Reader,
     metadata: Annotated[dict[str, str], Depends(metadata_filter)],
     after: After = None,
     limit: Limit = 20,
-    status: Status | None = None,
+    status: StatusFilter = None,
 ) -> Response:
-    """The caller's generations, newest first; `metadata[name]=value` filters."""
+    """Return the generations of the caller, newest first. `metadata[name]=value` filters by metadata."""
     with caller.service.database.read() as connection:
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
-    data = [serializers.generation(one, caller.service.settings.public_url) for one in found]
+    data = [serializers.generation(job, caller.service.settings.public_url) for job in found]
     return serializers.reply(schemas.GenerationList(data=data, has_more=more))
 
 
-@router.post("/{id}/cancel", response_model=schemas.Generation, responses=problems(404))
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a generation",
+    response_model=schemas.Generation,
+    responses=problems(404),
+)
 def cancel(caller: Writer, id: Id) -> Response:
-    """Do not draw it, or stop within a step of the denoising; an ended one stays as it is."""
+    """Stop a generation. A running one stops within a denoising step; an ended one does not change."""
     with caller.service.database.write() as connection:
         job = store.find(connection, id, owner=caller.owner, kind=KIND)
         job = store.cancel(connection, job, time.time())
@@ -190,20 +205,29 @@ def cancel(caller: Writer, id: Id) -> Response:
         )
 
 
-@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
+@router.delete(
+    "/{id}",
+    summary="Delete a generation",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 409),
+)
 def delete(caller: Writer, id: Id) -> Response:
-    """Drop an ended generation with its images."""
+    """Delete an ended generation with its images."""
     delete_job(caller, id, KIND)
     return Response(status_code=204)
 
 
 @router.get(
     "/{id}/images/{k}.png",
+    summary="Get an image",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The image"}, **problems(404)},
+    responses={200: {"content": {"image/png": {}}, "description": "Image"}, **problems(404)},
 )
-def image(caller: Reader, id: Id, k: Annotated[int, Path(ge=0)]) -> Response:
-    """Image k, from 0; its metadata holds prompt, seed, concepts and model fingerprint."""
+def image(
+    caller: Reader, id: Id, k: Annotated[int, Path(ge=0, description="Index of the image, from 0")]
+) -> Response:
+    """Return image `k`, from 0. Its metadata contains prompt, seed, concepts and model fingerprint."""
     with caller.service.database.read() as connection:
         store.find(connection, id, owner=caller.owner, kind=KIND)
     return Response(caller.service.objects.get(image_name(id, k)), media_type="image/png")

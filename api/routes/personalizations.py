@@ -1,4 +1,4 @@
-"""Personalizations: made from an upload, listed, steered, deleted."""
+"""Routes of personalizations: create from an upload, list, control and delete."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_of
+from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.problems import problems
-from api.requests.parameters import After, Id, Limit, metadata_filter
-from api.requests.personalization import (
-    PersonalizationSubmission,
-    parse_request,
-    prepare_creation,
-    validation,
-)
+from api.requests import personalization
+from api.requests.parameters import After, Id, Limit, StatusFilter, metadata_filter
+from api.requests.personalization import PersonalizationSubmission, parse_request, prepare_creation
 from api.requests.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.service.jobs import store
@@ -47,6 +43,7 @@ _BODY: dict[str, Any] = {
                             "minItems": 1,
                             "maxItems": MAX_IMAGES,
                             "items": {"type": "string", "format": "binary"},
+                            "description": "Reference images: PNG, JPEG or WebP",
                         },
                         "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
                     },
@@ -58,10 +55,15 @@ _BODY: dict[str, Any] = {
 }
 
 
-# First, for routes are tried in their order, and this one is asked more often than all others together.
-@router.get("/{id}", response_model=schemas.Personalization, responses=problems(404))
+# First, because routes are matched in order, and clients call this one more often than all others together.
+@router.get(
+    "/{id}",
+    summary="Get a personalization",
+    response_model=schemas.Personalization,
+    responses=problems(404),
+)
 async def get(caller: Reader, id: Id) -> Response:
-    """Where the personalization stands."""
+    """Return the current state of a personalization."""
     return serializers.reply(
         serializers.personalization(await caller.service.status_batcher.find(id, caller.owner, KIND))
     )
@@ -69,10 +71,14 @@ async def get(caller: Reader, id: Id) -> Response:
 
 @router.post(
     "",
+    summary="Create a personalization",
     status_code=202,
     response_model=schemas.Personalization,
     responses={
-        200: {"model": schemas.Validation, "description": "validate_only: nothing was created"},
+        200: {
+            "model": schemas.Validation,
+            "description": "With `validate_only`: settings and estimated cost; nothing was created",
+        },
         **problems(409, 413, 415),
     },
     openapi_extra=_BODY,
@@ -82,88 +88,115 @@ async def create(
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
     *,
-    validate_only: Annotated[bool, Query()] = False,
+    validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
-    """Learn a concept from 1 to 16 photos."""
+    """Learn a concept from 1 to 16 reference images."""
     max_file_bytes = int(caller.service.settings.max_file_mb * 1_000_000)
     async with read_upload(request, max_file_bytes=max_file_bytes, max_files=MAX_IMAGES) as upload:
-        wanted = parse_request(upload)
-        submission = PersonalizationSubmission(wanted, upload.of_part("images"), request.state.traceparent)
+        submission = PersonalizationSubmission(
+            parse_request(upload), upload.files_of("images"), request.state.traceparent
+        )
         if validate_only:
-            return await run_in_threadpool(validation, caller, submission)
+            return await run_in_threadpool(personalization.validate_only, caller, submission)
         return await run_in_threadpool(_create, caller, submission, idempotency_key)
 
 
 def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:
     digests = [file.digest.hexdigest() for file in submission.files]
-    once = IdempotentCreate(
+    creation = IdempotentCreate(
         caller,
         "POST /v1/personalizations",
         key,
-        hash_of(submission.wanted.model_dump(), digests),
+        hash_request(submission.request.model_dump(), digests),
     )
-    return once.run(lambda: prepare_creation(caller, submission))
+    return creation.run(lambda: prepare_creation(caller, submission))
 
 
-@router.get("", response_model=schemas.PersonalizationList, responses=problems())
+@router.get(
+    "", summary="List personalizations", response_model=schemas.PersonalizationList, responses=problems()
+)
 def list_all(
     caller: Reader,
     metadata: Annotated[dict[str, str], Depends(metadata_filter)],
     after: After = None,
     limit: Limit = 20,
-    status: Status | None = None,
+    status: StatusFilter = None,
 ) -> Response:
-    """The caller's personalizations, newest first; `metadata[name]=value` filters."""
+    """Return the personalizations of the caller, newest first. `metadata[name]=value` filters by metadata."""
     with caller.service.database.read() as connection:
         found, more = list_page(
             connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
         )
-    data = [serializers.personalization(one) for one in found]
+    data = [serializers.personalization(job) for job in found]
     return serializers.reply(schemas.PersonalizationList(data=data, has_more=more))
 
 
-@router.post("/{id}/cancel", response_model=schemas.Personalization, responses=problems(404))
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a personalization",
+    response_model=schemas.Personalization,
+    responses=problems(404),
+)
 def cancel(caller: Writer, id: Id) -> Response:
-    """Stop it for good, within a step if it runs; an ended one stays as it is."""
-    return _steer(caller, id, store.cancel)
+    """Stop a personalization for good. A running one stops within a step; an ended one does not change."""
+    return _change(caller, id, store.cancel)
 
 
-@router.post("/{id}/pause", response_model=schemas.Personalization, responses=problems(404, 409))
+@router.post(
+    "/{id}/pause",
+    summary="Pause a personalization",
+    response_model=schemas.Personalization,
+    responses=problems(404, 409),
+)
 def pause(caller: Writer, id: Id) -> Response:
-    """Stop it with a checkpoint."""
-    return _steer(caller, id, store.pause)
+    """Save a checkpoint and stop."""
+    return _change(caller, id, store.pause)
 
 
-@router.post("/{id}/resume", response_model=schemas.Personalization, responses=problems(404, 409))
+@router.post(
+    "/{id}/resume",
+    summary="Resume a personalization",
+    response_model=schemas.Personalization,
+    responses=problems(404, 409),
+)
 def resume(caller: Writer, id: Id) -> Response:
-    """Go on at the checkpoint."""
-    return _steer(caller, id, store.resume)
+    """Continue from the checkpoint."""
+    return _change(caller, id, store.resume)
 
 
-def _steer(caller: Caller, job_id: str, act: Callable[[Connection, Job, float], Job]) -> Response:
+def _change(caller: Caller, job_id: str, change: Callable[[Connection, Job, float], Job]) -> Response:
     with caller.service.database.write() as connection:
         job = store.find(connection, job_id, owner=caller.owner, kind=KIND)
-        job = act(connection, job, time.time())
+        job = change(connection, job, time.time())
         response = serializers.reply(serializers.personalization(snapshot(connection, job)))
     if job.status == Status.QUEUED:
         caller.service.wake(KIND, job.id)
     return response
 
 
-@router.delete("/{id}", status_code=204, response_class=Response, responses=problems(404, 409))
+@router.delete(
+    "/{id}",
+    summary="Delete a personalization",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 409),
+)
 def delete(caller: Writer, id: Id) -> Response:
-    """Drop an ended personalization with its photos, previews and checkpoints; its concept stays."""
+    """Delete an ended personalization with its reference images, previews and checkpoints. Its concept stays."""
     delete_job(caller, id, KIND)
     return Response(status_code=204)
 
 
 @router.get(
     "/{id}/previews/{step}.png",
+    summary="Get a preview",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The preview"}, **problems(404)},
+    responses={200: {"content": {"image/png": {}}, "description": "Preview image"}, **problems(404)},
 )
-def preview(caller: Reader, id: Id, step: Annotated[int, Path(ge=0)]) -> Response:
-    """What the token drew after that step; the same seed every time."""
+def preview(
+    caller: Reader, id: Id, step: Annotated[int, Path(ge=0, description="Step of the preview")]
+) -> Response:
+    """Return the image that the token drew after this step. All previews use the same seed."""
     with caller.service.database.read() as connection:
         store.find(connection, id, owner=caller.owner, kind=KIND)
     return Response(caller.service.objects.get(preview_name(id, step)), media_type="image/png")

@@ -1,4 +1,4 @@
-"""Base models, liveness, readiness, metrics."""
+"""Base models, health checks and metrics."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import text
 
 from api import schemas, serializers
-from api.auth import Operator, Reader
+from api.auth import Admin, Reader
 from api.metrics import CONTENT_TYPE, render
 from api.problems import problems
-from api.service import InService
+from api.service import CurrentService
 from zoodip_core.service import worker_registry
 
 router = APIRouter(tags=["service"])
 
 
-@router.get("/v1/base-models", response_model=schemas.BaseModelList, responses=problems())
+@router.get(
+    "/v1/base-models",
+    summary="List base models",
+    response_model=schemas.BaseModelList,
+    responses=problems(),
+)
 def base_models(caller: Reader) -> Response:
-    """The catalogue."""
+    """Return all base models of the catalog."""
     infos = []
     for entry in caller.service.base_models.catalog.entries:
-        facts = caller.service.base_models.whole(entry.name)
+        facts = caller.service.base_models.complete_facts(entry.name)
         infos.append(
             schemas.BaseModelInfo(
                 id=entry.name,
@@ -36,9 +41,9 @@ def base_models(caller: Reader) -> Response:
     return serializers.reply(schemas.BaseModelList(data=infos))
 
 
-@router.get("/livez", response_model=schemas.Health, responses=problems())
-def livez(service: InService) -> Response:
-    """200 while this process answers and its database does."""
+@router.get("/livez", summary="Check liveness", response_model=schemas.Health, responses=problems())
+def livez(service: CurrentService) -> Response:
+    """Return 200 if this process and its database respond."""
     with service.database.read() as connection:
         connection.execute(text("SELECT 1"))
     return serializers.reply(schemas.Health(status="ok"))
@@ -46,11 +51,12 @@ def livez(service: InService) -> Response:
 
 @router.get(
     "/readyz",
+    summary="Check readiness",
     response_model=schemas.Health,
-    responses={503: {"model": schemas.Health, "description": "No worker looks for work"}},
+    responses={503: {"model": schemas.Health, "description": "No worker is ready"}},
 )
-def readyz(service: InService) -> Response:
-    """200 once a worker consumes: it looked for work within the last lease, however long that process exists."""
+def readyz(service: CurrentService) -> Response:
+    """Return 200 if a worker is ready: it has looked for jobs within the last lease duration."""
     with service.database.read() as connection:
         workers = worker_registry.consuming(connection, time.time(), service.settings.lease_s)
     status: int = 200 if workers else 503
@@ -60,9 +66,13 @@ def readyz(service: InService) -> Response:
 
 @router.get(
     "/metrics",
+    summary="Get metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "All metrics"}, **problems()},
+    responses={
+        200: {"content": {"text/plain": {}}, "description": "Metrics in Prometheus text format"},
+        **problems(),
+    },
 )
-def metrics(request: Request, caller: Operator) -> Response:
-    """Prometheus' text format. They tell of every owner's jobs, so a key needs the scope `admin`."""
-    return Response(render(caller.service, request.app.state.requests), media_type=CONTENT_TYPE)
+def metrics(request: Request, caller: Admin) -> Response:
+    """Return metrics in Prometheus text format. They cover all owners, so a key needs the scope `admin`."""
+    return Response(render(caller.service, request.app.state.request_metrics), media_type=CONTENT_TYPE)

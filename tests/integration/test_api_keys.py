@@ -1,4 +1,4 @@
-"""Keys, scopes, quotas, limits, ownership; health and metrics."""
+"""API keys, scopes, quotas, rate limits and ownership; health checks and metrics."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 @pytest.fixture
-def stranger(settings: ServiceSettings, client: TestClient) -> Iterator[TestClient]:
-    """The same API called from another machine."""
+def remote_client(settings: ServiceSettings, client: TestClient) -> Iterator[TestClient]:
+    """Client of the same API on another machine."""
     with TestClient(
         create_app(settings), base_url="http://api.example.org", client=("192.0.2.7", 1)
-    ) as stranger:
-        yield stranger
+    ) as remote_client:
+        yield remote_client
 
 
-def test_without_keys_only_this_machine_is_served(client: TestClient, stranger: TestClient) -> None:
-    """Another machine, another host name (DNS rebinding) and another site's page are refused."""
+def test_without_keys_only_local_requests_are_served(client: TestClient, remote_client: TestClient) -> None:
+    """Requests from another machine, for another host name (DNS rebinding) and from another origin are refused."""
     assert client.get("/v1/personalizations").status_code == 200
-    assert stranger.get("/v1/personalizations").status_code == 401
+    assert remote_client.get("/v1/personalizations").status_code == 401
     rebound = client.get("/v1/personalizations", headers={"Host": "evil.example"})
     assert rebound.status_code == 401
     page = client.get("/v1/personalizations", headers={"Origin": "https://evil.example"})
@@ -38,43 +38,43 @@ def test_without_keys_only_this_machine_is_served(client: TestClient, stranger: 
     assert client.get("/livez").status_code == 200
 
 
-def test_with_keys_everyone_needs_one(
-    client: TestClient, stranger: TestClient, settings: ServiceSettings
+def test_with_keys_every_request_needs_one(
+    client: TestClient, remote_client: TestClient, settings: ServiceSettings
 ) -> None:
-    """No key, a wrong key and a good key; RFC 9110's challenge; another machine may come."""
-    good = make_key(settings)
-    none = client.get("/v1/personalizations")
-    assert (none.status_code, none.json()["code"]) == (401, "unauthorized")
-    assert none.headers["WWW-Authenticate"] == "Bearer"
+    """A missing or wrong key gets 401 with the challenge of RFC 9110. A valid key works from another machine."""
+    valid = make_key(settings)
+    missing = client.get("/v1/personalizations")
+    assert (missing.status_code, missing.json()["code"]) == (401, "unauthorized")
+    assert missing.headers["WWW-Authenticate"] == "Bearer"
     wrong = client.get("/v1/personalizations", headers={"Authorization": "Bearer zd_wrong"})
     assert wrong.status_code == 401
-    assert stranger.get("/v1/personalizations", headers=good).status_code == 200
+    assert remote_client.get("/v1/personalizations", headers=valid).status_code == 200
 
 
-def test_scopes_bound_what_a_key_does(client: TestClient, settings: ServiceSettings) -> None:
-    """A reading key reads and does not write."""
+def test_scopes_limit_a_key(client: TestClient, settings: ServiceSettings) -> None:
+    """A key with the scope `read` can read but not write."""
     reader = make_key(settings, scopes=("read",))
     assert client.get("/v1/concepts", headers=reader).status_code == 200
     refused = create(client, headers=reader)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
-def test_metrics_of_everyone_need_an_admin(
-    client: TestClient, stranger: TestClient, settings: ServiceSettings
+def test_metrics_need_the_admin_scope(
+    client: TestClient, remote_client: TestClient, settings: ServiceSettings
 ) -> None:
-    """Without keys this machine alone reads them; with keys a key that may read and write its own does not."""
+    """Without keys, only this machine can read metrics. With keys, the scopes `read` and `write` are not enough."""
     assert client.get("/metrics").status_code == 200
-    assert stranger.get("/metrics").status_code == 401
-    user, operator = make_key(settings), make_key(settings, scopes=("admin",))
+    assert remote_client.get("/metrics").status_code == 401
+    user, admin = make_key(settings), make_key(settings, scopes=("admin",))
     refused = client.get("/metrics", headers=user)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert "'admin'" in refused.json()["detail"]
-    assert "zoodip_jobs" in stranger.get("/metrics", headers=operator).text
-    assert client.get("/v1/concepts", headers=operator).status_code == 403
+    assert "zoodip_jobs" in remote_client.get("/metrics", headers=admin).text
+    assert client.get("/v1/concepts", headers=admin).status_code == 403
 
 
-def test_two_users_cannot_see_or_touch_each_other(client: TestClient, settings: ServiceSettings) -> None:
-    """Every route answers 404 for another's job, and lists stay apart; keys of one owner share."""
+def test_jobs_of_other_owners_are_not_accessible(client: TestClient, settings: ServiceSettings) -> None:
+    """Every route returns 404 for a job of another owner, and lists exclude it. Keys of one owner share jobs."""
     alice, bob = make_key(settings, owner="alice"), make_key(settings, owner="bob")
     second = make_key(settings, owner="alice")
     url = create(client, headers=alice).headers["Location"]
@@ -91,16 +91,16 @@ def test_two_users_cannot_see_or_touch_each_other(client: TestClient, settings: 
     assert create(client, headers=bob).status_code == 202  # the same token, another owner
 
 
-def test_two_users_cannot_use_each_others_concepts(
+def test_concepts_of_other_owners_are_not_accessible(
     client: TestClient, settings: ServiceSettings, catalogue: Path
 ) -> None:
-    """Another's concept cannot be seen, exported, deleted or drawn, nor its pictures be seen or cancelled."""
+    """An owner cannot read, export, delete or draw a concept of another owner, nor access its generations."""
     alice, bob = make_key(settings, owner="alice"), make_key(settings, owner="bob")
     file = {"file": ("c.safetensors", tiny_concept(catalogue))}
     concept = client.post("/v1/concepts", files=file, headers=alice).headers["Location"]
-    drawn = client.post("/v1/generations", json={"prompt": "a <my-dog>"}, headers=alice)
-    assert drawn.status_code == 202
-    url = drawn.headers["Location"]
+    generation = client.post("/v1/generations", json={"prompt": "a <my-dog>"}, headers=alice)
+    assert generation.status_code == 202
+    url = generation.headers["Location"]
     calls = [
         client.get(concept, headers=bob),
         client.get(f"{concept}/embedding", headers=bob),
@@ -111,31 +111,31 @@ def test_two_users_cannot_use_each_others_concepts(
         client.delete(url, headers=bob),
     ]
     assert [(call.status_code, call.json()["code"]) for call in calls] == [(404, "not_found")] * len(calls)
-    stolen = client.post("/v1/generations", json={"prompt": "a <my-dog>"}, headers=bob)
-    assert (stolen.status_code, stolen.json()["code"]) == (422, "unknown_token")
+    foreign = client.post("/v1/generations", json={"prompt": "a <my-dog>"}, headers=bob)
+    assert (foreign.status_code, foreign.json()["code"]) == (422, "unknown_token")
     for path in ("/v1/concepts", "/v1/generations"):
         assert client.get(path, headers=bob).json()["data"] == []
         assert len(client.get(path, headers=alice).json()["data"]) == 1
     assert client.get(url, headers=alice).json()["status"] == "queued"
 
 
-def test_quotas_and_rates(client: TestClient, settings: ServiceSettings) -> None:
-    """A full quota and a fast client get 429 with Retry-After and distinct codes."""
+def test_quota_and_rate_limit(client: TestClient, settings: ServiceSettings) -> None:
+    """A full quota and a reached rate limit get 429 with different codes; the rate limit sets Retry-After."""
     key = make_key(settings, max_active_jobs=1)
     assert create(client, headers=key).status_code == 202
     full = create(client, token="<other>", headers=key)
     assert (full.status_code, full.json()["code"]) == (429, "quota_exceeded")
-    fast = make_key(settings, rate_per_minute=2)
-    answers = [client.get("/v1/concepts", headers=fast) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert answers[2].json()["code"] == "rate_limited"
-    assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
+    limited = make_key(settings, rate_per_minute=2)
+    responses = [client.get("/v1/concepts", headers=limited) for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[2].json()["code"] == "rate_limited"
+    assert 1 <= int(responses[2].headers["Retry-After"]) <= 30
 
 
-def test_a_quota_of_concepts_counts_what_is_being_learned(
+def test_concept_quota_counts_unfinished_personalizations(
     client: TestClient, settings: ServiceSettings
 ) -> None:
-    """A job takes a place from the start, `replace` none if the name is there, and a new name always one."""
+    """A queued personalization counts. `replace` needs no quota for an existing token; a new token always does."""
     key = make_key(settings, max_concepts=2)
     content = tiny_concept(settings.base_models or Path())
 
@@ -153,8 +153,8 @@ def test_a_quota_of_concepts_counts_what_is_being_learned(
     assert create(client, replace=True, headers=key).status_code == 202
 
 
-def test_readiness_needs_a_worker_that_looks_for_work(client: TestClient, settings: ServiceSettings) -> None:
-    """503 without one, 200 with one, and its numbers in /metrics."""
+def test_readiness_needs_a_ready_worker(client: TestClient, settings: ServiceSettings) -> None:
+    """`/readyz` returns 503 without a worker and 200 with one, whose counters `/metrics` contains."""
     assert client.get("/readyz").status_code == 503
     database = Database(settings.database)
     with database.write() as connection:
@@ -170,8 +170,8 @@ def test_readiness_needs_a_worker_that_looks_for_work(client: TestClient, settin
     assert 'zoodip_http_requests_total{method="POST",route="/v1/personalizations",status="202"} 1.0' in text
 
 
-def test_methods_that_a_client_makes_up_are_counted_as_one(client: TestClient) -> None:
-    """A label for each would fill the memory."""
+def test_unknown_methods_share_a_metrics_label(client: TestClient) -> None:
+    """A label for each method would let clients fill the memory."""
     for method in ("FOO", "BAR"):
         assert client.request(method, "/livez").status_code == 405
     text = client.get("/metrics").text
@@ -179,8 +179,8 @@ def test_methods_that_a_client_makes_up_are_counted_as_one(client: TestClient) -
     assert "FOO" not in text
 
 
-def test_every_answer_has_an_id_and_unknown_paths_are_problems(client: TestClient) -> None:
-    """X-Request-Id comes back; 404 and 405 are problem documents too."""
+def test_responses_have_request_ids_and_problem_documents(client: TestClient) -> None:
+    """A valid X-Request-Id is returned, an invalid one is replaced. 404 and 405 are problem documents."""
     assert client.get("/livez", headers={"X-Request-Id": "my-id"}).headers["X-Request-Id"] == "my-id"
     assert len(client.get("/livez", headers={"X-Request-Id": "bad id!"}).headers["X-Request-Id"]) == 16
     for response, code in (
@@ -192,7 +192,7 @@ def test_every_answer_has_an_id_and_unknown_paths_are_problems(client: TestClien
 
 
 def test_base_models_are_listed(client: TestClient) -> None:
-    """The catalogue, with what is known without loading a model."""
+    """The list contains the facts that are known without loading a model."""
     models = {model["id"]: model for model in client.get("/v1/base-models").json()["data"]}
     assert models["tiny"]["default"]
     assert models["tiny"]["side_px"] == 64

@@ -1,4 +1,4 @@
-"""Personalizations over HTTP, on both databases."""
+"""HTTP API of personalizations, on both databases."""
 
 from __future__ import annotations
 
@@ -39,10 +39,8 @@ def _objects(settings: ServiceSettings) -> list[str]:
     return ObjectStore(settings.object_store).names("")
 
 
-def test_an_upload_becomes_a_queued_job_with_clean_photos(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """202, Location, the job as service.md describes it; the stored photos are PNGs without metadata."""
+def test_upload_creates_a_queued_job_with_clean_photos(client: TestClient, settings: ServiceSettings) -> None:
+    """The response is 202 with Location and the job. The stored photos are PNG files."""
     response = create(client, photo(), photo(form="JPEG"), metadata={"team": "red"}, settings={"seed": 3})
     assert response.status_code == 202
     job = response.json()
@@ -61,10 +59,8 @@ def test_an_upload_becomes_a_queued_job_with_clean_photos(
     assert names == [f"jobs/{job['id']}/references/0{k}.png" for k in range(2)]
 
 
-def test_validate_only_says_what_would_run_and_makes_nothing(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """Resolved settings, memory and warnings; no row, no object."""
+def test_validate_only_creates_nothing(client: TestClient, settings: ServiceSettings) -> None:
+    """The response contains settings, memory and warnings. No row or object is stored."""
     response = create(client, photo((40, 40)), url="/v1/personalizations?validate_only=true")
     assert response.status_code == 200
     body = response.json()
@@ -76,7 +72,7 @@ def test_validate_only_says_what_would_run_and_makes_nothing(
 
 
 def test_cancel_pause_resume_and_delete(client: TestClient, settings: ServiceSettings) -> None:
-    """The steering calls are idempotent; only an ended job can be deleted, and its photos go with it."""
+    """Cancel and pause are idempotent. Only an ended job can be deleted, and its photos are deleted with it."""
     url = create(client).headers["Location"]
     for _ in range(2):
         assert client.post(f"{url}/pause").json()["status"] == "paused"
@@ -91,8 +87,8 @@ def test_cancel_pause_resume_and_delete(client: TestClient, settings: ServiceSet
     assert _objects(settings) == []
 
 
-def test_lists_page_and_filter(client: TestClient) -> None:
-    """Cursor pages, and filters by status and metadata."""
+def test_lists_have_pages_and_filters(client: TestClient) -> None:
+    """Lists have pages with a cursor, and filters by status and metadata."""
     ids = [create(client, token=f"<t{n}>", metadata={"n": str(n % 2)}).json()["id"] for n in range(5)]
     page = client.get("/v1/personalizations?limit=3").json()
     assert page["object"] == "list"
@@ -104,13 +100,13 @@ def test_lists_page_and_filter(client: TestClient) -> None:
     assert client.get("/v1/personalizations?status=failed").json()["data"] == []
 
 
-def test_events_replay_and_end_with_the_job(client: TestClient, settings: ServiceSettings) -> None:
-    """All events of a finished job in order; Last-Event-ID skips the seen ones; 204 when there is nothing more."""
+def test_events_are_replayed_until_the_job_ends(client: TestClient, settings: ServiceSettings) -> None:
+    """Events of an ended job come in order. Last-Event-ID skips earlier ones; 204 means that there are no more."""
     url = create(client).headers["Location"]
     _finish(settings, _run(settings, url.rpartition("/")[2]))
     text = client.get(f"{url}/events").text
-    told = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
-    assert told == ["status", "status", "progress", "preview", "status"]
+    types = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert types == ["status", "status", "progress", "preview", "status"]
     ids = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")]
     assert f'"url": "{url}/previews/10.png"' in text
     replay = client.get(f"{url}/events", headers={"Last-Event-ID": ids[-2]}).text
@@ -119,8 +115,8 @@ def test_events_replay_and_end_with_the_job(client: TestClient, settings: Servic
     assert client.get(f"{url}/events", headers={"Last-Event-ID": ids[-1]}).status_code == 204
 
 
-def test_events_that_went_with_age_still_tell_the_end(client: TestClient, settings: ServiceSettings) -> None:
-    """A job without stored events answers with its terminal status."""
+def test_stream_of_purged_events_reports_the_end(client: TestClient, settings: ServiceSettings) -> None:
+    """The stream of an ended job without stored events contains its final status."""
     url = create(client).headers["Location"]
     job = _run(settings, url.rpartition("/")[2])
     _finish(settings, job, Status.FAILED)
@@ -131,8 +127,8 @@ def test_events_that_went_with_age_still_tell_the_end(client: TestClient, settin
     assert '"failed"' in client.get(f"{url}/events").text
 
 
-def test_a_taken_token_needs_replace(client: TestClient) -> None:
-    """A name that is being learned answers 409 token_taken, unless the request replaces."""
+def test_taken_token_needs_replace(client: TestClient) -> None:
+    """The token of an unfinished personalization gets 409 `token_taken`, unless the request has `replace`."""
     assert create(client).status_code == 202
     taken = create(client)
     assert (taken.status_code, taken.json()["code"]) == (409, "token_taken")
@@ -140,8 +136,8 @@ def test_a_taken_token_needs_replace(client: TestClient) -> None:
     assert create(client, replace=True).status_code == 202
 
 
-def test_a_repeated_request_gets_the_first_answer(client: TestClient) -> None:
-    """Same key and content replay; other content is refused; without the key the token is taken."""
+def test_repeated_request_replays_the_first_response(client: TestClient) -> None:
+    """The same idempotency key and content replay the response. Other content is refused."""
     headers = {"Idempotency-Key": "abc"}
     first = create(client, headers=headers)
     again = create(client, headers=headers)
@@ -153,23 +149,21 @@ def test_a_repeated_request_gets_the_first_answer(client: TestClient) -> None:
     assert len(client.get("/v1/personalizations").json()["data"]) == 1
 
 
-def test_a_failed_request_can_be_repeated_with_its_key(client: TestClient) -> None:
-    """Errors are not stored: the corrected request with the same key is answered anew."""
+def test_failed_request_can_be_corrected_with_the_same_key(client: TestClient) -> None:
+    """Errors are not stored: a corrected request with the same key is processed."""
     headers = {"Idempotency-Key": "k"}
     assert create(client, token="dog", headers=headers).status_code == 422
     assert create(client, headers=headers).status_code == 202
 
 
-def test_a_photo_turned_by_exif_is_stored_upright_and_bare(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """EXIF's rotation is applied, and nothing of EXIF is kept."""
+def test_photo_is_stored_upright_and_without_exif(client: TestClient, settings: ServiceSettings) -> None:
+    """The EXIF rotation is applied, and no EXIF data are stored."""
     from io import BytesIO
 
     from PIL import Image
 
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90°
+    exif[0x0112] = 6  # rotated by 90°
     exif[0x010F] = "SecretCamera"
     job = create(client, photo((96, 64), "JPEG", exif=exif)).json()
     stored = ObjectStore(settings.object_store).get(f"jobs/{job['id']}/references/00.png")
@@ -177,14 +171,19 @@ def test_a_photo_turned_by_exif_is_stored_upright_and_bare(
     assert Image.open(BytesIO(stored)).size == (64, 96)
 
 
-def test_the_request_part_is_plain_json(client: TestClient) -> None:
-    """Missing, broken or unknown fields are named."""
+def test_request_part_is_validated(client: TestClient) -> None:
+    """The response names missing, malformed and unknown fields."""
     missing = client.post("/v1/personalizations", files=parts(photo()))
     assert (missing.status_code, missing.json()["errors"][0]["field"]) == (422, "request")
-    broken = client.post("/v1/personalizations", files=parts(photo()), data={"request": "{"})
-    assert broken.json()["errors"] == [{"field": "request", "message": "This field is not JSON"}]
-    unknown = create(client, colour="red")
-    assert unknown.json()["errors"][0]["field"] == "colour"
+    assert missing.json()["detail"] == "request: got nothing; expected a value"
+    malformed = client.post("/v1/personalizations", files=parts(photo()), data={"request": "{"})
+    message = "request: got text that is not JSON; expected a JSON object"
+    assert malformed.json()["detail"] == message
+    assert malformed.json()["errors"] == [{"field": "request", "message": message}]
+    unknown = create(client, color="red")
+    assert unknown.json()["errors"] == [
+        {"field": "color", "message": "color: got an unknown field; expected a field of the schema"}
+    ]
     nul = client.post(
         "/v1/personalizations",
         files=parts(photo()),
@@ -193,8 +192,8 @@ def test_the_request_part_is_plain_json(client: TestClient) -> None:
     assert nul.status_code == 422
 
 
-def test_a_job_of_another_kind_is_not_found_here(client: TestClient, settings: ServiceSettings) -> None:
-    """Ids of generations do not open personalizations."""
+def test_generation_is_not_a_personalization(client: TestClient, settings: ServiceSettings) -> None:
+    """The route of personalizations returns 404 for the id of a generation."""
     generation = client.post("/v1/generations", json={"prompt": "a dog"}).json()
     assert client.get(f"/v1/personalizations/{generation['id']}").status_code == 404
     database = Database(settings.database)

@@ -1,4 +1,4 @@
-"""The container files, without an engine that runs containers: linted, followed line by line, commands run."""
+"""Dockerfiles and Compose file, tested without Docker: lint, run the COPY and pip lines, run the commands."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DOCKERFILES = ("api", "worker")
 
 
 def in_ci(test: Callable[..., None]) -> Callable[..., None]:
-    """Run only in CI: everything is installed anew, which takes minutes."""
+    """Run the test only in CI, because it installs all packages, which takes minutes."""
     skip = pytest.mark.skipif(
-        os.environ.get("CI") != "true", reason="installs everything anew: minutes; CI does it"
+        os.environ.get("CI") != "true", reason="installs all packages, which takes minutes; runs in CI"
     )
     return pytest.mark.timeout(1500)(skip(test))
 
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """The embedded default."""
+    """URL of the default SQLite database."""
     return f"sqlite:///{tmp_path / 'zoodip.sqlite3'}"
 
 
@@ -44,8 +44,8 @@ def _instructions(name: str) -> list[tuple[str, str]]:
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def _follow(name: str, folder: Path, arguments: dict[str, str]) -> Path:
-    """Do a Dockerfile's COPY and pip lines in an empty folder; its Python."""
+def _install(name: str, folder: Path, arguments: dict[str, str]) -> Path:
+    """Run the COPY and pip lines of a Dockerfile in an empty folder. Return the path of its Python."""
     work, venv = folder / "work", folder / "venv"
     work.mkdir()
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
@@ -56,16 +56,16 @@ def _follow(name: str, folder: Path, arguments: dict[str, str]) -> Path:
             for source in sources:
                 _copy(ROOT / source, work / target)
         elif word == "RUN" and rest.startswith("pip "):
-            given = {**os.environ, **arguments, "PATH": path}
+            variables = {**os.environ, **arguments, "PATH": path}
             done = subprocess.run(
-                ["bash", "-c", rest], cwd=work, env=given, capture_output=True, text=True, check=False
+                ["bash", "-c", rest], cwd=work, env=variables, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr[-2000:]
     return venv / "bin/python"
 
 
 def _run(command: list[str], folder: Path, given: dict[str, str]) -> str:
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -83,8 +83,8 @@ def _command(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_the_linter_has_nothing_to_say(name: str) -> None:
-    """Hadolint passes; the image runs as a numbered user that is not root and has a health check."""
+def test_dockerfile_passes_hadolint(name: str) -> None:
+    """Hadolint finds nothing. The image runs as a numeric user other than root and has a health check."""
     linter = Path(sys.executable).with_name("hadolint")
     config = ["-c", str(ROOT / "docker/.hadolint.yaml")]
     linted = subprocess.run(
@@ -97,14 +97,14 @@ def test_the_linter_has_nothing_to_say(name: str) -> None:
 
 
 @in_ci
-def test_the_api_image_has_all_that_its_command_needs(tmp_path: Path, settings: ServiceSettings) -> None:
-    """COPY and pip lines in an empty folder and virtual environment; then the command serves, without torch."""
-    python = _follow("api", tmp_path, {})
+def test_api_image_can_run_its_command(tmp_path: Path, settings: ServiceSettings) -> None:
+    """In an empty folder and virtual environment, the COPY and pip lines suffice to serve, without torch."""
+    python = _install("api", tmp_path, {})
     port = str(free_port())
     command = [port if word == "8000" else word for word in _command("api")]
     command = [str(python), *command[1:]]
-    given = {**environment(settings), "PYTHONPATH": ""}
-    with server(command, int(port), tmp_path / "log", cwd=tmp_path / "work", env=given):
+    variables = {**environment(settings), "PYTHONPATH": ""}
+    with server(command, int(port), tmp_path / "log", cwd=tmp_path / "work", env=variables):
         from urllib.request import urlopen
 
         with urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as response:
@@ -113,15 +113,15 @@ def test_the_api_image_has_all_that_its_command_needs(tmp_path: Path, settings: 
 
 
 @in_ci
-def test_the_worker_image_has_all_that_its_command_needs(tmp_path: Path, settings: ServiceSettings) -> None:
-    """The same for the worker, with the CPU build of torch that the constraints name."""
+def test_worker_image_can_run_its_command(tmp_path: Path, settings: ServiceSettings) -> None:
+    """In an empty folder and virtual environment, the COPY and pip lines suffice to import the worker."""
     import torch
 
-    python = _follow("worker", tmp_path, {"TORCH_VERSION": torch.__version__, "TORCH_INDEX": ""})
-    given = {**environment(settings), "PYTHONPATH": ""}
+    python = _install("worker", tmp_path, {"TORCH_VERSION": torch.__version__, "TORCH_INDEX": ""})
+    variables = {**environment(settings), "PYTHONPATH": ""}
     imported = "import worker.diffusion_engine, worker.health; print(worker.__file__)"
     done = subprocess.run(
-        [python, "-c", imported], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+        [python, "-c", imported], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert str(tmp_path / "venv") in done.stdout
@@ -130,31 +130,31 @@ def test_the_worker_image_has_all_that_its_command_needs(tmp_path: Path, setting
 
 
 def _compose() -> dict[str, Any]:
-    composed: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return composed
+    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return content
 
 
-def _validate(composed: Path) -> subprocess.CompletedProcess[str]:
-    """Hold a file against the JSON schema of the Compose Specification, which the checker carries."""
+def _validate(file: Path) -> subprocess.CompletedProcess[str]:
+    """Validate a file with the JSON schema of the Compose Specification, which the checker contains."""
     checker = Path(sys.executable).with_name("check-jsonschema")
-    command = [checker, "--builtin-schema", "vendor.compose-spec", composed]
+    command = [checker, "--builtin-schema", "vendor.compose-spec", file]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_compose_follows_its_specification(tmp_path: Path) -> None:
-    """The file is valid, merged keys and all; a misspelt key in a copy of it would not pass."""
+    """The file is valid, including merged keys. A copy with a misspelled key is not."""
     valid = _validate(ROOT / "docker-compose.yml")
     assert valid.returncode == 0, valid.stdout
     text = (ROOT / "docker-compose.yml").read_text()
     assert text.count("stop_grace_period:") == 1
-    (tmp_path / "misspelt.yml").write_text(text.replace("stop_grace_period:", "stop_grace_time:"))
-    misspelt = _validate(tmp_path / "misspelt.yml")
-    assert misspelt.returncode == 1
-    assert "services.worker: Unevaluated properties are not allowed ('stop_grace_time'" in misspelt.stdout
+    (tmp_path / "misspelled.yml").write_text(text.replace("stop_grace_period:", "stop_grace_time:"))
+    misspelled = _validate(tmp_path / "misspelled.yml")
+    assert misspelled.returncode == 1
+    assert "services.worker: Unevaluated properties are not allowed ('stop_grace_time'" in misspelled.stdout
 
 
-def test_compose_names_what_exists() -> None:
-    """Dockerfiles, volumes, services waited for and settings are there; profiles and grace are as promised."""
+def test_compose_references_exist() -> None:
+    """Referenced Dockerfiles, volumes, services and settings exist. Profiles, grace period and ports are right."""
     composed = _compose()
     services = composed["services"]
     assert set(services) == {"api", "worker", "worker-gpu", "redis", "postgres"}
@@ -177,10 +177,10 @@ def test_compose_names_what_exists() -> None:
     assert services["api"]["ports"] == ["${ZOODIP_PUBLISH:-127.0.0.1:8000}:8000"]
 
 
-def test_composes_redis_loses_nothing_and_evicts_nothing(tmp_path: Path) -> None:
-    """The container's command line, run here on a free port: append-only file, noeviction."""
+def test_redis_persists_data_and_evicts_nothing(tmp_path: Path) -> None:
+    """The command of the Redis service enables the append-only file and the policy `noeviction`."""
     if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not there")
+        pytest.skip("redis-server is not installed")
     port = free_port()
     command = [*_compose()["services"]["redis"]["command"], "--port", str(port), "--dir", str(tmp_path)]
     with server(command, port, tmp_path / "log"):
@@ -190,8 +190,8 @@ def test_composes_redis_loses_nothing_and_evicts_nothing(tmp_path: Path) -> None
         client.close()
 
 
-def test_health_checks_are_commands_that_work(settings: ServiceSettings) -> None:
-    """The worker's check fails without a worker, and says so by its exit code alone."""
+def test_worker_health_check_fails_without_a_worker(settings: ServiceSettings) -> None:
+    """The health check of the worker image exits with 1 if no worker runs."""
     (check,) = [rest for word, rest in _instructions("worker") if word == "HEALTHCHECK"]
     command = json.loads(check[check.index("[") :])
     assert shlex.join(command) == "python -m worker.health"

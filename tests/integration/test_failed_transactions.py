@@ -107,9 +107,9 @@ def test_key_works_while_writes_fail(database: Database, settings: ServiceSettin
         key_cache = KeyCache(failing)
         key = await key_cache.find(secret)
         assert key is not None
-        key_cache.note_use(key)
-        assert key_cache.is_use_noted(key)
-        assert key_cache.recall(secret) == (key, True)
+        key_cache.record_use(key)
+        assert key_cache.is_use_recorded(key)
+        assert key_cache.get_cached(secret) == (key, True)
         assert secret not in str(vars(key_cache))
         await key_cache.close()
 

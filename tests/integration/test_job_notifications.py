@@ -61,15 +61,15 @@ def test_committed_change_wakes_only_its_watchers(tmp_path: Path) -> None:
             store.cancel(connection, followed, NOW)
 
     async def follow() -> None:
-        watcher = JobWatcher(url, look_anyway_s=3600)
+        watcher = JobWatcher(url, fallback_poll_s=3600)
         with (
-            watcher.follow(followed.id, look_every_s=3600) as first,
-            watcher.follow(followed.id, look_every_s=3600) as second,
-            watcher.follow(other.id, look_every_s=3600) as unrelated,
+            watcher.follow(followed.id, poll_interval_s=3600) as first,
+            watcher.follow(followed.id, poll_interval_s=3600) as second,
+            watcher.follow(other.id, poll_interval_s=3600) as unrelated,
         ):
             for subscription in (first, second, unrelated):
                 await subscription.wait()  # the first wait returns at once
-            async with watcher.heard():
+            async with watcher.listen():
                 for subscription in (first, second, unrelated):
                     await subscription.wait()  # notifications are active
                 await asyncio.to_thread(cancel)
@@ -90,7 +90,7 @@ def test_listener_stops_at_any_time() -> None:
     async def start_and_stop() -> None:
         async with asyncio.timeout(60):
             for number in range(100):
-                async with JobWatcher(url).heard():
+                async with JobWatcher(url).listen():
                     await asyncio.sleep(number * 4e-5)
 
     asyncio.run(start_and_stop())

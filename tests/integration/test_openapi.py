@@ -1,4 +1,4 @@
-"""The OpenAPI document and the running service agree (schemathesis)."""
+"""The running service matches its OpenAPI document, checked with schemathesis."""
 
 from __future__ import annotations
 
@@ -41,45 +41,46 @@ EXAMPLES = settings(
 PERSONALIZATION = {"token": "<my-dog>", "initializer": "dog", "settings": {"steps": 30}}
 
 
-def test_answers_are_as_documented(settings: ServiceSettings, catalogue: Path, tmp_path: Path) -> None:
-    """Generated requests, good and bad, get no 5xx, no undocumented status and bodies of the documented form."""
+def test_responses_match_the_document(settings: ServiceSettings, catalogue: Path, tmp_path: Path) -> None:
+    """Generated valid and invalid requests get documented statuses and schemas, and no 5xx."""
     settings.data_dir.mkdir(exist_ok=True)
     stub = settings.model_copy(update={"engine": STUB, "tick_s": 0.2})
     with api(stub, tmp_path / "log") as url, worker(stub), httpx2.Client(base_url=url) as client:
-        ids = _things(client, stub)
+        ids = _create_resources(client, stub)
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
         operations = [result.ok() for result in schema.get_all_operations()]
         assert len(operations) >= 20
-        answers = Counter[tuple[str, int]]()
-        for operation in sorted(operations, key=lambda one: one.method == "delete"):
-            _check(operation, lambda case: _make_usable(case, ids, tiny_concept(catalogue)), answers)
-    good = {name for (name, status) in answers if status < 300}
-    steered = {f"post /v1/personalizations/{{id}}/{act}" for act in ("pause", "resume")}  # it has ended: 409
-    assert {_name(operation) for operation in operations} - good == steered
-    assert {name for (name, status) in answers if status == 409} >= steered
+        responses = Counter[tuple[str, int]]()
+        for operation in sorted(operations, key=lambda operation: operation.method == "delete"):
+            _check(operation, lambda case: _make_usable(case, ids, tiny_concept(catalogue)), responses)
+    succeeded = {name for (name, status) in responses if status < 300}
+    # The job has ended, so these return 409.
+    conflicting = {f"post /v1/personalizations/{{id}}/{act}" for act in ("pause", "resume")}
+    assert {_name(operation) for operation in operations} - succeeded == conflicting
+    assert {name for (name, status) in responses if status == 409} >= conflicting
 
 
 def _name(operation: Any) -> str:
     return f"{operation.method} {operation.path}"
 
 
-def _things(client: httpx2.Client, stub: ServiceSettings) -> dict[str, str]:
-    """A personalization, a concept and a generation, by the start of their paths."""
+def _create_resources(client: httpx2.Client, stub: ServiceSettings) -> dict[str, str]:
+    """Create a personalization, a concept and a generation. Return their ids by path prefix."""
     body = {"request": json.dumps(PERSONALIZATION)}
-    made = client.post("/v1/personalizations", files=parts(photo()), data=body).json()
-    done = wait_for_job(stub, made["id"], Status.SUCCEEDED)
-    drawn = client.post(
+    created = client.post("/v1/personalizations", files=parts(photo()), data=body).json()
+    learned = wait_for_job(stub, created["id"], Status.SUCCEEDED)
+    generation = client.post(
         "/v1/generations", json={"prompt": "a <my-dog>"}, headers={"Prefer": "wait=30"}
     ).json()
     return {
-        "/v1/personalizations": made["id"],
-        "/v1/concepts": (done.result or {})["concept_id"],
-        "/v1/generations": drawn["id"],
+        "/v1/personalizations": created["id"],
+        "/v1/concepts": (learned.result or {})["concept_id"],
+        "/v1/generations": generation["id"],
     }
 
 
 def _check(
-    operation: Any, make_usable: Callable[[schemathesis.Case], None], answers: Counter[tuple[str, int]]
+    operation: Any, make_usable: Callable[[schemathesis.Case], None], responses: Counter[tuple[str, int]]
 ) -> None:
     turn = count()
 
@@ -88,16 +89,16 @@ def _check(
     def check(case: schemathesis.Case) -> None:
         if next(turn) % 2:
             make_usable(case)
-        answer = case.call_and_validate(checks=CHECKS, timeout=20)
-        answers[_name(operation), answer.status_code] += 1
+        response = case.call_and_validate(checks=CHECKS, timeout=20)
+        responses[_name(operation), response.status_code] += 1
 
     check()
 
 
 def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes) -> None:
-    """What chance does not find: ids that exist, a photo, an embedding, words that the base model knows."""
-    start = "/".join(case.path.split("/")[:3])
-    for name, value in (("id", ids.get(start)), ("step", 30), ("k", 0)):
+    """Insert values that random generation does not find: existing ids, a photo, an embedding, known words."""
+    prefix = "/".join(case.path.split("/")[:3])
+    for name, value in (("id", ids.get(prefix)), ("step", 30), ("k", 0)):
         if name in case.path_parameters:
             case.path_parameters[name] = value
     if not isinstance(case.body, dict):
@@ -110,7 +111,7 @@ def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes)
 
 
 def test_every_route_lists_its_errors(client: TestClient) -> None:
-    """Problems are documented with their media type wherever they can come."""
+    """Every route documents its errors, and the document contains the schemas that routes reference by name."""
     document = client.get("/openapi.json").json()
     for path, operations in document["paths"].items():
         for operation in operations.values():
@@ -120,13 +121,13 @@ def test_every_route_lists_its_errors(client: TestClient) -> None:
     assert {"Problem", "PersonalizationRequest", "Personalization"} <= set(refs)
 
 
-def test_the_page_of_all_calls_asks_no_other_host(client: TestClient) -> None:
-    """A browser beside a private service has no other host to ask, and need not run what another one sends."""
+def test_documentation_page_needs_no_other_host(client: TestClient) -> None:
+    """The page works in a private network and runs no scripts of other hosts."""
     page = client.get("/docs").text
-    addresses = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page)
-    wanted = [one or other for one, other in addresses]
-    assert len(wanted) == 4  # script, style, icon, document
-    for address in wanted:
-        assert address.startswith("/")
-        assert client.get(address).is_success
+    matches = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page)
+    urls = [attribute or script for attribute, script in matches]
+    assert len(urls) == 4  # script, style, icon, document
+    for url in urls:
+        assert url.startswith("/")
+        assert client.get(url).is_success
     assert not re.findall(r"https?://", page)

@@ -73,7 +73,7 @@ def test_the_file_is_fp32_with_one_key_and_says_where_it_comes_from(tmp_path: Pa
 def test_our_own_header_is_checked() -> None:
     """A header that says less, or other things, than it must is named."""
     values = {"<x>": np.ones((1, 4), np.float32)}
-    with pytest.raises(InvalidArtifactError, match="header's kind is damaged"):
+    with pytest.raises(InvalidArtifactError, match=r"a damaged header \(kind: "):
         load_concept(
             save(
                 values,
@@ -83,9 +83,9 @@ def test_our_own_header_is_checked() -> None:
                 },
             )
         )
-    with pytest.raises(InvalidArtifactError, match="header's zoodip is damaged"):
+    with pytest.raises(InvalidArtifactError, match=r"a damaged header \(zoodip: "):
         load_concept(save(values, {"zoodip": "[" * 10_000}))
-    with pytest.raises(InvalidArtifactError, match="allowed for sdxl: clip_l, clip_g"):
+    with pytest.raises(InvalidArtifactError, match="expected clip_l, clip_g for sdxl"):
         load_concept(
             save(
                 values,
@@ -99,14 +99,17 @@ def test_our_own_header_is_checked() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The message holds the path."""
-    with pytest.raises(InvalidArtifactError, match=r"nowhere\.safetensors cannot be read: No such file"):
+    with pytest.raises(
+        InvalidArtifactError,
+        match=r"nowhere\.safetensors \(No such file or directory\); expected a readable file",
+    ):
         load_concept(tmp_path / "nowhere.safetensors")
 
 
 def test_a_concept_must_make_sense() -> None:
     """Wrong encoders, shapes, numbers and tokens never become a concept."""
     row = np.ones((1, 4), np.float32)
-    with pytest.raises(InvalidArtifactError, match="allowed for sd1: clip"):
+    with pytest.raises(InvalidArtifactError, match="got embeddings of clip_l; expected clip for sd1"):
         Concept("<x>", "sd1", {"clip_l": row})
     with pytest.raises(InvalidArtifactError, match="fp32"):
         Concept("<x>", "sd1", {"clip": row.astype(np.float16)})

@@ -144,9 +144,9 @@ def test_bfloat16_loads() -> None:
 def test_a_foreign_file_needs_a_token_unless_its_key_is_one() -> None:
     """`<cat-toy>` names itself; `emb_params` does not."""
     assert load_concept(save({"<cat-toy>": np.ones((1, 4), np.float32)})).token == "<cat-toy>"
-    with pytest.raises(InvalidTokenError, match="names none; give one"):
+    with pytest.raises(InvalidTokenError, match="got none in the file; expected one"):
         load_concept(save({"emb_params": np.ones((1, 4), np.float32)}))
-    with pytest.raises(InvalidTokenError, match=r"token: 'dog' came; allowed: <name>"):
+    with pytest.raises(InvalidTokenError, match=r"token: got 'dog'; expected <name>"):
         load_concept(save({"emb_params": np.ones((1, 4), np.float32)}), token="dog")
 
 

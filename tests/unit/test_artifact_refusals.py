@@ -35,10 +35,10 @@ def pickles() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "protocol 2", "protocol 3", "protocol 4", "protocol 5"])
 def test_a_pickle_is_refused_by_name(tmp_path: Path, kind: str) -> None:
-    """Whatever it is called, it is not opened; the message says what is allowed."""
+    """A pickle is never opened, whatever its name; the message names the allowed format."""
     path = tmp_path / "x.safetensors"
     path.write_bytes(pickles()[kind])
-    with pytest.raises(InvalidArtifactError, match=r"is a pickle .* allowed: safetensors only") as error:
+    with pytest.raises(InvalidArtifactError, match=r"got a pickle .* expected a safetensors file") as error:
         load_concept(path)
     assert error.value.field == "concept"
 
@@ -54,7 +54,7 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle() -> None:
 @pytest.mark.parametrize(
     ("tensors", "fault"),
     [
-        ({"<x>": np.ones((1, 4), np.float64)}, "dtype F64; allowed: F32, F16, BF16"),
+        ({"<x>": np.ones((1, 4), np.float64)}, "dtype F64; expected one of F32, F16, BF16"),
         ({"<x>": np.ones((1, 4), np.int32)}, "dtype I32"),
         ({"<x>": np.array([[1.0, np.nan]], np.float32)}, "NaN or infinity"),
         ({"<x>": np.array([[1.0, np.inf]], np.float16)}, "NaN or infinity"),
@@ -65,12 +65,12 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle() -> None:
         ({}, "0 tensors"),
         (
             {"clip_l": np.ones((1, 4), np.float32), "clip_g": np.ones((2, 4), np.float32)},
-            "equally many vectors",
+            "the same number of vectors in each",
         ),
     ],
 )
 def test_what_is_no_embedding_of_one_token_is_refused(tensors: dict[str, Any], fault: str) -> None:
-    """Each message says what came and what is allowed."""
+    """Each message names the fault and the expectation."""
     with pytest.raises(InvalidArtifactError, match=fault):
         load_concept(save(tensors), token="<x>")
 

@@ -143,9 +143,9 @@ def test_warnings_name_the_image() -> None:
     assert image_warnings([good], 48) == []
     small, long = Image.new("RGB", (40, 40)), Image.new("RGB", (200, 100))
     assert image_warnings([good, small, long, good], 48) == [
-        "image 2 has 40×40 px: it is enlarged to the 48 px that the base model trains on",
-        "image 3 has 200×100 px: its centre square is used, 50% is cut off",
-        "images 1 and 4 are the same picture",
+        "image 2 has 40×40 px: it is enlarged to the 48 px of the base model's training images",
+        "image 3 has 200×100 px: only its center square is used, 50% is cut off",
+        "images 1 and 4 are identical",
     ]
 
 
@@ -162,6 +162,6 @@ def test_warnings_hold_one_image_at_a_time() -> None:
             del image
 
     assert image_warnings(images(), None) == [
-        "images 1 and 2 are the same picture",
-        "images 1 and 3 are the same picture",
+        "images 1 and 2 are identical",
+        "images 1 and 3 are identical",
     ]

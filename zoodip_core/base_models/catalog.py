@@ -1,4 +1,4 @@
-"""The base models: names → where the weights lie, how precisely they are held, and their defaults."""
+"""The catalog of base models: location of the weights, precision and default settings by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from zoodip_core.base_models.families import Family
 from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
+from zoodip_core.expectations import expectation
 
 Preset = Literal["default", "paper"]
 
@@ -29,14 +30,14 @@ _Sentence = Annotated[str, Field(pattern=r"\{\}")]
 
 
 class BaseModelEntry(BaseModel):
-    """One base model of the catalogue: `path` or `hub_id` says where its pipeline folder is."""
+    """One base model of the catalog. `path` or `hub_id` locates its pipeline folder."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     path: Path | None = None
     hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    family: Family | None = None  # needed with hub_id: settings hang on it before anything is downloaded
+    family: Family | None = None  # required with hub_id: settings depend on it before the download
     precision: Precision = "int8"
     default: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
@@ -44,19 +45,19 @@ class BaseModelEntry(BaseModel):
     guidance_scale: float | None = Field(None, ge=0, le=100)
     templates: dict[ConceptKind, tuple[_Sentence, ...]] = Field(
         default_factory=dict
-    )  # {} stands for the token
+    )  # {} is replaced by the token
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub_id is None):
-            raise ValueError("either path or hub_id is needed, and not both")
+            raise ValueError("either path or hub_id, and not both")
         if self.hub_id is not None and self.family is None:
-            raise ValueError(f"family is needed beside hub_id; allowed: {', '.join(get_args(Family))}")
+            raise ValueError(f"family next to hub_id: {', '.join(get_args(Family))}")
         return self
 
     @property
     def generation(self) -> dict[str, Any]:
-        """What a generation takes where the request says nothing."""
+        """Default settings of a generation."""
         given = {"steps": self.steps, "guidance_scale": self.guidance_scale}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -69,68 +70,68 @@ class Catalog:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The embedded model, and those of a TOML file with `[[base_models]]` tables.
+        """Load the embedded model, and the models of a TOML file with `[[base_models]]` tables.
 
-        A relative `path` in the file starts at the file's folder.
+        A relative `path` in the file is relative to the folder of the file.
 
         Raises:
-            InvalidSettingsError: names the table, the field, what came and what is allowed.
+            InvalidSettingsError: a value is not allowed; the message names table and field.
         """
         embedded = _read(EMBEDDED)
         added = [] if path is None else _read(path)
         for number, entry in enumerate(added):
             if entry.path is not None and not entry.path.is_dir():
-                raise _fault(path, number, "path", f"the folder {entry.path} does not exist")
+                raise _fault(
+                    path, number, "path", f"{entry.path}, which does not exist", "an existing folder"
+                )
         chosen = [entry.name for entry in added if entry.default]
         if len(chosen) > 1:
-            raise _fault(path, None, "default", f"{' and '.join(chosen)} are both it; allowed: one")
+            raise _fault(path, None, "default", f"{' and '.join(chosen)}", "one default model")
         if chosen:
             embedded = [entry.model_copy(update={"default": False}) for entry in embedded]
         names = [entry.name for entry in embedded]
         for number, entry in enumerate(added):
             if entry.name in names:
-                raise _fault(path, number, "name", f"{entry.name!r} is taken already; allowed: another name")
+                raise _fault(path, number, "name", f"{entry.name!r}, which is used twice", "a unique name")
             names.append(entry.name)
         return cls((*embedded, *added))
 
     @property
     def default(self) -> BaseModelEntry:
-        """The base model of a request that names none."""
+        """Base model of requests that name none."""
         return next(entry for entry in self.entries if entry.default)
 
     def get(self, name: str | None = None) -> BaseModelEntry:
-        """The base model of that name; the default one for None.
+        """Return the base model of that name, or the default for None.
 
         Raises:
-            UnknownBaseModelError: lists the names that there are.
+            UnknownBaseModelError: the catalog has no such model; lists the names.
         """
         if name is None:
             return self.default
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        allowed = ", ".join(entry.name for entry in self.entries)
-        raise UnknownBaseModelError(f"base_model: {name!r} came; allowed: {allowed}", field="base_model")
+        names = ", ".join(entry.name for entry in self.entries)
+        raise UnknownBaseModelError.mismatch("base_model", got=repr(name), expected=f"one of {names}")
 
 
 def resolve_settings(
     entry: BaseModelEntry, family: Family, preset: str, overrides: dict[str, Any]
 ) -> PersonalizationSettings:
-    """What a personalization runs with.
+    """Resolve the settings of a personalization: family, then catalog entry, then request.
 
     Args:
-        entry: the base model; its own settings count under the preset "default".
+        entry: the base model; the preset "default" uses its settings.
         family: its family.
-        preset: "default", or "paper" for the settings as printed.
-        overrides: what the request says itself; it wins over all else.
+        preset: "default", or "paper" for the settings that the paper prints.
+        overrides: settings of the request; they take precedence.
 
     Raises:
         InvalidSettingsError: an unknown preset or setting, or a value that is not allowed.
     """
     if preset not in ("default", "paper"):
-        raise InvalidSettingsError(
-            f"settings.preset = {preset!r}; allowed: default, paper", field="settings.preset"
-        )
+        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected="default or paper")
     values = _PAPER[family] | (_PAPER_NF4 if entry.precision == "nf4" else {})
     own = entry.settings if preset == "default" else {}
     return PersonalizationSettings.parse(values | own | overrides)
@@ -140,40 +141,45 @@ def _read(path: Path) -> list[BaseModelEntry]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _fault(path, None, None, f"cannot be read: {error.strerror}") from error
+        raise _fault(path, None, None, f"an unreadable file ({error.strerror})", "a TOML file") from error
     except ValueError as error:
-        raise _fault(path, None, None, f"is no TOML: {error}") from error
+        raise _fault(path, None, None, f"invalid TOML ({error})", "a TOML file") from error
     unknown = sorted(set(tables) - {"base_models"})
     models = tables.get("base_models", [])
     if unknown or not isinstance(models, list):
-        came = ", ".join(unknown) or "base_models that is no list of tables"
-        raise _fault(path, None, None, f"holds {came}; allowed: [[base_models]]")
+        got = ", ".join(unknown) or "base_models that is not a list of tables"
+        raise _fault(path, None, None, got, "[[base_models]] tables only")
     return [_entry(path, number, values) for number, values in enumerate(models)]
 
 
 def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
-    """One table; its settings are checked now rather than in the first request."""
+    """Parse one table. Its settings are validated now instead of in the first request."""
     try:
         entry = BaseModelEntry.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            allowed = ", ".join(sorted(BaseModelEntry.model_fields))
-            raise _fault(path, number, field, f"is no field; allowed: {allowed}") from error
-        came = f"{first['input']!r}: " if field else ""
-        raise _fault(path, number, field or None, came + first["msg"]) from error
+            names = ", ".join(sorted(BaseModelEntry.model_fields))
+            raise _fault(path, number, field, "an unknown field", f"one of {names}") from error
+        got = "nothing" if first["type"] == "missing" else repr(first["input"])
+        raise _fault(path, number, field or None, got, expectation(first["msg"])) from error
     try:
         PersonalizationSettings.parse(_PAPER["sd1"] | entry.settings)
     except InvalidSettingsError as error:
-        raise _fault(path, number, "settings", error.message) from error
+        place = f"base_models[{number}]"
+        message = f"{place}.{error.message} (catalog {path})"
+        raise InvalidSettingsError(message, field=f"{place}.settings") from error
     if entry.path is not None:
         entry = entry.model_copy(update={"path": (path.parent / entry.path.expanduser()).absolute()})
     return entry
 
 
-def _fault(path: Path | None, number: int | None, field: str | None, fault: str) -> InvalidSettingsError:
-    place = "" if number is None else f" base_models[{number}]"
+def _fault(
+    path: Path | None, number: int | None, field: str | None, got: str, expected: str
+) -> InvalidSettingsError:
+    """Return the error for a bad catalog file; its field is the place in the file."""
     name = "base_models" if number is None else f"base_models[{number}]"
-    message = f"catalogue {path}:{place}{f' {field}:' if field else ''} {fault}"
-    return InvalidSettingsError(message, field=f"{name}.{field}" if field else name)
+    place = f"{name}.{field}" if field else name
+    message = f"{place}: got {got}; expected {expected} (catalog {path})"
+    return InvalidSettingsError(message, field=place)

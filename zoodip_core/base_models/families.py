@@ -1,4 +1,4 @@
-"""What kind of model a pipeline folder holds, from its JSON files alone."""
+"""Detects the model family of a pipeline folder from its JSON files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ TEXT_ENCODERS: dict[Family, tuple[str, ...]] = {
 SD2_WIDTH = 1024  # OpenCLIP ViT-H's hidden size
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _NEEDED = ("vae/config.json", "scheduler/scheduler_config.json")
-_ALLOWED = "allowed: Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
+_EXPECTED = "Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
 
 
 def detect_family(folder: Path) -> Family:
-    """The family of the pipeline in diffusers' folder layout.
+    """Return the family of a pipeline in diffusers' folder layout.
 
-    Structure decides, not the kind of prediction: SD2 has linear projections around its cross-attention
-    or OpenCLIP's width, SDXL a second text encoder and time ids. All else is SD1.
+    The architecture decides, not the prediction type. SDXL has a second text encoder and time ids. SD2 has linear
+    projections in its cross-attention, or OpenCLIP's width. Everything else is SD1.
 
     Raises:
-        InvalidModelError: the folder is missing or incomplete, or of an unsupported kind.
+        InvalidModelError: the folder is missing or incomplete, or the model is not supported.
     """
     pipeline = read_config(folder, "model_index.json").get("_class_name")
     if pipeline not in _PIPELINES:
-        raise InvalidModelError(f"base model: {folder} holds a {pipeline}; {_ALLOWED}")
+        raise InvalidModelError.mismatch("base_model", got=f"{pipeline} in {folder}", expected=_EXPECTED)
     unet = read_config(folder, "unet/config.json")
     text = read_config(folder, "text_encoder/config.json")
     for name in _NEEDED:
@@ -44,7 +44,7 @@ def detect_family(folder: Path) -> Family:
         found = (
             "time ids without a second text encoder" if timed else "a second text encoder without time ids"
         )
-        raise InvalidModelError(f"base model: {folder} has {found}; {_ALLOWED}")
+        raise InvalidModelError.mismatch("base_model", got=f"{found} in {folder}", expected=_EXPECTED)
     if timed:
         return "sdxl"
     wide = SD2_WIDTH in (unet.get("cross_attention_dim"), text.get("hidden_size"))
@@ -52,45 +52,52 @@ def detect_family(folder: Path) -> Family:
 
 
 def embedding_widths(folder: Path) -> tuple[int, ...]:
-    """How long a token's embedding is in each text encoder of the folder, in order.
+    """Return the embedding width of each text encoder in the folder, in order.
 
     Raises:
-        InvalidModelError: as `detect_family`, or a text encoder that does not say its width.
+        InvalidModelError: as `detect_family`, or a text encoder's config has no hidden_size.
     """
     widths = []
     for part in TEXT_ENCODERS[detect_family(folder)]:
         width = read_config(folder, f"{part}/config.json").get("hidden_size")
         if not isinstance(width, int):
-            raise InvalidModelError(f"base model: {folder / part}/config.json: hidden_size is {width!r}")
+            raise InvalidModelError.mismatch(
+                "base_model", got=f"hidden_size {width!r} in {folder / part}/config.json", expected="a number"
+            )
         widths.append(width)
     return tuple(widths)
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object of the pipeline folder.
+    """Read a JSON object of the pipeline folder.
 
     Raises:
-        InvalidModelError: the file is missing, or holds something else.
+        InvalidModelError: the file is missing, or not a JSON object.
     """
     path = folder / name
     if not folder.is_dir():
-        raise InvalidModelError(f"base model: the folder {folder} does not exist")
+        raise InvalidModelError.mismatch(
+            "base_model", got=f"{folder}, which does not exist", expected="a folder"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidModelError(f"base model: {path} cannot be read: {error.strerror}; {_ALLOWED}") from error
+        raise InvalidModelError.mismatch(
+            "base_model", got=f"an unreadable {path} ({error.strerror})", expected=_EXPECTED
+        ) from error
     except ValueError as error:
-        raise InvalidModelError(f"base model: {path} is no JSON: {error}") from error
+        raise InvalidModelError(f"base_model: {path} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise InvalidModelError(f"base model: {path} holds no JSON object")
+        raise InvalidModelError(f"base_model: {path} is not a JSON object")
     return config
 
 
 def _check_latents(folder: Path, unet: dict[str, Any]) -> None:
-    """An inpainting, depth or upscaling U-Net takes more channels than there are latents."""
+    """Validate that the U-Net is for text to image: inpainting, depth and upscaling take extra channels."""
     takes, gives = unet.get("in_channels"), unet.get("out_channels")
     if takes != gives:
-        raise InvalidModelError(
-            f"base model: {folder} has a U-Net from {takes} to {gives} channels; "
-            "allowed: text to image only, with as many channels in as out"
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"a U-Net with {takes} input and {gives} output channels in {folder}",
+            expected="a text-to-image model, with equal numbers of both",
         )

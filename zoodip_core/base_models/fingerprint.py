@@ -1,4 +1,4 @@
-"""Which weights a base model has, told by their bytes."""
+"""Fingerprints of a base model's weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _known: dict[tuple[str, int, int], str] = {}  # path, size, mtime → SHA-256 of
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256, in hex, over the SHA-256s of the text encoders' and U-Net's weight files as stored.
+    """Return the hex SHA-256 over the SHA-256s of the stored weight files of text encoders and U-Net.
 
-    The hashes are joined as lines of hex in the order of the files' paths inside the folder.
+    The hashes are joined as lines of hex, in the order of the files' paths inside the folder.
 
     Raises:
-        InvalidModelError: weights are missing, or not in safetensors form.
+        InvalidModelError: weights are missing, or not safetensors.
     """
     parts = (*TEXT_ENCODERS[detect_family(folder)], "unet")
     files = sorted(file for part in parts for file in weight_files(folder / part))
@@ -26,7 +26,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def file_hash(file: Path) -> str:
-    """SHA-256 of a file, in hex, kept for as long as its size and time stay."""
+    """Return the hex SHA-256 of a file, cached while its size and modification time are unchanged."""
     status = file.stat()
     key = (str(file.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _known:

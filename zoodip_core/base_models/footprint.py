@@ -1,4 +1,4 @@
-"""What a base model's weights will take in memory, told from the headers of its files."""
+"""Estimates the memory of a base model's weights from the headers of its files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 def weights_mb(folder: Path, precision: str) -> float:
-    """Memory of all networks of a pipeline folder at that precision, in 10⁶ bytes.
+    """Return the memory of all networks of a pipeline folder at a precision, in 10⁶ bytes.
 
     Raises:
-        InvalidModelError: weights are missing, damaged, or not in safetensors form.
+        InvalidModelError: weights are missing, damaged, or not safetensors.
     """
     parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
     weights = sum(_count(file) for part in parts for file in weight_files(part))
@@ -26,9 +26,9 @@ def weights_mb(folder: Path, precision: str) -> float:
 
 
 def _count(file: Path) -> int:
-    """Numbers in a safetensors file, by its header."""
+    """Return the number of parameters in a safetensors file, from its header."""
     try:
         with safe_open(file, framework="numpy") as opened:
             return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InvalidModelError(f"base model: {file} is damaged: {error}") from error
+        raise InvalidModelError(f"base_model: {file} is damaged: {error}") from error

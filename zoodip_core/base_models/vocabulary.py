@@ -1,4 +1,4 @@
-"""The words of a base model's CLIP tokenizer: which text is one token, and which names are free. No torch."""
+"""The vocabulary of a base model's CLIP tokenizer: which text is a single token, which names are free. No torch."""
 
 from __future__ import annotations
 
@@ -14,119 +14,128 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from zoodip_core.errors import InvalidInitializerError, InvalidModelError, InvalidTokenError
 
 TOKEN_PATTERN = re.compile(r"<[a-z0-9][a-z0-9_-]{0,62}>")
-_TOKEN_RULE = "allowed: <name> with 1 to 63 of a–z, 0–9, _ and -, the first a letter or digit"  # noqa: S105
+_TOKEN_RULE = "<name>: 1-63 characters from a-z, 0-9, _ and -, starting with a letter or digit"  # noqa: S105
 _WORD_END = "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens of a CLIP tokenizer: byte-pair encoding of lower-case text, `</w>` at the end of a word."""
+    """Tokens of a CLIP tokenizer: byte-pair encoding of lower-case text with `</w>` at the end of a word.
+
+    Attributes:
+        tokenizer: the tokenizer without added tokens.
+        added: tokens that are matched before the text is split, such as special tokens and other concepts.
+    """
 
     tokenizer: Tokenizer
-    added: frozenset[str]  # tokens matched before the text is split: specials, and those of other concepts
+    added: frozenset[str]
 
     def split(self, text: str) -> tuple[str, ...]:
-        """The tokens that the text falls into, as the vocabulary spells them."""
+        """Return the tokens of the text, as the vocabulary spells them."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).tokens)
 
     def is_word(self, text: str) -> bool:
-        """Whether the text already means something by one token of its own."""
+        """Return whether the text is a single token already."""
         return text in self.added or self.single_token_id(text) is not None
 
     def single_token_id(self, word: str) -> int | None:
-        """The id of the one token that the word is, or None."""
+        """Return the id of the word if it is a single token, else None."""
         if word.strip() in self.added:
             return None
         encoding = self.tokenizer.encode(word, add_special_tokens=False)
         text = self.tokenizer.normalizer.normalize_str(word)
         pieces = [piece for piece, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(text)]
         if len(pieces) != 1 or encoding.tokens != [pieces[0] + _WORD_END]:
-            return None  # several tokens, none, or the one that stands for unknown characters
+            return None  # several tokens, none, or the token for unknown characters
         return int(encoding.ids[0])
 
 
-@functools.lru_cache(maxsize=16)  # CLIP's takes a quarter of a second
+@functools.lru_cache(maxsize=16)  # reading CLIP's vocabulary takes 0.25 s
 def vocabulary(folder: Path) -> Vocabulary:
-    """The vocabulary of the pipeline folder's `tokenizer/`.
+    """Read the vocabulary from `tokenizer/` of a pipeline folder.
 
-    `tokenizer.json` is read where there is one, as transformers does; else `vocab.json` and `merges.txt`.
+    Like transformers, it reads `tokenizer.json` if it exists, else `vocab.json` and `merges.txt`.
 
     Raises:
         InvalidModelError: a file is missing or damaged.
     """
     place = folder / "tokenizer"
     try:
-        whole = place / "tokenizer.json"
-        ids, merges, added = _from_whole(whole) if whole.is_file() else _from_parts(place)
+        tokenizer_json = place / "tokenizer.json"
+        ids, merges, added = (
+            _read_tokenizer_json(tokenizer_json)
+            if tokenizer_json.is_file()
+            else _read_vocab_and_merges(place)
+        )
         bracketed = {token for token in ids if re.fullmatch(r"<[^<>]+>", token)}
         return Vocabulary(_clip_tokenizer(ids, merges), frozenset(added | bracketed))
     except OSError as error:
-        raise InvalidModelError(f"base model: {error.filename} cannot be read: {error.strerror}") from error
-    except Exception as error:  # tokenizers raises plain Exception for merges that do not fit
-        raise InvalidModelError(f"base model: {place} holds no CLIP vocabulary: {error}") from error
+        raise InvalidModelError(f"base_model: cannot read {error.filename}: {error.strerror}") from error
+    except Exception as error:  # tokenizers raises plain Exception for inconsistent merges
+        raise InvalidModelError(f"base_model: {place} contains no CLIP vocabulary: {error}") from error
 
 
 def check_token_format(token: str) -> None:
-    """Nothing for a well-formed placeholder token.
+    """Validate the spelling of a placeholder token.
 
     Raises:
-        InvalidTokenError: names what came and what is allowed.
+        InvalidTokenError: the token is malformed.
     """
     if not TOKEN_PATTERN.fullmatch(token):
-        raise InvalidTokenError(f"token: {token!r} came; {_TOKEN_RULE}", field="token")
+        raise InvalidTokenError.mismatch("token", got=repr(token), expected=_TOKEN_RULE)
 
 
 def check_token(token: str, vocabulary: Vocabulary) -> None:
-    """Nothing for a well-formed placeholder token that the base model does not know.
+    """Validate a placeholder token: well-formed, and not in the base model's vocabulary.
 
     Raises:
-        InvalidTokenError: it is malformed, or a word already.
+        InvalidTokenError: the token is malformed, or a word of the vocabulary.
     """
     if vocabulary.is_word(token):
-        raise InvalidTokenError(
-            f"token: {token!r} is a word of the base model already; {_TOKEN_RULE}", field="token"
+        raise InvalidTokenError.mismatch(
+            "token", got=f"{token!r}, which is a word of the base model", expected=_TOKEN_RULE
         )
     check_token_format(token)
 
 
 def check_initializer(word: str, vocabulary: Vocabulary) -> int:
-    """The id of the one token that the word is.
+    """Validate an initializer and return its token id.
 
     Raises:
-        InvalidInitializerError: the word is no single token; the message tells how it splits.
+        InvalidInitializerError: the word is not a single token; the message shows how it splits.
     """
     token_id = vocabulary.single_token_id(word)
     if token_id is None:
         parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(word))
-        raise InvalidInitializerError(
-            f"initializer: {word!r} splits into {parts or 'nothing'}; "
-            "allowed: a word that is one token of the base model",
-            field="initializer",
+        raise InvalidInitializerError.mismatch(
+            "initializer",
+            got=f"{word!r}, which splits into {parts or 'nothing'}",
+            expected="a word that is a single token of the base model",
         )
     return token_id
 
 
-def _from_whole(file: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:
+def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:
     stored = json.loads(file.read_text(encoding="utf-8"))
     pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in stored["model"]["merges"])
     added = {token["content"] for token in stored.get("added_tokens", [])}
     return stored["model"]["vocab"], [(left, right) for left, right in pairs], added
 
 
-def _from_parts(place: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:
+def _read_vocab_and_merges(place: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:
     ids = json.loads((place / "vocab.json").read_text(encoding="utf-8"))
     lines = (place / "merges.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split() for line in lines if not line.startswith("#version"))
     added: set[str] = set()
     for name in ("added_tokens.json", "special_tokens_map.json"):
         if (place / name).is_file():
-            added |= _contents(json.loads((place / name).read_text(encoding="utf-8")), name)
+            added |= _added_tokens(json.loads((place / name).read_text(encoding="utf-8")), name)
     return ids, [(pair[0], pair[1]) for pair in pairs if len(pair) == 2], added
 
 
-def _contents(stored: dict[str, Any], name: str) -> set[str]:
-    """The tokens in added_tokens.json (token → id) or special_tokens_map.json (role → token)."""
+def _added_tokens(stored: dict[str, Any], name: str) -> set[str]:
+    """Return the tokens of added_tokens.json (token → id) or special_tokens_map.json (role → token)."""
     if name == "added_tokens.json":
         return set(stored)
     roles = [value for role in stored.values() for value in (role if isinstance(role, list) else [role])]
@@ -134,7 +143,7 @@ def _contents(stored: dict[str, Any], name: str) -> set[str]:
 
 
 def _clip_tokenizer(ids: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
-    """CLIP's rules of splitting text, the same as transformers' CLIPTokenizer sets up."""
+    """Build a tokenizer with the splitting rules of transformers' CLIPTokenizer."""
     unknown = "<|endoftext|>" if "<|endoftext|>" in ids else None
     tokenizer = Tokenizer(
         models.BPE(vocab=ids, merges=merges, end_of_word_suffix=_WORD_END, unk_token=unknown)

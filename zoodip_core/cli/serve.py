@@ -83,7 +83,7 @@ def prepare(settings: ServiceSettings) -> None:
 
 
 def _api(settings: ServiceSettings) -> Child:
-    # -P and --app-dir keep the working directory off sys.path: a folder with an api.py of its own must not run.
+    # -P and --app-dir keep the working directory off sys.path: an unrelated api.py there must not run.
     command = [sys.executable, "-P", "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
     command += ["--app-dir", str(Path(zoodip_core.__file__).parents[1])]
     command += ["--host", settings.host, "--port", str(settings.port), "--log-level", "warning"]

@@ -1,4 +1,4 @@
-"""Rate limits as one process counts them."""
+"""Rate limits with the state of one process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from api.rate_limits import RateLimits
 from zoodip_core.service.errors import RateLimitedError
 
 
-def test_a_minutes_worth_is_gained_back_steadily() -> None:
-    """Three a minute: three at once, the fourth after 20 s and not earlier, and never more than three saved up."""
+def test_allowance_is_regained_at_a_steady_rate() -> None:
+    """At 3 requests a minute: 3 pass at once, the fourth passes after exactly 20 s, and at most 3 are saved."""
     now_s = 1000.0
     limits = RateLimits(None, clock_s=lambda: now_s)
 
@@ -36,8 +36,8 @@ def test_a_minutes_worth_is_gained_back_steadily() -> None:
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 59, 600, 12_345])
-def test_a_rate_is_met_exactly(per_minute: int) -> None:
-    """As many requests as the rate says pass at once, whatever it divides into; one more does not."""
+def test_exactly_the_limit_passes_at_once(per_minute: int) -> None:
+    """For limits that divide a minute with and without remainder, one more request is refused."""
 
     async def spend() -> None:
         limits = RateLimits(None, clock_s=lambda: 5.0)

@@ -23,7 +23,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_embedded_model_is_always_there_and_the_default() -> None:
-    """Without a file there is `emoji`, held in INT8, with its own way to be drawn from."""
+    """Without a file, the catalog has `emoji` in INT8, with its generation defaults and templates."""
     catalog = Catalog.load()
     assert [entry.name for entry in catalog.entries] == ["emoji"]
     entry = catalog.get()
@@ -59,10 +59,10 @@ def test_a_file_adds_base_models(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    """The message names the field, what came and what is allowed."""
+    """The message names field, value and allowed names."""
     with pytest.raises(UnknownBaseModelError) as error:
         Catalog.load().get("sd3")
-    assert error.value.message == "base_model: 'sd3' came; allowed: emoji"
+    assert error.value.message == "base_model: got 'sd3'; expected one of emoji"
     assert error.value.field == "base_model"
 
 
@@ -74,62 +74,81 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
     [
         (
             SD15 + "colour = 1",
-            "base_models[0] colour: is no field; allowed: default, family, guidance",
+            "base_models[0].colour: got an unknown field; expected one of default, family, guidance",
             "colour",
         ),
-        (SD15 + 'hub_id = "a/b"', "base_models[0] Value error, either path or hub_id is needed", None),
-        ('[[base_models]]\nname = "a"', "base_models[0] Value error, either path or hub_id is needed", None),
-        ('[[base_models]]\npath = "sd15"', "base_models[0] name:", "name"),
-        ('[[base_models]]\nname = "a b"\npath = "sd15"', "base_models[0] name: 'a b': String should", "name"),
-        ('[[base_models]]\nname = "a"\npath = "no"', "no does not exist", "path"),
+        (SD15 + 'hub_id = "a/b"', "expected either path or hub_id, and not both", None),
+        ('[[base_models]]\nname = "a"', "expected either path or hub_id, and not both", None),
+        ('[[base_models]]\npath = "sd15"', "base_models[0].name: got nothing; expected a value", "name"),
+        (
+            '[[base_models]]\nname = "a b"\npath = "sd15"',
+            "base_models[0].name: got 'a b'; expected text that matches pattern",
+            "name",
+        ),
+        (
+            '[[base_models]]\nname = "a"\npath = "no"',
+            "no, which does not exist; expected an existing folder",
+            "path",
+        ),
         (
             '[[base_models]]\nname = "a"\nhub_id = "b/c"',
-            "family is needed beside hub_id; allowed: sd1, sd2, sdxl",
+            "expected family next to hub_id: sd1, sd2, sdxl",
             None,
         ),
-        ('[[base_models]]\nname = "a"\nhub_id = "sd15"', "base_models[0] hub_id: 'sd15': String", "hub_id"),
+        (
+            '[[base_models]]\nname = "a"\nhub_id = "sd15"',
+            "base_models[0].hub_id: got 'sd15'; expected text that matches pattern",
+            "hub_id",
+        ),
         (
             SD15 + 'precision = "int3"',
-            "base_models[0] precision: 'int3': Input should be 'int8', 'nf4'",
+            "base_models[0].precision: got 'int3'; expected 'int8', 'nf4'",
             "precision",
         ),
-        (SD15 + "settings = { nn = 2 }", "base_models[0] settings: settings.nn is no setting", "settings"),
+        (
+            SD15 + "settings = { nn = 2 }",
+            "base_models[0].settings.nn: got an unknown setting; expected one of",
+            "settings",
+        ),
         (
             SD15 + "settings = { n = 0 }",
-            "base_models[0] settings: settings.n = 0: Input should be",
+            "base_models[0].settings.n: got 0; expected a number greater than or equal to 1",
             "settings",
         ),
         (
             SD15 + 'templates = { object = ["a dog"] }',
-            "templates.object.0: 'a dog': String should match",
+            "templates.object.0: got 'a dog'; expected text that matches pattern",
             None,
         ),
-        (SD15 + SD15, "base_models[1] name: 'sd15' is taken already", "name"),
-        ('[[base_models]]\nname = "emoji"\npath = "sd15"', "name: 'emoji' is taken already", "name"),
+        (SD15 + SD15, "base_models[1].name: got 'sd15', which is used twice; expected a unique name", "name"),
+        ('[[base_models]]\nname = "emoji"\npath = "sd15"', "name: got 'emoji', which is used twice", "name"),
         (
             SD15 + 'default = true\n[[base_models]]\nname = "b"\npath = "sd15"\ndefault = true',
-            "default: sd15 and b are both it; allowed: one",
+            "default: got sd15 and b; expected one default model",
             "default",
         ),
-        ("[models]", "holds models; allowed: [[base_models]]", None),
-        ("base_models = 3", "holds base_models that is no list of tables", None),
+        ("[models]", "got models; expected [[base_models]] tables only", None),
+        ("base_models = 3", "got base_models that is not a list of tables", None),
         ("base_models = [3]", "base_models[0]", None),
-        ("base_models = [", "is no TOML", None),
+        ("base_models = [", "got invalid TOML", None),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, field: str | None) -> None:
-    """File, table, field, what came and what is allowed."""
+    """The message names file, table, field, value and allowed values."""
     with pytest.raises(InvalidSettingsError) as error:
         Catalog.load(written(tmp_path, text))
     assert fault in error.value.message
-    assert error.value.message.startswith(f"catalogue {tmp_path / 'models.toml'}:")
+    assert error.value.message.endswith(f"(catalog {tmp_path / 'models.toml'})")
     if field:
         assert str(error.value.field).endswith(f".{field}")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A wrong path is no empty catalogue."""
-    with pytest.raises(InvalidSettingsError, match=r"nowhere\.toml: cannot be read: No such file"):
+    with pytest.raises(
+        InvalidSettingsError,
+        match=r"got an unreadable file \(No such file or directory\); expected a TOML file .*nowhere\.toml",
+    ):
         Catalog.load(tmp_path / "nowhere.toml")
 
 

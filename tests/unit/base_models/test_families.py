@@ -61,9 +61,13 @@ def test_open_clips_width_makes_it_sd2(edited: Callable[..., Path]) -> None:
         (
             "model_index.json",
             {"_class_name": "FluxPipeline"},
-            "holds a FluxPipeline; allowed: Stable Diffusion 1",
+            "got FluxPipeline in .*; expected Stable Diffusion 1",
         ),
-        ("unet/config.json", {"in_channels": 9}, "a U-Net from 9 to 4 channels; allowed: text to image only"),
+        (
+            "unet/config.json",
+            {"in_channels": 9},
+            "a U-Net with 9 input and 4 output channels in .*; expected a text-to-image model",
+        ),
         ("unet/config.json", {"addition_embed_type": "text_time"}, "time ids without a second text encoder"),
     ],
 )
@@ -82,19 +86,21 @@ def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path]
     """A download that broke off is told apart from a model of another kind."""
     folder = edited("sd1", "model_index.json")
     (folder / name).unlink()
-    with pytest.raises(InvalidModelError, match=f"{name} cannot be read: No such file"):
+    with pytest.raises(
+        InvalidModelError, match=f"{name} .No such file or directory.; expected Stable Diffusion"
+    ):
         detect_family(folder)
     (folder / name).write_text("{")
-    with pytest.raises(InvalidModelError, match=f"{name} is no JSON"):
+    with pytest.raises(InvalidModelError, match=f"{name} is not JSON"):
         detect_family(folder)
     (folder / name).write_text("[]")
-    with pytest.raises(InvalidModelError, match=f"{name} holds no JSON object"):
+    with pytest.raises(InvalidModelError, match=f"{name} is not a JSON object"):
         detect_family(folder)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """Before any file in it."""
-    with pytest.raises(InvalidModelError, match="nowhere does not exist"):
+    with pytest.raises(InvalidModelError, match="nowhere, which does not exist"):
         detect_family(tmp_path / "nowhere")
 
 

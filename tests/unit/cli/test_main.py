@@ -137,12 +137,12 @@ def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
     ("arguments", "words"),
     [
         (["--token", "dog"], ["token", "'dog'", "word"]),
-        (["--token", "<Bad Token>"], ["token", "<Bad Token>", "allowed"]),
-        (["--initializer", "qwertz"], ["initializer", "'qwertz'", "allowed"]),
+        (["--token", "<Bad Token>"], ["token: got '<Bad Token>'; expected <name>"]),
+        (["--initializer", "qwertz"], ["initializer: got 'qwertz'", "expected a word"]),
         (["--base-model", "sd9"], ["base_model", "'sd9'", "emoji"]),
-        (["--set", "speed=9"], ["settings.speed", "allowed", "learning_rate"]),
+        (["--set", "speed=9"], ["settings.speed: got an unknown setting", "learning_rate"]),
         (["--set", "n=0"], ["settings.n", "0", "greater than or equal to 1"]),
-        (["--set", "t_low=900", "--set", "t_high=500"], ["t_low (900)", "t_high (500)"]),
+        (["--set", "t_low=900", "--set", "t_high=500"], ["t_low is 900", "t_high is 500"]),
         (["--set", "n"], ["set: got 'n'; expected NAME=VALUE"]),
         (["--preset", "magic"], ["preset", "'magic'", "paper"]),
         (["--caption", "a turtle"], ["captions: got 1; expected one for each of the 4 images"]),
@@ -173,8 +173,8 @@ def test_invalid_images(zoodip: Zoodip, tmp_path: Path) -> None:
     for paths, words in (
         ([broken], "broken.png"),
         ([tmp_path / "absent.png"], "absent.png"),
-        ([tmp_path / "empty"], "0 came"),
-        (many, "17 came"),
+        ([tmp_path / "empty"], "got 0 from"),
+        (many, "got 17 from"),
     ):
         finished = zoodip("personalize", *paths, "--token", "<x>", "--initializer", "turtle", "--json")
         assert finished.code == 2

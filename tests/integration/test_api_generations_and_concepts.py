@@ -1,4 +1,4 @@
-"""Generations and concepts over HTTP, on both databases."""
+"""HTTP API of generations and concepts, on both databases."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def _import(client: TestClient, content: bytes, **fields: str) -> object:
     return client.post("/v1/concepts", files={"file": ("x.safetensors", content)}, data=fields)
 
 
-def test_a_concept_comes_in_and_goes_out_in_three_forms(
+def test_concept_is_imported_and_exported_in_three_formats(
     client: TestClient, settings: ServiceSettings, catalogue: Path
 ) -> None:
-    """Import, list, export, delete: other programs find the key they look for."""
-    made = _import(client, tiny_concept(catalogue))
-    assert made.status_code == 201
-    concept = made.json()
+    """Import, list, export and delete. Each exported file contains the key that its program reads."""
+    created = _import(client, tiny_concept(catalogue))
+    assert created.status_code == 201
+    concept = created.json()
     assert (concept["token"], concept["vectors"], concept["base_model"]) == ("<my-dog>", 2, "tiny")
-    assert client.get(made.headers["Location"]).json() == concept
+    assert client.get(created.headers["Location"]).json() == concept
     assert client.get("/v1/concepts").json()["data"] == [concept]
     keys = {}
     for form in ("diffusers", "a1111", "comfyui"):
-        file = client.get(f"{made.headers['Location']}/embedding?format={form}")
+        file = client.get(f"{created.headers['Location']}/embedding?format={form}")
         assert "my-dog.safetensors" in file.headers["Content-Disposition"]
         keys[form] = list(load(file.content))
     assert keys == {"diffusers": ["<my-dog>"], "a1111": ["emb_params"], "comfyui": ["emb_params"]}
-    assert client.delete(made.headers["Location"]).status_code == 204
-    assert client.get(made.headers["Location"]).status_code == 404
+    assert client.delete(created.headers["Location"]).status_code == 204
+    assert client.get(created.headers["Location"]).status_code == 404
     assert ObjectStore(settings.object_store).names("") == []
 
 
-def test_imports_that_are_refused(client: TestClient, settings: ServiceSettings, catalogue: Path) -> None:
-    """A pickle, the wrong width, another model's weights, no name: each with its code and field; nothing is left."""
+def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettings, catalogue: Path) -> None:
+    """Each invalid import gets its code and field, and stores no object."""
     tiny = tiny_concept(catalogue)
     wide = save({"emb_params": np.zeros((1, 768), np.float32)})
     for content, fields, code, field in (
@@ -70,21 +70,21 @@ def test_imports_that_are_refused(client: TestClient, settings: ServiceSettings,
     assert len(client.get("/v1/concepts").json()["data"]) == 1
 
 
-def test_a_generation_waits_in_the_queue_with_its_concepts(client: TestClient, catalogue: Path) -> None:
-    """202 and a job; the prompt's tokens must be the caller's."""
+def test_generation_is_queued_with_its_concepts(client: TestClient, catalogue: Path) -> None:
+    """A valid request gets 202 and a job. A token that the caller does not have is refused."""
     unknown = client.post("/v1/generations", json={"prompt": "a <my-dog> on a beach"})
     assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_token")
     assert unknown.json()["errors"][0]["field"] == "prompt"
     _import(client, tiny_concept(catalogue))
-    made = client.post(
+    created = client.post(
         "/v1/generations",
         json={"prompt": "a <my-dog> on <Beach>", "n": 2, "size": "64x64"},
         headers={"Prefer": "wait=0"},
     )
-    assert made.status_code == 202
-    assert made.json()["status"] == "queued"
-    assert made.json()["total_steps"] == 3
-    url = made.headers["Location"]
+    assert created.status_code == 202
+    assert created.json()["status"] == "queued"
+    assert created.json()["total_steps"] == 3
+    url = created.headers["Location"]
     assert client.get(url).json()["images"] == []
     assert client.get(f"{url}/images/0.png").status_code == 404
     assert client.post(f"{url}/cancel").json()["status"] == "cancelled"
@@ -92,14 +92,14 @@ def test_a_generation_waits_in_the_queue_with_its_concepts(client: TestClient, c
     assert client.get("/v1/generations").json()["data"] == []
 
 
-def test_a_concept_of_another_model_is_not_silently_ignored(client: TestClient, catalogue: Path) -> None:
-    """A token that was learned on `tiny` is unknown to `other`, whose vectors have the same width."""
+def test_concept_of_another_base_model_is_unknown(client: TestClient, catalogue: Path) -> None:
+    """A token learned on `tiny` is refused on `other`, although the vectors have the same width."""
     assert _import(client, tiny_concept(catalogue)).status_code == 201
     body = {"prompt": "a <my-dog>", "base_model": "other"}
     refused = client.post("/v1/generations", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_token")
     assert refused.json()["errors"][0]["field"] == "prompt"
-    assert "<my-dog> on other" in refused.json()["detail"]
+    assert refused.json()["detail"] == "prompt: got <my-dog>; expected a token of your concepts on other"
     assert client.get("/v1/generations").json()["data"] == []
 
 
@@ -115,21 +115,21 @@ def test_a_concept_of_another_model_is_not_silently_ignored(client: TestClient, 
         ({"seeed": 1}, "invalid_request", "seeed"),
     ],
 )
-def test_bad_generations_name_their_field(
+def test_invalid_generation_names_the_field(
     client: TestClient, fields: dict[str, object], code: str, field: str
 ) -> None:
-    """422 with code and field."""
+    """The response is 422 with the error code and the field."""
     answer = client.post("/v1/generations", json={"prompt": "a dog", **fields})
     assert (answer.status_code, answer.json()["code"]) == (422, code)
     assert answer.json()["errors"][0]["field"] == field
 
 
-def test_prefer_wait_answers_with_images_when_ready(client: TestClient, settings: ServiceSettings) -> None:
-    """A generation that ends within the wait answers 200 with the images' URLs."""
-    made = client.post(
+def test_prefer_wait_returns_images(client: TestClient, settings: ServiceSettings) -> None:
+    """A generation that ends within the wait gets 200 with the URLs of its images."""
+    created = client.post(
         "/v1/generations", json={"prompt": "a dog", "seed": 7}, headers={"Idempotency-Key": "k"}
     )
-    job_id = made.json()["id"]
+    job_id = created.json()["id"]
     ObjectStore(settings.object_store).put(image_name(job_id, 0), photo())
     database = Database(settings.database)
     with database.write() as connection:
@@ -149,8 +149,8 @@ def test_prefer_wait_answers_with_images_when_ready(client: TestClient, settings
     assert Image.open(BytesIO(client.get(image["url"]).content)).size == (96, 80)
 
 
-def test_a_json_body_has_a_cap(client: TestClient) -> None:
-    """A body of 1 MB is refused before it is read whole."""
+def test_large_json_body_is_refused(client: TestClient) -> None:
+    """A JSON body of 1 MB gets 413."""
     answer = client.post("/v1/generations", content=b'{"prompt": "' + b"a" * 1_000_000 + b'"}')
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""Bad input: every row of "Uploads and egress", each with its status, code and field, and nothing left behind."""
+"""Invalid personalization requests: each gets its status, code and field, and stores nothing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _png_header(width: int, height: int) -> bytes:
 
 def _animated() -> bytes:
     buffer = BytesIO()
-    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:])
     return buffer.getvalue()
 
 
-BAD_PHOTOS = {
+INVALID_PHOTOS = {
     "empty": (b"", 422, "invalid_image"),
-    "text": (b"hello, I am no image", 422, "invalid_image"),
+    "text": (b"hello, I am not an image", 422, "invalid_image"),
     "gif": (photo(form="GIF"), 422, "invalid_image"),
     "tiff": (photo(form="TIFF"), 422, "invalid_image"),
     "bmp": (photo(form="BMP"), 422, "invalid_image"),
@@ -47,12 +47,12 @@ BAD_PHOTOS = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD_PHOTOS)
-def test_a_bad_photo_is_named_and_nothing_is_made(
+@pytest.mark.parametrize("fault", INVALID_PHOTOS)
+def test_invalid_photo_is_named_and_nothing_is_created(
     client: TestClient, settings: ServiceSettings, fault: str
 ) -> None:
-    """The second of two photos is bad: the answer names it, no row and no object stays."""
-    content, status, code = BAD_PHOTOS[fault]
+    """If the second of two photos is invalid, the response names it, and no row or object is stored."""
+    content, status, code = INVALID_PHOTOS[fault]
     response = create(client, photo(), content)
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code)
@@ -64,7 +64,7 @@ def test_a_bad_photo_is_named_and_nothing_is_made(
     assert ObjectStore(settings.object_store).names("") == []
 
 
-BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
+INVALID_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "token is a word": ({"token": "dog"}, "invalid_token", "token"),
     "token in capitals": ({"token": "<Dog>"}, "invalid_token", "token"),
     "two tokens": ({"initializer": "zebra fish"}, "invalid_initializer", "initializer"),
@@ -74,30 +74,30 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown preset": ({"settings": {"preset": "fast"}}, "invalid_settings", "settings.preset"),
     "unknown stop": ({"settings": {"stop": "never"}}, "invalid_settings", "settings.stop"),
     "zero steps": ({"settings": {"steps": 0}}, "invalid_settings", "settings.steps"),
-    "captions of another number": ({"captions": ["a <my-dog>", "b <my-dog>"]}, "invalid_caption", "captions"),
+    "wrong number of captions": ({"captions": ["a <my-dog>", "b <my-dog>"]}, "invalid_caption", "captions"),
     "caption without the token": ({"captions": ["a dog"]}, "invalid_caption", "captions"),
     "plain http webhook": ({"webhook": "http://example.org"}, "invalid_webhook", "webhook"),
     "webhook with a password": ({"webhook": "https://a:b@example.org"}, "invalid_webhook", "webhook"),
     "webhook with a space": ({"webhook": "https://exa mple.org"}, "invalid_webhook", "webhook"),
-    "webhook in another script": ({"webhook": "https://exämple.org"}, "invalid_webhook", "webhook"),
-    "no url at all": ({"webhook": "example.org"}, "invalid_webhook", "webhook"),
+    "webhook with a non-ASCII host": ({"webhook": "https://exämple.org"}, "invalid_webhook", "webhook"),
+    "webhook without a scheme": ({"webhook": "example.org"}, "invalid_webhook", "webhook"),
     "unknown kind": ({"kind": "person"}, "invalid_request", "kind"),
     "too much metadata": ({"metadata": {f"k{n}": "v" for n in range(17)}}, "invalid_request", "metadata"),
 }
 
 
-@pytest.mark.parametrize("fault", BAD_REQUESTS)
-def test_a_bad_request_names_its_field(client: TestClient, settings: ServiceSettings, fault: str) -> None:
-    """422 with the stable code and the field."""
-    fields, code, field = BAD_REQUESTS[fault]
+@pytest.mark.parametrize("fault", INVALID_REQUESTS)
+def test_invalid_request_names_the_field(client: TestClient, settings: ServiceSettings, fault: str) -> None:
+    """The response is 422 with the error code and the field."""
+    fields, code, field = INVALID_REQUESTS[fault]
     response = create(client, **fields)
     assert (response.status_code, response.json()["code"]) == (422, code)
     assert response.json()["errors"][0]["field"] == field
     assert ObjectStore(settings.object_store).names("") == []
 
 
-def test_numbers_of_photos(client: TestClient) -> None:
-    """None, 17 and a body that is no form."""
+def test_number_of_photos(client: TestClient) -> None:
+    """No photo and 17 photos get 422; a JSON body gets 415."""
     none = client.post(
         "/v1/personalizations",
         files=[("other", ("x", b"x"))],
@@ -112,16 +112,16 @@ def test_numbers_of_photos(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"token": "\\ud800"}', '{"token": "\\u0000"}', ""])
-def test_a_request_field_that_cannot_be_read(client: TestClient, text: str) -> None:
-    """Nested beyond measure, cut off, with half a character or NUL: 422, not a fault of the server."""
+def test_malformed_request_field(client: TestClient, text: str) -> None:
+    """Deep nesting, truncated JSON, an unpaired surrogate, NUL and empty text get 422, not 500."""
     response = client.post(
         "/v1/personalizations", files=[("images", ("a.png", photo()))], data={"request": text}
     )
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
-def test_damaged_multipart_bodies(client: TestClient) -> None:
-    """A body that ends early or has parts without names is 400."""
+def test_damaged_multipart_body(client: TestClient) -> None:
+    """A body that is incomplete or has parts without names gets 400."""
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (
         b"",
@@ -134,8 +134,8 @@ def test_damaged_multipart_bodies(client: TestClient) -> None:
         assert response.json()["code"] == "bad_request"
 
 
-def test_an_animated_photo_gives_its_first_frame(client: TestClient, settings: ServiceSettings) -> None:
-    """The stored reference is the first frame alone."""
+def test_first_frame_of_an_animation_is_stored(client: TestClient, settings: ServiceSettings) -> None:
+    """The stored reference image contains only the first frame."""
     job = create(client, _animated()).json()
     stored = Image.open(
         BytesIO(ObjectStore(settings.object_store).get(f"jobs/{job['id']}/references/00.png"))
@@ -145,19 +145,17 @@ def test_an_animated_photo_gives_its_first_frame(client: TestClient, settings: S
     assert red > 200 > 50 > blue
 
 
-def test_colours_of_another_space_are_stored_as_plain_srgb(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """A CMYK JPEG, a transparent PNG and one with a profile become RGB files without a profile."""
+def test_images_are_converted_to_srgb(client: TestClient, settings: ServiceSettings) -> None:
+    """A CMYK JPEG, a transparent PNG and an image with a color profile are stored as RGB without a profile."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     transparent = BytesIO()
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(transparent, "PNG")
     cmyk = BytesIO()
     Image.new("CMYK", (64, 64), (0, 255, 255, 0)).save(cmyk, "JPEG")
-    made = create(client, cmyk.getvalue(), transparent.getvalue(), photo(icc_profile=profile))
+    created = create(client, cmyk.getvalue(), transparent.getvalue(), photo(icc_profile=profile))
     objects = ObjectStore(settings.object_store)
     stored = [
-        Image.open(BytesIO(objects.get(f"jobs/{made.json()['id']}/references/0{k}.png"))) for k in range(3)
+        Image.open(BytesIO(objects.get(f"jobs/{created.json()['id']}/references/0{k}.png"))) for k in range(3)
     ]
     assert [image.mode for image in stored] == ["RGB"] * 3
     assert not any("icc_profile" in image.info for image in stored)
@@ -166,10 +164,8 @@ def test_colours_of_another_space_are_stored_as_plain_srgb(
     assert red > 200 > 60 > green
 
 
-def test_a_refusal_after_the_photos_were_stored_takes_them_back(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """A quota that is full and a name that is taken: no row, and of the objects only the first job's."""
+def test_photos_of_a_refused_request_are_deleted(client: TestClient, settings: ServiceSettings) -> None:
+    """After refusals for a full quota and a taken token, only the objects of the accepted jobs are stored."""
     key = make_key(settings, max_active_jobs=1)
     first = create(client, headers=key).json()["id"]
     full = create(client, token="<other>", headers=key)
@@ -187,28 +183,26 @@ def test_a_refusal_after_the_photos_were_stored_takes_them_back(
     assert [job["id"] for job in client.get("/v1/personalizations", headers=key).json()["data"]] == [first]
 
 
-def test_a_large_photo_is_stored_at_a_size_that_models_use(
-    client: TestClient, settings: ServiceSettings
-) -> None:
-    """3000×2000 px become 1536×1024."""
+def test_large_photo_is_reduced(client: TestClient, settings: ServiceSettings) -> None:
+    """A photo of 3,000 × 2,000 px is stored with 1,536 × 1,024 px."""
     job = create(client, photo((3000, 2000), "JPEG")).json()
     stored = ObjectStore(settings.object_store).get(f"jobs/{job['id']}/references/00.png")
     assert Image.open(BytesIO(stored)).size == (1536, 1024)
 
 
-def test_a_dead_object_store_is_a_typed_error(client: TestClient, settings: ServiceSettings) -> None:
-    """503 storage_failed, Retry-After, and no row."""
+def test_unavailable_object_store_gives_503(client: TestClient, settings: ServiceSettings) -> None:
+    """The response is 503 `storage_failed` with Retry-After, and no row is stored."""
     folder = settings.data_dir / "objects"
     folder.rmdir()
-    folder.write_text("a file where the folder was")
+    folder.write_text("a file instead of the folder")
     response = create(client)
     assert (response.status_code, response.json()["code"]) == (503, "storage_failed")
     assert "Retry-After" in response.headers
     assert client.get("/v1/personalizations").json()["data"] == []
 
 
-def test_images_parts_of_a_right_request_only(client: TestClient) -> None:
-    """Files of other parts are not taken for photos."""
+def test_files_of_other_parts_are_ignored(client: TestClient) -> None:
+    """Only files of the part `images` are reference images."""
     response = client.post(
         "/v1/personalizations",
         files=[*parts(photo()), ("extra", ("x.png", photo()))],

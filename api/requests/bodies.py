@@ -1,0 +1,116 @@
+"""Schemas of request bodies, with examples."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
+from zoodip_core.config import ConceptKind
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue], Field(max_length=16, description="Labels of the client, for filters")
+]
+Caption = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+NOT_STORABLE = "text with a NUL character or an unpaired surrogate"
+STORABLE = "text without them"
+
+
+def is_storable(value: object) -> bool:
+    """Return whether the databases can store a JSON value: it contains no NUL and no unpaired surrogate.
+
+    Raises:
+        RecursionError: The value is nested too deeply.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    has_surrogate = not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)
+    return not has_surrogate and "\\u0000" not in text
+
+
+class _Request(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_storable(cls, value: object) -> object:
+        """Validate that the databases can store the body."""
+        try:
+            storable = is_storable(value)
+        except RecursionError as error:
+            raise ValueError("got values that are nested too deeply; expected fewer levels") from error
+        if not storable:
+            raise ValueError(f"got {NOT_STORABLE}; expected {STORABLE}")
+        return value
+
+
+class PersonalizationRequest(_Request):
+    """The `request` field of a new personalization."""
+
+    token: str = Field(
+        max_length=100,
+        description="Placeholder word to learn",
+        examples=["<my-dog>"],
+        json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"},
+    )
+    initializer: str = Field(
+        max_length=100, description="Vocabulary word whose embedding the search starts from", examples=["dog"]
+    )
+    kind: ConceptKind = Field(default="object", description="Whether to learn an object or a style")
+    base_model: str | None = Field(
+        default=None, description="Name in the catalog; null selects the default", examples=["emoji"]
+    )
+    captions: Annotated[list[Caption], Field(max_length=16)] | None = Field(
+        default=None, description="One sentence with the token for each image; null selects templates"
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="A `preset` and settings that differ from it",
+        examples=[{"steps": 2000, "stop": "auto"}],
+    )
+    replace: bool = Field(default=False, description="Whether to replace a concept with the same token")
+    metadata: Metadata = Field(default_factory=dict)
+    webhook: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="https URL to notify when the job ends",
+        examples=["https://example.org/zoodip"],
+    )
+
+
+class GenerationRequest(_Request):
+    """Body of a new generation."""
+
+    prompt: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="Text to draw; may contain tokens of the caller's concepts",
+        examples=["a photo of <my-dog> on a beach"],
+    )
+    negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
+    n: int = Field(default=1, ge=1, le=64, description="Number of images")
+    size: str | None = Field(
+        default=None,
+        max_length=20,
+        description="Width and height in pixels, in multiples of 8; null selects the size of the base model",
+        examples=["512x512"],
+    )
+    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps")
+    guidance_scale: float | None = Field(
+        default=None, ge=0, le=100, description="Guidance scale; 1 turns guidance off"
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"
+    )
+    scheduler: str | None = Field(
+        default=None,
+        max_length=40,
+        description="Scheduler; null selects that of the base model",
+        examples=["ddim"],
+    )
+    base_model: str | None = Field(default=None, description="Name in the catalog; null selects the default")
+    metadata: Metadata = Field(default_factory=dict)
