@@ -26,9 +26,12 @@ from zoodip_core.config import EVALUATIONS, DerivativeName, EstimateScaleName, E
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Interface of an estimator: which candidates to evaluate, and how losses become derivatives D_i."""
+    """Interface of a gradient estimator.
 
-    def drawn(self, n: int) -> int:
+    It selects the candidates to evaluate and turns their losses into directional derivatives D_i.
+    """
+
+    def direction_count(self, n: int) -> int:
         """Return the number of directions to draw for an estimate along n directions."""
         ...
 
@@ -39,25 +42,36 @@ class Estimator(Protocol):
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float
     ) -> Float[Tensor, "candidates d"]:
-        """Return the candidates to evaluate; θ is not changed."""
+        """Return the candidates to evaluate as new tensors.
+
+        Args:
+            theta: Current token.
+            directions: `direction_count(n)` random directions, one a row.
+            mu: Step length of the finite differences, above 0.
+        """
         ...
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return the D_i from the losses of the candidates."""
+        """Return the D_i.
+
+        Args:
+            losses: One loss for each candidate, in the order of `candidates`.
+            mu: The step length that `candidates` received.
+        """
         ...
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
-        """Return the directions e_i that belong to the D_i."""
+    def measured_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+        """Return the directions e_i of the D_i, in the same order."""
         ...
 
 
 class RandomGradientEstimator:
-    """D_i = [L(θ+μe_i) − L(θ)]/μ with n+1 losses.
+    """Random gradient estimator (RGE): D_i = [L(θ+μe_i) − L(θ)]/μ, from n + 1 losses.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n."""
         return n
 
@@ -75,18 +89,18 @@ class RandomGradientEstimator:
         """Return forward differences."""
         return (losses[1:] - losses[0]) / mu
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def measured_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions."""
         return directions
 
 
 class SimultaneousPerturbation:
-    """D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ) with 2n losses (SPSA).
+    """SPSA: D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ), from 2n losses.
 
     Source: arXiv:2503.14868v1, Eq. (S11).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n."""
         return n
 
@@ -102,16 +116,16 @@ class SimultaneousPerturbation:
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
         """Return central differences."""
-        ahead, behind = losses.chunk(2)
-        return (ahead - behind) / (2 * mu)
+        plus, minus = losses.chunk(2)
+        return (plus - minus) / (2 * mu)
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def measured_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions."""
         return directions
 
 
 class OnePoint:
-    """D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, with n+1 losses.
+    """One-point estimator: D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, from n + 1 losses.
 
     The paper prints e_i as the direction. The expectation of the sum would then be −∇L(θ), and the search would
     ascend. The direction here is that of the loss with the plus sign.
@@ -119,7 +133,7 @@ class OnePoint:
     Source: arXiv:2503.14868v1, Eq. (S12).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n + 1: n pairs of adjacent directions."""
         return n + 1
 
@@ -137,7 +151,7 @@ class OnePoint:
         """Return differences of adjacent losses."""
         return (losses[1:] - losses[:-1]) / mu
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def measured_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions but the first."""
         return directions[1:]
 
@@ -148,7 +162,7 @@ class Losses:
 
     values: Float[Tensor, " candidates"]
 
-    def expected(self, estimator: Estimator, n: int) -> int:
+    def value_count(self, estimator: Estimator, n: int) -> int:
         """Return the number of values of a step."""
         return estimator.forwards(n)
 
@@ -161,13 +175,13 @@ class Losses:
 class Derivatives:
     """Measurements for derivative="residual": D_i for each of the n directions.
 
-    With r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ), D_i = 2⟨Δ_i, r⟩/(N μ). The loss difference adds
-    the positive term ‖Δ_i‖²/(N μ).
+    D_i = 2⟨Δ_i, r⟩/(N μ) with r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ). N is the number of output values.
+    The loss difference is this value plus the positive term ‖Δ_i‖²/(N μ).
     """
 
     values: Float[Tensor, " n"]
 
-    def expected(self, estimator: Estimator, n: int) -> int:
+    def value_count(self, estimator: Estimator, n: int) -> int:
         """Return n, for every estimator."""
         return n
 
@@ -179,7 +193,12 @@ class Derivatives:
 def gradient_estimate(
     derivatives: Float[Tensor, " n"], directions: Float[Tensor, "n d"], divisor: float
 ) -> Float[Tensor, " d"]:
-    """Return ĝ = Σ D_i e_i / divisor, in the dtype of the directions.
+    """Return ĝ = Σ D_i e_i / divisor, summed in double precision.
+
+    Args:
+        derivatives: The D_i.
+        directions: The e_i, in the same order; the estimate has their dtype.
+        divisor: n for the mean; see `DIVISORS`.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -197,7 +216,8 @@ def mean_divisor(n: int, free_dimensions: int) -> float:
 def dimension_divisor(n: int, free_dimensions: int) -> float:
     """Return the divisor n·√((d'+n−1)/n), where d' dimensions remain after Subspace Gradient.
 
-    Only the authors' published script has it. It compensates that ‖ĝ‖² is about (d'+n−1)/n times ‖∇L‖².
+    It appears only in the authors' published script. The mean has ‖ĝ‖² ≈ (d'+n−1)/n · ‖∇L‖². This divisor gives ĝ
+    about the length of the gradient.
     """
     return n * math.sqrt((free_dimensions + n - 1) / n)
 

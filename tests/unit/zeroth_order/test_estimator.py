@@ -36,7 +36,9 @@ def estimate(
     """ĝ of a loss."""
     estimator = ESTIMATORS[name]
     losses = torch.stack([loss(row) for row in estimator.candidates(theta, directions, mu)])
-    return gradient_estimate(estimator.derivatives(losses, mu), estimator.used(directions), divisor)
+    return gradient_estimate(
+        estimator.derivatives(losses, mu), estimator.measured_directions(directions), divisor
+    )
 
 
 @given(seed=st.integers(0, 2**32), d=st.integers(1, 20), mu=st.floats(1e-4, 10))
@@ -70,7 +72,7 @@ def test_is_unbiased_and_points_uphill(name: str, kind: str) -> None:
                 name,
                 lambda row: row @ g,
                 torch.zeros(d).double(),
-                DIRECTIONS[kind](estimator.drawn(n), d, generator).double(),
+                DIRECTIONS[kind](estimator.direction_count(n), d, generator).double(),
                 1e-2,
                 float(n),
             )
@@ -97,18 +99,18 @@ def test_one_point_as_printed_would_climb() -> None:
 def test_measures_exactly_as_many_candidates_as_it_says(name: str, n: int) -> None:
     """RGE and the one-point estimator take n+1 forwards, SPSA 2n, and each gives n derivatives."""
     estimator = ESTIMATORS[name]
-    directions = torch.randn(estimator.drawn(n), 7, generator=seeded(0))
+    directions = torch.randn(estimator.direction_count(n), 7, generator=seeded(0))
     candidates = estimator.candidates(torch.zeros(7), directions, 1e-3)
     assert len(candidates) == estimator.forwards(n) == {"rge": n + 1, "one_point": n + 1, "spsa": 2 * n}[name]
     assert estimator.derivatives(torch.zeros(len(candidates)), 1e-3).shape == (n,)
-    assert estimator.used(directions).shape == (n, 7)
+    assert estimator.measured_directions(directions).shape == (n, 7)
 
 
 @EVERY_ESTIMATOR
 def test_theta_and_directions_are_untouched(name: str) -> None:
     """Candidates are new tensors: writing into them changes neither θ nor the directions."""
     estimator, theta = ESTIMATORS[name], torch.arange(5.0)
-    directions = torch.ones(estimator.drawn(2), 5)
+    directions = torch.ones(estimator.direction_count(2), 5)
     estimator.candidates(theta, directions, 1e-3).zero_()
     assert theta.equal(torch.arange(5.0))
     assert directions.equal(torch.ones_like(directions))
