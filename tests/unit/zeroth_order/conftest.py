@@ -1,4 +1,4 @@
-"""These tensors are so small that a second thread would only be waited for."""
+"""Run each test on one thread: a second one costs more than it saves on such small tensors."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The paper's lines can be found: each tag once in the code, and docs/explanation/algorithm.md names what exists."""
+"""Tags of the paper's lines: each occurs once in the code, and docs/explanation/algorithm.md is correct."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ PRINTED = {f"Alg. 1 l.{line}" for line in range(1, 11)} | {f"Alg. 2 l.{line}" fo
 
 
 def test_every_line_of_both_algorithms_is_tagged_exactly_once() -> None:
-    """Searching for `Alg. 1 l.6` leads to one statement (lines 11 and 12 of Alg. 1 are its ends)."""
+    """A search for `Alg. 1 l.6` finds one statement. Lines 11 and 12 of Alg. 1 are block ends without tags."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "zoodip_core").rglob("*.py")))
     assert Counter(re.findall(r"Alg\. [12] l\.\d+", source)) == dict.fromkeys(PRINTED, 1)
 
@@ -29,7 +29,7 @@ def test_the_document_maps_every_tag() -> None:
 
 
 def test_the_document_names_only_what_exists() -> None:
-    """Every `file:name` in docs/explanation/algorithm.md is defined in that file: tests and code alike."""
+    """Every `file:name` in docs/explanation/algorithm.md is defined in that file, in code and tests."""
     text = (ROOT / "docs" / "explanation" / "algorithm.md").read_text()
     named = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
     assert len(named) > 40
