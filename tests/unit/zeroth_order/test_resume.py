@@ -1,4 +1,4 @@
-"""The state of a search: bit-exact resume from every step, and refusal of what does not fit."""
+"""Saved state of a search: bit-identical resume from every step, and rejection of other states."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,23 +27,23 @@ OPTIONS = {
 }
 
 
-def small(**changes: Any) -> SearchSettings:
-    """Two updates of P within ten steps."""
+def short_settings(**changes: Any) -> SearchSettings:
+    """Return settings with two updates of P within ten steps."""
     return SearchSettings(**{"steps": STEPS, "tau": 4, "nu": 0.05, "learning_rate": 0.05, **changes})
 
 
-def started(chosen: SearchSettings) -> TokenSearch:
-    """A search at step 0."""
+def new_search(chosen: SearchSettings) -> TokenSearch:
+    """Return a search at step 0."""
     return TokenSearch(torch.zeros(D), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def restored(state: dict[str, Tensor], chosen: SearchSettings) -> TokenSearch:
-    """Through the bytes of a safetensors file, as a checkpoint would go."""
+    """Save and load the state as a safetensors file; return the restored search."""
     return TokenSearch.restore(load(save(state)), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
-    """Losses that depend on everything in the proposal."""
+    """Complete a step with losses that depend on every field of the proposal."""
     p = search.ask()
     noise = torch.randn(D, generator=torch.Generator().manual_seed(p.noise_seed))
     residuals = p.candidates - noise * p.timestep / 1000 - p.image - (0.5 if p.flipped else 0.0)
@@ -54,19 +54,19 @@ def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
 
 
 def same_bits(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
-    """Whether two states are equal."""
+    """Return whether two states are bit-identical."""
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
-def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
-    """Saved at any step, with a proposal pending or not, a search ends in the bits of an undisturbed run."""
-    chosen = small()
-    undisturbed = started(chosen)
-    states, removed = [undisturbed.state()], []
-    while not undisturbed.done:
-        take_step(undisturbed, chosen)
-        states.append(undisturbed.state())
-        removed.append(undisturbed.removed_dimensions)
+def test_a_resume_from_any_step_is_bit_identical() -> None:
+    """A search saved at any step, with or without a pending proposal, ends like an uninterrupted one."""
+    chosen = short_settings()
+    reference = new_search(chosen)
+    states, removed = [reference.state()], []
+    while not reference.done:
+        take_step(reference, chosen)
+        states.append(reference.state())
+        removed.append(reference.removed_dimensions)
     assert 0 == removed[2] < removed[3] == removed[6]
     assert not states[4]["subspace.removed"].equal(states[8]["subspace.removed"])
     for step in range(STEPS + 1):
@@ -81,13 +81,13 @@ def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=25, database=None)
-def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None:
-    """Whatever the options, seed and step, a resumed search proposes and ends as the undisturbed one."""
+def test_a_resume_in_any_configuration_is_bit_identical(data: st.DataObject) -> None:
+    """For all options, seeds and steps, a resumed search has the same proposals and the same final state."""
     values = {name: data.draw(strategy, label=name) for name, strategy in OPTIONS.items()}
     if values["estimator"] == "rge":
         values["derivative"] = data.draw(st.sampled_from(["loss_difference", "residual"]))
-    stop, chosen = data.draw(st.integers(0, STEPS)), small(**values)
-    search = started(chosen)
+    stop, chosen = data.draw(st.integers(0, STEPS)), short_settings(**values)
+    search = new_search(chosen)
     for _ in range(stop):
         take_step(search, chosen)
     resumed = restored(search.state(), chosen)
@@ -99,9 +99,9 @@ def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None
 
 
 def test_a_state_is_a_copy() -> None:
-    """Steps taken after state() do not change it, nor does writing into it change the search."""
-    chosen = small()
-    search = started(chosen)
+    """Later steps do not change a saved state, and a write to the state does not change the search."""
+    chosen = short_settings()
+    search = new_search(chosen)
     take_step(search, chosen)
     state, again = search.state(), search.state()
     take_step(search, chosen)
@@ -112,10 +112,10 @@ def test_a_state_is_a_copy() -> None:
     assert same_bits(search.state(), after)
 
 
-def test_a_state_is_plain_contiguous_tensors() -> None:
-    """The state fits a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
-    chosen = small()
-    search = started(chosen)
+def test_a_state_fits_a_safetensors_file() -> None:
+    """Tensors are contiguous; the step is int64, the generator is uint8, and all others are float32."""
+    chosen = short_settings()
+    search = new_search(chosen)
     for _ in range(5):
         take_step(search, chosen)
     state = search.state()
@@ -128,7 +128,7 @@ def test_a_state_is_plain_contiguous_tensors() -> None:
 
 
 def nan(tensor: Tensor) -> Tensor:
-    """The tensor's shape full of NaN."""
+    """Return a tensor of the same shape that is full of NaN."""
     return torch.full_like(tensor, torch.nan)
 
 
@@ -153,10 +153,10 @@ def nan(tensor: Tensor) -> Tensor:
         ("subspace.removed", lambda t: t.new_zeros(4, D)),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
-    """Wrong shape, type or value of any tensor is an invalid checkpoint, not a crash later."""
-    chosen = small()
-    search = started(chosen)
+def test_a_damaged_state_is_rejected(name: str, damage: Callable[[Tensor], Tensor]) -> None:
+    """A wrong shape, dtype or value of any tensor is an invalid checkpoint."""
+    chosen = short_settings()
+    search = new_search(chosen)
     for _ in range(5):
         take_step(search, chosen)
     state = search.state()
@@ -164,18 +164,18 @@ def test_a_state_that_does_not_fit_is_refused(name: str, damage: Callable[[Tenso
         restored({**state, name: damage(state[name]).contiguous()}, chosen)
 
 
-@pytest.mark.parametrize("name", sorted(started(small()).state()))
-def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
-    """Each tensor is needed, and one too many is another search's."""
-    state = started(small()).state()
+@pytest.mark.parametrize("name", sorted(new_search(short_settings()).state()))
+def test_a_missing_or_unexpected_tensor_is_rejected(name: str) -> None:
+    """A state must have exactly the tensors of a new search."""
+    state = new_search(short_settings()).state()
     with pytest.raises(InvalidCheckpointError):
-        restored({key: value for key, value in state.items() if key != name}, small())
+        restored({key: value for key, value in state.items() if key != name}, short_settings())
     with pytest.raises(InvalidCheckpointError):
-        restored({**state, "other": torch.zeros(1)}, small())
+        restored({**state, "other": torch.zeros(1)}, short_settings())
 
 
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
-def test_a_state_of_other_settings_is_refused(changes: dict[str, Any]) -> None:
-    """A history of another length, or where none is kept, belongs to another search."""
+def test_a_state_of_other_settings_is_rejected(changes: dict[str, Any]) -> None:
+    """A history of another length, or without Subspace Gradient, belongs to another search."""
     with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
-        restored(started(small()).state(), small(**changes))
+        restored(new_search(short_settings()).state(), short_settings(**changes))
