@@ -1,1 +1,1 @@
-"""Builders of models with random weights: what the tests and benchmarks run on instead of downloads."""
+"""Builders of models with random weights, which tests and benchmarks use instead of downloads."""

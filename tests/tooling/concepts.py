@@ -1,4 +1,4 @@
-"""Concepts of random numbers, and what makes two of them the same."""
+"""Concepts with random embeddings, and an assertion that two concepts are equal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
 
 
 def provenance() -> Provenance:
-    """Of a search that never was."""
+    """Return the provenance of a fictitious search."""
     return Provenance(
         initializer="dog",
         settings=PersonalizationSettings().model_dump(),
@@ -38,18 +38,24 @@ def provenance() -> Provenance:
 
 
 def concept(family: Family = "sd1", vectors: int = 1, **changes: Any) -> Concept:
-    """A concept of random numbers."""
+    """Return a concept with random embeddings.
+
+    Args:
+        family: Family of the base model, which determines the encoders and their widths.
+        vectors: Vectors for each encoder; also the random seed.
+        changes: Fields of `Concept` that replace the defaults.
+    """
     generator = np.random.default_rng(vectors)
     embeddings = {
         name: generator.standard_normal((vectors, width), dtype=np.float32)
         for name, width in zip(ENCODERS[family], WIDTHS[family], strict=True)
     }
-    given = {"kind": "style", "base_model": "emoji", "fingerprint": "ab" * 32, "provenance": provenance()}
-    return Concept("<my-dog>", family, embeddings, **(given | changes))
+    defaults = {"kind": "style", "base_model": "emoji", "fingerprint": "ab" * 32, "provenance": provenance()}
+    return Concept("<my-dog>", family, embeddings, **(defaults | changes))
 
 
 def assert_same(left: Concept, right: Concept) -> None:
-    """Both hold the same facts and the same bits."""
+    """Assert that both concepts have equal fields and bit-identical embeddings."""
     for name in ("token", "family", "kind", "base_model", "fingerprint", "provenance"):
         assert getattr(left, name) == getattr(right, name)
     assert list(left.embeddings) == list(right.embeddings)

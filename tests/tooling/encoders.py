@@ -1,4 +1,4 @@
-"""CLIP pairs and DINOv2 encoders in transformers' layout with random weights: narrow ones of the real kinds."""
+"""Narrow CLIP and DINOv2 models with random weights, in the folder layout of transformers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,12 @@ _DINO: dict[str, Any] = _COMMON | {
 
 
 def build_clip(folder: Path, words: Sequence[str]) -> Path:
-    """Write a pair of 28 px images and 77 tokens; the folder."""
+    """Write a CLIP model for images of 28 px and texts of 77 tokens; return the folder.
+
+    Args:
+        folder: Destination.
+        words: Words that are one token each.
+    """
     size = write_tokenizer(folder, words)
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
@@ -54,7 +59,10 @@ def build_clip(folder: Path, words: Sequence[str]) -> Path:
 
 
 def build_dino(folder: Path) -> Path:
-    """Write an encoder that was trained on 42 px and sees 28 px, as the published ones see less; the folder."""
+    """Write a DINOv2 encoder; return the folder.
+
+    It was trained on 42 px and gets images of 28 px, as the published encoders get smaller images than in training.
+    """
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 7}
     return _write(Dinov2Model(Dinov2Config(**shape, image_size=42)), folder, _DINO)

@@ -1,4 +1,4 @@
-"""Configurations of the four families: real block types, narrow, and SD1.5 at full size."""
+"""Configurations of four narrow families with the real block types, and of SD1.5 at full size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """All configurations of one pipeline folder; `text` and `pads` have one entry per text encoder."""
+    """Configurations of one pipeline folder; `text`, `text_classes` and `pads` have one entry per text encoder."""
 
     pipeline: str
     unet: Config
@@ -126,7 +126,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def sd15() -> Family:
-    """Stable Diffusion 1.5 at its real size: 860 M + 84 M + 123 M parameters."""
+    """Return Stable Diffusion 1.5 at full size: 860 M + 84 M + 123 M parameters."""
     narrow = FAMILIES["sd1"]
     blocks = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
     unet = copy.deepcopy(narrow.unet) | {

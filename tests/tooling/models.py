@@ -1,6 +1,6 @@
-"""Pipeline folders in diffusers' layout with random weights.
+"""Pipeline folders in the layout of diffusers with random weights.
 
-`build_family(folder, "sd1")` for tests, `build_sd15(folder)` for benchmarks at full size.
+Tests use `build_family(folder, "sd1")`. Benchmarks at full size use `build_sd15(folder)`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def build_family(
     dtype: torch.dtype = torch.float32,
     variant: str | None = None,
 ) -> Path:
-    """Write a narrow pipeline of the family ("sd1", "sd2", "sd2_v" or "sdxl"): 64 px images, 8×8 latents.
+    """Write a narrow pipeline for images of 64 px and latents of 8×8.
 
     Args:
-        folder: Where the pipeline goes; made if missing.
-        family: A key of `FAMILIES`.
-        words: Words that are one token each; all other text falls into single characters.
-        seed: Fixes every weight.
-        dtype: What the files hold.
-        variant: Puts "fp16", say, into the names of the files, as the hub does.
+        folder: Destination; created if it does not exist.
+        family: "sd1", "sd2", "sd2_v" or "sdxl".
+        words: Words that are one token each; other text is split into characters.
+        seed: Random seed of all weights.
+        dtype: Data type of the weights in the files.
+        variant: Part of the file names of the weights, such as "fp16".
 
     Returns:
         The folder.
@@ -56,12 +56,18 @@ def build_family(
 def build_sd15(
     folder: Path, *, parts: Sequence[str] = SD15_PARTS, dtype: torch.dtype = torch.float16
 ) -> Path:
-    """Write SD1.5 at full size (2.1 GB in fp16), tensor by tensor; only `parts` get their weights."""
+    """Write SD1.5 at full size (2.1 GB in fp16), one tensor at a time; return the folder.
+
+    Args:
+        folder: Destination; created if it does not exist.
+        parts: Models whose weights are written; the others get only a configuration.
+        dtype: Data type of the weights in the files.
+    """
     return write_pipeline(folder, sd15(), words=WORDS, seed=0, dtype=dtype, variant=None, parts=parts)
 
 
 def meta_model(name: str, config: dict[str, Any]) -> nn.Module:
-    """The module of a configuration, without memory."""
+    """Return the module of a configuration on the meta device, which allocates no memory."""
     with torch.device("meta"):
         if name.startswith("CLIP"):
             return getattr(transformers, name)(transformers.CLIPTextConfig(**config))  # type: ignore[no-any-return]
@@ -69,7 +75,7 @@ def meta_model(name: str, config: dict[str, Any]) -> nn.Module:
 
 
 def published_name(name: str) -> str:
-    """The key of a CLIP weight as all published files have it: below `text_model`."""
+    """Return the key of a CLIP weight in published files, which is below `text_model`."""
     return name if name.startswith(("text_model.", "text_projection.")) else f"text_model.{name}"
 
 
@@ -83,7 +89,10 @@ def write_pipeline(
     variant: str | None,
     parts: Sequence[str] | None = None,
 ) -> Path:
-    """Write model_index.json, the scheduler, the tokenizers and the models of `parts` (None: all)."""
+    """Write model_index.json, scheduler, tokenizers, configurations and weights; return the folder.
+
+    `parts` names the models whose weights are written; None writes all. `build_family` documents the other arguments.
+    """
     suffix = f".{variant}.safetensors" if variant else ".safetensors"
     index: dict[str, Any] = {"_class_name": family.pipeline, "_diffusers_version": diffusers.__version__}
     index |= family.index | {"scheduler": ["diffusers", family.scheduler["_class_name"]]}

@@ -1,4 +1,4 @@
-"""Small pictures and files of them, for tests of what comes in."""
+"""Small images and image files for tests of uploads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def halves(width: int = 64, height: int = 48) -> Image.Image:
-    """Red on the left, blue on the right: every turn and mirror of it looks different but one."""
+    """Return an image whose rotations and mirrors all differ: red left half, blue right half, green corner."""
     image = Image.new("RGB", (width, height), RED)
     image.paste(BLUE, (width // 2, 0, width, height))
     image.paste((0, 255, 0), (0, 0, width // 4, height // 4))
@@ -21,14 +21,14 @@ def halves(width: int = 64, height: int = 48) -> Image.Image:
 
 
 def file_of(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
-    """The image as the bytes of a file."""
+    """Return the bytes of an image file."""
     buffer = BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims any size."""
+    """Return a PNG of a few bytes whose header declares the given size."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -39,12 +39,12 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def display_p3() -> bytes:
-    """A real RGB profile that is not sRGB: red and blue change their places in it."""
+    """Return a valid RGB profile that differs from sRGB: its red and blue primaries are swapped."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     tags = {}
     for number in range(struct.unpack_from(">I", profile, 128)[0]):
-        at = 132 + 12 * number
-        tags[bytes(profile[at : at + 4])] = at
+        offset = 132 + 12 * number
+        tags[bytes(profile[offset : offset + 4])] = offset
     red, blue = tags[b"rXYZ"] + 4, tags[b"bXYZ"] + 4
     profile[red : red + 8], profile[blue : blue + 8] = profile[blue : blue + 8], profile[red : red + 8]
     return bytes(profile)

@@ -1,4 +1,4 @@
-"""Random weights written to a safetensors file one tensor at a time: a full-size model costs no memory."""
+"""Writer of random weights to a safetensors file, which holds only one tensor in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 def random_tensor(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
-    """A weight that keeps activations of order one: N(0, 1/fan_in); norms are one, biases small."""
+    """Return a random weight that keeps activations of order one.
+
+    Weights are N(0, 1/fan_in), weights of norm layers are 1, and biases are N(0, 0.01²).
+    """
     if name.endswith("bias"):
         return torch.randn(like.shape, generator=generator) * 0.01
     if like.ndim == 1:
@@ -34,7 +37,15 @@ def write_random_weights(
     seed: int = 0,
     rename: Callable[[str], str] = str,
 ) -> Path:
-    """Write a file for a model that may live on meta; holds one tensor at a time."""
+    """Write random weights for a model, which can be on the meta device; return the path.
+
+    Args:
+        model: Module with the names and shapes of the weights.
+        path: Destination; its folder is created if it does not exist.
+        dtype: Data type of the weights in the file.
+        seed: Random seed.
+        rename: Maps the name of a weight to its key in the file.
+    """
     tensors: Mapping[str, Tensor] = model.state_dict()
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer folder in which every given word is one token."""
+"""Writers of CLIP tokenizer folders in which each given word is one token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def byte_characters() -> list[str]:
-    """The 256 printable stand-ins of bytes in the order of CLIP's vocabulary, "!" first."""
+    """Return the 256 printable characters that represent bytes, in the order of CLIP's vocabulary, "!" first."""
     spans = (("!", "~"), ("¡", "¬"), ("®", "ÿ"))
     printable = [byte for first, last in spans for byte in range(ord(first), ord(last) + 1)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -22,7 +22,7 @@ def byte_characters() -> list[str]:
 
 
 def _pieces(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
-    """The word after byte-pair encoding with the merges, the earliest first."""
+    """Return the pieces of a word after byte-pair encoding; earlier merges take precedence."""
     pieces = [*word[:-1], word[-1] + WORD_END]
     rank = {pair: index for index, pair in enumerate(merges)}
     while pairs := [pair for pair in itertools.pairwise(pieces) if pair in rank]:
@@ -38,9 +38,9 @@ def _pieces(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def merges_of_words(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Merges that make each word one token.
+    """Return merges that make each word one token.
 
-    A word's missing merges are appended behind all earlier ones, so no later word can break an earlier one.
+    Merges of later words are appended, so they cannot split an earlier word.
     """
     merges: list[tuple[str, str]] = []
     for word in words:
@@ -50,7 +50,7 @@ def merges_of_words(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def vocabulary_of_words(words: Sequence[str]) -> dict[str, int]:
-    """Token → id: bytes, bytes at a word's end, merges, then start and end, as in CLIP's vocabulary."""
+    """Return the id of each token in CLIP's order: bytes, bytes at the end of a word, merges, start, end."""
     characters = byte_characters()
     joined = dict.fromkeys(left + right for left, right in merges_of_words(words))
     tokens = [*characters, *(character + WORD_END for character in characters), *joined, START, END]
@@ -58,22 +58,29 @@ def vocabulary_of_words(words: Sequence[str]) -> dict[str, int]:
 
 
 def write_tokenizer(folder: Path, words: Sequence[str], *, pad_token: str = END, length: int = 77) -> int:
-    """Write vocab.json, merges.txt and the configuration; the size of the vocabulary."""
+    """Write vocab.json, merges.txt and the configuration; return the size of the vocabulary.
+
+    Args:
+        folder: Destination; created if it does not exist.
+        words: Words that are one token each.
+        pad_token: Token that fills short texts.
+        length: Maximum number of tokens of a text.
+    """
     vocabulary = vocabulary_of_words(words)
     _write(folder, vocabulary, merges_of_words(words), pad_token=pad_token, length=length)
     return len(vocabulary)
 
 
 def write_real_tokenizer(folder: Path) -> int:
-    """The tokenizer of SD1.5, made from the vocabulary that open_clip_torch ships; its size, 49 408.
+    """Write the tokenizer of SD1.5; return the size of its vocabulary, 49,408.
 
-    The package is not imported: only its file is taken.
+    The vocabulary is a file of the package open_clip_torch, which is not imported.
     """
     found = importlib.util.find_spec("open_clip")
-    assert found is not None, "make setup installs open_clip_torch for its vocabulary"
+    assert found is not None, "open_clip_torch is not installed; run `make setup`"
     assert found.submodule_search_locations is not None
-    packed = Path(found.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(packed.read_bytes()).decode().splitlines()[1 : 49152 - 256 - 2 + 1]
+    archive = Path(found.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(archive.read_bytes()).decode().splitlines()[1 : 49152 - 256 - 2 + 1]
     merges = [(left, right) for left, right in (line.split() for line in lines)]
     characters = byte_characters()
     joined = [left + right for left, right in merges]

@@ -1,4 +1,4 @@
-"""Every relative link of every Markdown file leads to a file, and to a heading where it names one."""
+"""Every relative link in Markdown files resolves to an existing file and heading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _anchors(page: Path) -> frozenset[str]:
 
 
 def _fault(page: Path, target: str) -> str | None:
-    """Return the reason why a link of a page leads nowhere."""
+    """Return the reason why a link of a page does not resolve, or None."""
     if EXTERNAL.match(target):
         return None
     path, _, anchor = target.partition("#")
@@ -56,7 +56,7 @@ def _fault(page: Path, target: str) -> str | None:
 
 @pytest.mark.parametrize("name", _pages())
 def test_relative_links_resolve(name: str) -> None:
-    """Code blocks are no links; other hosts are not asked."""
+    """Links outside code resolve; links to other hosts are not checked."""
     page = ROOT / name
     text = CODE.sub("", page.read_text(encoding="utf-8"))
     faults = [_fault(page, next(filter(None, groups))) for groups in LINK.findall(text)]

@@ -16,7 +16,7 @@ LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?((?:htt
 
 
 def _isolation() -> list[str]:
-    """Return the command that takes the network away; nothing where the kernel does not allow it."""
+    """Return the command prefix that disables the network; empty if the kernel does not allow it."""
     if shutil.which("unshare") is None:
         return []
     allowed = subprocess.run([*NO_NETWORK, "true"], capture_output=True, check=False).returncode == 0
@@ -24,7 +24,7 @@ def _isolation() -> list[str]:
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
-    """Every page becomes a page of the site, and no broken link or heading is left."""
+    """The strict build succeeds, and every Markdown page has an HTML page."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (tmp_path / "site.toml").write_text(configuration(ROOT))
     zensical = str(Path(sys.executable).with_name("zensical"))

@@ -1,4 +1,4 @@
-"""The language check finds what the rules forbid and leaves code, data and plain prose alone."""
+"""The language check reports prose that breaks a rule and ignores code and data."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _messages(folder: Path, name: str, text: str) -> list[str]:
         ('option(help="Whoever asks.")', "1: 'Whoever': use the client that"),
     ],
 )
-def test_python_prose_that_breaks_a_rule_is_found(tmp_path: Path, source: str, found: str) -> None:
-    """Docstrings, comments, errors, log events and help texts are checked; the line is the word's own."""
+def test_violations_in_python_prose_are_reported(tmp_path: Path, source: str, found: str) -> None:
+    """Docstrings, comments, errors, log events and help texts are checked; a finding has the line of the word."""
     messages = _messages(tmp_path, "a.py", source)
     assert any(message.startswith(found) for message in messages), messages
 
@@ -54,13 +54,13 @@ def test_python_prose_that_breaks_a_rule_is_found(tmp_path: Path, source: str, f
         'raise SizeError(f"size: got {n}; expected 1 to 3")',
     ],
 )
-def test_code_and_data_are_no_prose(tmp_path: Path, source: str) -> None:
-    """Identifiers, code in backticks and strings that are no message pass."""
+def test_code_and_data_are_ignored(tmp_path: Path, source: str) -> None:
+    """Identifiers, code in backticks and strings that are not messages have no findings."""
     assert _messages(tmp_path, "a.py", source) == []
 
 
 def test_markdown_is_checked_outside_code(tmp_path: Path) -> None:
-    """Fences, code spans and link targets pass; numbers in tables too; prose does not."""
+    """Fences, code spans, link targets and numbers in tables are ignored; prose is checked."""
     text = "See [it](colour.md) `.95`.\n\n```sh\necho told\n```\n\n| .95 |\n\nIt is .95, as told.\n"
     assert _messages(tmp_path, "a.md", text) == [
         "9: '.95': write '0.95'",
@@ -68,15 +68,15 @@ def test_markdown_is_checked_outside_code(tmp_path: Path) -> None:
     ]
 
 
-def test_changelog_entries_are_short(tmp_path: Path) -> None:
-    """An entry may have 25 words, continuation lines included."""
+def test_long_changelog_entries_are_reported(tmp_path: Path) -> None:
+    """An entry has at most 25 words, including continuation lines."""
     text = "# Changelog\n\n- " + "word " * 20 + "\n  " + "word " * 6 + "\n- " + "word " * 25 + "\n"
     assert _messages(tmp_path, "CHANGELOG.md", text) == ["3: entry of 26 words; write at most 25"]
     assert _messages(tmp_path, "README.md", text) == []
 
 
-def test_comments_of_configuration_are_checked(tmp_path: Path) -> None:
-    """Only what follows a hash sign is prose."""
+def test_comments_in_configuration_files_are_checked(tmp_path: Path) -> None:
+    """Only text after a hash sign is prose."""
     assert _messages(tmp_path, "a.toml", 'word = "told"  # as told\n') == [
         "1: 'told': use say, show or report"
     ]
@@ -85,7 +85,7 @@ def test_comments_of_configuration_are_checked(tmp_path: Path) -> None:
 def test_the_command_lists_findings_and_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit status 1 and `path:line: message` for files that git would track; 0 where all is well."""
+    """The exit status is 1 with findings in files that git would track, and 0 without."""
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "--quiet"], check=True)
     Path("good.md").write_text("Plain words.\n")

@@ -1,4 +1,4 @@
-"""`make` finds a supported Python, or says which ones it looked for."""
+"""`make` finds a supported Python, or prints the names that it tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkout's Makefile, and a PATH with nothing but what make's own commands need."""
+    """Return a folder with the Makefile, and with a `bin` that has only the programs that it needs."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
@@ -42,8 +42,8 @@ def _make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_newest_python_that_runs_is_taken(folder: Path) -> None:
-    """A shim without a Python behind it counts as absent; a newer name wins over an older one."""
+def test_setup_uses_the_newest_python_that_runs(folder: Path) -> None:
+    """A shim without an interpreter is skipped, and the newest version wins."""
     _python(folder, "python3.14", "exit 127")
     _python(folder, "python3.13", f'exec {sys.executable} "$@"')
     _python(folder, "python3.11", f'exec {sys.executable} "$@"')
@@ -52,8 +52,8 @@ def test_the_newest_python_that_runs_is_taken(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "python2.7"])
-def test_without_a_supported_python_one_line_names_those_that_are(folder: Path, given: str) -> None:
-    """Neither PATH nor `PYTHON=` has one: nothing is installed."""
+def test_setup_without_a_supported_python_fails(folder: Path, given: str) -> None:
+    """The error lists the supported versions, and nothing is installed."""
     _python(folder, "python2.7", "exit 1")
     done = _make(folder, "setup", *([f"PYTHON={given}"] if given else []))
     assert done.returncode == 2
@@ -65,7 +65,7 @@ def test_without_a_supported_python_one_line_names_those_that_are(folder: Path, 
 
 
 def test_help_lists_the_targets(folder: Path) -> None:
-    """Every target that a newcomer needs has a line, without any Python."""
+    """`make help` lists the main targets without any Python."""
     listed = _make(folder, "help").stdout
     for target in ("setup", "demo", "lint", "test", "test-fast", "docs", "clean"):
         assert f"\n{target} " in f"\n{listed}"
