@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper and nothing else: torch only, no diffusion library.
+"""Algorithm 1 of the paper, in torch only: no diffusion library is imported.
 
 Source: arXiv:2503.14868v1.
 """

@@ -1,8 +1,6 @@
-"""Algorithm 1 as a TokenSearch: whoever runs the model asks it for tokens and tells it their losses.
+"""Algorithm 1 as an ask/tell optimizer: the caller evaluates the model and reports the losses.
 
-    while not search.done:
-        proposal = search.ask()
-        search.tell(Losses(measure(proposal)))
+The loop of the caller is `while not search.done: search.tell(Losses(measure(search.ask())))`.
 
 Source: arXiv:2503.14868v1, Alg. 1.
 """
@@ -28,38 +26,46 @@ from zoodip_core.zeroth_order.estimator import (
     Losses,
     gradient_estimate,
 )
-from zoodip_core.zeroth_order.state import require_like
+from zoodip_core.zeroth_order.state import check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """One step's tokens, and everything that their losses must share.
+    """The candidates of one step, and the sample that all their losses must share.
 
-    Whoever measures draws the posterior's sample and ε from a fresh CPU generator seeded by noise_seed.
+    The caller draws the latent from the posterior and then the noise ε, from a new CPU generator seeded with
+    `noise_seed`.
+
+    Attributes:
+        candidates: token embeddings to evaluate.
+        image: index of the reference image.
+        flipped: whether to use the mirror image.
+        timestep: timestep of the loss.
+        noise_seed: 0 to 2⁶³ − 2.
     """
 
     candidates: Float[Tensor, "candidates d"]
-    image: int  # index of the reference image
-    flipped: bool  # whether its mirror is meant
+    image: int
+    flipped: bool
     timestep: int
-    noise_seed: int  # 0 … 2⁶³ − 2
+    noise_seed: int
 
 
 class TokenSearch:
-    """The search for one token: its θ, moments, history and random generator.
+    """Search for one token: holds θ, the moments, the history and the random generator.
 
     Args:
-        theta: Where to start, flat, float32 on the CPU; copied. A token of several vectors, or SDXL's pair of
-            768 and 1280, is concatenated by the caller and searched jointly: one history, one subspace.
-        settings: What Algorithm 1 needs to know. The seed is the generator's.
-        images: Number of reference images to sample from.
-        flip: Whether an image is mirrored half of the time: only in the published script.
-        alphas_cumprod: The model's ᾱ_t; required by timesteps="snr", else it only bounds t_high.
+        theta: start value: flat, float32, on the CPU. It is copied. The caller concatenates several vectors, or
+            SDXL's two vectors of 768 and 1,280 numbers. They are searched jointly, with one history and subspace.
+        settings: settings of Algorithm 1; `seed` seeds the generator.
+        images: number of reference images to sample from.
+        flip: mirror half of the samples, as the published script does.
+        alphas_cumprod: the model's ᾱ_t. Required for timesteps="snr"; otherwise it only limits `t_high`.
 
     Raises:
-        InvalidSettingsError: t_high lies beyond alphas_cumprod.
+        InvalidSettingsError: `t_high` exceeds the length of `alphas_cumprod`.
     """
 
     def __init__(
@@ -73,10 +79,10 @@ class TokenSearch:
     ) -> None:
         if theta.ndim != 1 or theta.dtype != torch.float32 or theta.device.type != "cpu":
             raise AssertionError(
-                f"theta must be flat float32 on the CPU, not {theta.dtype} {tuple(theta.shape)}"
+                f"theta: got {theta.dtype} {tuple(theta.shape)}; expected flat float32 on the CPU"
             )
         if images < 1:
-            raise AssertionError("there is no image to sample")
+            raise AssertionError(f"images: got {images}; expected at least 1")
         self._settings = settings
         self._images = images
         self._flip = flip
@@ -88,12 +94,12 @@ class TokenSearch:
         self._moments = Moments.zeros(self._theta)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._generator_before = self._generator.get_state()  # as it was before the pending step drew from it
+        self._generator_before = self._generator.get_state()  # before the pending step drew from it
         self._pending: tuple[Proposal, Tensor] | None = None
 
     @property
     def step(self) -> int:
-        """Steps completed."""
+        """Number of completed steps."""
         return self._step
 
     @property
@@ -103,21 +109,21 @@ class TokenSearch:
 
     @property
     def theta(self) -> Float[Tensor, " d"]:
-        """A copy of the token as it stands."""
+        """Copy of the current token embedding."""
         return self._theta.clone()
 
     @property
     def forwards_per_step(self) -> int:
-        """Candidates of one proposal."""
+        """U-Net evaluations of one step: the candidates of one proposal."""
         return self._estimator.forwards(self._settings.n)
 
     @property
     def removed_dimensions(self) -> int:
-        """Directions that the Subspace Gradient projects away at present (Fig. 8)."""
+        """Number of directions that the Subspace Gradient currently removes (Fig. 8)."""
         return len(self._subspace.removed)
 
     def ask(self) -> Proposal:
-        """The tokens to measure now; the same proposal until told, so a failed forward can be repeated."""
+        """Return the pending proposal. It stays the same until `tell`, so a failed evaluation can be repeated."""
         if self._pending is None:
             if self.done:
                 raise AssertionError("the search is done")
@@ -125,14 +131,14 @@ class TokenSearch:
         return self._pending[0]
 
     def _propose(self) -> tuple[Proposal, Tensor]:
-        """A proposal and its directions, drawn in order: image, mirror, timestep, noise seed, directions."""
+        """Draw a proposal and its directions, in order: image, mirror, timestep, noise seed, directions."""
         generator, settings = self._generator, self._settings
         image = self._draw(self._images)  # Alg. 1 l.3
         flipped = self._flip and self._draw(2) == 1
         timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)
-        drawn = self._estimator.drawn(settings.n)
-        directions = DIRECTIONS[settings.directions](drawn, len(self._theta), generator)
+        count = self._estimator.direction_count(settings.n)
+        directions = DIRECTIONS[settings.directions](count, len(self._theta), generator)
         candidates = self._estimator.candidates(self._theta, directions, settings.mu)
         return Proposal(candidates, image, flipped, timestep, noise_seed), directions
 
@@ -140,34 +146,45 @@ class TokenSearch:
         return int(torch.randint(below, (1,), generator=self._generator).item())
 
     def tell(self, measured: Losses | Derivatives) -> None:
-        """Complete the step with what the pending proposal's candidates measured.
+        """Complete the step with the measurements of the pending proposal.
+
+        Args:
+            measured: `Losses` or `Derivatives`, as `settings.derivative` requires.
 
         Raises:
-            LossNotFiniteError: a value is NaN or infinite, or far too large; the search is left as it was.
+            LossNotFiniteError: a value is NaN, infinite or so large that its square overflows. The state of the
+                search does not change.
         """
         if self._pending is None:
-            raise AssertionError("tell() before ask()")
-        self._require_fitting(measured)
+            raise AssertionError("no proposal is pending; call ask() first")
+        self._check_measured(measured)
         settings, (_, directions) = self._settings, self._pending
         derivatives = measured.derivatives(self._estimator, settings.mu)
         divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._theta) - self.removed_dimensions)
-        g_hat = gradient_estimate(derivatives, self._estimator.used(directions), divisor)  # Alg. 1 l.5
+        along = self._estimator.derivative_directions(directions)
+        g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
             raise LossNotFiniteError(
-                f"The loss became NaN or infinite in step {self._step + 1}, so the search was stopped."
+                f"The loss became NaN or infinite in step {self._step + 1}; the search was stopped."
             )
         self._advance(g_hat)
 
-    def _require_fitting(self, measured: Losses | Derivatives) -> None:
+    def _check_measured(self, measured: Losses | Derivatives) -> None:
+        """Validate type and number of the measured values."""
         kind = MEASUREMENTS[self._settings.derivative]
         if type(measured) is not kind:
-            raise AssertionError(f"derivative={self._settings.derivative!r} is told {kind.__name__}")
-        expected = (measured.expected(self._estimator, self._settings.n),)
+            raise AssertionError(
+                f"measured: got {type(measured).__name__}; "
+                f"expected {kind.__name__} for derivative={self._settings.derivative!r}"
+            )
+        expected = (measured.value_count(self._estimator, self._settings.n),)
         if measured.values.shape != expected:
-            raise AssertionError(f"told {tuple(measured.values.shape)} values instead of {expected}")
+            raise AssertionError(
+                f"measured: got values of shape {tuple(measured.values.shape)}; expected {expected}"
+            )
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
-        """The rest of the step; θ changes last, so that an error before leaves the step to be repeated."""
+        """Finish the step. θ changes last, so that the step can be repeated after an error."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
@@ -178,9 +195,10 @@ class TokenSearch:
         self._generator_before, self._pending = self._generator.get_state(), None
 
     def state(self) -> dict[str, Tensor]:
-        """All that restore() needs, as contiguous copies that a safetensors file can hold.
+        """Return all that `restore` needs, as contiguous copies for a safetensors file.
 
-        A pending proposal is not in it: the generator's state is the one before it, so ask() draws it anew.
+        The state does not hold a pending proposal. It holds the generator's state before that proposal, so that
+        `ask` draws the same proposal again.
         """
         state = {
             "step": torch.tensor(self._step),
@@ -202,24 +220,31 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
     ) -> TokenSearch:
-        """A search that goes on from a state; with the same settings, bit for bit as if undisturbed.
+        """Restore a search. With the same settings it continues with the bits of an uninterrupted search.
+
+        Args:
+            state: result of `state`.
+            settings: settings of the saved search.
+            images: number of reference images.
+            flip: as in the constructor.
+            alphas_cumprod: as in the constructor.
 
         Raises:
             InvalidCheckpointError: the state is damaged or does not fit the settings.
         """
         theta = state.get("theta")
         if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
-            raise InvalidCheckpointError("The checkpoint holds no token of float32.")
+            raise InvalidCheckpointError("The checkpoint holds no flat float32 tensor `theta`.")
         search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
-        require_like(search.state(), state, most_removed=min(settings.tau, len(theta)) - 1)
-        # Clones are aligned and contiguous: sums over them round as those of the run that was saved.
-        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-        search._step = int(own["step"].item())
-        search._moments = Moments(own["adam.first_moment"], own["adam.second_moment"])
-        search._subspace.load(own)
+        check_state(state, search.state(), max_removed=min(settings.tau, len(theta)) - 1)
+        # Aligned, contiguous clones: sums over them round as in the saved run.
+        copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+        search._step = int(copied["step"].item())
+        search._moments = Moments(copied["adam.first_moment"], copied["adam.second_moment"])
+        search._subspace.load(copied)
         try:
-            search._generator.set_state(own["generator"])
+            search._generator.set_state(copied["generator"])
         except RuntimeError as error:
             raise InvalidCheckpointError("The checkpoint's generator state is damaged.") from error
-        search._generator_before = own["generator"]
+        search._generator_before = copied["generator"]
         return search

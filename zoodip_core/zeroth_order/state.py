@@ -1,4 +1,4 @@
-"""Whether a search's saved state is whole and fits the settings it is restored with."""
+"""Validation of the saved state of a search."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from torch import Tensor
 from zoodip_core.errors import InvalidCheckpointError
 
 
-def require_like(fresh: Mapping[str, Tensor], state: Mapping[str, Tensor], *, most_removed: int) -> None:
-    """Check a state's names, types and shapes against a fresh one's; only P may have more rows.
+def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max_removed: int) -> None:
+    """Validate a saved state against the state of a new search with the same settings.
+
+    Args:
+        state: tensors of the saved state, by name.
+        fresh: tensors of a new search. Names, types and shapes must agree; only P may have more rows.
+        max_removed: largest number of rows of P.
 
     Raises:
-        InvalidCheckpointError: says what does not fit.
+        InvalidCheckpointError: the state is damaged or belongs to other settings; the message names the tensor.
     """
     if state.keys() != fresh.keys():
-        odd = ", ".join(sorted(state.keys() ^ fresh.keys()))
+        names = ", ".join(sorted(state.keys() ^ fresh.keys()))
         raise InvalidCheckpointError(
-            f"The checkpoint does not fit the settings: {odd} is missing or unexpected."
+            f"The checkpoint does not fit the settings: missing or unexpected tensors: {names}."
         )
     for name, expected in fresh.items():
         given, shape = state[name], tuple(expected.shape)
-        if name == "subspace.removed" and given.ndim == 2 and len(given) <= most_removed:
+        if name == "subspace.removed" and given.ndim == 2 and len(given) <= max_removed:
             shape = (len(given), *shape[1:])
         if tuple(given.shape) != shape or given.dtype != expected.dtype:
             raise InvalidCheckpointError(
-                f"The checkpoint does not fit the settings: {name} is {given.dtype} {tuple(given.shape)}, "
-                f"not {expected.dtype} {shape}."
+                f"The checkpoint does not fit the settings: {name}: got {given.dtype} {tuple(given.shape)}; "
+                f"expected {expected.dtype} {shape}."
             )
         if given.is_floating_point() and not given.isfinite().all():
-            raise InvalidCheckpointError(f"The checkpoint is damaged: {name} is not finite.")
+            raise InvalidCheckpointError(f"The checkpoint is damaged: {name} holds NaN or infinity.")
     if state["step"] < 0 or (state["adam.second_moment"] < 0).any():
-        raise InvalidCheckpointError("The checkpoint is damaged: a count or a mean square is negative.")
+        raise InvalidCheckpointError("The checkpoint is damaged: the step or a second moment is negative.")

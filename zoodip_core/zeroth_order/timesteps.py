@@ -1,10 +1,10 @@
-r"""Which timestep t a step measures the loss at.
+r"""Samplers of the timestep t at which a step measures the loss.
 
-Partial Uniform Timestep Sampling keeps to the noisy part of the process, where the prompt matters most:
+Partial Uniform Timestep Sampling (PUTS) uses the noisy part of the process, where the prompt matters most:
 
 $$ t \sim U(T_L, T_U) $$
 
-TextBoost's sampler instead weights every timestep by how far its log SNR lies below the largest:
+TextBoost's sampler weights every timestep by the distance of its log SNR from the largest one:
 
 $$ p(t) \propto \max_s \log \mathrm{SNR}(s) - \log \mathrm{SNR}(t), \quad
    \mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t) $$
@@ -27,15 +27,15 @@ from zoodip_core.errors import InvalidModelError, InvalidSettingsError
 
 @runtime_checkable
 class TimestepSampler(Protocol):
-    """Draws the timestep of one step of the search."""
+    """Interface of a sampler of timesteps."""
 
     def sample(self, generator: Generator) -> int:
-        """One timestep, 0 being the least noisy."""
+        """Draw one timestep. Timestep 0 has the least noise."""
         ...
 
 
 class PartialUniform:
-    """t ~ U(T_L, T_U): uniform over the integers of [t_low, t_high).
+    """Uniform timesteps, t ~ U(T_L, T_U), over the integers of [t_low, t_high).
 
     Source: arXiv:2503.14868v1, Eq. (9).
     """
@@ -48,27 +48,28 @@ class PartialUniform:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> PartialUniform:
-        """The sampler of these settings.
+        """Create the sampler from the settings.
 
         Raises:
-            InvalidSettingsError: t_high lies beyond the model's noise schedule.
+            InvalidSettingsError: `t_high` exceeds the number of timesteps of the base model.
         """
         if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
-            raise InvalidSettingsError(
-                f"settings.t_high = {settings.t_high}: the base model has {len(alphas_cumprod)} timesteps",
-                field="settings.t_high",
+            raise InvalidSettingsError.mismatch(
+                "settings.t_high",
+                got=settings.t_high,
+                expected=f"at most {len(alphas_cumprod)}, the number of timesteps of the base model",
             )
         return cls(settings.t_low, settings.t_high)
 
     def sample(self, generator: Generator) -> int:
-        """One timestep in [t_low, t_high)."""
+        """Draw one timestep in [t_low, t_high)."""
         return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
 
 
 class SnrWeighted:
-    """p(t) ∝ max log SNR − log SNR(t), over the model's whole schedule: T_L and T_U play no part.
+    """Timesteps with p(t) ∝ max log SNR − log SNR(t), over the model's whole schedule.
 
-    A log SNR that is infinite (ᾱ of 0 or 1) is clipped to the schedule's extreme finite one.
+    T_L and T_U are ignored. An infinite log SNR (ᾱ of 0 or 1) is clipped to the extreme finite value of the schedule.
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:
@@ -84,13 +85,13 @@ class SnrWeighted:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> SnrWeighted:
-        """The sampler of the model's noise schedule."""
+        """Create the sampler from the model's noise schedule."""
         if alphas_cumprod is None:
             raise AssertionError(f"timesteps={settings.timesteps!r} needs alphas_cumprod")
         return cls(alphas_cumprod)
 
     def sample(self, generator: Generator) -> int:
-        """One timestep of the schedule."""
+        """Draw one timestep of the schedule."""
         return int(torch.multinomial(self.weights, 1, generator=generator).item())
 
 
