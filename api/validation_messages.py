@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from zoodip_core.errors import InvalidInputError
-
-_EXPECTED = (  # openings of Pydantic's messages, and the noun phrases for them; the first match counts
-    ("Input should be greater", "a number greater"),
-    ("Input should be less", "a number less"),
-    ("Input should be a finite", "a finite"),
-    ("Input should be a valid dictionary", "an object"),
-    ("Input should be a valid string", "text"),
-    ("Input should be a valid", "a valid"),
-    ("Input should be ", ""),
-    ("String should match", "text that matches"),
-    ("String should have", "text with"),
-    ("List should have", "a list with"),
-    ("Dictionary should have", "an object with"),
-)
-_REASON = re.compile(r"(, (unable|got) | after validation| or instance of ).*")
+from zoodip_core.expectations import expectation
 
 
 def field_of(error: Mapping[str, Any]) -> str | None:
@@ -44,15 +29,8 @@ def message_of(error: Mapping[str, Any]) -> str:
     elif error["type"] == "extra_forbidden":
         got, expected = "an unknown field", "a field of the schema"
     else:
-        got, expected = _shown(error.get("input")), _expected(text)
+        got, expected = _shown(error.get("input")), expectation(text)
     return InvalidInputError.mismatch(field, got=got, expected=expected).message
-
-
-def _expected(text: str) -> str:
-    for opening, phrase in _EXPECTED:
-        if text.startswith(opening):
-            return _REASON.sub("", phrase + text.removeprefix(opening))
-    return text
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.expectations import expectation
 
 ConceptKind = Literal["object", "style"]
 Precision = Literal["int8", "nf4", "fp16", "fp32"]
@@ -26,25 +27,6 @@ EVALUATIONS: dict[EstimatorName, Callable[[int], int]] = {
     "one_point": lambda n: n + 1,
 }
 """Estimator → U-Net evaluations of one estimate along n directions."""
-
-_EXPECTATIONS = (
-    ("Input should be greater", "a value greater"),
-    ("Input should be less", "a value less"),
-    ("Input should be ", ""),
-    ("String should ", "text that should "),
-    ("Field required", "a value"),
-)
-"""Start of a pydantic message → the same as an expectation."""
-
-
-def expectation(message: str) -> str:
-    """Return what a pydantic message expects: "Input should be greater than 0" → "a value greater than 0"."""
-    message = message.removeprefix("Value error, ")
-    for prefix, replacement in _EXPECTATIONS:
-        if message.startswith(prefix):
-            return message.replace(prefix, replacement, 1)
-    return message
-
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

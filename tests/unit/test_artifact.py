@@ -83,7 +83,7 @@ def test_our_own_header_is_checked() -> None:
                 },
             )
         )
-    with pytest.raises(InvalidArtifactError, match="header's zoodip is damaged"):
+    with pytest.raises(InvalidArtifactError, match=r"a damaged header \(zoodip: "):
         load_concept(save(values, {"zoodip": "[" * 10_000}))
     with pytest.raises(InvalidArtifactError, match="expected clip_l, clip_g for sdxl"):
         load_concept(

@@ -55,7 +55,7 @@ def test_words_from_a_command_line_become_numbers() -> None:
             "settings.nn",
             "settings.nn: got an unknown setting; expected one of adam_beta1, adam_beta2, adam_eps,",
         ),
-        ({"n": 0}, "settings.n", "settings.n: got 0; expected a value greater than or equal to 1"),
+        ({"n": 0}, "settings.n", "settings.n: got 0; expected a number greater than or equal to 1"),
         ({"n": 257}, "settings.n", "less than or equal to 256"),
         ({"n": "four"}, "settings.n", "settings.n: got 'four'; expected a valid integer"),
         ({"steps": 1_000_001}, "settings.steps", "less than or equal to 1000000"),

@@ -143,8 +143,8 @@ def test_warnings_name_the_image() -> None:
     assert image_warnings([good], 48) == []
     small, long = Image.new("RGB", (40, 40)), Image.new("RGB", (200, 100))
     assert image_warnings([good, small, long, good], 48) == [
-        "image 2 has 40×40 px: it is enlarged to the 48 px that the base model trains on",
-        "image 3 has 200×100 px: its centre square is used, 50% is cut off",
+        "image 2 has 40×40 px: it is enlarged to the 48 px of the base model's training images",
+        "image 3 has 200×100 px: only its center square is used, 50% is cut off",
         "images 1 and 4 are identical",
     ]
 

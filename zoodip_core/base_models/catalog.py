@@ -10,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoodip_core.base_models.families import Family
-from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision, expectation
+from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
+from zoodip_core.expectations import expectation
 
 Preset = Literal["default", "paper"]
 

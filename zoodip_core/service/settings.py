@@ -12,15 +12,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.expectations import expectation
 
 Seconds = Annotated[float, Field(gt=0)]
-_EXPECTED = {  # openings of messages of Pydantic
-    "Value error, ": "",
-    "Input should be greater": "a number greater",
-    "Input should be less": "a number less",
-    "Input should be ": "",
-    "String should match": "text of",
-}
 _MAY_HOLD_SECRETS = frozenset(
     {"bootstrap_key", "webhook_secrets", "database_url", "broker_url", "object_store_url"}
 )
@@ -166,7 +160,7 @@ class ServiceSettings(BaseSettings):
             raise InvalidSettingsError.mismatch(
                 f"ZOODIP_{name.upper()}",
                 got="a value that is not shown" if name in _MAY_HOLD_SECRETS else repr(first["input"]),
-                expected=_expected(first["msg"]),
+                expected=expectation(first["msg"]),
             ) from error
 
     @property
@@ -187,10 +181,3 @@ class ServiceSettings(BaseSettings):
     def object_store(self) -> str:
         """URL of the object store."""
         return self.object_store_url or (self.data_dir / "objects").absolute().as_uri()
-
-
-def _expected(message: str) -> str:
-    """Return the allowed values from a message of Pydantic, such as "Input should be greater than 0"."""
-    for opening, replacement in _EXPECTED.items():
-        message = message.replace(opening, replacement)
-    return message.partition(", unable to")[0]

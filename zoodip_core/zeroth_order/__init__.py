@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper, in torch only: no diffusion library is imported.
+"""Algorithm 1 of the paper; imports torch, but no diffusion library.
 
 Source: arXiv:2503.14868v1.
 """

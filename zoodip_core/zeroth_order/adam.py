@@ -1,10 +1,10 @@
-r"""ZOAdam: Adam on an estimated gradient, as a pure function from the old state to the new one.
+r"""ZOAdam: Adam on an estimated gradient, as a pure function of its state.
 
 $$ m = \beta_1 m + (1-\beta_1) g, \quad v = \beta_2 v + (1-\beta_2) g^2, \quad
    \theta = \theta - \eta_l \frac{m / (1-\beta_1^l)}{\sqrt{v / (1-\beta_2^l)} + \epsilon_{Adam}} $$
 
-The values β = (0.9, 0.999) and ε_Adam = 1e-3 are only in the authors' published script. The losses are means of
-squares, so ε_Adam is as large as √v. The scale of the estimate therefore matters.
+β = (0.9, 0.999) and ε_Adam = 1e-3 are only in the authors' published script. For mean-squared losses ε_Adam is about
+as large as √v, so the scale of the estimate matters.
 
 Source: arXiv:2503.14868v1, Sec. 5.1.
 """
@@ -28,7 +28,7 @@ def constant(step: int, steps: int) -> float:
 
 
 def cosine(step: int, steps: int) -> float:
-    """Return the factor of η at a step in 1…steps: 1 at the first step, almost 0 at the last."""
+    """Return the factor of η at a step in 1…steps: 1 at the first, almost 0 at the last."""
     return 0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps)
 
 
@@ -50,7 +50,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class ZOAdam:
-    """The update rule. The caller holds the state."""
+    """The update rule; the caller holds the state."""
 
     learning_rate: float
     schedule: Callable[[int, int], float]
@@ -61,7 +61,7 @@ class ZOAdam:
 
     @classmethod
     def from_settings(cls, settings: SearchSettings) -> ZOAdam:
-        """Create the update rule from the settings."""
+        """Return the rule for these settings."""
         return cls(
             learning_rate=settings.learning_rate,
             schedule=SCHEDULES[settings.learning_rate_schedule],
@@ -74,13 +74,13 @@ class ZOAdam:
     def update(
         self, theta: Float[Tensor, " d"], gradient: Float[Tensor, " d"], moments: Moments, step: int
     ) -> tuple[Float[Tensor, " d"], Moments]:
-        """Return θ and the moments after a step. The arguments are not modified.
+        """Return θ and the moments after a step; the arguments are not changed.
 
         Args:
-            theta: token embedding before the step.
-            gradient: estimate of the gradient of the loss at `theta`.
-            moments: moments after step − 1.
-            step: number of this step; the first is 1.
+            theta: The token before the step.
+            gradient: An estimate of the loss's gradient at theta.
+            moments: The moments after step − 1.
+            step: 1 at the first step.
         """
         first = self.beta1 * moments.first + (1 - self.beta1) * gradient
         second = self.beta2 * moments.second + (1 - self.beta2) * gradient.square()

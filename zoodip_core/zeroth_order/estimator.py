@@ -1,11 +1,11 @@
-r"""Gradient estimates from losses alone: sums of differences along random directions.
+r"""Gradient estimates from losses alone: finite differences along random directions.
 
-For directions $e_i \in \mathbb{R}^d$ and the perturbation length $\mu$, every estimator returns
+For directions $e_i \in \mathbb{R}^d$ and the step length $\mu$, every estimator gives
 
 $$ \hat g = \frac{1}{s} \sum_{i=1}^{n} D_i \, e_i, \qquad D_i \approx \langle \nabla L(\theta), e_i \rangle $$
 
-The estimators differ in how they measure $D_i$. The divisor $s$ is $n$ in the paper. All losses of one
-estimate share latent, noise, timestep and caption.
+The estimators differ in how they measure $D_i$. The divisor $s$ is $n$ in the paper. All losses of one estimate share
+latent, noise, timestep and caption.
 
 Source: arXiv:2503.14868v1, Eq. (3), (S11), (S12).
 """
@@ -26,33 +26,33 @@ from zoodip_core.config import EVALUATIONS, DerivativeName, EstimateScaleName, E
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Interface of an estimator: candidates to evaluate, and derivatives D_i from their losses."""
+    """Interface of an estimator: which candidates to evaluate, and how losses become derivatives D_i."""
 
     def direction_count(self, n: int) -> int:
-        """Return the number of random directions to draw for n derivatives."""
+        """Return the number of directions to draw for an estimate along n directions."""
         ...
 
     def forwards(self, n: int) -> int:
-        """Return the number of losses, and so of U-Net evaluations, of one estimate."""
+        """Return the number of losses: U-Net evaluations of one estimate."""
         ...
 
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float
     ) -> Float[Tensor, "candidates d"]:
-        """Return the token embeddings to evaluate. θ is not modified."""
+        """Return the candidates to evaluate; θ is not changed."""
         ...
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return D_i from the losses of the candidates."""
+        """Return the D_i from the losses of the candidates."""
         ...
 
     def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
-        """Return the directions e_i to which the derivatives D_i belong."""
+        """Return the directions e_i that belong to the D_i."""
         ...
 
 
 class RandomGradientEstimator:
-    """Forward differences (RGE): D_i = [L(θ+μe_i) − L(θ)]/μ, from n+1 losses.
+    """D_i = [L(θ+μe_i) − L(θ)]/μ with n+1 losses.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -62,7 +62,7 @@ class RandomGradientEstimator:
         return n
 
     def forwards(self, n: int) -> int:
-        """Return n+1: θ and its n perturbations."""
+        """Return n + 1: θ and n perturbations."""
         return EVALUATIONS["rge"](n)
 
     def candidates(
@@ -72,7 +72,7 @@ class RandomGradientEstimator:
         return torch.cat([theta[None], theta + mu * directions])
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return the forward differences."""
+        """Return forward differences."""
         return (losses[1:] - losses[0]) / mu
 
     def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
@@ -81,7 +81,7 @@ class RandomGradientEstimator:
 
 
 class SimultaneousPerturbation:
-    """Central differences (SPSA): D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ), from 2n losses.
+    """D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ) with 2n losses (SPSA).
 
     Source: arXiv:2503.14868v1, Eq. (S11).
     """
@@ -101,7 +101,7 @@ class SimultaneousPerturbation:
         return torch.cat([theta + mu * directions, theta - mu * directions])
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return the central differences."""
+        """Return central differences."""
         ahead, behind = losses.chunk(2)
         return (ahead - behind) / (2 * mu)
 
@@ -111,20 +111,20 @@ class SimultaneousPerturbation:
 
 
 class OnePoint:
-    """One-point differences: D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, from n+1 losses.
+    """D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, with n+1 losses.
 
-    The paper prints e_i as the direction. The expectation of the sum is then −∇L(θ), so the search would climb.
-    This class uses the direction of the loss with the plus sign instead.
+    The paper prints e_i as the direction. The expectation of the sum would then be −∇L(θ), and the search would
+    ascend. The direction here is that of the loss with the plus sign.
 
     Source: arXiv:2503.14868v1, Eq. (S12).
     """
 
     def direction_count(self, n: int) -> int:
-        """Return n+1: n pairs of adjacent directions."""
+        """Return n + 1: n pairs of adjacent directions."""
         return n + 1
 
     def forwards(self, n: int) -> int:
-        """Return n+1: only perturbations, never θ itself."""
+        """Return n + 1: perturbations only, without θ."""
         return EVALUATIONS["one_point"](n)
 
     def candidates(
@@ -134,7 +134,7 @@ class OnePoint:
         return theta + mu * directions
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return the differences of adjacent losses."""
+        """Return differences of adjacent losses."""
         return (losses[1:] - losses[:-1]) / mu
 
     def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
@@ -144,42 +144,42 @@ class OnePoint:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Losses of the candidates, one for each: the input of `tell` for derivative="loss_difference"."""
+    """Measurements for derivative="loss_difference": one loss for each candidate."""
 
     values: Float[Tensor, " candidates"]
 
     def value_count(self, estimator: Estimator, n: int) -> int:
-        """Return the number of values of one step."""
+        """Return the number of values of a step."""
         return estimator.forwards(n)
 
     def derivatives(self, estimator: Estimator, mu: float) -> Float[Tensor, " n"]:
-        """Return D_i as the estimator computes them, in double precision."""
+        """Return the D_i in double precision, from differences of the losses."""
         return estimator.derivatives(self.values.detach().to("cpu", torch.float64), mu)
 
 
 @dataclass(frozen=True, eq=False)
 class Derivatives:
-    """Derivatives D_i along the n directions: the input of `tell` for derivative="residual".
+    """Measurements for derivative="residual": D_i for each of the n directions.
 
-    With r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ), D_i = 2⟨Δ_i, r⟩/(N μ). The loss difference is this value
-    plus ‖Δ_i‖²/(N μ), which is always positive.
+    With r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ), D_i = 2⟨Δ_i, r⟩/(N μ). The loss difference adds
+    the positive term ‖Δ_i‖²/(N μ).
     """
 
     values: Float[Tensor, " n"]
 
     def value_count(self, estimator: Estimator, n: int) -> int:
-        """Return the number of values of one step: n, for every estimator."""
+        """Return n, for every estimator."""
         return n
 
     def derivatives(self, estimator: Estimator, mu: float) -> Float[Tensor, " n"]:
-        """Return D_i in double precision."""
+        """Return the D_i in double precision."""
         return self.values.detach().to("cpu", torch.float64)
 
 
 def gradient_estimate(
     derivatives: Float[Tensor, " n"], directions: Float[Tensor, "n d"], divisor: float
 ) -> Float[Tensor, " d"]:
-    """Return ĝ = Σ D_i e_i / divisor, in the precision of the directions.
+    """Return ĝ = Σ D_i e_i / divisor, in the dtype of the directions.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -187,7 +187,7 @@ def gradient_estimate(
 
 
 def mean_divisor(n: int, free_dimensions: int) -> float:
-    """Return the divisor n: the estimate is a mean.
+    """Return the divisor n: the estimate is the mean.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -195,9 +195,9 @@ def mean_divisor(n: int, free_dimensions: int) -> float:
 
 
 def dimension_divisor(n: int, free_dimensions: int) -> float:
-    """Return the divisor n·√((d'+n−1)/n), where d' is the number of dimensions left by the Subspace Gradient.
+    """Return the divisor n·√((d'+n−1)/n), where d' dimensions remain after Subspace Gradient.
 
-    Only the authors' published script uses it. ‖ĝ‖² is about (d'+n−1)/n times ‖∇L‖²; the divisor corrects this.
+    Only the authors' published script has it. It compensates that ‖ĝ‖² is about (d'+n−1)/n times ‖∇L‖².
     """
     return n * math.sqrt((free_dimensions + n - 1) / n)
 

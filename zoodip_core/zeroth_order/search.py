@@ -1,6 +1,8 @@
-"""Algorithm 1 as an ask/tell optimizer: the caller evaluates the model and reports the losses.
+"""Algorithm 1 as a search with `ask()` and `tell()`: the caller evaluates the model.
 
-The loop of the caller is `while not search.done: search.tell(Losses(measure(search.ask())))`.
+    while not search.done:
+        proposal = search.ask()
+        search.tell(Losses(measure(proposal)))
 
 Source: arXiv:2503.14868v1, Alg. 1.
 """
@@ -33,16 +35,15 @@ from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """The candidates of one step, and the sample that all their losses must share.
+    """Candidates of one step, and what all of their losses must share.
 
-    The caller draws the latent from the posterior and then the noise ε, from a new CPU generator seeded with
-    `noise_seed`.
+    The caller draws latent sample and noise from a fresh CPU generator with the seed `noise_seed`.
 
     Attributes:
-        candidates: token embeddings to evaluate.
+        candidates: embeddings to evaluate.
         image: index of the reference image.
-        flipped: whether to use the mirror image.
-        timestep: timestep of the loss.
+        flipped: whether to use the mirrored image.
+        timestep: timestep of the noise.
         noise_seed: 0 to 2⁶³ − 2.
     """
 
@@ -54,18 +55,18 @@ class Proposal:
 
 
 class TokenSearch:
-    """Search for one token: holds θ, the moments, the history and the random generator.
+    """State of the search for one token: θ, Adam's moments, token history and random generator.
 
     Args:
-        theta: start value: flat, float32, on the CPU. It is copied. The caller concatenates several vectors, or
-            SDXL's two vectors of 768 and 1,280 numbers. They are searched jointly, with one history and subspace.
-        settings: settings of Algorithm 1; `seed` seeds the generator.
-        images: number of reference images to sample from.
-        flip: mirror half of the samples, as the published script does.
-        alphas_cumprod: the model's ᾱ_t. Required for timesteps="snr"; otherwise it only limits `t_high`.
+        theta: Start, flat float32 on the CPU; copied. The caller concatenates several vectors, or SDXL's pair of
+            768 and 1,280 dimensions; they are searched jointly with one history and one subspace.
+        settings: Settings of Algorithm 1, with the seed of the generator.
+        images: Number of reference images to sample from.
+        flip: Whether to mirror an image with probability 1/2; only the published script does.
+        alphas_cumprod: ᾱ_t of the model. Required by timesteps="snr"; otherwise it only bounds t_high.
 
     Raises:
-        InvalidSettingsError: `t_high` exceeds the length of `alphas_cumprod`.
+        InvalidSettingsError: t_high exceeds the number of timesteps.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class TokenSearch:
         self._moments = Moments.zeros(self._theta)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._generator_before = self._generator.get_state()  # before the pending step drew from it
+        self._generator_before = self._generator.get_state()  # its state before the pending step drew from it
         self._pending: tuple[Proposal, Tensor] | None = None
 
     @property
@@ -109,21 +110,24 @@ class TokenSearch:
 
     @property
     def theta(self) -> Float[Tensor, " d"]:
-        """Copy of the current token embedding."""
+        """Copy of the current token."""
         return self._theta.clone()
 
     @property
     def forwards_per_step(self) -> int:
-        """U-Net evaluations of one step: the candidates of one proposal."""
+        """Number of candidates of one proposal: U-Net evaluations of a step."""
         return self._estimator.forwards(self._settings.n)
 
     @property
     def removed_dimensions(self) -> int:
-        """Number of directions that the Subspace Gradient currently removes (Fig. 8)."""
+        """Number of directions that Subspace Gradient currently removes (Fig. 8)."""
         return len(self._subspace.removed)
 
     def ask(self) -> Proposal:
-        """Return the pending proposal. It stays the same until `tell`, so a failed evaluation can be repeated."""
+        """Return the candidates to evaluate.
+
+        Repeated calls return the same proposal until `tell`, so a failed forward pass can be repeated.
+        """
         if self._pending is None:
             if self.done:
                 raise AssertionError("the search is done")
@@ -131,7 +135,7 @@ class TokenSearch:
         return self._pending[0]
 
     def _propose(self) -> tuple[Proposal, Tensor]:
-        """Draw a proposal and its directions, in order: image, mirror, timestep, noise seed, directions."""
+        """Draw a proposal and its directions, in the order image, mirror, timestep, noise seed, directions."""
         generator, settings = self._generator, self._settings
         image = self._draw(self._images)  # Alg. 1 l.3
         flipped = self._flip and self._draw(2) == 1
@@ -146,17 +150,13 @@ class TokenSearch:
         return int(torch.randint(below, (1,), generator=self._generator).item())
 
     def tell(self, measured: Losses | Derivatives) -> None:
-        """Complete the step with the measurements of the pending proposal.
-
-        Args:
-            measured: `Losses` or `Derivatives`, as `settings.derivative` requires.
+        """Complete the step with the measurements of the pending proposal's candidates.
 
         Raises:
-            LossNotFiniteError: a value is NaN, infinite or so large that its square overflows. The state of the
-                search does not change.
+            LossNotFiniteError: a value is NaN or infinite, or its square overflows; the state is unchanged.
         """
         if self._pending is None:
-            raise AssertionError("no proposal is pending; call ask() first")
+            raise AssertionError("tell() before ask()")
         self._check_measured(measured)
         settings, (_, directions) = self._settings, self._pending
         derivatives = measured.derivatives(self._estimator, settings.mu)
@@ -165,7 +165,7 @@ class TokenSearch:
         g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
             raise LossNotFiniteError(
-                f"The loss became NaN or infinite in step {self._step + 1}; the search was stopped."
+                f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
             )
         self._advance(g_hat)
 
@@ -173,18 +173,13 @@ class TokenSearch:
         """Validate type and number of the measured values."""
         kind = MEASUREMENTS[self._settings.derivative]
         if type(measured) is not kind:
-            raise AssertionError(
-                f"measured: got {type(measured).__name__}; "
-                f"expected {kind.__name__} for derivative={self._settings.derivative!r}"
-            )
+            raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
         expected = (measured.value_count(self._estimator, self._settings.n),)
         if measured.values.shape != expected:
-            raise AssertionError(
-                f"measured: got values of shape {tuple(measured.values.shape)}; expected {expected}"
-            )
+            raise AssertionError(f"got values of shape {tuple(measured.values.shape)}; expected {expected}")
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
-        """Finish the step. θ changes last, so that the step can be repeated after an error."""
+        """Apply the estimate. θ changes last, so after an earlier error the step can be repeated."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
@@ -195,10 +190,9 @@ class TokenSearch:
         self._generator_before, self._pending = self._generator.get_state(), None
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that `restore` needs, as contiguous copies for a safetensors file.
+        """Return the tensors that `restore` needs, as contiguous copies for a safetensors file.
 
-        The state does not hold a pending proposal. It holds the generator's state before that proposal, so that
-        `ask` draws the same proposal again.
+        They exclude a pending proposal: the generator state is the one before it, so `ask` draws it again.
         """
         state = {
             "step": torch.tensor(self._step),
@@ -220,24 +214,17 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
     ) -> TokenSearch:
-        """Restore a search. With the same settings it continues with the bits of an uninterrupted search.
-
-        Args:
-            state: result of `state`.
-            settings: settings of the saved search.
-            images: number of reference images.
-            flip: as in the constructor.
-            alphas_cumprod: as in the constructor.
+        """Return a search that continues from a state, bit-identical to an uninterrupted search.
 
         Raises:
-            InvalidCheckpointError: the state is damaged or does not fit the settings.
+            InvalidCheckpointError: the state is damaged, or does not match the settings.
         """
         theta = state.get("theta")
         if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
-            raise InvalidCheckpointError("The checkpoint holds no flat float32 tensor `theta`.")
+            raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
         search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
         check_state(state, search.state(), max_removed=min(settings.tau, len(theta)) - 1)
-        # Aligned, contiguous clones: sums over them round as in the saved run.
+        # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
         copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
         search._step = int(copied["step"].item())
         search._moments = Moments(copied["adam.first_moment"], copied["adam.second_moment"])
@@ -245,6 +232,6 @@ class TokenSearch:
         try:
             search._generator.set_state(copied["generator"])
         except RuntimeError as error:
-            raise InvalidCheckpointError("The checkpoint's generator state is damaged.") from error
+            raise InvalidCheckpointError("checkpoint: the generator state is damaged") from error
         search._generator_before = copied["generator"]
         return search

@@ -1,4 +1,4 @@
-"""Validation of the saved state of a search."""
+"""Validation of a search's saved state."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from zoodip_core.errors import InvalidCheckpointError
 
 
 def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max_removed: int) -> None:
-    """Validate a saved state against the state of a new search with the same settings.
-
-    Args:
-        state: tensors of the saved state, by name.
-        fresh: tensors of a new search. Names, types and shapes must agree; only P may have more rows.
-        max_removed: largest number of rows of P.
+    """Validate names, dtypes and shapes of a state against a new one; only P can have more rows.
 
     Raises:
-        InvalidCheckpointError: the state is damaged or belongs to other settings; the message names the tensor.
+        InvalidCheckpointError: the state is damaged, or does not match the settings.
     """
     if state.keys() != fresh.keys():
-        names = ", ".join(sorted(state.keys() ^ fresh.keys()))
+        odd = ", ".join(sorted(state.keys() ^ fresh.keys()))
         raise InvalidCheckpointError(
-            f"The checkpoint does not fit the settings: missing or unexpected tensors: {names}."
+            f"checkpoint: it does not match the settings: {odd} is missing or unexpected"
         )
     for name, expected in fresh.items():
         given, shape = state[name], tuple(expected.shape)
@@ -31,10 +26,10 @@ def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max
             shape = (len(given), *shape[1:])
         if tuple(given.shape) != shape or given.dtype != expected.dtype:
             raise InvalidCheckpointError(
-                f"The checkpoint does not fit the settings: {name}: got {given.dtype} {tuple(given.shape)}; "
-                f"expected {expected.dtype} {shape}."
+                f"checkpoint: it does not match the settings: {name} is {given.dtype} {tuple(given.shape)}; "
+                f"expected {expected.dtype} {shape}"
             )
         if given.is_floating_point() and not given.isfinite().all():
-            raise InvalidCheckpointError(f"The checkpoint is damaged: {name} holds NaN or infinity.")
+            raise InvalidCheckpointError(f"checkpoint: it is damaged: {name} is not finite")
     if state["step"] < 0 or (state["adam.second_moment"] < 0).any():
-        raise InvalidCheckpointError("The checkpoint is damaged: the step or a second moment is negative.")
+        raise InvalidCheckpointError("checkpoint: it is damaged: a count or a mean square is negative")

@@ -1,13 +1,13 @@
-r"""Subspace Gradient: removes the directions in which the token has hardly moved from the estimate.
+r"""Subspace Gradient: removes from the estimate the directions in which the token has hardly moved.
 
-The last τ tokens B are standardized and decomposed. P holds the directions of the smallest variance, which together
-hold less than a share ν of it. They are projected out of the gradient:
+The last τ tokens B are standardized and decomposed. The directions P with the smallest variance, together less than
+the share ν of it, are projected away:
 
 $$ \bar B = \frac{B - \mathrm{mean}}{\mathrm{std}} = U \Sigma V^\top, \quad
    i^* = \min \Big\{ i : \frac{\sum_{j \le i} \Sigma_{jj}^2}{\sum_j \Sigma_{jj}^2} > 1 - \nu \Big\}, \quad
    P = V^\top_{i^*+1 \ldots \tau}, \quad \hat g' = \hat g (I - P^\top P) $$
 
-As printed, the history is standardized, but the projection applies to the raw gradient.
+The history is standardized, but the gradient is not: the paper prints it so.
 
 Source: arXiv:2503.14868v1, Eq. (4) to (8) and Alg. 2.
 """
@@ -26,11 +26,11 @@ from zoodip_core.config import SearchSettings, SubspaceName
 
 @runtime_checkable
 class Subspace(Protocol):
-    """Interface of the projection that Algorithm 1 computes from the token history."""
+    """Interface of the subspace step of Algorithm 1."""
 
     @property
     def removed(self) -> Float[Tensor, "rows d"]:
-        """P: the removed directions, as orthonormal rows."""
+        """P: orthonormal rows, the directions that are removed."""
         ...
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
@@ -38,7 +38,7 @@ class Subspace(Protocol):
         ...
 
     def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
-        """Store a token at an index of the history."""
+        """Store a token in the history."""
         ...
 
     def update(self) -> None:
@@ -46,11 +46,11 @@ class Subspace(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that `load` needs, by name. They are not copied."""
+        """Return the tensors that `load` needs, by name; not copied."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Load a state of the right shapes. The tensors are not copied."""
+        """Adopt a state of matching shapes; not copied."""
         ...
 
 
@@ -67,27 +67,27 @@ class SubspaceGradient:
 
     @classmethod
     def from_settings(cls, d: int, settings: SearchSettings) -> SubspaceGradient:
-        """Create the projection from the settings. It is the identity until the first update."""
+        """Return the projection for these settings; it is the identity before the first update."""
         return cls(d, settings.tau, settings.nu)
 
     @property
     def removed(self) -> Float[Tensor, "rows d"]:
-        """P, as orthonormal rows. It has no rows before the first update."""
+        """P: orthonormal rows; none before the first update."""
         return self._removed
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """Return ĝ' = ĝ (I − PᵀP).
+        """ĝ' = ĝ (I − PᵀP).
 
         Source: arXiv:2503.14868v1, Eq. (8).
         """
         return gradient - (self._removed @ gradient) @ self._removed
 
     def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
-        """Store θ: B[index] ← θ."""
+        """B[index] ← θ."""
         self._token_history[index] = theta
 
     def update(self) -> None:
-        """Compute P ← updateP(B, ν), then clear B."""
+        """P ← updateP(B, ν), then clear B."""
         self._removed = low_variance_directions(self._token_history, self._nu)
         self._token_history.zero_()
 
@@ -96,25 +96,25 @@ class SubspaceGradient:
         return {"subspace.token_history": self._token_history, "subspace.removed": self._removed}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Load the history and P."""
+        """Adopt the history and P."""
         self._token_history = state["subspace.token_history"]
         self._removed = state["subspace.removed"]
 
 
 class WholeSpace:
-    """Identity projection: the paper's ablation without Subspace Gradient."""
+    """Leaves the gradient unchanged: the paper's ablation without Subspace Gradient."""
 
     def __init__(self, d: int) -> None:
         self._removed = torch.zeros(0, d)
 
     @classmethod
     def from_settings(cls, d: int, settings: SearchSettings) -> WholeSpace:
-        """Create the identity on d dimensions."""
+        """Return the identity on d dimensions."""
         return cls(d)
 
     @property
     def removed(self) -> Float[Tensor, "rows d"]:
-        """P without rows."""
+        """No rows."""
         return self._removed
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
@@ -125,21 +125,21 @@ class WholeSpace:
         """Do nothing: there is no history."""
 
     def update(self) -> None:
-        """Do nothing: P stays empty."""
+        """Do nothing: no direction is ever removed."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return an empty state."""
+        """Return no tensors."""
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Do nothing: the state is empty."""
+        """Do nothing: there is no state."""
 
 
 def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) -> Float[Tensor, "rows d"]:
-    """Return P: the principal directions after the first ones that hold more than 1 − ν of the variance.
+    """Return P: the principal directions after those that explain more than 1 − ν of the history's variance.
 
-    The computation is in double precision, so that a dimension that never moved has a deviation of exactly 0.
-    P has at most min(τ, d) − 1 rows, so that at least one direction stays. It has no rows if no dimension moved.
+    Computed in double precision, in which a dimension that never moved has a deviation of exactly 0. P has at most
+    min(τ, d) − 1 rows, so at least one direction remains. It has none if nothing moved.
 
     Source: arXiv:2503.14868v1, Alg. 2.
     """
@@ -154,7 +154,7 @@ def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) ->
     explained = variance.cumsum(0) / variance.sum()
     i_star = int((explained <= 1 - nu).sum()) + 1  # Alg. 2 l.4
     removed: Tensor = directions[i_star:]  # Alg. 2 l.5
-    # Use the strides of a new tensor, also for one row: the kernel of a product, and its rounding, depend on them.
+    # Contiguous strides, also for one row: a matrix product chooses its kernel, and its rounding, by strides.
     return removed.to(token_history.dtype).clone(memory_format=torch.contiguous_format)  # Alg. 2 l.6
 
 

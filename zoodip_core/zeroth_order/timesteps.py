@@ -1,10 +1,10 @@
-r"""Samplers of the timestep t at which a step measures the loss.
+r"""Timestep sampling: the timestep t at which a step measures the loss.
 
-Partial Uniform Timestep Sampling (PUTS) uses the noisy part of the process, where the prompt matters most:
+Partial Uniform Timestep Sampling uses the noisy part of the process, where the prompt matters most:
 
 $$ t \sim U(T_L, T_U) $$
 
-TextBoost's sampler weights every timestep by the distance of its log SNR from the largest one:
+TextBoost's sampler weights each timestep by the distance of its log SNR from the largest:
 
 $$ p(t) \propto \max_s \log \mathrm{SNR}(s) - \log \mathrm{SNR}(t), \quad
    \mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t) $$
@@ -30,12 +30,12 @@ class TimestepSampler(Protocol):
     """Interface of a sampler of timesteps."""
 
     def sample(self, generator: Generator) -> int:
-        """Draw one timestep. Timestep 0 has the least noise."""
+        """Return a timestep; 0 is the least noisy."""
         ...
 
 
 class PartialUniform:
-    """Uniform timesteps, t ~ U(T_L, T_U), over the integers of [t_low, t_high).
+    """t ~ U(T_L, T_U): uniform over the integers of [t_low, t_high).
 
     Source: arXiv:2503.14868v1, Eq. (9).
     """
@@ -48,28 +48,28 @@ class PartialUniform:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> PartialUniform:
-        """Create the sampler from the settings.
+        """Return the sampler for these settings.
 
         Raises:
-            InvalidSettingsError: `t_high` exceeds the number of timesteps of the base model.
+            InvalidSettingsError: t_high exceeds the number of the model's timesteps.
         """
         if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
             raise InvalidSettingsError.mismatch(
                 "settings.t_high",
                 got=settings.t_high,
-                expected=f"at most {len(alphas_cumprod)}, the number of timesteps of the base model",
+                expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
             )
         return cls(settings.t_low, settings.t_high)
 
     def sample(self, generator: Generator) -> int:
-        """Draw one timestep in [t_low, t_high)."""
+        """Return a timestep in [t_low, t_high)."""
         return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
 
 
 class SnrWeighted:
-    """Timesteps with p(t) ∝ max log SNR − log SNR(t), over the model's whole schedule.
+    """p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule; T_L and T_U have no effect.
 
-    T_L and T_U are ignored. An infinite log SNR (ᾱ of 0 or 1) is clipped to the extreme finite value of the schedule.
+    An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:
@@ -77,7 +77,7 @@ class SnrWeighted:
         log_snr = torch.log(alphas) - torch.log1p(-alphas)
         finite = log_snr[log_snr.isfinite()]
         if not (finite.numel() and finite.max() > finite.min()):
-            raise InvalidModelError("The base model's noise schedule has the same noise at every timestep.")
+            raise InvalidModelError("base_model: the noise schedule has the same noise at every timestep")
         log_snr = log_snr.clamp(finite.min(), finite.max())
         self.weights = log_snr.max() - log_snr
 
@@ -85,13 +85,13 @@ class SnrWeighted:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> SnrWeighted:
-        """Create the sampler from the model's noise schedule."""
+        """Return the sampler for the model's noise schedule."""
         if alphas_cumprod is None:
-            raise AssertionError(f"timesteps={settings.timesteps!r} needs alphas_cumprod")
+            raise AssertionError(f"timesteps={settings.timesteps!r} requires alphas_cumprod")
         return cls(alphas_cumprod)
 
     def sample(self, generator: Generator) -> int:
-        """Draw one timestep of the schedule."""
+        """Return a timestep of the schedule."""
         return int(torch.multinomial(self.weights, 1, generator=generator).item())
 
 

@@ -82,7 +82,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
         ('[[base_models]]\npath = "sd15"', "base_models[0].name: got nothing; expected a value", "name"),
         (
             '[[base_models]]\nname = "a b"\npath = "sd15"',
-            "base_models[0].name: got 'a b'; expected text that should match",
+            "base_models[0].name: got 'a b'; expected text that matches pattern",
             "name",
         ),
         (
@@ -97,7 +97,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
         ),
         (
             '[[base_models]]\nname = "a"\nhub_id = "sd15"',
-            "base_models[0].hub_id: got 'sd15'; expected text that should match",
+            "base_models[0].hub_id: got 'sd15'; expected text that matches pattern",
             "hub_id",
         ),
         (
@@ -112,12 +112,12 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
         ),
         (
             SD15 + "settings = { n = 0 }",
-            "base_models[0].settings.n: got 0; expected a value greater than or equal to 1",
+            "base_models[0].settings.n: got 0; expected a number greater than or equal to 1",
             "settings",
         ),
         (
             SD15 + 'templates = { object = ["a dog"] }',
-            "templates.object.0: got 'a dog'; expected text that should match",
+            "templates.object.0: got 'a dog'; expected text that matches pattern",
             None,
         ),
         (SD15 + SD15, "base_models[1].name: got 'sd15', which is used twice; expected a unique name", "name"),
@@ -138,7 +138,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, f
     with pytest.raises(InvalidSettingsError) as error:
         Catalog.load(written(tmp_path, text))
     assert fault in error.value.message
-    assert error.value.message.startswith(f"catalogue {tmp_path / 'models.toml'}:")
+    assert error.value.message.endswith(f"(catalog {tmp_path / 'models.toml'})")
     if field:
         assert str(error.value.field).endswith(f".{field}")
 
@@ -147,7 +147,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A wrong path is no empty catalogue."""
     with pytest.raises(
         InvalidSettingsError,
-        match=r"got an unreadable file \(No such file or directory\); expected a TOML file \(catalog .*nowhere\.toml\)",
+        match=r"got an unreadable file \(No such file or directory\); expected a TOML file .*nowhere\.toml",
     ):
         Catalog.load(tmp_path / "nowhere.toml")
 

@@ -91,10 +91,10 @@ def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path]
     ):
         detect_family(folder)
     (folder / name).write_text("{")
-    with pytest.raises(InvalidModelError, match=f"{name} is no JSON"):
+    with pytest.raises(InvalidModelError, match=f"{name} is not JSON"):
         detect_family(folder)
     (folder / name).write_text("[]")
-    with pytest.raises(InvalidModelError, match=f"{name} holds no JSON object"):
+    with pytest.raises(InvalidModelError, match=f"{name} is not a JSON object"):
         detect_family(folder)
 
 

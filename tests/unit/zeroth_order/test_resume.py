@@ -177,5 +177,5 @@ def test_a_state_with_other_tensors_is_rejected(name: str) -> None:
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
 def test_a_state_of_other_settings_is_rejected(changes: dict[str, Any]) -> None:
     """A history of another length, or an unexpected one, is rejected."""
-    with pytest.raises(InvalidCheckpointError, match="does not fit the settings"):
+    with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
         restored(started(small()).state(), small(**changes))

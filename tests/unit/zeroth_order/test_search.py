@@ -171,14 +171,14 @@ def test_tell_rejects_wrong_type_or_number(derivative: str, measured: Losses | D
     """For n = 2, a step needs 3 losses or 2 derivatives, depending on the settings."""
     search = started(derivative=derivative)
     search.ask()
-    with pytest.raises(AssertionError, match=r"measured: got .*; expected"):
+    with pytest.raises(AssertionError, match=r"got values of shape|requires"):
         search.tell(measured)
     assert search.step == 0
 
 
 def test_tell_before_ask_is_rejected() -> None:
     """Losses are accepted only for a pending proposal."""
-    with pytest.raises(AssertionError, match=r"call ask\(\) first"):
+    with pytest.raises(AssertionError, match=r"tell\(\) before ask\(\)"):
         started().tell(Losses(torch.zeros(3)))
 
 

@@ -39,7 +39,7 @@ def test_t_high_above_the_schedule_is_rejected() -> None:
     TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 900))
     with pytest.raises(
         InvalidSettingsError,
-        match=r"settings\.t_high: got 900; expected at most 899, the number of timesteps",
+        match=r"settings\.t_high: got 900; expected at most 899, the timesteps of the base model",
     ) as caught:
         TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 899))
     assert caught.value.field == "settings.t_high"
