@@ -1,4 +1,4 @@
-"""What is no concept file is refused: pickles, cut and damaged files, hostile headers."""
+"""Other files are refused: pickles, truncated and damaged files, hostile headers."""
 
 from __future__ import annotations
 

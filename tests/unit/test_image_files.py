@@ -118,7 +118,7 @@ def test_a_folder_stands_for_its_images_sorted(tmp_path: Path) -> None:
 
 
 def test_a_broken_image_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
-    """What is called an image must be one."""
+    """A file with the suffix of an image must be one."""
     (tmp_path / "a.png").write_bytes(file_of(halves()))
     (tmp_path / "b.jpg").write_text("no image")
     with pytest.raises(InvalidImageError, match=r"got 'b\.jpg' \(unknown format\)"):

@@ -58,7 +58,7 @@ def test_transparency_lies_on_white() -> None:
 
 
 def test_every_mode_becomes_rgb() -> None:
-    """Palette, black and white, grey, 16-bit grey, and CMYK."""
+    """Palette, black and white, gray, 16-bit gray, and CMYK."""
     palette = halves().quantize(8)
     assert decode_image(file_of(palette), name="a").getpixel((60, 40)) == BLUE
     assert decode_image(file_of(Image.new("1", (40, 40), 1)), name="a").getpixel((0, 0)) == (255,) * 3
@@ -69,7 +69,7 @@ def test_every_mode_becomes_rgb() -> None:
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
-    """Half grey in 16 bits is half grey in 8."""
+    """Half gray in 16 bits is half gray in 8."""
     grey = Image.fromarray(np.full((40, 40), 0x8000, dtype=np.uint16))
     assert decode_image(file_of(grey), name="a").getpixel((0, 0)) == (128, 128, 128)
 
@@ -86,7 +86,7 @@ def test_an_animated_file_gives_its_first_frame() -> None:
 
 
 def test_colours_are_brought_to_srgb() -> None:
-    """Pixels are read through the embedded profile, transparent ones and grey ones too."""
+    """The embedded profile is applied, also to transparent and gray images."""
     profile = display_p3()
     image = decode_image(file_of(halves(), icc_profile=profile), name="a")
     red, _, blue = np.asarray(image)[40, 5]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU's
     ids=["nothing said", "a count", "a policy"],
 )
 def test_the_command_spins_shortly_unless_told(said: dict[str, str], spins: str) -> None:
-    """The word of torch's own OpenMP; without the package it says 300 000."""
+    """Return the spin count that torch's OpenMP reports; without the package it is 300,000."""
     environment = {name: value for name, value in os.environ.items() if name not in SAID_BY_USERS}
 
     seen = subprocess.run(

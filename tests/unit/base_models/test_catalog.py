@@ -1,4 +1,4 @@
-"""The catalogue: which base models there are, and what a search on each of them runs with."""
+"""The catalog: base models, and the settings of a search on each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 
 
 def written(folder: Path, text: str) -> Path:
-    """A catalogue file, with a folder `sd15` beside it."""
+    """Write a catalog file next to a folder `sd15`, and return its path."""
     (folder / "sd15").mkdir(exist_ok=True)
     path = folder / "models.toml"
     path.write_text(text)
@@ -144,7 +144,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, f
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A wrong path is no empty catalogue."""
+    """A wrong path is an error, not an empty catalog."""
     with pytest.raises(
         InvalidSettingsError,
         match=r"got an unreadable file \(No such file or directory\); expected a TOML file .*nowhere\.toml",
@@ -164,7 +164,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_paper_preset_is_the_papers_for_each_family(
     tmp_path: Path, family: Family, precision: str, changed: dict[str, float]
 ) -> None:
-    """What the paper gives, and not what the catalogue says."""
+    """The preset "paper" ignores the settings of the catalog."""
     entry = BaseModelEntry.model_validate(
         {"name": "a", "path": tmp_path, "precision": precision, "settings": {"n": 8}}
     )
@@ -174,7 +174,7 @@ def test_the_paper_preset_is_the_papers_for_each_family(
 
 
 def test_what_the_request_says_wins() -> None:
-    """Over the catalogue's settings and the family's."""
+    """Settings of the request override those of the catalog and of the family."""
     entry = Catalog.load().default
     settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12"})
     assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 4)

@@ -1,4 +1,4 @@
-"""Families are told from JSON files, fingerprints from the bytes of the weights."""
+"""Families come from JSON files, fingerprints from the bytes of the weights."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_other_pipelines_are_refused(
     "name", ["model_index.json", "unet/config.json", "text_encoder/config.json", "vae/config.json"]
 )
 def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path], name: str) -> None:
-    """A download that broke off is told apart from a model of another kind."""
+    """An interrupted download is reported differently from a model of another kind."""
     folder = edited("sd1", "model_index.json")
     (folder / name).unlink()
     with pytest.raises(

@@ -41,7 +41,7 @@ def test_common_words_are_initializers(folder: Path, words: Vocabulary, word: st
 
 
 def test_two_words_are_no_initializer(words: Vocabulary) -> None:
-    """The message tells how the text splits."""
+    """The message shows how the text splits."""
     with pytest.raises(InvalidInitializerError, match="'shiny' \\+ 'sneaker'"):
         check_initializer("shiny sneaker", words)
 

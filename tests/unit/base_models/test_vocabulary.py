@@ -73,7 +73,7 @@ def test_the_form_that_transformers_saves_is_read_too(
 
 
 def test_an_initializer_is_one_token(words: Vocabulary) -> None:
-    """The id of a word; else a message that tells how the text splits."""
+    """A word has an id; other text gives a message that shows how it splits."""
     assert check_initializer("dog", words) == words.single_token_id("dog")
     with pytest.raises(InvalidInitializerError) as error:
         check_initializer("dog cat", words)
@@ -105,13 +105,13 @@ def test_malformed_tokens_are_refused(token: str) -> None:
 
 @pytest.mark.parametrize("token", ["dog", "<|endoftext|>"])
 def test_a_word_is_no_placeholder(words: Vocabulary, token: str) -> None:
-    """What the base model knows already cannot be learned anew under the same name."""
+    """A word of the base model cannot become a placeholder token."""
     with pytest.raises(InvalidTokenError, match="which is a word of the base model"):
         check_token(token, words)
 
 
 def test_a_token_that_the_folder_has_added_is_taken(folder: Path, tmp_path: Path) -> None:
-    """Folders of other trainers bring tokens of their own, in added_tokens.json or in the vocabulary."""
+    """Folders of other trainers contain extra tokens, in added_tokens.json or in the vocabulary."""
     write_tokenizer(tmp_path / "tokenizer", WORDS)
     (tmp_path / "tokenizer" / "added_tokens.json").write_text('{"<cat-toy>": 999}')
     with pytest.raises(InvalidTokenError, match="<cat-toy>"):
