@@ -83,7 +83,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidModelError.mismatch(
-            "base_model", got=f"an unreadable {path} ({error.strerror})", expected=_EXPECTED
+            "base_model", got=f"an unreadable {path} ({error.strerror})", expected=f"a folder with {name}"
         ) from error
     except ValueError as error:
         raise InvalidModelError(f"base_model: {path} is not JSON: {error}") from error

@@ -181,7 +181,7 @@ def test_what_the_request_says_wins() -> None:
 
 
 def test_the_embedded_model_has_its_measured_defaults() -> None:
-    """720 steps of 4 directions are 3 600 forwards; docs/log.md has the table that they were chosen by."""
+    """720 steps of 4 directions are 3 600 forwards; docs/experiments/how-many-directions.md has the table that they were chosen by."""
     settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
     assert settings.steps * (settings.n + 1) == 3600
     assert (settings.directions, settings.subspace) == ("orthogonal", "none")

@@ -87,7 +87,7 @@ def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path]
     folder = edited("sd1", "model_index.json")
     (folder / name).unlink()
     with pytest.raises(
-        InvalidModelError, match=f"{name} .No such file or directory.; expected Stable Diffusion"
+        InvalidModelError, match=f"{name} .No such file or directory.; expected a folder with"
     ):
         detect_family(folder)
     (folder / name).write_text("{")
