@@ -7,7 +7,7 @@ IS_SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in sys.a
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo lint language test test-fast docs reference clean help
+.PHONY: setup demo lint test test-fast docs reference clean help
 
 setup: .venv/installed  ## Install everything that development needs into ./.venv (PYTHON= names another Python)
 
@@ -23,13 +23,11 @@ setup: .venv/installed  ## Install everything that development needs into ./.ven
 demo: setup  ## Learn a subject with the embedded model; pictures in demo-output/
 	$(BIN)/zoodip demo --out demo-output
 
-lint: setup  ## Check style, types and the direction of imports
+lint: setup  ## Check style, types, the direction of imports and the language of all prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-language: setup  ## Check the language of docs, docstrings, comments and messages
 	$(BIN)/python -m tools.check_language
 
 test: setup  ## Run all tests

@@ -60,7 +60,7 @@ SPELLINGS = [
 SHORT_NUMBER = re.compile(r"(?<![\w.)\]}/*%\\])\.\d+(?!\w|\.\d)")
 OLD_REFUSAL = re.compile(r";\s*allowed\b")
 NOT_PROSE = re.compile(
-    r"(``?)[^`]+?\1(?!`)|\]\([^)]*\)|https?://\S+|<!--.*?-->|</?[a-z][^<>]*>|\bask(?:/| and |-and-)tell\b",
+    r"(``?)[^`]+?\1(?!`)|\]\([^)]*\)|https?://\S+|<!--.*?-->|</?[a-z][^<>]*>|\bask(?:/| and |-and-)tell\b|\btell\(",
     re.DOTALL,
 )
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n.*?^ *\2`*~*[ \t]*$", re.DOTALL | re.MULTILINE)

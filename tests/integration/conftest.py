@@ -36,12 +36,12 @@ def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Catalog whose default is a narrow SD1 with random weights, 64 px and a small vocabulary."""
-    folder = tmp_path_factory.mktemp("catalogue")
+    folder = tmp_path_factory.mktemp("catalog")
     build_family(folder / "tiny", "sd1")
     build_family(folder / "other", "sd1", seed=1)
-    path = folder / "catalogue.toml"
+    path = folder / "catalog.toml"
     path.write_text(
         '[[base_models]]\nname = "tiny"\npath = "tiny"\nprecision = "fp32"\ndefault = true\nsteps = 3\n'
         "[base_models.settings]\nsteps = 30\nn = 1\nmeasure_every = 10\ncheckpoint_every = 10\nfixed_rows = 4\n"
@@ -57,13 +57,13 @@ def broker_url(database_url: str) -> str | None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, broker_url: str | None, catalogue: Path) -> ServiceSettings:
+def settings(tmp_path: Path, database_url: str, broker_url: str | None, catalog: Path) -> ServiceSettings:
     """Settings of a separate service: data folder, database, broker, catalog."""
     return ServiceSettings(
         data_dir=tmp_path / "data",
         database_url=database_url,
         broker_url=broker_url,
-        base_models=catalogue,
+        base_models=catalog,
         webhook_secrets=("whsec_" + "c2VjcmV0" * 4,),
         log_level="ERROR",
     )

@@ -26,10 +26,10 @@ def _import(client: TestClient, content: bytes, **fields: str) -> object:
 
 
 def test_concept_is_imported_and_exported_in_three_formats(
-    client: TestClient, settings: ServiceSettings, catalogue: Path
+    client: TestClient, settings: ServiceSettings, catalog: Path
 ) -> None:
     """Import, list, export and delete. Each exported file contains the key that its program reads."""
-    created = _import(client, tiny_concept(catalogue))
+    created = _import(client, tiny_concept(catalog))
     assert created.status_code == 201
     concept = created.json()
     assert (concept["token"], concept["vectors"], concept["base_model"]) == ("<my-dog>", 2, "tiny")
@@ -46,9 +46,9 @@ def test_concept_is_imported_and_exported_in_three_formats(
     assert ObjectStore(settings.object_store).names("") == []
 
 
-def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettings, catalogue: Path) -> None:
+def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettings, catalog: Path) -> None:
     """Each invalid import gets its code and field, and stores no object."""
-    tiny = tiny_concept(catalogue)
+    tiny = tiny_concept(catalog)
     wide = save({"emb_params": np.zeros((1, 768), np.float32)})
     for content, fields, code, field in (
         (b"\x80\x04\x95", {}, "invalid_artifact", "file"),
@@ -70,12 +70,12 @@ def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettin
     assert len(client.get("/v1/concepts").json()["data"]) == 1
 
 
-def test_generation_is_queued_with_its_concepts(client: TestClient, catalogue: Path) -> None:
+def test_generation_is_queued_with_its_concepts(client: TestClient, catalog: Path) -> None:
     """A valid request gets 202 and a job. A token that the caller does not have is refused."""
     unknown = client.post("/v1/generations", json={"prompt": "a <my-dog> on a beach"})
     assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_token")
     assert unknown.json()["errors"][0]["field"] == "prompt"
-    _import(client, tiny_concept(catalogue))
+    _import(client, tiny_concept(catalog))
     created = client.post(
         "/v1/generations",
         json={"prompt": "a <my-dog> on <Beach>", "n": 2, "size": "64x64"},
@@ -92,9 +92,9 @@ def test_generation_is_queued_with_its_concepts(client: TestClient, catalogue: P
     assert client.get("/v1/generations").json()["data"] == []
 
 
-def test_concept_of_another_base_model_is_unknown(client: TestClient, catalogue: Path) -> None:
+def test_concept_of_another_base_model_is_unknown(client: TestClient, catalog: Path) -> None:
     """A token learned on `tiny` is refused on `other`, although the vectors have the same width."""
-    assert _import(client, tiny_concept(catalogue)).status_code == 201
+    assert _import(client, tiny_concept(catalog)).status_code == 201
     body = {"prompt": "a <my-dog>", "base_model": "other"}
     refused = client.post("/v1/generations", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_token")

@@ -92,11 +92,11 @@ def test_jobs_of_other_owners_are_not_accessible(client: TestClient, settings: S
 
 
 def test_concepts_of_other_owners_are_not_accessible(
-    client: TestClient, settings: ServiceSettings, catalogue: Path
+    client: TestClient, settings: ServiceSettings, catalog: Path
 ) -> None:
     """An owner cannot read, export, delete or draw a concept of another owner, nor access its generations."""
     alice, bob = make_key(settings, owner="alice"), make_key(settings, owner="bob")
-    file = {"file": ("c.safetensors", tiny_concept(catalogue))}
+    file = {"file": ("c.safetensors", tiny_concept(catalog))}
     concept = client.post("/v1/concepts", files=file, headers=alice).headers["Location"]
     generation = client.post("/v1/generations", json={"prompt": "a <my-dog>"}, headers=alice)
     assert generation.status_code == 202

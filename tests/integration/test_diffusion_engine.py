@@ -111,15 +111,15 @@ def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings:
 
 
 def test_an_overflowing_model_fails_without_an_image(
-    fast_settings: ServiceSettings, catalogue: Path, tmp_path: Path
+    fast_settings: ServiceSettings, catalog: Path, tmp_path: Path
 ) -> None:
     """With a VAE whose sums are infinite, the generation fails with `image_not_finite` and stores no image."""
-    broken = shutil.copytree(catalogue.parent / "tiny", tmp_path / "broken")
+    broken = shutil.copytree(catalog.parent / "tiny", tmp_path / "broken")
     (weights,) = (broken / "vae").glob("*.safetensors")
     tensors = load_file(weights)
     tensors["decoder.conv_out.weight"][:] = 3e38  # finite, so that it loads, but its sums overflow
     save_file(tensors, weights, {"format": "pt"})
-    catalog = tmp_path / "catalogue.toml"
+    catalog = tmp_path / "catalog.toml"
     catalog.write_text(
         '[[base_models]]\nname = "broken"\npath = "broken"\nprecision = "fp32"\ndefault = true\nsteps = 3\n'
     )

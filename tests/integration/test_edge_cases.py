@@ -182,15 +182,15 @@ def test_polls_succeed_while_writers_wait(client: TestClient, settings: ServiceS
 
 
 def test_damaged_base_model_does_not_hide_others(
-    settings: ServiceSettings, catalogue: Path, tmp_path: Path
+    settings: ServiceSettings, catalog: Path, tmp_path: Path
 ) -> None:
     """The list contains the damaged base model without facts. One without local files uses its family's settings."""
-    damaged = shutil.copytree(catalogue.parent / "tiny", tmp_path / "damaged")
+    damaged = shutil.copytree(catalog.parent / "tiny", tmp_path / "damaged")
     for weights in (damaged / "vae").glob("*.safetensors"):
         weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     catalog = tmp_path / "catalog.toml"
     catalog.write_text(
-        f'[[base_models]]\nname = "tiny"\npath = "{catalogue.parent / "tiny"}"\nprecision = "fp32"\n'
+        f'[[base_models]]\nname = "tiny"\npath = "{catalog.parent / "tiny"}"\nprecision = "fp32"\n'
         '[[base_models]]\nname = "damaged"\npath = "damaged"\n'
         '[[base_models]]\nname = "far"\nhub_id = "nobody/nothing"\nfamily = "sdxl"\n'
     )

@@ -84,10 +84,10 @@ def test_creation_succeeds_if_the_commit_reply_is_lost(client: TestClient, setti
 
 @pytest.mark.parametrize("when", ["begin", "commit"])
 def test_failed_replacement_keeps_the_old_concept(
-    client: TestClient, settings: ServiceSettings, catalogue: Path, when: str
+    client: TestClient, settings: ServiceSettings, catalog: Path, when: str
 ) -> None:
     """The old embedding can still be downloaded, and no object of the new concept remains."""
-    content = tiny_concept(catalogue)
+    content = tiny_concept(catalog)
     assert _import(client, content) == 201
     (old,) = client.get("/v1/concepts").json()["data"]
     with _failing(client, settings, when):

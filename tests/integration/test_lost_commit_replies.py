@@ -43,11 +43,11 @@ class _LosesReply(Database):
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, catalogue: Path) -> ServiceSettings:
+def settings(tmp_path: Path, database_url: str, catalog: Path) -> ServiceSettings:
     """Settings with a stub engine."""
     (tmp_path / "data").mkdir()
     return ServiceSettings(
-        data_dir=tmp_path / "data", database_url=database_url, base_models=catalogue, engine=STUB
+        data_dir=tmp_path / "data", database_url=database_url, base_models=catalog, engine=STUB
     )
 
 

@@ -41,7 +41,7 @@ EXAMPLES = settings(
 PERSONALIZATION = {"token": "<my-dog>", "initializer": "dog", "settings": {"steps": 30}}
 
 
-def test_responses_match_the_document(settings: ServiceSettings, catalogue: Path, tmp_path: Path) -> None:
+def test_responses_match_the_document(settings: ServiceSettings, catalog: Path, tmp_path: Path) -> None:
     """Generated valid and invalid requests get documented statuses and schemas, and no 5xx."""
     settings.data_dir.mkdir(exist_ok=True)
     stub = settings.model_copy(update={"engine": STUB, "tick_s": 0.2})
@@ -52,7 +52,7 @@ def test_responses_match_the_document(settings: ServiceSettings, catalogue: Path
         assert len(operations) >= 20
         responses = Counter[tuple[str, int]]()
         for operation in sorted(operations, key=lambda operation: operation.method == "delete"):
-            _check(operation, lambda case: _make_usable(case, ids, tiny_concept(catalogue)), responses)
+            _check(operation, lambda case: _make_usable(case, ids, tiny_concept(catalog)), responses)
     succeeded = {name for (name, status) in responses if status < 300}
     # The job has ended, so these return 409.
     conflicting = {f"post /v1/personalizations/{{id}}/{act}" for act in ("pause", "resume")}

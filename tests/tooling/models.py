@@ -109,7 +109,7 @@ def write_pipeline(
 
 
 def with_tokens(config: dict[str, Any], vocabulary: int, pad_token: str) -> dict[str, Any]:
-    """The text configuration with the ids of start, end and padding; a vocab_size of its own stays."""
+    """Return the text configuration with ids of start, end and padding; an existing vocab_size is kept."""
     size = int(config.get("vocab_size", vocabulary))
     pad = 0 if pad_token == "!" else vocabulary - 1
     ids = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": pad}

@@ -38,7 +38,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Image.Image]:
-    """Three coloured noise images of different sizes and shapes."""
+    """Three colored noise images of different sizes and shapes."""
     random = np.random.default_rng(0)
     sizes = ((80, 64, 3), (64, 64, 3), (64, 100, 3))
     return [Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)) for size in sizes]

@@ -1,1 +1,1 @@
-"""The frozen diffusion model: the only place in the package that imports diffusers, transformers and bitsandbytes."""
+"""The frozen diffusion model. Nothing else in zoodip_core imports diffusers, transformers or bitsandbytes."""

@@ -1,4 +1,4 @@
-"""Rows → predictions → losses or directional derivatives, all candidates of a step in one forward."""
+"""Batched U-Net evaluation: rows to predictions, and predictions to losses or directional derivatives."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from zoodip_core.errors import OutOfMemoryError
 
 @dataclass(frozen=True)
 class Rows:
-    """U-Net evaluations that wait for a forward."""
+    """Inputs of a batch of U-Net evaluations, one row for each evaluation.
+
+    Attributes:
+        noisy: noisy latents.
+        timesteps: timesteps; some schedulers, such as Euler, use fractional ones.
+        states: text-encoder states.
+        pooled: pooled text-encoder states (SDXL only).
+        time_ids: size conditioning (SDXL only).
+    """
 
     noisy: Float[Tensor, "rows c h w"]
-    timesteps: Num[Tensor, " rows"]  # Euler and its kin stand between two steps
+    timesteps: Num[Tensor, " rows"]
     states: Float[Tensor, "rows tokens d"]
     pooled: Float[Tensor, "rows p"] | None = None
     time_ids: Float[Tensor, "rows 6"] | None = None
@@ -27,14 +35,14 @@ class Rows:
         return len(self.noisy)
 
     def __getitem__(self, part: slice) -> Rows:
-        """The rows of a slice."""
+        """Return the rows of a slice."""
         columns: list[Any] = [getattr(self, f.name) for f in fields(self)]
         taken: list[Any] = [None if column is None else column[part] for column in columns]
         return Rows(*taken)
 
     @classmethod
     def cat(cls, parts: Sequence[Rows]) -> Rows:
-        """All rows of all parts, in order."""
+        """Concatenate the rows of all parts, in order."""
         columns: list[list[Any]] = [[getattr(part, f.name) for part in parts] for f in fields(cls)]
         joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
         return cls(*joined)
@@ -42,7 +50,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """How much of the image is left at each timestep, and what the U-Net is asked to predict."""
+    """Noise schedule ᾱ_t and the prediction type of the U-Net.
+
+    Attributes:
+        alphas_cumprod: ᾱ_t for each timestep, in (0, 1).
+        velocity: whether the U-Net predicts the velocity; otherwise it predicts the noise.
+    """
 
     alphas_cumprod: Float[Tensor, " timesteps"]
     velocity: bool
@@ -53,7 +66,7 @@ class NoiseSchedule:
     def noisy(
         self, latent: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"], t: int
     ) -> Float[Tensor, "*shape"]:
-        """z_t = √ᾱ_t z + √(1−ᾱ_t) ε.
+        """Return the noisy latent z_t = √ᾱ_t z + √(1−ᾱ_t) ε.
 
         Source: arXiv:2503.14868v1, Eq. (1)
         """
@@ -63,7 +76,7 @@ class NoiseSchedule:
     def target(
         self, latent: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"], t: int
     ) -> Float[Tensor, "*shape"]:
-        """The noise, or the velocity √ᾱ_t ε − √(1−ᾱ_t) z where the model predicts that."""
+        """Return the prediction target: the noise ε, or the velocity √ᾱ_t ε − √(1−ᾱ_t) z."""
         if not self.velocity:
             return noise
         alpha = self.alphas_cumprod[t]
@@ -71,7 +84,13 @@ class NoiseSchedule:
 
 
 class Denoiser:
-    """Runs rows through the frozen U-Net, as many at once as memory allows."""
+    """Runs rows through the frozen U-Net in batches that fit into memory.
+
+    Attributes:
+        unet: the frozen U-Net.
+        dtype: compute dtype of the activations.
+        max_rows: most rows of one forward pass; None for no limit. Halved when memory runs out.
+    """
 
     def __init__(self, unet: Any, *, dtype: torch.dtype, max_rows: int | None = None) -> None:
         self.unet = unet
@@ -79,9 +98,9 @@ class Denoiser:
         self.max_rows = max_rows
 
     def predict(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
-        """The U-Net's output for each row, in fp32.
+        """Return the U-Net's output for each row, in fp32.
 
-        When memory runs out, `max_rows` is halved and the forward repeated.
+        If memory runs out, halve `max_rows` and repeat the forward pass.
 
         Raises:
             OutOfMemoryError: a single row does not fit.
@@ -119,7 +138,7 @@ class Denoiser:
 def row_losses(
     prediction: Float[Tensor, "rows c h w"], target: Float[Tensor, "rows c h w"]
 ) -> Float[Tensor, " rows"]:
-    """Mean of squares of each row; the published script takes the mean, not the sum.
+    """Return the mean squared error of each row. Like the published script, it is a mean and not a sum.
 
     Source: arXiv:2503.14868v1, Eq. (1)
     """
@@ -129,9 +148,15 @@ def row_losses(
 def directional_derivatives(
     prediction: Float[Tensor, "rows c h w"], target: Float[Tensor, "c h w"], mu: float
 ) -> Float[Tensor, " directions"]:
-    """2⟨Δ_i, r⟩/(N μ), with r the residual at θ (row 0) and Δ_i the change of the output at θ + μ e_i.
+    """Return the directional derivative 2⟨Δ_i, r⟩/(N μ) of the loss for each direction e_i.
 
-    Unlike a difference of two losses it lacks the always-positive term ‖Δ_i‖²/(N μ).
+    r is the residual at θ (row 0) and Δ_i the change of the output at θ + μ e_i; N is the number of output values.
+    A difference of two losses would add the bias ‖Δ_i‖²/(N μ), which is never negative.
+
+    Args:
+        prediction: outputs of the U-Net: row 0 at θ, row i at θ + μ e_i.
+        target: target that all rows share.
+        mu: step of the finite difference, μ.
     """
     residual = prediction[0] - target
     change = prediction[1:] - prediction[0]
@@ -139,5 +164,5 @@ def directional_derivatives(
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a type of its own; the CPU's allocator raises a plain RuntimeError."""
+    """Return whether memory ran out. CUDA has a separate exception type; the CPU allocator raises RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

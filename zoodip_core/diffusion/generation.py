@@ -1,4 +1,4 @@
-"""Prompt and concepts → images: the same prompt code as in learning, so a token means the same in both."""
+"""Image generation from prompts and concepts, with the same prompt encoding as personalization."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoodip_core.errors import InvalidSettingsError
 
 @dataclass(frozen=True)
 class Drawn:
-    """One generated image and the seed that draws it again."""
+    """A generated image and the seed that reproduces it."""
 
     image: Image.Image
     seed: int
@@ -37,19 +37,23 @@ def generate(
     *,
     before_step: Callable[[], None] = lambda: None,
 ) -> list[Drawn]:
-    """Images of a prompt; image k is drawn from `seed + k` alone, so it does not depend on `n`.
+    """Generate the images of a prompt. Image k uses the seed `seed + k`, so it does not depend on `n`.
 
     Args:
         bundle: the base model.
-        settings: prompt, number, size, steps, guidance, seed and scheduler.
-        concepts: vectors of each learned token that the prompt may hold.
-        before_step: called before each step of the denoising; what it raises ends the drawing.
+        settings: prompt, number of images, size, steps, guidance scale, seed and scheduler.
+        concepts: vectors of each learned token that the prompt can use.
+        before_step: called before each denoising step; an exception that it raises ends the generation.
+
+    Returns:
+        `settings.n` images, in the order of their seeds.
 
     Raises:
-        UnknownTokenError: the prompt holds a token that is not in `concepts`.
-        UnknownSchedulerError: no scheduler of that name.
-        OutOfMemoryError: not even one row fits.
-        ImageNotFiniteError: the model's values overflow.
+        InvalidSettingsError: the height or width is not a multiple of the size of a latent cell.
+        UnknownTokenError: the prompt contains a token that is not in `concepts`.
+        UnknownSchedulerError: no scheduler has that name.
+        OutOfMemoryError: not even one row fits into memory.
+        ImageNotFiniteError: a pixel is NaN or infinite.
     """
     (drawn,) = generate_together(bundle, [settings], concepts, before_step=before_step)
     return drawn
@@ -58,32 +62,37 @@ def generate(
 @torch.no_grad()
 def generate_together(
     bundle: Bundle,
-    asked: Sequence[GenerationSettings],
+    requests: Sequence[GenerationSettings],
     concepts: ConceptVectors | None = None,
     *,
     before_step: Callable[[], None] = lambda: None,
 ) -> list[list[Drawn]]:
-    """Images of several prompts, denoised in one batch: of each what `generate` draws, up to rounding.
+    """Generate the images of several prompts in one batch.
+
+    Up to rounding, the images equal those that `generate` draws for each prompt.
 
     Args:
         bundle: the base model.
-        asked: settings that differ in prompt, number and seed alone; at least one.
+        requests: one or more settings that differ only in prompt, number of images and seed.
         concepts: as in `generate`.
         before_step: as in `generate`.
 
+    Returns:
+        For each request, its images.
+
     Raises:
-        InvalidSettingsError: two settings differ in something else.
+        InvalidSettingsError: two requests differ in another setting.
         ZoodipError: as in `generate`.
     """
-    shared = _shared(asked)
+    shared = _shared_settings(requests)
     side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
     _check_size(bundle, side)
     scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
     scheduler.set_timesteps(shared.steps, device=bundle.device)
-    seeds = [settings.seed + k for settings in asked for k in range(settings.n)]
+    seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    latents = _start(bundle, side, generators) * scheduler.init_noise_sigma
-    branches = _branches(bundle, asked, concepts or {})
+    latents = _initial_noise(bundle, side, generators) * scheduler.init_noise_sigma
+    branches = _conditioning(bundle, requests, concepts or {})
     time_ids = bundle.time_ids(side)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
@@ -95,42 +104,42 @@ def generate_together(
         latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
     images = decode_latents(bundle.vae, latents)
     drawn = iter(Drawn(image, seed) for image, seed in zip(images, seeds, strict=True))
-    return [list(islice(drawn, settings.n)) for settings in asked]
+    return [list(islice(drawn, settings.n)) for settings in requests]
 
 
-def _shared(asked: Sequence[GenerationSettings]) -> GenerationSettings:
-    """The first of the settings; the others are alike but for what an image has of its own."""
+def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettings:
+    """Return the first request, after checking that all share the settings of the batch."""
     common = [name for name in GenerationSettings.model_fields if name not in ("prompt", "n", "seed")]
-    for settings in asked:
+    for settings in requests:
         for name in common:
-            first, other = getattr(asked[0], name), getattr(settings, name)
+            first, other = getattr(requests[0], name), getattr(settings, name)
             if other != first:
-                raise InvalidSettingsError(
-                    f"{name}: {other!r} beside {first!r}; prompts drawn together share it", field=name
+                raise InvalidSettingsError.mismatch(
+                    name, got=repr(other), expected=f"{first!r}, as in the first prompt of the batch"
                 )
-    return asked[0]
+    return requests[0]
 
 
-def _branches(
-    bundle: Bundle, asked: Sequence[GenerationSettings], concepts: ConceptVectors
+def _conditioning(
+    bundle: Bundle, requests: Sequence[GenerationSettings], concepts: ConceptVectors
 ) -> list[PromptStates]:
-    """What the images are conditioned on, a row each: [negative, positive] with guidance, else [positive]."""
-    encoded = [_repeated(_encode(bundle, one.prompt, concepts), one.n) for one in asked]
+    """Return the conditioning, one row for each image: [negative, positive] with guidance, else [positive]."""
+    encoded = [_repeated(_encode(bundle, one.prompt, concepts), one.n) for one in requests]
     pooled = [states.pooled for states in encoded if states.pooled is not None]
     rows = PromptStates(
         torch.cat([states.states for states in encoded]), torch.cat(pooled) if pooled else None
     )
-    if asked[0].guidance_scale <= 1:
+    if requests[0].guidance_scale <= 1:
         return [rows]
-    negative = _encode(bundle, asked[0].negative_prompt, concepts)
-    if bundle.zero_empty_prompt and not asked[0].negative_prompt:
-        nothing = None if negative.pooled is None else torch.zeros_like(negative.pooled)
-        negative = PromptStates(torch.zeros_like(negative.states), nothing)
+    negative = _encode(bundle, requests[0].negative_prompt, concepts)
+    if bundle.zero_empty_prompt and not requests[0].negative_prompt:
+        pooled_zeros = None if negative.pooled is None else torch.zeros_like(negative.pooled)
+        negative = PromptStates(torch.zeros_like(negative.states), pooled_zeros)
     return [_repeated(negative, len(rows.states)), rows]
 
 
 def _repeated(states: PromptStates, count: int) -> PromptStates:
-    """One row as `count` rows, without a copy."""
+    """Repeat one row `count` times, without a copy."""
     pooled = None if states.pooled is None else states.pooled.expand(count, -1)
     return PromptStates(states.states.expand(count, -1, -1), pooled)
 
@@ -148,7 +157,7 @@ def _counts(concepts: ConceptVectors) -> Mapping[str, int]:
 def _guided(
     output: Float[Tensor, "rows c h w"], guidance_scale: float, branches: int
 ) -> Float[Tensor, "images c h w"]:
-    """The model's output, moved away from the negative prompt where there is one (classifier-free guidance)."""
+    """Apply classifier-free guidance if there is a negative branch."""
     if branches == 1:
         return output
     negative, positive = output.chunk(2)
@@ -159,11 +168,11 @@ def _rows(
     noisy: Float[Tensor, "images c h w"], t: Tensor, states: PromptStates, time_ids: Tensor | None
 ) -> Rows:
     count = len(noisy)
-    shape = None if time_ids is None else time_ids.expand(count, -1)
-    return Rows(noisy, t.expand(count), states.states, states.pooled, shape)
+    repeated_ids = None if time_ids is None else time_ids.expand(count, -1)
+    return Rows(noisy, t.expand(count), states.states, states.pooled, repeated_ids)
 
 
-def _start(
+def _initial_noise(
     bundle: Bundle, side: tuple[int, int], generators: Sequence[torch.Generator]
 ) -> Float[Tensor, "images c h w"]:
     shape = (bundle.latent_channels, side[0] // bundle.scale_factor, side[1] // bundle.scale_factor)
@@ -174,6 +183,6 @@ def _start(
 def _check_size(bundle: Bundle, side: tuple[int, int]) -> None:
     for name, pixels in zip(("height", "width"), side, strict=True):
         if pixels % bundle.scale_factor:
-            raise InvalidSettingsError(
-                f"{name}: {pixels} is not a multiple of {bundle.scale_factor}", field=name
+            raise InvalidSettingsError.mismatch(
+                name, got=pixels, expected=f"a multiple of {bundle.scale_factor}"
             )

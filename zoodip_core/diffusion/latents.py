@@ -1,4 +1,4 @@
-"""Images → the posterior of their latents, cached once for each image and its mirror."""
+"""VAE encoding and decoding: the latent posterior of each image is computed once and cached."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from zoodip_core.errors import ImageNotFiniteError
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Mean and standard deviation of q(z | x) in the U-Net's scale, on the CPU; axis 1 is (as is, mirrored).
+    """Mean and standard deviation of q(z | x), in the U-Net's scale and on the CPU.
 
-    The published script runs the VAE in every step; a sample of the stored posterior has the same distribution,
-    and the VAE can leave memory.
+    Axis 1 is (original, mirrored). The published script runs the VAE in every step. A sample of the stored
+    posterior has the same distribution, so the VAE can be released from memory.
     """
 
     mean: Float[Tensor, "images 2 c h w"]
@@ -30,26 +30,26 @@ class Posteriors:
         return len(self.mean)
 
     def sample(self, image: int, flipped: bool, generator: torch.Generator) -> Float[Tensor, "c h w"]:
-        """A latent of one image; `generator` is on the CPU, so that every device draws the same."""
+        """Sample a latent of one image. `generator` is on the CPU, so every device draws the same values."""
         mean = self.mean[image, int(flipped)]
         return mean + self.std[image, int(flipped)] * torch.randn(mean.shape, generator=generator)
 
 
 def to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
-    """An RGB image as a tensor in [−1, 1]."""
+    """Convert an image to an RGB tensor in [−1, 1]."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
     return pixels.permute(2, 0, 1) / 127.5 - 1
 
 
 def to_image(pixels: Float[Tensor, "3 height width"]) -> Image.Image:
-    """The inverse of `to_tensor`, rounded and clamped."""
+    """Convert a tensor in [−1, 1] to an image, clamped and rounded. The inverse of `to_tensor`."""
     levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
 
 
 @torch.no_grad()
 def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
-    """Posteriors of images that have the model's size already; one image at a time, to keep the peak low."""
+    """Encode images of the model's size, one at a time to keep peak memory low."""
     pixels = [view for image in images for view in (to_tensor(image), to_tensor(image).flip(-1))]
     moments = [_encode(vae, view) for view in pixels]
     mean = torch.stack([mean for mean, _ in moments])
@@ -60,7 +60,7 @@ def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
 
 @torch.no_grad()
 def decode_latents(vae: Any, latents: Float[Tensor, "images c h w"]) -> list[Image.Image]:
-    """Images of latents in the U-Net's scale, one at a time.
+    """Decode latents in the U-Net's scale to images, one at a time to keep peak memory low.
 
     Raises:
         ImageNotFiniteError: a pixel is NaN or infinite.

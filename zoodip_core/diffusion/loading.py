@@ -1,4 +1,4 @@
-"""A pipeline folder or hub id → a frozen, quantized bundle on a device."""
+"""Loading of base models: from a pipeline folder or hub id to a frozen, quantized bundle on a device."""
 
 from __future__ import annotations
 
@@ -33,15 +33,31 @@ HUB_FILES = (
     *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder*")),
     "tokenizer*/*.txt",
 )
+"""Patterns of the files that are downloaded from a hub id."""
 HUB_LEFT = ("*.fp16.*", "*non_ema*", "*flax*", "*openvino*", "*onnx*")
-"""What is loaded from a hub id, and what of it is left there: second copies of the same weights."""
+"""Patterns of files that are never downloaded: second copies of the same weights."""
 
 
 @dataclass
 class Bundle:
-    """A frozen base model: everything that searches and generations share.
+    """A frozen base model in memory; searches and generations share it.
 
-    Only the VAE comes and goes: it is loaded when first asked for, and `release_vae` lets it go.
+    The VAE is loaded on first use, and `release_vae` frees it.
+
+    Attributes:
+        name: name in the catalog.
+        family: `sd1`, `sd2` or `sdxl`.
+        folder: pipeline folder.
+        fingerprint: SHA-256 that identifies the weights.
+        precision: how weights are stored.
+        device: device of all networks.
+        dtype: compute dtype.
+        prompts: tokenizers and text encoders.
+        denoiser: the U-Net.
+        schedule: noise schedule of the U-Net's training.
+        scale_factor: pixels along one side of a latent cell.
+        zero_empty_prompt: whether an empty negative prompt is encoded as zeros.
+        templates: captions of the base model for each concept kind.
     """
 
     name: str
@@ -54,77 +70,83 @@ class Bundle:
     prompts: PromptEncoder
     denoiser: Denoiser
     schedule: NoiseSchedule
-    scale_factor: int  # pixels along one side of a latent's cell
+    scale_factor: int
     zero_empty_prompt: bool
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
     _vae: nn.Module | None = None
 
     @property
     def vae(self) -> Any:
-        """The autoencoder, loaded on first use."""
+        """The VAE, loaded on first use."""
         if self._vae is None:
             self._vae = _load_vae(self.folder, self.precision, self.device, self.dtype)
         return self._vae
 
     def release_vae(self) -> None:
-        """Let the autoencoder leave memory: the search works on cached latents."""
+        """Free the VAE. A search needs only cached latents."""
         self._vae = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @property
     def modules(self) -> list[nn.Module]:
-        """All networks that are in memory now."""
+        """All networks that are currently loaded."""
         loaded = [self.denoiser.unet, *(encoder.model for encoder in self.prompts.encoders)]
         return loaded if self._vae is None else [*loaded, self._vae]
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent."""
+        """Number of channels of a latent."""
         return int(self.denoiser.unet.config.in_channels)
 
     @property
     def side_px(self) -> int:
-        """Side of the square images that the model was trained on."""
+        """Side of the square training images, in pixels."""
         return int(self.denoiser.unet.config.sample_size) * self.scale_factor
 
     def time_ids(self, side: tuple[int, int]) -> Float[Tensor, "1 6"] | None:
-        """SDXL's size conditioning (original size, crop corner, target size); None for the other families."""
+        """Return SDXL's size conditioning (original size, crop corner, target size), or None for other families.
+
+        Args:
+            side: height and width in pixels.
+        """
         if self.family != "sdxl":
             return None
         return torch.tensor([[*side, 0, 0, *side]], dtype=torch.float32, device=self.device)
 
 
 def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None) -> Bundle:
-    """Load a base model of the catalogue; every weight is quantized as it is read.
+    """Load a base model of the catalog, quantizing each weight as it is read.
 
     Args:
-        entry: where it is and in which precision it is held.
-        device: "cpu" or "cuda"; None takes CUDA where there is one.
-        max_rows: most rows of one U-Net forward; None for no limit.
+        entry: location and precision of the base model.
+        device: "cpu" or "cuda"; None uses CUDA if it is available.
+        max_rows: most rows of one U-Net forward pass; None for no limit.
 
     Raises:
-        InvalidModelError: the folder is incomplete, of an unsupported or another kind, or holds no safetensors.
+        InvalidInputError: `device` is unknown or not available.
+        InvalidModelError: the folder is incomplete, has no safetensors, or is of an unsupported or unexpected family.
     """
-    place = choose_device(device)
+    chosen_device = choose_device(device)
     folder = locate(entry)
     family = detect_family(folder)
     if entry.family not in (None, family):
-        message = (
-            f"base model {entry.name}: {folder} is of the family {family}; the catalogue says {entry.family}"
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"{entry.name} in {folder} of the family {family}",
+            expected=f"the family {entry.family}, as in the catalog",
         )
-        raise InvalidModelError(message, field="base_model")
-    dtype = compute_dtype(place, entry.precision)
+    dtype = compute_dtype(chosen_device, entry.precision)
     index = read_config(folder, "model_index.json")
-    unet = _load_unet(folder, entry.precision, place, dtype)
-    encoders = _load_encoders(folder, family, entry.precision, place, dtype)
+    unet = _load_unet(folder, entry.precision, chosen_device, dtype)
+    encoders = _load_encoders(folder, family, entry.precision, chosen_device, dtype)
     return Bundle(
         name=entry.name,
         family=family,
         folder=folder,
         fingerprint=fingerprint(folder),
         precision=entry.precision,
-        device=place,
+        device=chosen_device,
         dtype=dtype,
         prompts=PromptEncoder(encoders),
         denoiser=Denoiser(unet, dtype=dtype, max_rows=max_rows),
@@ -136,19 +158,22 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
 
 
 def locate(entry: BaseModelEntry) -> Path:
-    """The folder of a base model; a hub id is downloaded once (configs, tokenizers and safetensors only).
+    """Return the folder of a base model, downloading a hub id on first use.
+
+    Only configs, tokenizers and safetensors are downloaded.
 
     Raises:
-        InvalidModelError: the hub has no such model, or cannot be reached and it is not on disk yet.
+        InvalidModelError: the hub has no such model, or the model is not on disk and the hub is unreachable.
     """
     if entry.hub_id is None:
-        assert entry.path is not None, "the catalogue lets no entry pass without a place"
+        assert entry.path is not None, "the catalog requires a path or a hub id"
         return entry.path
     try:
         return Path(snapshot_download(entry.hub_id, allow_patterns=[*HUB_FILES], ignore_patterns=[*HUB_LEFT]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InvalidModelError(
-            f"base model {entry.name}: {entry.hub_id} cannot be had from the hub: {error}", field="base_model"
+            f"base_model: {entry.name} ({entry.hub_id}) cannot be downloaded from the hub: {error}",
+            field="base_model",
         ) from error
 
 

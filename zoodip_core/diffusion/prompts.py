@@ -1,4 +1,4 @@
-"""Prompts and learned vectors → text-encoder states; the shared vocabulary table is read, never written."""
+"""Prompt encoding with learned tokens. The shared embedding table is read, never written."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 class TextEncoder:
     """One CLIP text encoder with its tokenizer.
 
-    SD1 and SD2 condition on the last layer; SDXL on the last but one of two encoders, and on the second's
-    projected end-of-text state.
+    SD1 and SD2 condition on the last layer. SDXL conditions on the penultimate layer of two encoders, and on the
+    projected end-of-text state of the second one.
+
+    Attributes:
+        tokenizer: tokenizer of the encoder.
+        model: the frozen network.
+        penultimate: whether to use the penultimate layer instead of the last one.
+        projected: whether the network has a projection of the end-of-text state.
     """
 
     tokenizer: CLIPTokenizer
@@ -32,24 +38,24 @@ class TextEncoder:
 
     @property
     def body(self) -> Any:
-        """The transformer itself: embeddings, layers, final norm."""
+        """The transformer: embeddings, layers and final norm."""
         return self.model.text_model if self.projected else self.model
 
     @property
     def table(self) -> Float[Tensor, "words d"]:
-        """The vocabulary's embeddings."""
+        """Embedding table of the vocabulary."""
         weight: Tensor = self.body.embeddings.token_embedding.weight
         return weight
 
     @property
     def width(self) -> int:
-        """Size of one embedding."""
+        """Width of an embedding."""
         return int(self.table.shape[1])
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one vector of a learned token stands in a prompt."""
+    """Position of one vector of a learned token in a prompt."""
 
     position: int
     token: str
@@ -58,7 +64,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tokenized prompt: one row of ids an encoder, and the places that learned vectors fill."""
+    """A tokenized prompt: ids and slots of learned vectors, for each text encoder."""
 
     ids: tuple[Int[Tensor, " tokens"], ...]
     slots: tuple[tuple[Slot, ...], ...]
@@ -66,18 +72,18 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptStates:
-    """What the U-Net attends to: a state per token, and SDXL's pooled state."""
+    """Text conditioning of the U-Net: one state for each token, and SDXL's pooled state."""
 
     states: Float[Tensor, "rows tokens d"]
     pooled: Float[Tensor, "rows p"] | None
 
 
 ConceptVectors = Mapping[str, Sequence[Float[Tensor, "vectors _"]]]
-"""Token → its vectors, one tensor for each text encoder."""
+"""Learned token → its vectors, one tensor for each text encoder."""
 
 
 class PromptEncoder:
-    """Turns prompts with learned tokens into text-encoder states, for one or two encoders."""
+    """Encodes prompts with learned tokens, using one or two text encoders."""
 
     def __init__(self, encoders: Sequence[TextEncoder]) -> None:
         self.encoders = tuple(encoders)
@@ -88,27 +94,27 @@ class PromptEncoder:
         return tuple(encoder.width for encoder in self.encoders)
 
     def tokenize(self, prompt: str, vectors: Mapping[str, int]) -> Prompt:
-        """Ids and slots of a prompt; a learned token takes as many places as it has vectors.
+        """Return the ids and slots of a prompt. A learned token takes one position for each of its vectors.
 
         Args:
-            prompt: free text; `<name>` stands for a learned token.
+            prompt: free text; `<name>` refers to a learned token.
             vectors: learned token → number of its vectors.
 
         Raises:
-            UnknownTokenError: the prompt holds a `<name>` that is not in `vectors`.
-            InvalidCaptionError: the learned token does not fit into the model's window.
+            UnknownTokenError: the prompt contains a `<name>` that is not in `vectors`.
+            InvalidCaptionError: the learned token does not fit into the context length of the encoder.
         """
         for token in TOKEN_PATTERN.findall(prompt):
             if token not in vectors:
                 known = ", ".join(sorted(vectors)) or "none"
-                raise UnknownTokenError(
-                    f"prompt: {token} is no concept that was given; given: {known}", field="prompt"
+                raise UnknownTokenError.mismatch(
+                    "prompt", got=token, expected=f"only tokens of the given concepts: {known}"
                 )
         rows = [_tokenize(encoder.tokenizer, prompt, vectors) for encoder in self.encoders]
         return Prompt(tuple(ids for ids, _ in rows), tuple(slots for _, slots in rows))
 
     def embed(self, prompt: Prompt, concepts: ConceptVectors) -> tuple[Float[Tensor, "tokens _"], ...]:
-        """Input embeddings of a prompt in fp32, one tensor an encoder."""
+        """Return the input embeddings of a prompt in fp32, one tensor for each encoder."""
         rows = []
         for index, encoder in enumerate(self.encoders):
             row = encoder.table[prompt.ids[index].to(encoder.table.device)].float()
@@ -120,7 +126,14 @@ class PromptEncoder:
     def embed_candidates(
         self, prompt: Prompt, token: str, candidates: Float[Tensor, "rows flat"], vectors: int
     ) -> tuple[Float[Tensor, "rows tokens _"], ...]:
-        """Input embeddings of one prompt for many values of a token; a candidate is laid out as by `flatten`."""
+        """Return the input embeddings of one prompt under many candidate embeddings of a token.
+
+        Args:
+            prompt: the tokenized prompt.
+            token: the learned token that the candidates replace.
+            candidates: one row for each candidate, in the layout of `flatten`.
+            vectors: number of vectors of the token.
+        """
         embedded = []
         for index, part in enumerate(unflatten(candidates, vectors, self.widths)):
             encoder = self.encoders[index]
@@ -135,7 +148,12 @@ class PromptEncoder:
     def encode(
         self, embedded: Sequence[Float[Tensor, "rows tokens _"]], prompts: Sequence[Prompt]
     ) -> PromptStates:
-        """Text-encoder states of rows of input embeddings; `prompts` (one a row) tell where each text ends."""
+        """Return the text-encoder states of rows of input embeddings.
+
+        Args:
+            embedded: input embeddings, one tensor for each encoder.
+            prompts: one for each row; they give the end of each text.
+        """
         states: list[Tensor] = []
         pooled = None
         for index, encoder in enumerate(self.encoders):
@@ -148,14 +166,14 @@ class PromptEncoder:
 
 
 def flatten(parts: Sequence[Float[Tensor, "vectors _"]]) -> Float[Tensor, " flat"]:
-    """The vectors of a token, all encoders' behind one another, as the one point that a search moves."""
+    """Concatenate the vectors of a token over all encoders: the parameter θ of a search."""
     return torch.cat([part.reshape(-1) for part in parts])
 
 
 def unflatten(
     flat: Float[Tensor, "rows flat"], vectors: int, widths: Sequence[int]
 ) -> tuple[Float[Tensor, "rows vectors _"], ...]:
-    """The inverse of `flatten`, for rows of points."""
+    """Split each row into the vectors of each encoder. The inverse of `flatten`."""
     parts = torch.split(flat, [vectors * width for width in widths], dim=1)
     return tuple(part.reshape(len(flat), vectors, -1) for part in parts)
 
@@ -163,7 +181,10 @@ def unflatten(
 def _tokenize(
     tokenizer: CLIPTokenizer, prompt: str, vectors: Mapping[str, int]
 ) -> tuple[Int[Tensor, " tokens"], tuple[Slot, ...]]:
-    """Ids padded to the model's window; learned tokens hold the end token's id, their slots tell the place."""
+    """Return ids padded to the context length, and the slots of learned tokens.
+
+    At the positions of learned tokens the ids are those of the start token; their embeddings are replaced.
+    """
     window = int(tokenizer.model_max_length)
     ids: list[int] = [tokenizer.bos_token_id]
     slots: list[Slot] = []
@@ -177,10 +198,10 @@ def _tokenize(
             ids += [tokenizer.bos_token_id] * vectors[token]
             cursor = match.end()
     if any(slot.position >= window - 1 for slot in slots):
-        raise InvalidCaptionError(
-            f"prompt: {prompt!r} takes {len(ids) + 1} tokens and a learned token stands beyond "
-            f"the {window} that the model reads",
-            field="prompt",
+        raise InvalidCaptionError.mismatch(
+            "prompt",
+            got=f"{len(ids) + 1} tokens",
+            expected=f"each learned token within the first {window} that the model reads: {prompt!r}",
         )
     ids = [*ids[: window - 1], tokenizer.eos_token_id]
     ids += [tokenizer.pad_token_id] * (window - len(ids))
@@ -188,7 +209,7 @@ def _tokenize(
 
 
 def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) -> Int[Tensor, " rows"]:
-    """Place of the first end-of-text token in each row."""
+    """Return the position of the first end-of-text token in each row."""
     ends: Tensor = ids.eq(tokenizer.eos_token_id).int().argmax(dim=-1)
     return ends
 
@@ -196,7 +217,7 @@ def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) ->
 def _run(
     encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
-    """The encoder's states from input embeddings: transformers' own forward takes ids alone."""
+    """Run the encoder on input embeddings; the forward method of transformers accepts only ids."""
     body = encoder.body
     hidden = body.embeddings(inputs_embeds=embedded.to(encoder.table.dtype))
     before_last = hidden

@@ -1,7 +1,7 @@
-"""Frozen weight-only INT8 and NF4 layers, Linear and Conv2d alike; activations are never quantized.
+"""Weight-only INT8 and NF4 quantization of frozen Linear and Conv2d layers; activations are never quantized.
 
-A finite difference at μ = 1e-3 needs a loss that is smooth in θ. Rounding weights moves the loss once;
-rounding activations makes it a staircase. docs/quantization.md has the measurements behind each choice.
+A finite difference at μ = 1e-3 needs a loss that is smooth in θ. Rounding the weights shifts the loss once.
+Rounding the activations turns the loss into a step function. docs/explanation/quantization.md has the measurements.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 Bits = Literal["int8", "nf4"]
 
 INT8_LOW, INT8_HIGH = -128, 127  # arXiv:2503.14868v1, Eq. (2) with N = 8
-NF4_BLOCK = 64  # weights that share one scale: bitsandbytes' default
+NF4_BLOCK = 64  # weights that share one scale; the default of bitsandbytes
 
 
 class QuantizedWeight(nn.Module):
-    """A frozen weight in few bits. Calling it gives the weight back in the dtype of `scale`.
+    """A frozen quantized weight. Calling it returns the dequantized weight in the dtype of `scale`.
 
     Attributes:
-        values: The bits.
-        scale: What they are multiplied by. Its dtype is the compute dtype, so `.to(dtype)` moves both.
-        numel: How many weights this stands for.
+        values: quantized values.
+        scale: scale factors in the compute dtype, so `.to(dtype)` also changes the compute dtype.
+        numel: number of weights.
     """
 
     values: Tensor
@@ -36,10 +36,10 @@ class QuantizedWeight(nn.Module):
 
 
 class Int8Weight(QuantizedWeight):
-    """W ≈ s · clamp(round(W/s), −128, 127) with one s per output channel.
+    """INT8 weight W ≈ s · clamp(round(W/s), −128, 127) with one scale s for each output channel.
 
-    s is the smallest scale that clamps nothing, rounded to the compute dtype *before* W is divided by it, so
-    that keeping it in 16 bits costs no accuracy.
+    s is the smallest scale that clamps no weight. It is rounded to the compute dtype *before* W is divided by it,
+    so storing it in 16 bits costs no accuracy.
 
     Source: arXiv:2503.14868v1, Eq. (2)
     """
@@ -72,10 +72,10 @@ class Int8Weight(QuantizedWeight):
 
 
 class Nf4Weight(QuantizedWeight):
-    """Four bits a weight in bitsandbytes' normal-float code, blocks of 64 with one scale each.
+    """NF4 weight: 4-bit NormalFloat values of bitsandbytes, with one scale for each block of 64.
 
-    The weight is flattened, so a convolution's kernel is quantized like a matrix. One in channels_last order
-    is flattened in that order and comes back in it.
+    The weight is flattened, so a convolution kernel is quantized like a matrix. The memory format is kept:
+    a channels_last kernel is flattened in channels_last order and restored in that order.
     """
 
     values: UInt8[Tensor, "bytes 1"]
@@ -120,33 +120,33 @@ class Nf4Weight(QuantizedWeight):
 
 
 def _memory_format(weight: Tensor, *, channels_last: bool) -> torch.memory_format:
-    """channels_last for kernels, where it is asked for or given."""
-    wanted = weight.ndim == 4 and (channels_last or not weight.is_contiguous())
-    return torch.channels_last if wanted else torch.contiguous_format
+    """Return channels_last for kernels that have this order already or for which it is requested."""
+    use_channels_last = weight.ndim == 4 and (channels_last or not weight.is_contiguous())
+    return torch.channels_last if use_channels_last else torch.contiguous_format
 
 
 def _row_slices(weight: Tensor) -> Iterator[slice]:
-    """Slices of at most 2¹⁸ weights (64 rows at least, for whole NF4 blocks): fp32 copies stay small."""
+    """Return slices of about 2¹⁸ weights, so that fp32 copies stay small; multiples of 64 rows for NF4 blocks."""
     row_size = weight.numel() // len(weight)
     step = max(1, 2**18 // row_size // NF4_BLOCK) * NF4_BLOCK
     return (slice(start, start + step) for start in range(0, len(weight), step))
 
 
 def _dequantized(layer: QuantizedLinear | QuantizedConv2d) -> Float[Tensor, "out ..."]:
-    """The weight; code that reads `weight.dtype`, `.device` or `.shape` keeps working."""
+    """Return the dequantized weight, so that code that reads `weight.dtype`, `.device` or `.shape` works."""
     weight: Tensor = layer.quantized()
     return weight
 
 
 class QuantizedLinear(nn.Linear):
-    """A Linear whose `weight` is computed from `quantized` whenever it is read; the forward is torch's."""
+    """Linear layer that dequantizes `weight` on each read; the forward pass is torch's."""
 
     quantized: QuantizedWeight
     weight = property(_dequantized)
 
 
 class QuantizedConv2d(nn.Conv2d):
-    """A Conv2d whose `weight` is computed from `quantized` whenever it is read; the forward is torch's."""
+    """Conv2d layer that dequantizes `weight` on each read; the forward pass is torch's."""
 
     quantized: QuantizedWeight
     weight = property(_dequantized)
@@ -156,7 +156,7 @@ QUANTIZED = (QuantizedLinear, QuantizedConv2d)
 
 
 def is_quantizable(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
-    """Whether the layer is a Linear or Conv2d that computes as torch's do (subclasses may not)."""
+    """Return whether the layer is a Linear or Conv2d with torch's own forward pass (subclasses can override it)."""
     return type(layer).forward in (nn.Linear.forward, nn.Conv2d.forward)
 
 
@@ -168,38 +168,39 @@ def quantize_layer(
     dtype: torch.dtype,
     channels_last: bool = False,
 ) -> QuantizedWeight:
-    """Turn the layer, in place, into its quantized kind with this weight.
+    """Quantize `weight` and make the layer use it, in place.
 
-    The class is swapped, as torch's own parametrizations do it: names, hooks, bias and options stay, and the
-    layer may still be on meta while `weight` is not.
+    The class of the layer is replaced, as torch's parametrizations do: names, hooks, bias and options are kept.
+    The layer can still be on the meta device while `weight` is not.
 
     Args:
-        layer: Its own weight is dropped unread.
-        weight: In any floating dtype, on the device where the layer is to live.
-        precision: The code.
-        dtype: The compute dtype.
-        channels_last: Whether a kernel is kept in that memory format, however it comes.
+        layer: layer to convert; its current weight is discarded unread.
+        weight: weight in any floating-point dtype, on the device of the result.
+        precision: "int8" or "nf4".
+        dtype: compute dtype.
+        channels_last: whether to store a kernel in channels_last order, whatever order `weight` has.
 
     Returns:
-        The layer's new weight.
+        The quantized weight of the layer.
     """
-    code = Int8Weight if precision == "int8" else Nf4Weight
-    quantized = code(weight, dtype, channels_last=channels_last)
+    kind = Int8Weight if precision == "int8" else Nf4Weight
+    quantized = kind(weight, dtype, channels_last=channels_last)
     replace_weight(layer, quantized)
     return quantized
 
 
 def replace_weight(layer: nn.Linear | nn.Conv2d, quantized: QuantizedWeight) -> None:
-    """Let the layer compute with a weight that was quantized already."""
+    """Make the layer use a weight that is already quantized, in place."""
     del layer._parameters["weight"]
     layer.__class__ = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
     layer.quantized = quantized
 
 
 def quantize_model(model: nn.Module, *, precision: Bits) -> nn.Module:
-    """The model itself, frozen, every Linear and Conv2d quantized, each in the dtype of its weight.
+    """Freeze the model and quantize every Linear and Conv2d in place, each with the dtype of its weight.
 
-    For models in memory (and on meta); `weights.load_quantized` never holds the whole model.
+    Use it for models in memory or on the meta device. `weights.load_quantized` never holds the whole
+    unquantized model.
     """
     for layer in list(model.modules()):
         if is_quantizable(layer) and not isinstance(layer, QUANTIZED):
@@ -209,22 +210,22 @@ def quantize_model(model: nn.Module, *, precision: Bits) -> nn.Module:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """How much of a set of models is quantized and what they hold."""
+    """Parameter counts and size of a set of models."""
 
-    parameters: int  # all of them
-    quantized_parameters: int  # those in INT8 or NF4
+    parameters: int  # quantized or not
+    quantized_parameters: int  # in INT8 or NF4
     linear_parameters: int  # weights of Linear layers, quantized or not
     conv_parameters: int  # weights of Conv2d layers, quantized or not
-    size_bytes: int  # of parameters and buffers
+    size_bytes: int  # parameters and buffers
 
     @property
     def quantized_share(self) -> float:
-        """Quantized parameters / all parameters."""
+        """Quantized share of all parameters, 0 to 1."""
         return self.quantized_parameters / self.parameters
 
 
 def quantization_report(models: Iterable[nn.Module]) -> QuantizationReport:
-    """Counted over all models together; tensors on meta count as if they were there."""
+    """Count the parameters and bytes of all models; tensors on the meta device count as if allocated."""
     kinds = {QuantizedWeight: 0, nn.Linear: 0, nn.Conv2d: 0}
     parameters = size_bytes = 0
     for model in models:

@@ -1,4 +1,4 @@
-"""Schedulers by name, made from the base model's own scheduler settings."""
+"""Schedulers by name, configured with the scheduler settings of the base model."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from zoodip_core.diffusion.denoising import NoiseSchedule
 
 
 def make_scheduler(folder: Path, name: str | None) -> Any:
-    """The scheduler of that name with the noise schedule of the base model in `folder`.
+    """Return the named scheduler with the noise schedule of the base model.
 
     Args:
         folder: the base model's `scheduler/` folder.
-        name: one of SCHEDULERS, or None for the one that the base model names.
+        name: one of SCHEDULERS, or None for the default of the base model.
 
     Raises:
-        UnknownSchedulerError: lists the names.
+        UnknownSchedulerError: no scheduler has that name; the message lists all names.
     """
     config = json.loads((folder / "scheduler_config.json").read_text())
     check_scheduler(name)
-    kind, own = SCHEDULERS[name] if name else (config["_class_name"], {})
-    return getattr(diffusers, kind).from_config(config | own)
+    kind, overrides = SCHEDULERS[name] if name else (config["_class_name"], {})
+    return getattr(diffusers, kind).from_config(config | overrides)
 
 
 def noise_schedule(folder: Path) -> NoiseSchedule:
-    """ᾱ_t and the prediction type that the U-Net was trained with."""
+    """Return ᾱ_t and the prediction type that the U-Net was trained with."""
     scheduler = diffusers.DDPMScheduler.from_config(
         json.loads((folder / "scheduler_config.json").read_text())
     )

@@ -1,4 +1,4 @@
-"""CLIP similarity of images to images and to texts: how well a token draws its subject and obeys the prompt."""
+"""CLIP scores: similarity of generated images to reference images (CLIP-I) and to prompts (CLIP-T)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from zoodip_core.images import fit_square
 
 
 class Scorer:
-    """A CLIP pair that embeds images and texts on the unit sphere."""
+    """CLIP model that embeds images and texts as unit vectors."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the pair.
+        """Load the model on the CPU, in fp32.
 
         Args:
-            folder: a CLIPModel in transformers' layout, with its tokenizer and `preprocessor_config.json`.
+            folder: a CLIPModel in the layout of transformers, with its tokenizer and `preprocessor_config.json`.
 
         Raises:
-            InvalidModelError: the folder lacks a part.
+            InvalidModelError: a file is missing or damaged.
         """
         if not (folder / "config.json").is_file():
-            raise InvalidModelError(f"{folder} holds no CLIP model: config.json is missing")
+            raise InvalidModelError(f"{folder} is not a CLIP model: config.json is missing")
         shape = CLIPConfig.from_pretrained(folder, attn_implementation="sdpa")
         with torch.device("meta"):
             model = CLIPModel._from_config(shape)
@@ -49,14 +49,14 @@ class Scorer:
 
     @torch.no_grad()
     def images(self, images: Sequence[Image.Image]) -> Float[Tensor, "images d"]:
-        """Unit embeddings of images, cropped to a square and resized as CLIP's own preprocessing does."""
+        """Return unit embeddings of images. Images are cropped to the center square and resized, as CLIP does."""
         pixels = torch.stack([to_tensor(fit_square(image, self._side_px)) for image in images])
         values = ((pixels + 1) / 2 - self._mean) / self._std
         return normalize(self._model.get_image_features(pixel_values=values).pooler_output, dim=-1)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "texts d"]:
-        """Unit embeddings of texts."""
+        """Return unit embeddings of texts."""
         batch = self._tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
         features = self._model.get_text_features(
             input_ids=batch.input_ids, attention_mask=batch.attention_mask
@@ -64,12 +64,17 @@ class Scorer:
         return normalize(features.pooler_output, dim=-1)
 
     def clip_i(self, references: Sequence[Image.Image], drawn: Sequence[Image.Image]) -> float:
-        """CLIP-I: the mean cosine of all reference × drawn pairs.
+        """Return CLIP-I: the mean cosine similarity over all pairs of a reference and a drawn image, −1 to 1.
 
         Source: arXiv:2503.14868v1, evaluation protocol
         """
         return float((self.images(references) @ self.images(drawn).T).mean())
 
     def clip_t(self, prompts: Sequence[str], drawn: Sequence[Image.Image]) -> float:
-        """CLIP-T: the mean cosine of each drawn image and its own prompt, without the placeholder's word."""
+        """Return CLIP-T: the mean cosine similarity of each drawn image and its prompt, −1 to 1.
+
+        Args:
+            prompts: one for each image, without the placeholder token.
+            drawn: the generated images.
+        """
         return float((self.texts(prompts) * self.images(drawn)).sum(dim=-1).mean())

@@ -1,7 +1,6 @@
-"""Weights go from safetensors files into a model one tensor at a time, quantized as they arrive.
+"""Streaming weight loader: reads safetensors files tensor by tensor and quantizes each tensor at once.
 
-So neither the fp32 nor the whole fp16 model is ever held beside the INT8 one: the peak is the quantized model
-and one tensor.
+The unquantized model is never in memory as a whole. The peak is the quantized model and one tensor.
 """
 
 from __future__ import annotations
@@ -20,18 +19,14 @@ from zoodip_core.config import Precision
 from zoodip_core.diffusion.quantize import is_quantizable, quantize_layer
 from zoodip_core.errors import InvalidModelError
 
-_RENAMED = {
-    "query": "to_q",
-    "key": "to_k",
-    "value": "to_v",
-    "proj_attn": "to_out.0",
-}  # VAEs before diffusers 0.18
-_COMPUTED = ("position_ids",)  # old CLIP files hold it; the model computes it
+# names of attention layers in VAEs before diffusers 0.18
+_RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_COMPUTED = ("position_ids",)  # computed by the model; old CLIP files contain it
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a tensor lies."""
+    """Location, shape and dtype of a tensor in a file."""
 
     path: Path
     name: str
@@ -39,9 +34,9 @@ class _Source:
     dtype: str
 
     def read(self) -> Tensor:
-        """The tensor, mapped from the file.
+        """Return the tensor, memory-mapped from the file.
 
-        The file is opened anew each time: pages of a mapping that stays open count as resident memory.
+        The file is opened for each tensor, because pages of an open mapping count as resident memory.
         """
         with _opened(self.path) as file:
             return file.get_tensor(self.name)  # type: ignore[no-any-return]
@@ -56,41 +51,45 @@ def load_quantized(
     dtype: torch.dtype,
     channels_last: bool = False,
 ) -> nn.Module:
-    """The model itself, filled from the files, frozen and in evaluation mode on the device.
+    """Load the weights into the model in place, freeze it and set evaluation mode.
 
     Args:
-        model: Built from its configuration under `torch.device("meta")`.
-        files: Its .safetensors files (`weight_files` finds them).
-        precision: "int8" and "nf4" quantize every Linear and Conv2d; "fp16" and "fp32" none (`dtype` rules).
-        device: Where each tensor goes before it is quantized.
-        dtype: Of biases, norms, embeddings and activations.
-        channels_last: Whether kernels of convolutions are kept in that memory format.
+        model: model built from its configuration under `torch.device("meta")`.
+        files: its .safetensors files (see `weight_files`).
+        precision: "int8" and "nf4" quantize every Linear and Conv2d; "fp16" and "fp32" store all weights in `dtype`.
+        device: device that each tensor is moved to before it is quantized.
+        dtype: dtype of biases, norms, embeddings and activations.
+        channels_last: whether to store convolution kernels in channels_last order.
+
+    Returns:
+        `model`.
 
     Raises:
-        InvalidModelError: names the tensor and file that is missing, unexpected, misshapen or broken.
+        InvalidModelError: a file is damaged, or a tensor is missing, unexpected, of a wrong shape or not finite. The
+            message names both.
     """
-    sources = _placed(model, {source.name: source for path in files for source in _sources(path)})
-    twins = _twins(model)
+    sources = _match_tensors(model, {source.name: source for path in files for source in _sources(path)})
+    tied = _tied_names(model)
     bits = precision if precision in ("int8", "nf4") else None
     for name, source in sources.items():
         owner, _, attribute = name.rpartition(".")
         layer = model.get_submodule(owner)
-        if bits and attribute == "weight" and is_quantizable(layer) and name not in twins:
+        if bits and attribute == "weight" and is_quantizable(layer) and name not in tied:
             tensor = source.read().to(device)
             weight = quantize_layer(layer, tensor, precision=bits, dtype=dtype, channels_last=channels_last)
-            numbers = weight.scale
+            stored = weight.scale
         else:
-            numbers = _copied(source.read(), device, dtype, channels_last=channels_last)
-            for place in twins.get(name, (name,)):
-                _set(model, place, numbers)
-        if not all(extreme.isfinite() for extreme in numbers.aminmax()):  # NaN comes through both
+            stored = _copy(source.read(), device, dtype, channels_last=channels_last)
+            for place in tied.get(name, (name,)):
+                _set(model, place, stored)
+        if not all(extreme.isfinite() for extreme in stored.aminmax()):  # aminmax propagates NaN
             raise InvalidModelError(f"{source.path}: {source.name} holds NaN or overflows {dtype}")
     _compute_buffers(model, device)
     return model.requires_grad_(False).eval()
 
 
-def _copied(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
-    """A copy in memory, in one allocation: freed ones in between would leave holes."""
+def _copy(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
+    """Copy the tensor with a single allocation; temporary ones would fragment memory."""
     kind = dtype if tensor.is_floating_point() else tensor.dtype
     order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
     return tensor.to(device, kind, copy=True, memory_format=order)
@@ -98,7 +97,11 @@ def _copied(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, c
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open the file for reading; any fault becomes one error."""
+    """Open a safetensors file for reading.
+
+    Raises:
+        InvalidModelError: the file has another format, or is missing or damaged.
+    """
     if path.suffix != ".safetensors":  # other formats, such as pickle, can run code
         raise InvalidModelError.mismatch("base_model", got=path, expected="a .safetensors file")
     try:
@@ -110,60 +113,60 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _sources(path: Path) -> list[_Source]:
     with _opened(path) as file:
-        names = file.offset_keys()  # in the order of the bytes, so that a disk reads forward
+        names = file.offset_keys()  # in file order, for sequential reads
         slices = [(name, file.get_slice(name)) for name in names]
         return [_Source(path, name, tuple(view.get_shape()), view.get_dtype()) for name, view in slices]
 
 
-def _placed(model: nn.Module, sources: dict[str, _Source]) -> dict[str, _Source]:
-    """Name in the model → where its values lie, with every name and shape checked.
+def _match_tensors(model: nn.Module, sources: dict[str, _Source]) -> dict[str, _Source]:
+    """Map each name in the model to its tensor in the files, checking names, shapes and dtypes.
 
     Raises:
-        InvalidModelError: a tensor is missing, unexpected or of another shape.
+        InvalidModelError: a tensor is missing, unexpected, or of another shape or kind of dtype.
     """
-    wanted = model.state_dict()
-    placed: dict[str, _Source] = {}
+    expected = model.state_dict()
+    matched: dict[str, _Source] = {}
     for source in sources.values():
-        name = _name_in_model(source.name, wanted)
+        name = _name_in_model(source.name, expected)
         if name is None:
             if source.name.endswith(_COMPUTED):
                 continue
             raise InvalidModelError(
-                f"{source.path}: unexpected tensor {source.name}, not in the configuration"
+                f"{source.path}: unexpected tensor {source.name}; the configuration has no such layer"
             )
-        shape = tuple(wanted[name].shape)
+        shape = tuple(expected[name].shape)
         if source.shape != shape:
             raise InvalidModelError(
-                f"{source.path}: {source.name} has shape {source.shape}, the configuration says {shape}"
+                f"{source.path}: {source.name} has shape {source.shape}; the configuration has {shape}"
             )
-        if wanted[name].is_floating_point() and not source.dtype.startswith(("F", "BF")):
+        if expected[name].is_floating_point() and not source.dtype.startswith(("F", "BF")):
             raise InvalidModelError(
                 f"{source.path}: {source.name} holds {source.dtype}, not floating-point numbers"
             )
-        placed[name] = source
-    twins = _twins(model)
-    missing = [name for name in wanted if placed.keys().isdisjoint(twins.get(name, (name,)))]
+        matched[name] = source
+    tied = _tied_names(model)
+    missing = [name for name in expected if matched.keys().isdisjoint(tied.get(name, (name,)))]
     if missing:
         files = ", ".join(sorted({str(source.path) for source in sources.values()})) or "no file"
         raise InvalidModelError(f"{files}: {missing[0]} is missing ({len(missing)} tensors in all)")
-    return placed
+    return matched
 
 
-def _name_in_model(name: str, wanted: Mapping[str, Tensor]) -> str | None:
-    """The model's name of a published tensor; None if it has none.
+def _name_in_model(name: str, expected: Mapping[str, Tensor]) -> str | None:
+    """Return the name in the model of a tensor in a file, or None if the model has no such tensor.
 
-    Old VAEs name their attention otherwise, and transformers 5 dropped `text_model.` from CLIPTextModel.
+    Old VAEs use other names for attention layers, and transformers 5 dropped `text_model.` from CLIPTextModel.
     """
     parts = name.split(".")
     if len(parts) > 1 and parts[-2] in _RENAMED:
         parts[-2] = _RENAMED[parts[-2]]
     renamed = ".".join(parts)
     candidates = (name, renamed, name.removeprefix("text_model."), f"text_model.{name}")
-    return next((candidate for candidate in candidates if candidate in wanted), None)
+    return next((candidate for candidate in candidates if candidate in expected), None)
 
 
-def _twins(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """For each parameter that has several names in the model (tied weights): all of them."""
+def _tied_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return all names of each tied weight, by each of its names."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -180,11 +183,15 @@ def _set(model: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _compute_buffers(model: nn.Module, device: torch.device | str) -> None:
-    """Give values to what no file holds: CLIP's position_ids; other buffers are moved."""
+    """Compute CLIP's position_ids, which no file needs to contain, and move all other buffers to the device.
+
+    Raises:
+        InvalidModelError: another buffer has no value.
+    """
     for name, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
             _set(model, name, buffer.to(device))
         elif name.endswith(_COMPUTED):
             _set(model, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
         else:
-            raise InvalidModelError(f"buffer {name} has no value: no file holds it")
+            raise InvalidModelError(f"buffer {name} has no value; no file contains it")

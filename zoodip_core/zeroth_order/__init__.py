@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper and nothing else: torch only, no diffusion library.
+"""Algorithm 1 of the paper; imports torch, but no diffusion library.
 
 Source: arXiv:2503.14868v1.
 """

@@ -1,10 +1,10 @@
-r"""ZOAdam: Adam on an estimated gradient, as a function from old state to new.
+r"""ZOAdam: Adam on an estimated gradient, as a pure function of its state.
 
 $$ m = \beta_1 m + (1-\beta_1) g, \quad v = \beta_2 v + (1-\beta_2) g^2, \quad
    \theta = \theta - \eta_l \frac{m / (1-\beta_1^l)}{\sqrt{v / (1-\beta_2^l)} + \epsilon_{Adam}} $$
 
-β = (0.9, 0.999) and ε_Adam = 1e-3 stand only in the authors' published script: with losses that are means of
-squares, ε_Adam is of the size of √v, so the scale of the estimate matters.
+β = (0.9, 0.999) and ε_Adam = 1e-3 are only in the authors' published script. For mean-squared losses ε_Adam is about
+as large as √v, so the scale of the estimate matters.
 
 Source: arXiv:2503.14868v1, Sec. 5.1.
 """
@@ -23,12 +23,12 @@ from zoodip_core.config import ScheduleName, SearchSettings
 
 
 def constant(step: int, steps: int) -> float:
-    """Share of η at a step: all of it."""
+    """Return the factor of η at a step: always 1."""
     return 1.0
 
 
 def cosine(step: int, steps: int) -> float:
-    """Share of η at a step in 1…steps: from 1 at the first down to almost 0 at the last."""
+    """Return the factor of η at a step in 1…steps: 1 at the first, almost 0 at the last."""
     return 0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps)
 
 
@@ -37,20 +37,20 @@ SCHEDULES: Mapping[ScheduleName, Callable[[int, int], float]] = {"constant": con
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Running means of the gradient and of its square, both without bias correction."""
+    """Running means of the gradient and of its square, without bias correction."""
 
     first: Float[Tensor, " d"]
     second: Float[Tensor, " d"]
 
     @classmethod
     def zeros(cls, theta: Float[Tensor, " d"]) -> Moments:
-        """The moments before the first step."""
+        """Return the moments before the first step."""
         return cls(torch.zeros_like(theta), torch.zeros_like(theta))
 
 
 @dataclass(frozen=True)
 class ZOAdam:
-    """The update rule; the state stays with the caller."""
+    """The update rule; the caller holds the state."""
 
     learning_rate: float
     schedule: Callable[[int, int], float]
@@ -61,7 +61,7 @@ class ZOAdam:
 
     @classmethod
     def from_settings(cls, settings: SearchSettings) -> ZOAdam:
-        """The rule of these settings."""
+        """Return the rule for these settings."""
         return cls(
             learning_rate=settings.learning_rate,
             schedule=SCHEDULES[settings.learning_rate_schedule],
@@ -74,7 +74,7 @@ class ZOAdam:
     def update(
         self, theta: Float[Tensor, " d"], gradient: Float[Tensor, " d"], moments: Moments, step: int
     ) -> tuple[Float[Tensor, " d"], Moments]:
-        """θ and the moments after a step; the given ones are untouched.
+        """Return θ and the moments after a step; the arguments are not changed.
 
         Args:
             theta: The token before the step.

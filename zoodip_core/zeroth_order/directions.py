@@ -1,6 +1,6 @@
-r"""The directions that an estimate measures the loss along.
+r"""Random directions of a gradient estimate.
 
-Each alone is Gaussian, $e_i \sim N(0, I)$, so that $E[e_i e_i^\top] = I$ and estimates are unbiased.
+Each direction is Gaussian, $e_i \sim N(0, I)$, so that $E[e_i e_i^\top] = I$ and estimates are unbiased.
 
 Source: arXiv:2503.14868v1, Eq. (3).
 """
@@ -17,20 +17,20 @@ from zoodip_core.config import DirectionsName
 
 
 def gaussian(count: int, d: int, generator: Generator) -> Float[Tensor, "count d"]:
-    """e_i ~ N(0, I), independent."""
+    """Return independent e_i ~ N(0, I)."""
     return torch.randn(count, d, generator=generator)
 
 
 def orthogonal(count: int, d: int, generator: Generator) -> Float[Tensor, "count d"]:
-    """Each e_i ~ N(0, I), but orthogonal to the others of its block of at most d rows.
+    """Return e_i ~ N(0, I) that are orthogonal within blocks of at most d rows.
 
-    Gram–Schmidt turns Gaussian rows without a preferred direction, and each keeps its own length, which is
-    independent of where it points: estimates stay unbiased.
+    Gram–Schmidt keeps Gaussian rows isotropic. Each row keeps its length, which is independent of its direction, so
+    estimates remain unbiased.
     """
     blocks = []
     for rows in torch.split(torch.randn(count, d, generator=generator), d):
         basis, triangle = torch.linalg.qr(rows.T)
-        signs = triangle.diagonal().sign()  # QR leaves signs open; Gram–Schmidt's are positive
+        signs = triangle.diagonal().sign()  # QR does not fix the signs; Gram–Schmidt's are positive
         blocks.append((basis * signs).T * rows.norm(dim=1, keepdim=True))
     return torch.cat(blocks).contiguous()
 

@@ -1,4 +1,4 @@
-"""Algorithm 1 as a TokenSearch: whoever runs the model asks it for tokens and tells it their losses.
+"""Algorithm 1 as a search with `ask()` and `tell()`: the caller evaluates the model.
 
     while not search.done:
         proposal = search.ask()
@@ -35,31 +35,38 @@ from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """One step's tokens, and everything that their losses must share.
+    """Candidates of one step, and what all of their losses must share.
 
-    Whoever measures draws the posterior's sample and ε from a fresh CPU generator seeded by noise_seed.
+    The caller draws latent sample and noise from a fresh CPU generator with the seed `noise_seed`.
+
+    Attributes:
+        candidates: embeddings to evaluate.
+        image: index of the reference image.
+        flipped: whether to use the mirrored image.
+        timestep: timestep of the noise.
+        noise_seed: 0 to 2⁶³ − 2.
     """
 
     candidates: Float[Tensor, "candidates d"]
-    image: int  # index of the reference image
-    flipped: bool  # whether its mirror is meant
+    image: int
+    flipped: bool
     timestep: int
-    noise_seed: int  # 0 … 2⁶³ − 2
+    noise_seed: int
 
 
 class TokenSearch:
-    """The search for one token: its θ, moments, history and random generator.
+    """State of the search for one token: θ, Adam's moments, token history and random generator.
 
     Args:
-        theta: Where to start, flat, float32 on the CPU; copied. A token of several vectors, or SDXL's pair of
-            768 and 1280, is concatenated by the caller and searched jointly: one history, one subspace.
-        settings: What Algorithm 1 needs to know. The seed is the generator's.
+        theta: Start, flat float32 on the CPU; copied. The caller concatenates several vectors, or SDXL's pair of
+            768 and 1,280 dimensions; they are searched jointly with one history and one subspace.
+        settings: Settings of Algorithm 1, with the seed of the generator.
         images: Number of reference images to sample from.
-        flip: Whether an image is mirrored half of the time: only in the published script.
-        alphas_cumprod: The model's ᾱ_t; required by timesteps="snr", else it only bounds t_high.
+        flip: Whether to mirror an image with probability 1/2; only the published script does.
+        alphas_cumprod: ᾱ_t of the model. Required by timesteps="snr"; otherwise it only bounds t_high.
 
     Raises:
-        InvalidSettingsError: t_high lies beyond alphas_cumprod.
+        InvalidSettingsError: t_high exceeds the number of timesteps.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class TokenSearch:
                 f"theta must be flat float32 on the CPU, not {theta.dtype} {tuple(theta.shape)}"
             )
         if images < 1:
-            raise AssertionError("there is no image to sample")
+            raise AssertionError("images must be at least 1")
         self._settings = settings
         self._images = images
         self._flip = flip
@@ -88,12 +95,12 @@ class TokenSearch:
         self._moments = Moments.zeros(self._theta)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._generator_before = self._generator.get_state()  # as it was before the pending step drew from it
+        self._generator_before = self._generator.get_state()  # its state before the pending step drew from it
         self._pending: tuple[Proposal, Tensor] | None = None
 
     @property
     def step(self) -> int:
-        """Steps completed."""
+        """Number of completed steps."""
         return self._step
 
     @property
@@ -103,21 +110,24 @@ class TokenSearch:
 
     @property
     def theta(self) -> Float[Tensor, " d"]:
-        """A copy of the token as it stands."""
+        """Copy of the current token."""
         return self._theta.clone()
 
     @property
     def forwards_per_step(self) -> int:
-        """Candidates of one proposal."""
+        """Number of candidates of one proposal: U-Net evaluations of a step."""
         return self._estimator.forwards(self._settings.n)
 
     @property
     def removed_dimensions(self) -> int:
-        """Directions that the Subspace Gradient projects away at present (Fig. 8)."""
+        """Number of directions that Subspace Gradient currently removes (Fig. 8)."""
         return len(self._subspace.removed)
 
     def ask(self) -> Proposal:
-        """The tokens to measure now; the same proposal until told, so a failed forward can be repeated."""
+        """Return the candidates to evaluate.
+
+        Repeated calls return the same proposal until `tell`, so a failed forward pass can be repeated.
+        """
         if self._pending is None:
             if self.done:
                 raise AssertionError("the search is done")
@@ -125,7 +135,7 @@ class TokenSearch:
         return self._pending[0]
 
     def _propose(self) -> tuple[Proposal, Tensor]:
-        """A proposal and its directions, drawn in order: image, mirror, timestep, noise seed, directions."""
+        """Draw a proposal and its directions, in the order image, mirror, timestep, noise seed, directions."""
         generator, settings = self._generator, self._settings
         image = self._draw(self._images)  # Alg. 1 l.3
         flipped = self._flip and self._draw(2) == 1
@@ -140,10 +150,10 @@ class TokenSearch:
         return int(torch.randint(below, (1,), generator=self._generator).item())
 
     def tell(self, measured: Losses | Derivatives) -> None:
-        """Complete the step with what the pending proposal's candidates measured.
+        """Complete the step with the measurements of the pending proposal's candidates.
 
         Raises:
-            LossNotFiniteError: a value is NaN or infinite, or far too large; the search is left as it was.
+            LossNotFiniteError: a value is NaN or infinite, or its square overflows; the state is unchanged.
         """
         if self._pending is None:
             raise AssertionError("tell() before ask()")
@@ -154,20 +164,20 @@ class TokenSearch:
         g_hat = gradient_estimate(derivatives, self._estimator.used(directions), divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
             raise LossNotFiniteError(
-                f"The loss became NaN or infinite in step {self._step + 1}, so the search was stopped."
+                f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
             )
         self._advance(g_hat)
 
     def _require_fitting(self, measured: Losses | Derivatives) -> None:
         kind = MEASUREMENTS[self._settings.derivative]
         if type(measured) is not kind:
-            raise AssertionError(f"derivative={self._settings.derivative!r} is told {kind.__name__}")
+            raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
         expected = (measured.expected(self._estimator, self._settings.n),)
         if measured.values.shape != expected:
-            raise AssertionError(f"told {tuple(measured.values.shape)} values instead of {expected}")
+            raise AssertionError(f"got values of shape {tuple(measured.values.shape)}; expected {expected}")
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
-        """The rest of the step; θ changes last, so that an error before leaves the step to be repeated."""
+        """Apply the estimate. θ changes last, so after an earlier error the step can be repeated."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
@@ -178,9 +188,9 @@ class TokenSearch:
         self._generator_before, self._pending = self._generator.get_state(), None
 
     def state(self) -> dict[str, Tensor]:
-        """All that restore() needs, as contiguous copies that a safetensors file can hold.
+        """Return the tensors that `restore` needs, as contiguous copies for a safetensors file.
 
-        A pending proposal is not in it: the generator's state is the one before it, so ask() draws it anew.
+        They exclude a pending proposal: the generator state is the one before it, so `ask` draws it again.
         """
         state = {
             "step": torch.tensor(self._step),
@@ -202,17 +212,17 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
     ) -> TokenSearch:
-        """A search that goes on from a state; with the same settings, bit for bit as if undisturbed.
+        """Return a search that continues from a state, bit-identical to an uninterrupted search.
 
         Raises:
-            InvalidCheckpointError: the state is damaged or does not fit the settings.
+            InvalidCheckpointError: the state is damaged, or does not match the settings.
         """
         theta = state.get("theta")
         if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
-            raise InvalidCheckpointError("The checkpoint holds no token of float32.")
+            raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
         search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
         require_like(search.state(), state, most_removed=min(settings.tau, len(theta)) - 1)
-        # Clones are aligned and contiguous: sums over them round as those of the run that was saved.
+        # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
         own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
         search._step = int(own["step"].item())
         search._moments = Moments(own["adam.first_moment"], own["adam.second_moment"])
@@ -220,6 +230,6 @@ class TokenSearch:
         try:
             search._generator.set_state(own["generator"])
         except RuntimeError as error:
-            raise InvalidCheckpointError("The checkpoint's generator state is damaged.") from error
+            raise InvalidCheckpointError("checkpoint: the generator state is damaged") from error
         search._generator_before = own["generator"]
         return search

@@ -1,13 +1,13 @@
-r"""Subspace Gradient: drop from the estimate the directions along which the token has hardly moved.
+r"""Subspace Gradient: removes from the estimate the directions in which the token has hardly moved.
 
-The last τ tokens B are standardised and decomposed, and the directions P of the smallest variance, which
-together hold less than a share ν of it, are projected away:
+The last τ tokens B are standardized and decomposed. The directions P with the smallest variance, together less than
+the share ν of it, are projected away:
 
 $$ \bar B = \frac{B - \mathrm{mean}}{\mathrm{std}} = U \Sigma V^\top, \quad
    i^* = \min \Big\{ i : \frac{\sum_{j \le i} \Sigma_{jj}^2}{\sum_j \Sigma_{jj}^2} > 1 - \nu \Big\}, \quad
    P = V^\top_{i^*+1 \ldots \tau}, \quad \hat g' = \hat g (I - P^\top P) $$
 
-The history is standardised, the gradient is projected raw: so it is printed.
+The history is standardized, but the gradient is not: the paper prints it so.
 
 Source: arXiv:2503.14868v1, Eq. (4) to (8) and Alg. 2.
 """
@@ -26,15 +26,15 @@ from zoodip_core.config import SearchSettings, SubspaceName
 
 @runtime_checkable
 class Subspace(Protocol):
-    """What Algorithm 1 does with the history of the token."""
+    """Interface of the subspace step of Algorithm 1."""
 
     @property
     def removed(self) -> Float[Tensor, "rows d"]:
-        """P: the directions that are projected away, orthonormal rows."""
+        """P: orthonormal rows, the directions that are removed."""
         ...
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """The gradient without the removed directions."""
+        """Return the gradient without the removed directions."""
         ...
 
     def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
@@ -42,20 +42,20 @@ class Subspace(Protocol):
         ...
 
     def update(self) -> None:
-        """Find P anew from a full history, and clear the history."""
+        """Compute P from a full history, and clear the history."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """What load() needs, by name; not copied."""
+        """Return the tensors that `load` needs, by name; not copied."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state of the right shapes; not copied."""
+        """Adopt a state of matching shapes; not copied."""
         ...
 
 
 class SubspaceGradient:
-    """Projects onto where the last τ tokens varied.
+    """Projects the gradient onto the directions in which the last τ tokens varied.
 
     Source: arXiv:2503.14868v1, Eq. (4) to (8).
     """
@@ -67,7 +67,7 @@ class SubspaceGradient:
 
     @classmethod
     def from_settings(cls, d: int, settings: SearchSettings) -> SubspaceGradient:
-        """The projection of these settings, before the first update: the identity."""
+        """Return the projection for these settings; it is the identity before the first update."""
         return cls(d, settings.tau, settings.nu)
 
     @property
@@ -92,24 +92,24 @@ class SubspaceGradient:
         self._token_history.zero_()
 
     def state(self) -> dict[str, Tensor]:
-        """The history and P."""
+        """Return the history and P."""
         return {"subspace.token_history": self._token_history, "subspace.removed": self._removed}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the history and P."""
+        """Adopt the history and P."""
         self._token_history = state["subspace.token_history"]
         self._removed = state["subspace.removed"]
 
 
 class WholeSpace:
-    """Keeps the gradient as it is: the paper's ablation without Subspace Gradient."""
+    """Leaves the gradient unchanged: the paper's ablation without Subspace Gradient."""
 
     def __init__(self, d: int) -> None:
         self._removed = torch.zeros(0, d)
 
     @classmethod
     def from_settings(cls, d: int, settings: SearchSettings) -> WholeSpace:
-        """The identity on d dimensions."""
+        """Return the identity on d dimensions."""
         return cls(d)
 
     @property
@@ -118,43 +118,43 @@ class WholeSpace:
         return self._removed
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """The gradient itself."""
+        """Return the gradient unchanged."""
         return gradient
 
     def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
-        """Keeps no history."""
+        """Do nothing: there is no history."""
 
     def update(self) -> None:
-        """Has nothing to find."""
+        """Do nothing: no direction is ever removed."""
 
     def state(self) -> dict[str, Tensor]:
-        """Nothing."""
+        """Return no tensors."""
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes nothing over."""
+        """Do nothing: there is no state."""
 
 
 def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) -> Float[Tensor, "rows d"]:
-    """P: the principal directions of the history beyond those that hold more than 1 − ν of its variance.
+    """Return P: the principal directions after those that explain more than 1 − ν of the history's variance.
 
-    In double precision, where a dimension that never moved has a deviation of exactly 0. At most
-    min(τ, d) − 1 rows, so that at least one direction stays; none at all if nothing moved.
+    Computed in double precision, in which a dimension that never moved has a deviation of exactly 0. P has at most
+    min(τ, d) − 1 rows, so at least one direction remains. It has none if nothing moved.
 
     Source: arXiv:2503.14868v1, Alg. 2.
     """
     history = token_history.double()
-    centred = history - history.mean(dim=0)
-    deviation = centred.square().mean(dim=0).sqrt()
-    standardised = centred / deviation.where(deviation > 0, 1.0)  # Alg. 2 l.2
-    _, singular_values, directions = torch.linalg.svd(standardised, full_matrices=False)  # Alg. 2 l.3
+    centered = history - history.mean(dim=0)
+    deviation = centered.square().mean(dim=0).sqrt()
+    standardized = centered / deviation.where(deviation > 0, 1.0)  # Alg. 2 l.2
+    _, singular_values, directions = torch.linalg.svd(standardized, full_matrices=False)  # Alg. 2 l.3
     variance = singular_values.square()
     if not variance.sum() > 0:
         return token_history.new_zeros(0, token_history.shape[1])
     explained = variance.cumsum(0) / variance.sum()
     i_star = int((explained <= 1 - nu).sum()) + 1  # Alg. 2 l.4
     removed: Tensor = directions[i_star:]  # Alg. 2 l.5
-    # The strides of a fresh tensor, one row included: by strides a product picks its kernel, and so how it rounds.
+    # Contiguous strides, also for one row: a matrix product chooses its kernel, and its rounding, by strides.
     return removed.to(token_history.dtype).clone(memory_format=torch.contiguous_format)  # Alg. 2 l.6
 
 

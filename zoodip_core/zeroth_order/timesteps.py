@@ -1,10 +1,10 @@
-r"""Which timestep t a step measures the loss at.
+r"""Timestep sampling: the timestep t at which a step measures the loss.
 
-Partial Uniform Timestep Sampling keeps to the noisy part of the process, where the prompt matters most:
+Partial Uniform Timestep Sampling uses the noisy part of the process, where the prompt matters most:
 
 $$ t \sim U(T_L, T_U) $$
 
-TextBoost's sampler instead weights every timestep by how far its log SNR lies below the largest:
+TextBoost's sampler weights each timestep by the distance of its log SNR from the largest:
 
 $$ p(t) \propto \max_s \log \mathrm{SNR}(s) - \log \mathrm{SNR}(t), \quad
    \mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t) $$
@@ -27,10 +27,10 @@ from zoodip_core.errors import InvalidModelError, InvalidSettingsError
 
 @runtime_checkable
 class TimestepSampler(Protocol):
-    """Draws the timestep of one step of the search."""
+    """Interface of a sampler of timesteps."""
 
     def sample(self, generator: Generator) -> int:
-        """One timestep, 0 being the least noisy."""
+        """Return a timestep; 0 is the least noisy."""
         ...
 
 
@@ -48,27 +48,28 @@ class PartialUniform:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> PartialUniform:
-        """The sampler of these settings.
+        """Return the sampler for these settings.
 
         Raises:
-            InvalidSettingsError: t_high lies beyond the model's noise schedule.
+            InvalidSettingsError: t_high exceeds the number of the model's timesteps.
         """
         if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
-            raise InvalidSettingsError(
-                f"settings.t_high = {settings.t_high}: the base model has {len(alphas_cumprod)} timesteps",
-                field="settings.t_high",
+            raise InvalidSettingsError.mismatch(
+                "settings.t_high",
+                got=settings.t_high,
+                expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
             )
         return cls(settings.t_low, settings.t_high)
 
     def sample(self, generator: Generator) -> int:
-        """One timestep in [t_low, t_high)."""
+        """Return a timestep in [t_low, t_high)."""
         return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
 
 
 class SnrWeighted:
-    """p(t) ∝ max log SNR − log SNR(t), over the model's whole schedule: T_L and T_U play no part.
+    """p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule; T_L and T_U have no effect.
 
-    A log SNR that is infinite (ᾱ of 0 or 1) is clipped to the schedule's extreme finite one.
+    An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:
@@ -76,7 +77,7 @@ class SnrWeighted:
         log_snr = torch.log(alphas) - torch.log1p(-alphas)
         finite = log_snr[log_snr.isfinite()]
         if not (finite.numel() and finite.max() > finite.min()):
-            raise InvalidModelError("The base model's noise schedule has the same noise at every timestep.")
+            raise InvalidModelError("base_model: the noise schedule has the same noise at every timestep")
         log_snr = log_snr.clamp(finite.min(), finite.max())
         self.weights = log_snr.max() - log_snr
 
@@ -84,13 +85,13 @@ class SnrWeighted:
     def from_settings(
         cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
     ) -> SnrWeighted:
-        """The sampler of the model's noise schedule."""
+        """Return the sampler for the model's noise schedule."""
         if alphas_cumprod is None:
-            raise AssertionError(f"timesteps={settings.timesteps!r} needs alphas_cumprod")
+            raise AssertionError(f"timesteps={settings.timesteps!r} requires alphas_cumprod")
         return cls(alphas_cumprod)
 
     def sample(self, generator: Generator) -> int:
-        """One timestep of the schedule."""
+        """Return a timestep of the schedule."""
         return int(torch.multinomial(self.weights, 1, generator=generator).item())
 
 

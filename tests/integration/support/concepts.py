@@ -11,9 +11,9 @@ from zoodip_core.base_models.families import embedding_widths
 from zoodip_core.base_models.fingerprint import fingerprint
 
 
-def tiny_concept(catalogue: Path) -> bytes:
+def tiny_concept(catalog: Path) -> bytes:
     """Return a concept file of `<my-dog>` with two random vectors for the default base model."""
-    folder = catalogue.parent / "tiny"
+    folder = catalog.parent / "tiny"
     (width,) = embedding_widths(folder)
     vectors = np.random.default_rng(0).standard_normal((2, width)).astype(np.float32)
     concept = Concept(

@@ -1,4 +1,4 @@
-"""One forward for all candidates; memory that runs out halves it; the loss is Eq. (1)."""
+"""The denoiser batches all rows and halves the batch when memory runs out; the loss is Eq. (1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zoodip_core.errors import OutOfMemoryError
 
 
 class _SmallUnet(nn.Module):
-    """Doubles its input; refuses more rows than `room`, in the words of torch's allocators."""
+    """U-Net that doubles its input and raises an allocator's error for more than `room` rows."""
 
     def __init__(self, room: int, message: str) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ def _rows(count: int) -> Rows:
 CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"
 
 
-def test_memory_that_runs_out_halves_the_forward() -> None:
-    """With room for 3 rows, 8 rows run as 2 + 2 + 2 + 2, and later forwards start at that size."""
+def test_out_of_memory_halves_the_batch() -> None:
+    """If 3 rows fit, 8 rows run as 2 + 2 + 2 + 2, and later forward passes start at that size."""
     unet = _SmallUnet(3, CPU_MESSAGE)
     denoiser = Denoiser(unet, dtype=torch.float32)
     rows = _rows(8)
@@ -52,34 +52,34 @@ def test_memory_that_runs_out_halves_the_forward() -> None:
     assert unet.batches == [2, 2, 2, 2]
 
 
-def test_not_even_one_row_fits() -> None:
-    """The end of halving is a typed error that a retry may cure."""
+def test_a_single_row_that_does_not_fit() -> None:
+    """If a single row does not fit, the error is typed and retryable."""
     with pytest.raises(OutOfMemoryError) as caught:
         Denoiser(_SmallUnet(0, CPU_MESSAGE), dtype=torch.float32).predict(_rows(4))
     assert caught.value.retryable
 
 
-def test_other_errors_are_not_taken_for_memory() -> None:
-    """A shape error stays what it is."""
+def test_other_runtime_errors_are_raised_unchanged() -> None:
+    """A shape error is not mistaken for a lack of memory."""
     with pytest.raises(RuntimeError, match="shapes"):
         Denoiser(_SmallUnet(0, "shapes do not match"), dtype=torch.float32).predict(_rows(2))
 
 
 def test_max_rows_does_not_change_the_result() -> None:
-    """Splitting is invisible from outside."""
+    """Splitting a batch gives the same predictions."""
     rows = _rows(7)
     split = Denoiser(_SmallUnet(9, ""), dtype=torch.float32, max_rows=3).predict(rows)
     assert torch.equal(split, rows.noisy * 2)
 
 
 def test_loss_is_the_mean_of_squares() -> None:
-    """Eq. (1) with the mean of the published script."""
+    """The loss is Eq. (1), with the mean that the published script uses."""
     prediction, target = torch.full((2, 4, 2, 2), 3.0), torch.zeros(2, 4, 2, 2)
     assert row_losses(prediction, target).tolist() == [9.0, 9.0]
 
 
 def test_velocity_and_noise_targets_recover_the_latent() -> None:
-    """Here z = √ᾱ z_t − √(1−ᾱ) v, and (z_t − √(1−ᾱ) ε)/√ᾱ: both targets belong to the same z_t."""
+    """The velocity target satisfies z = √ᾱ z_t − √(1−ᾱ) v. The noise target is the noise itself."""
     alphas = torch.linspace(0.99, 0.01, 10)
     z, noise = torch.randn(4, 2, 2), torch.randn(4, 2, 2)
     velocity = NoiseSchedule(alphas, velocity=True)
@@ -90,8 +90,8 @@ def test_velocity_and_noise_targets_recover_the_latent() -> None:
     assert NoiseSchedule(alphas, velocity=False).target(z, noise, 3) is noise
 
 
-def test_residual_derivative_lacks_the_bias_of_the_difference() -> None:
-    """For a linear model the residual inner product is exact, and the difference is off by ‖Δ‖²/(N μ)."""
+def test_residual_derivative_has_no_finite_difference_bias() -> None:
+    """For a linear model the residual inner product is exact; the loss difference is biased by ‖Δ‖²/(N μ)."""
     generator = torch.Generator().manual_seed(1)
     base, change, target = (torch.randn(4, 2, 2, generator=generator, dtype=torch.float64) for _ in range(3))
     mu = 0.1

@@ -1,4 +1,4 @@
-"""Generation is diffusers' own, plus concepts."""
+"""Generation equals that of diffusers' pipelines, and adds concepts."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _pipeline(folder: Path, family: str) -> diffusers.DiffusionPipeline:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("negative", ["", "a red house"])
-def test_pictures_equal_those_of_diffusers(
+def test_images_equal_those_of_diffusers(
     family: str, family_folder: dict[str, Path], bundles: dict[str, Bundle], negative: str
 ) -> None:
-    """Without concepts and in fp32, each family draws what diffusers' own pipeline draws."""
+    """Without concepts and in fp32, images equal those of diffusers' pipeline for each family."""
     settings = GenerationSettings(
         prompt="a photo of a dog in the snow",
         negative_prompt=negative,
@@ -50,16 +50,16 @@ def test_pictures_equal_those_of_diffusers(
         assert np.abs(np.asarray(a.image, int) - np.asarray(b, int)).max() <= 1
 
 
-def test_drawing_can_be_stopped_before_any_step(bundles: dict[str, Bundle]) -> None:
-    """The caller hears of each step before it begins, and what it raises ends the drawing; the model is as before."""
+def test_generation_can_be_stopped_before_any_step(bundles: dict[str, Bundle]) -> None:
+    """`before_step` runs before each step. Its exception ends the generation and leaves the model unchanged."""
     settings = GenerationSettings(prompt="a dog", steps=3, scheduler="ddim")
-    heard: list[None] = []
-    whole = generate(bundles["sd1"], settings, before_step=lambda: heard.append(None))
-    assert len(heard) == 3
+    steps: list[None] = []
+    whole = generate(bundles["sd1"], settings, before_step=lambda: steps.append(None))
+    assert len(steps) == 3
 
     def stop() -> None:
-        heard.pop()
-        if len(heard) == 1:
+        steps.pop()
+        if len(steps) == 1:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -67,8 +67,8 @@ def test_drawing_can_be_stopped_before_any_step(bundles: dict[str, Bundle]) -> N
     assert generate(bundles["sd1"], settings)[0].image == whole[0].image
 
 
-def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> None:
-    """Image k of a batch is the image that its seed draws alone, up to rounding."""
+def test_image_does_not_depend_on_its_batch(bundles: dict[str, Bundle]) -> None:
+    """Image k of a batch equals the image that its seed draws alone, up to rounding."""
     both = generate(bundles["sd1"], GenerationSettings(prompt="a dog", n=2, steps=3, seed=5))
     alone = generate(bundles["sd1"], GenerationSettings(prompt="a dog", n=1, steps=3, seed=6))
     assert both[1].seed == alone[0].seed == 6
@@ -80,37 +80,39 @@ def test_image_does_not_depend_on_its_company(bundles: dict[str, Bundle]) -> Non
 @pytest.mark.parametrize(
     ("guidance_scale", "scheduler"), [(1.0, None), (5.0, None), (5.0, "euler_ancestral")]
 )
-def test_prompts_drawn_together_are_drawn_as_alone(
+def test_batched_prompts_equal_separate_ones(
     family: str, bundles: dict[str, Bundle], guidance_scale: float, scheduler: str | None
 ) -> None:
-    """Each prompt of a batch has the pictures, in number and order, that it has by itself, up to rounding."""
+    """Each prompt of a batch gets the images, in number and order, that it gets alone, up to rounding."""
     bundle = bundles[family]
     concepts = {"<x>": [torch.randn(1, width) for width in bundle.prompts.widths]}
     shared = {"steps": 3, "guidance_scale": guidance_scale, "negative_prompt": "a red house"}
     shared |= {"scheduler": scheduler}
-    asked = [
+    requests = [
         GenerationSettings.parse(shared | {"prompt": "a dog", "n": 2, "seed": 5}),
         GenerationSettings.parse(shared | {"prompt": "a photo of a <x> in the snow", "seed": 9}),
     ]
-    together = generate_together(bundle, asked, concepts)
-    for settings, drawn in zip(asked, together, strict=True):
+    together = generate_together(bundle, requests, concepts)
+    for settings, drawn in zip(requests, together, strict=True):
         alone = generate(bundle, settings, concepts)
         assert [one.seed for one in drawn] == [one.seed for one in alone]
         for a, b in zip(drawn, alone, strict=True):
             assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1
 
 
-def test_prompts_drawn_together_share_their_settings(bundles: dict[str, Bundle]) -> None:
-    """Another number of steps is refused by its name, with both values."""
-    asked = [GenerationSettings(prompt="a dog", steps=3), GenerationSettings(prompt="a cat", steps=4)]
-    with pytest.raises(InvalidSettingsError, match=r"steps: 4 beside 3"):
-        generate_together(bundles["sd1"], asked)
+def test_batched_prompts_share_their_settings(bundles: dict[str, Bundle]) -> None:
+    """A different number of steps is rejected; the message has both values."""
+    requests = [GenerationSettings(prompt="a dog", steps=3), GenerationSettings(prompt="a cat", steps=4)]
+    with pytest.raises(
+        InvalidSettingsError, match="steps: got 4; expected 3, as in the first prompt of the batch"
+    ):
+        generate_together(bundles["sd1"], requests)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
 def test_every_scheduler_draws(name: str, bundles: dict[str, Bundle]) -> None:
-    """Each scheduler name works with an epsilon and a velocity model, and the same seed draws the same."""
+    """Each scheduler works with an epsilon and a velocity model, and the same seed gives the same image."""
     for family in ("sd1", "sd2_v"):
         settings = GenerationSettings(prompt="a cat", steps=3, seed=1, scheduler=name)
         first, second = (generate(bundles[family], settings)[0].image for _ in range(2))
@@ -119,19 +121,19 @@ def test_every_scheduler_draws(name: str, bundles: dict[str, Bundle]) -> None:
 
 
 def test_unknown_scheduler_lists_the_names(bundles: dict[str, Bundle]) -> None:
-    """A wrong scheduler name is told with the allowed ones."""
+    """The error for an unknown scheduler lists the allowed names."""
     with pytest.raises(UnknownSchedulerError, match="ddim"):
         generate(bundles["sd1"], GenerationSettings(prompt="a cat", scheduler="magic"))
 
 
-def test_size_must_fit_the_latents(bundles: dict[str, Bundle]) -> None:
-    """A side that is no multiple of the latent's cell is an error that names it."""
-    with pytest.raises(InvalidSettingsError, match="width: 65"):
+def test_size_must_be_a_multiple_of_the_latent_cell(bundles: dict[str, Bundle]) -> None:
+    """The error for a bad width names the field, the value and the cell size."""
+    with pytest.raises(InvalidSettingsError, match="width: got 65; expected a multiple of 8"):
         generate(bundles["sd1"], GenerationSettings(prompt="a cat", width=65, height=64))
 
 
 def test_any_number_of_concepts_in_one_prompt(family: str, bundles: dict[str, Bundle]) -> None:
-    """Two learned tokens of different length change the picture, each by itself."""
+    """Each of two learned tokens with different numbers of vectors changes the image."""
     bundle = bundles[family]
     concepts = {
         "<one>": [torch.full((1, width), 0.5) for width in bundle.prompts.widths],
@@ -144,6 +146,6 @@ def test_any_number_of_concepts_in_one_prompt(family: str, bundles: dict[str, Bu
 
 
 def test_unknown_token_in_a_prompt(bundles: dict[str, Bundle]) -> None:
-    """A `<name>` that no concept has is an error, never plain text."""
+    """A `<name>` without a concept is an error, never plain text."""
     with pytest.raises(UnknownTokenError, match="<nobody>"):
         generate(bundles["sd1"], GenerationSettings(prompt="a <nobody>"))

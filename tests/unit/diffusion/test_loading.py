@@ -1,4 +1,4 @@
-"""From a catalogue entry to a frozen bundle."""
+"""Loading of a catalog entry into a frozen bundle."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ SD15_ON_THE_HUB = [
 ]
 
 
-def test_only_what_is_used_is_downloaded() -> None:
-    """Of SD1.5's files on the hub: configs, the tokenizer, and one copy of each weight; no pickle."""
+def test_only_needed_files_are_downloaded() -> None:
+    """Of SD1.5's files, only configs, the tokenizer and one copy of each weight are downloaded; no pickle."""
     taken = set(filter_repo_objects(SD15_ON_THE_HUB, allow_patterns=HUB_FILES, ignore_patterns=HUB_LEFT))
     weights = {name for name in taken if name.endswith("safetensors")}
     assert weights == {
@@ -58,8 +58,8 @@ def test_only_what_is_used_is_downloaded() -> None:
     assert not any(name.endswith(".bin") for name in taken)
 
 
-def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Offline and not on disk: one typed error that names the model."""
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A model that is not on disk gives a typed error with its name when the hub is offline."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidModelError, match="nobody/nothing"):
         locate(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
@@ -68,7 +68,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
 def test_every_precision_draws(family: str, family_folder: dict[str, Path], precision: str) -> None:
-    """Each family loads in each precision, with every Linear and Conv2d in few bits, and draws a picture."""
+    """Each family loads in each precision and draws an image. INT8 and NF4 quantize most parameters."""
     entry = BaseModelEntry(name="x", path=family_folder[family], precision=precision)
     bundle = load_bundle(entry, device="cpu")
     (drawn,) = generate(bundle, GenerationSettings(prompt="a photo of a dog", steps=2))
@@ -77,8 +77,8 @@ def test_every_precision_draws(family: str, family_folder: dict[str, Path], prec
     assert (report.quantized_share > 0.5) == (precision != "fp16")
 
 
-def test_the_vae_comes_and_goes(bundles: dict[str, Bundle]) -> None:
-    """It is loaded when asked for, once, and released."""
+def test_the_vae_is_loaded_on_use_and_released(bundles: dict[str, Bundle]) -> None:
+    """The VAE is loaded once, on first use, and can be released."""
     bundle = bundles["sd1"]
     bundle.release_vae()
     before = len(bundle.modules)
@@ -88,8 +88,8 @@ def test_the_vae_comes_and_goes(bundles: dict[str, Bundle]) -> None:
     assert len(bundle.modules) == before
 
 
-def test_sizes_are_read_from_the_model(bundles: dict[str, Bundle]) -> None:
-    """Side, cell and channels come from the configs; only SDXL has time ids."""
+def test_sizes_come_from_the_configs(bundles: dict[str, Bundle]) -> None:
+    """Image side, scale factor and channels come from the configs; only SDXL has time ids."""
     for family, bundle in bundles.items():
         assert (bundle.side_px, bundle.scale_factor, bundle.latent_channels) == (64, 8, 4)
         time_ids = bundle.time_ids((64, 48))
@@ -102,7 +102,7 @@ def test_sizes_are_read_from_the_model(bundles: dict[str, Bundle]) -> None:
 
 @pytest.mark.parametrize("missing", ["unet/diffusion_pytorch_model.safetensors", "model_index.json"])
 def test_an_incomplete_folder(tmp_path: Path, missing: str) -> None:
-    """A missing file is named."""
+    """The error names the missing file or folder."""
     folder = build_family(tmp_path, "sd1")
     (folder / missing).unlink()
     with pytest.raises(InvalidModelError, match=missing.split("/")[0]):
@@ -110,7 +110,9 @@ def test_an_incomplete_folder(tmp_path: Path, missing: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_that_is_not_there(family_folder: dict[str, Path]) -> None:
-    """Asking for CUDA without one is an error, not a silent CPU run."""
-    with pytest.raises(InvalidInputError, match="no CUDA device"):
+def test_cuda_without_a_device(family_folder: dict[str, Path]) -> None:
+    """Requesting CUDA without a CUDA device is an error, not a silent run on the CPU."""
+    with pytest.raises(
+        InvalidInputError, match="device: got 'cuda'; expected cpu, because no CUDA device is available"
+    ):
         load_bundle(BaseModelEntry(name="x", path=family_folder["sd1"]), device="cuda")

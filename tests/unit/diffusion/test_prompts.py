@@ -1,4 +1,4 @@
-"""A learned token enters the text encoder as an input embedding; the vocabulary stays as it is."""
+"""A learned token enters the text encoder as an input embedding; the embedding table is unchanged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _word_vectors(bundle: Bundle, word: str) -> list[torch.Tensor]:
     return [e.table[i].float() for e, i in zip(bundle.prompts.encoders, ids, strict=True)]
 
 
-def test_token_with_a_words_vector_reads_like_the_word(family: str, bundles: dict[str, Bundle]) -> None:
-    """A token whose vector is that of "dog" gives exactly the states of the prompt with "dog"."""
+def test_token_with_the_vector_of_a_word_acts_as_that_word(family: str, bundles: dict[str, Bundle]) -> None:
+    """A token with the vector of "dog" gives exactly the states of the prompt with "dog"."""
     bundle = bundles[family]
     encoder = bundle.prompts
     vectors = {"<x>": _word_vectors(bundle, "dog")}
@@ -32,8 +32,8 @@ def test_token_with_a_words_vector_reads_like_the_word(family: str, bundles: dic
         assert torch.equal(a.pooled, b.pooled)
 
 
-def test_candidates_equal_one_by_one(family: str, bundles: dict[str, Bundle]) -> None:
-    """Rows of candidates give the states that each candidate gives alone, the table untouched."""
+def test_batched_candidates_equal_single_ones(family: str, bundles: dict[str, Bundle]) -> None:
+    """A batch of candidates gives the states that each candidate gives alone. The table is unchanged."""
     bundle = bundles[family]
     encoder = bundle.prompts
     before = [e.table.clone() for e in encoder.encoders]
@@ -48,28 +48,34 @@ def test_candidates_equal_one_by_one(family: str, bundles: dict[str, Bundle]) ->
     assert all(torch.equal(e.table, b) for e, b in zip(encoder.encoders, before, strict=True))
 
 
-def test_flatten_is_undone_by_unflatten() -> None:
-    """The point that a search moves holds all vectors of all encoders."""
+def test_unflatten_inverts_flatten() -> None:
+    """θ contains all vectors of all encoders."""
     parts = [torch.randn(2, 3), torch.randn(2, 5)]
     back = unflatten(flatten(parts)[None], 2, (3, 5))
     assert all(torch.equal(a, b[0]) for a, b in zip(parts, back, strict=True))
 
 
-def test_ids_equal_the_tokenizers_own(family_folder: dict[str, Path], bundles: dict[str, Bundle]) -> None:
-    """A prompt without learned tokens has the ids of the tokenizer's own padding and truncation."""
+def test_ids_equal_those_of_the_tokenizer(family_folder: dict[str, Path], bundles: dict[str, Bundle]) -> None:
+    """A prompt without learned tokens has the ids that the tokenizer pads and truncates itself."""
     for text in ("", "a dog", "a photo of a dog " * 40):
         encoder = bundles["sd1"].prompts.encoders[0]
-        own = encoder.tokenizer(text, padding="max_length", truncation=True, return_tensors="pt").input_ids[0]
-        assert torch.equal(bundles["sd1"].prompts.tokenize(text, {}).ids[0], own)
+        expected = encoder.tokenizer(
+            text, padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids[0]
+        assert torch.equal(bundles["sd1"].prompts.tokenize(text, {}).ids[0], expected)
 
 
 def test_unknown_token(bundles: dict[str, Bundle]) -> None:
-    """A `<name>` that was not given is named together with those that were."""
-    with pytest.raises(UnknownTokenError, match=r"<y>.*given: <x>"):
+    """The error names the unknown token and the tokens of the given concepts."""
+    with pytest.raises(
+        UnknownTokenError, match="prompt: got <y>; expected only tokens of the given concepts: <x>"
+    ):
         bundles["sd1"].prompts.tokenize("a <y>", {"<x>": 1})
 
 
-def test_token_beyond_the_window(bundles: dict[str, Bundle]) -> None:
-    """A learned token that truncation would cut away is an error."""
-    with pytest.raises(InvalidCaptionError, match="that the model reads"):
+def test_token_beyond_the_context_length(bundles: dict[str, Bundle]) -> None:
+    """A learned token that truncation would remove is an error."""
+    with pytest.raises(
+        InvalidCaptionError, match="prompt: got 123 tokens; expected each learned token within the first 77"
+    ):
         bundles["sd1"].prompts.tokenize("a dog " * 60 + "<x>", {"<x>": 1})

@@ -1,4 +1,4 @@
-"""Weights are rounded as Eq. (2) says, activations never are, and models built of such layers stay usable."""
+"""Weights are rounded by Eq. (2), activations never, and quantized layers work like torch's layers."""
 
 from __future__ import annotations
 
@@ -31,31 +31,33 @@ SHAPES = ((48, 40), (16, 8, 3, 3), (24, 12, 1, 1))
 
 
 def weight_of(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """Channels of very different size, as trained layers have them."""
+    """Return a weight with channels of very different magnitude, as in trained layers."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.logspace(-3, 0, shape[0]).view(-1, *[1] * (len(shape) - 1))
     return torch.randn(shape, generator=generator) * sizes
 
 
-def relative_error(given: Tensor, exact: Tensor) -> float:
-    """Norm of the difference over the norm."""
-    return float((given.double() - exact.double()).norm() / exact.double().norm())
+def relative_error(approximate: Tensor, exact: Tensor) -> float:
+    """Return the norm of the difference divided by the norm of `exact`."""
+    return float((approximate.double() - exact.double()).norm() / exact.double().norm())
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_int8_is_off_by_half_a_step_at_most(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """No weight moves by more than half a step of its own channel, rounding to the compute dtype aside."""
+def test_int8_error_is_at_most_half_a_step(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Apart from the rounding to the compute dtype, no weight changes by more than half its channel's step."""
     weight = weight_of(shape)
     code = Int8Weight(weight, dtype)
     step = code.scale.float()
-    rounding = weight.abs() * torch.finfo(dtype).eps * 1.5  # of the scale (cuts the extreme) and the product
+    rounding = (
+        weight.abs() * torch.finfo(dtype).eps * 1.5
+    )  # rounding of the scale (clamps the extreme) and of the product
     assert code.values.dtype == torch.int8
     assert ((code().float() - weight).abs() <= step * 0.5 + rounding).all()
 
 
 def test_int8_scales_belong_to_output_channels() -> None:
-    """Each channel's scale is the smallest that Eq. (2)'s bounds, −128 and 127, do not clamp."""
+    """Each channel has the smallest scale that clamps no weight to Eq. (2)'s bounds, −128 and 127."""
     weight = weight_of((16, 8, 3, 3))
     code = Int8Weight(weight, torch.float32)
     flat = weight.flatten(1)
@@ -67,7 +69,7 @@ def test_int8_scales_belong_to_output_channels() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_scale_in_16_bits_costs_no_accuracy(dtype: torch.dtype) -> None:
-    """The error is that of fp32 scales within 3 %, since weights are divided by the rounded scale."""
+    """The error is within 3 % of that of fp32 scales, because weights are divided by the rounded scale."""
     weight = torch.randn(64, 576, generator=torch.Generator().manual_seed(1))
     exact = relative_error(Int8Weight(weight, torch.float32)(), weight)
     code = Int8Weight(weight, dtype)
@@ -76,8 +78,8 @@ def test_a_scale_in_16_bits_costs_no_accuracy(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 7), (3, 3, 3, 3)], ids=str)
-def test_nf4_keeps_every_shape_and_its_usual_error(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Kernels, odd sizes and sizes that fill no block come back in shape, about 9 % off as NF4 is."""
+def test_nf4_keeps_the_shape_with_the_usual_error(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Kernels, odd sizes and partial blocks keep their shape, with NF4's usual error of about 9 %."""
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 10
     back = Nf4Weight(weight, dtype)()
     assert back.shape == weight.shape
@@ -87,7 +89,7 @@ def test_nf4_keeps_every_shape_and_its_usual_error(shape: tuple[int, ...], dtype
 
 @pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
 def test_memory_format_is_kept(code: type[Int8Weight | Nf4Weight]) -> None:
-    """A kernel in channels_last order comes back in it, with values as good as in the other order."""
+    """A channels_last kernel stays channels_last, with an error as small as in contiguous order."""
     weight = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(1))
     ordered = weight.contiguous(memory_format=torch.channels_last)
     back = code(ordered, torch.float32)()
@@ -98,7 +100,7 @@ def test_memory_format_is_kept(code: type[Int8Weight | Nf4Weight]) -> None:
 
 @pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
 def test_large_weights_are_quantized_in_parts(code: type[Int8Weight | Nf4Weight]) -> None:
-    """Rows are worked on a few at a time; each gets what it would get alone."""
+    """Rows are quantized in slices; each row has the same result as alone."""
     weight = torch.randn(130, 4096, generator=torch.Generator().manual_seed(1))
     whole = code(weight, torch.float32)()
     for row in (0, 127, 128, 129):
@@ -106,8 +108,8 @@ def test_large_weights_are_quantized_in_parts(code: type[Int8Weight | Nf4Weight]
 
 
 @pytest.mark.parametrize("code", [Int8Weight, Nf4Weight])
-def test_a_dead_channel_stays_zero(code: type[Int8Weight | Nf4Weight]) -> None:
-    """A channel of zeros has no scale of its own; it gives zeros, not NaN."""
+def test_a_channel_of_zeros_stays_zero(code: type[Int8Weight | Nf4Weight]) -> None:
+    """A channel of zeros dequantizes to zeros, not NaN."""
     weight = torch.zeros(2, 64)
     weight[1] = 1
     back = code(weight, torch.float16)()
@@ -127,19 +129,19 @@ def test_a_dead_channel_stays_zero(code: type[Int8Weight | Nf4Weight]) -> None:
     ids=lambda value: str(value) if isinstance(value, nn.Module) else "",
 )
 def test_a_layer_computes_with_its_dequantized_weight(layer: nn.Module, side: int, precision: Bits) -> None:
-    """Output = that of torch's layer with the dequantized weight, to the bit: activations are untouched."""
+    """The output is bit-identical to torch's layer with the dequantized weight: activations are not rounded."""
     quantized = quantize_model(copy.deepcopy(layer), precision=precision)
     reference = copy.deepcopy(layer)
     reference.weight = nn.Parameter(quantized.weight.clone())
-    given = torch.randn(3, 24, side, side) if side else torch.randn(3, 5, 24)
+    inputs = torch.randn(3, 24, side, side) if side else torch.randn(3, 5, 24)
     assert isinstance(quantized, QuantizedConv2d if side else QuantizedLinear)
-    assert torch.equal(quantized(given), reference(given))
+    assert torch.equal(quantized(inputs), reference(inputs))
     assert not any(parameter.requires_grad for parameter in quantized.parameters())
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
-def test_code_that_asks_a_layer_for_its_weight_keeps_working(precision: Bits) -> None:
-    """Libraries read `weight.dtype`, `.device` and `.shape`, call `.to(dtype)`, copy, save and load."""
+def test_code_that_reads_the_weight_works(precision: Bits) -> None:
+    """Reading `weight.dtype` and `.shape`, `.to(dtype)`, copying, saving and loading work."""
     layer = quantize_model(nn.Linear(64, 8), precision=precision)
     half = copy.deepcopy(layer).to(torch.float16)
     assert half.weight.dtype == half.bias.dtype == torch.float16
@@ -150,15 +152,15 @@ def test_code_that_asks_a_layer_for_its_weight_keeps_working(precision: Bits) ->
     assert torch.equal(other.weight, layer.weight)
 
 
-def test_a_subclass_that_computes_otherwise_is_left_alone() -> None:
-    """Only layers whose forward is torch's own are quantized; a plain subclass is one of them."""
+def test_a_subclass_with_another_forward_is_not_quantized() -> None:
+    """Only layers with torch's own forward method are quantized, including plain subclasses."""
 
     class Plain(nn.Linear):
         pass
 
     class Doubling(nn.Linear):
-        def forward(self, given: Tensor) -> Tensor:
-            return 2 * super().forward(given)
+        def forward(self, inputs: Tensor) -> Tensor:
+            return 2 * super().forward(inputs)
 
     assert is_quantizable(Plain(2, 2))
     assert not is_quantizable(Doubling(2, 2))
@@ -174,32 +176,32 @@ from zoodip_core.diffusion.quantize import quantize_model
 for precision in ("int8", "nf4"):
     model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(8 * 4, 2))
     model = quantize_model(model, precision=precision)
-    given = torch.randn(2, 4, 4, 4)
+    inputs = torch.randn(2, 4, 4, 4)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(given), model(given))
+    torch.testing.assert_close(compiled(inputs), model(inputs))
 """
 
 
 @pytest.mark.slow
 def test_layers_compile_into_one_graph() -> None:
-    """torch.compile sees dequantization and product as one graph, so that it can fuse them on CUDA.
+    """torch.compile captures dequantization and product as one graph, so that it can fuse them on CUDA.
 
-    In a process of its own: the shape checks of the tests are what a graph cannot hold.
+    The test runs in a separate process, because the test suite's shape checks break the graph.
     """
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 class _RoundedActivations(nn.Linear):
-    """What Linear8bitLt does to its input: 8 bits, one scale a row."""
+    """Linear layer that rounds its input to 8 bits with one scale for each row, as Linear8bitLt does."""
 
-    def forward(self, given: Tensor) -> Tensor:
-        scale = given.abs().amax(-1, keepdim=True) / 127
-        return nn.functional.linear((given / scale).round() * scale, self.weight, self.bias)
+    def forward(self, inputs: Tensor) -> Tensor:
+        scale = inputs.abs().amax(-1, keepdim=True) / 127
+        return nn.functional.linear((inputs / scale).round() * scale, self.weight, self.bias)
 
 
-def _unrolled(model: nn.Module, linear: type[nn.Linear]) -> nn.Module:
-    """The same numbers in ordinary layers: what the quantized model stands for."""
+def _dequantized_copy(model: nn.Module, linear: type[nn.Linear]) -> nn.Module:
+    """Return a copy with ordinary layers that hold the dequantized weights."""
     model = copy.deepcopy(model)
     for layer in model.modules():
         if isinstance(layer, QUANTIZED):
@@ -211,14 +213,14 @@ def _unrolled(model: nn.Module, linear: type[nn.Linear]) -> nn.Module:
 
 
 def _slopes(model: nn.Module, dtype: torch.dtype) -> Tensor:
-    """Finite differences at μ = 1e-3 of Eq. (1)'s loss, at nine places on a line of contexts."""
+    """Return finite differences of Eq. (1)'s loss at μ = 1e-3, at nine points on a line of contexts."""
     generator = torch.Generator().manual_seed(3)
     z_t, noise = torch.randn(2, 1, 4, 8, 8, generator=generator, dtype=torch.float64)
     context, direction = torch.randn(2, 77, 32, generator=generator, dtype=torch.float64)
     mu = 1e-3
-    places = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64)
-    places = torch.cat((places, places + mu)).view(-1, 1, 1)
-    states = (context + places * direction).to(dtype)
+    points = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64)
+    points = torch.cat((points, points + mu)).view(-1, 1, 1)
+    states = (context + points * direction).to(dtype)
     with torch.no_grad():
         outputs = model(z_t.to(dtype).expand(len(states), -1, -1, -1), 700, states).sample
     losses = (outputs.double() - noise).square().mean((1, 2, 3))
@@ -228,7 +230,7 @@ def _slopes(model: nn.Module, dtype: torch.dtype) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 def test_the_loss_stays_smooth_in_theta(tmp_path: Path, precision: Bits) -> None:
-    """At μ = 1e-3 finite differences equal those of the dequantized model; rounded activations destroy them."""
+    """At μ = 1e-3 finite differences match those of the dequantized model; with rounded activations they do not."""
     folder = build_family(tmp_path, "sd1")
     quantized = load_quantized(
         meta_model("UNet2DConditionModel", FAMILIES["sd1"].unet),
@@ -237,13 +239,15 @@ def test_the_loss_stays_smooth_in_theta(tmp_path: Path, precision: Bits) -> None
         device="cpu",
         dtype=torch.float32,
     )
-    exact = _slopes(_unrolled(quantized, nn.Linear).double(), torch.float64)
+    exact = _slopes(_dequantized_copy(quantized, nn.Linear).double(), torch.float64)
     assert relative_error(_slopes(quantized, torch.float32), exact) < 0.1
-    assert relative_error(_slopes(_unrolled(quantized, _RoundedActivations), torch.float32), exact) > 1
+    assert (
+        relative_error(_slopes(_dequantized_copy(quantized, _RoundedActivations), torch.float32), exact) > 1
+    )
 
 
 @pytest.mark.slow
-def test_sd15_in_int8_is_what_the_paper_says() -> None:
+def test_sd15_in_int8_has_the_shares_of_the_paper() -> None:
     """96.4 % of U-Net, VAE and text encoder are INT8; the U-Net is 68.5 % convolutions and takes 0.86 GB."""
     family = sd15()
     unet = meta_model("UNet2DConditionModel", family.unet)
@@ -257,8 +261,8 @@ def test_sd15_in_int8_is_what_the_paper_says() -> None:
     assert alone.parameters == 859_520_964
 
 
-def test_a_report_counts_models_that_are_not_quantized() -> None:
-    """Without quantization the share is zero and the size that of the parameters."""
+def test_report_of_an_unquantized_model() -> None:
+    """Without quantization, the quantized share is 0 and the size is that of the parameters."""
     report = quantization_report([nn.Sequential(nn.Linear(4, 4), nn.Conv2d(2, 2, 1))])
     assert report.quantized_share == 0
     assert (report.linear_parameters, report.conv_parameters) == (16, 4)
@@ -268,12 +272,12 @@ def test_a_report_counts_models_that_are_not_quantized() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
-def test_cuda_holds_the_same_weights(precision: Bits) -> None:
-    """Quantized on CUDA or on the CPU: the weights agree within one step of rounding."""
+def test_cuda_gives_the_same_weights(precision: Bits) -> None:
+    """Weights quantized on CUDA and on the CPU agree within one rounding step."""
     layer = nn.Conv2d(64, 32, 3).half()
-    there = quantize_model(copy.deepcopy(layer).to("cuda"), precision=precision)
-    here = quantize_model(layer, precision=precision)
-    assert there.weight.device.type == "cuda"
-    assert relative_error(there.weight.cpu(), here.weight) < 2e-3
-    given = torch.randn(2, 64, 8, 8, dtype=torch.float16, device="cuda")
-    assert torch.isfinite(there(given)).all()
+    on_cuda = quantize_model(copy.deepcopy(layer).to("cuda"), precision=precision)
+    on_cpu = quantize_model(layer, precision=precision)
+    assert on_cuda.weight.device.type == "cuda"
+    assert relative_error(on_cuda.weight.cpu(), on_cpu.weight) < 2e-3
+    inputs = torch.randn(2, 64, 8, 8, dtype=torch.float16, device="cuda")
+    assert torch.isfinite(on_cuda(inputs)).all()

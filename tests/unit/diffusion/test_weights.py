@@ -1,4 +1,4 @@
-"""Safetensors go into a model tensor by tensor, with a bounded peak, and nothing broken goes in at all."""
+"""The weight loader streams safetensors tensor by tensor, with bounded peak memory, and rejects broken files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoodip_core.errors import InvalidModelError
 
 
 class Small(nn.Module):
-    """Two layers and a norm, enough to go wrong."""
+    """Small model: a linear layer, a norm and a convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,19 +32,19 @@ class Small(nn.Module):
 
 
 def small(device: str = "meta") -> Small:
-    """The model, without values by default."""
+    """Return the small model, on the meta device by default."""
     with torch.device(device):
         return Small()
 
 
 def load(files: list[Path], model: nn.Module | None = None, precision: Precision = "int8") -> nn.Module:
-    """Load into the small model, on the CPU in fp32."""
+    """Load the files into the small model, on the CPU in fp32."""
     model = small() if model is None else model
     return load_quantized(model, files, precision=precision, device="cpu", dtype=torch.float32)
 
 
-def saved(path: Path, changes: Mapping[str, Tensor | None] = {}) -> Path:
-    """A file of the small model with tensors replaced, added or (None) left out."""
+def save_small(path: Path, changes: Mapping[str, Tensor | None] = {}) -> Path:
+    """Save the small model with tensors replaced, added or (None) omitted."""
     tensors = {**small("cpu").state_dict(), **changes}
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
     return path
@@ -53,7 +53,7 @@ def saved(path: Path, changes: Mapping[str, Tensor | None] = {}) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
 def test_every_part_gets_the_published_values(family_folder: dict[str, Path], family: str, part: str) -> None:
-    """Each file's values arrive under each of the model's names, prefixes of CLIP included; no meta is left."""
+    """The loaded values equal those of the file, also under CLIP's prefixes. No meta tensor remains."""
     folder = family_folder[family] / part
     if not folder.is_dir():
         pytest.skip("one text encoder")
@@ -77,10 +77,10 @@ def test_every_part_gets_the_published_values(family_folder: dict[str, Path], fa
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 @pytest.mark.parametrize("stored", [torch.float16, torch.float32], ids=str)
-def test_quantized_on_arrival_is_quantized_in_memory(
+def test_streaming_equals_quantizing_in_memory(
     tmp_path: Path, precision: Precision, stored: torch.dtype
 ) -> None:
-    """Streaming gives the bits that quantizing the whole model gives; norms stay as they are."""
+    """Streaming gives bit-identical results to quantizing the whole model. Norms are not quantized."""
     whole = small("cpu").to(stored)
     save_file(whole.state_dict(), tmp_path / "model.safetensors")
     streamed = load([tmp_path / "model.safetensors"], precision=precision).state_dict()
@@ -88,11 +88,11 @@ def test_quantized_on_arrival_is_quantized_in_memory(
         assert torch.equal(streamed[name], tensor)
 
 
-def test_fp16_leaves_every_layer_as_it_is(tmp_path: Path) -> None:
-    """Without quantization layers are torch's own, in the dtype asked for, kernels in channels_last order."""
+def test_fp16_does_not_replace_layers(tmp_path: Path) -> None:
+    """Without quantization, layers are torch's own in the requested dtype, with channels_last kernels."""
     model = load_quantized(
         small(),
-        [saved(tmp_path / "model.safetensors")],
+        [save_small(tmp_path / "model.safetensors")],
         precision="fp16",
         device="cpu",
         dtype=torch.float16,
@@ -103,8 +103,8 @@ def test_fp16_leaves_every_layer_as_it_is(tmp_path: Path) -> None:
     assert model.last.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_names_of_old_vaes_are_understood(tmp_path: Path, family_folder: dict[str, Path]) -> None:
-    """query, key, value and proj_attn, as in SD1.5's own VAE file, are to_q, to_k, to_v and to_out.0."""
+def test_attention_names_of_old_vaes_are_mapped(tmp_path: Path, family_folder: dict[str, Path]) -> None:
+    """query, key, value and proj_attn, as in SD1.5's VAE file, map to to_q, to_k, to_v and to_out.0."""
     file = family_folder["sd1"] / "vae" / "diffusion_pytorch_model.safetensors"
     old = {}
     for name, tensor in load_file(file).items():
@@ -119,8 +119,8 @@ def test_names_of_old_vaes_are_understood(tmp_path: Path, family_folder: dict[st
         assert torch.equal(loaded[name], tensor)
 
 
-def test_tied_weights_stay_one_tensor(tmp_path: Path) -> None:
-    """A weight with two names, stored once, is one unquantized tensor under both."""
+def test_tied_weights_share_one_tensor(tmp_path: Path) -> None:
+    """A weight with two names, stored once, is a single unquantized tensor under both names."""
 
     class Tied(nn.Module):
         def __init__(self) -> None:
@@ -138,26 +138,29 @@ def test_tied_weights_stay_one_tensor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"norm.bias": None}, r"model\.safetensors: norm\.bias is missing \(1 "),
         ({"more.bias": torch.ones(2)}, r"model\.safetensors: unexpected tensor more\.bias"),
-        ({"first.weight": torch.ones(8, 16)}, r"first\.weight has shape \(8, 16\), .* \(16, 8\)"),
+        (
+            {"first.weight": torch.ones(8, 16)},
+            r"first\.weight has shape \(8, 16\); the configuration has \(16, 8\)",
+        ),
         ({"first.weight": torch.full((16, 8), torch.nan)}, r"first\.weight holds NaN"),
         ({"norm.weight": torch.full((16,), torch.inf)}, r"norm\.weight holds NaN or overflows"),
         ({"first.weight": torch.ones(16, 8, dtype=torch.uint8)}, r"first\.weight holds U8"),
     ],
     ids=["missing", "unexpected", "misshapen", "nan", "inf", "integers"],
 )
-def test_wrong_tensors_are_named(tmp_path: Path, changes: dict[str, Tensor | None], words: str) -> None:
+def test_wrong_tensors_are_named(tmp_path: Path, changes: dict[str, Tensor | None], message: str) -> None:
     """The error names the file and the tensor."""
-    with pytest.raises(InvalidModelError, match=words):
-        load([saved(tmp_path / "model.safetensors", changes)])
+    with pytest.raises(InvalidModelError, match=message):
+        load([save_small(tmp_path / "model.safetensors", changes)])
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt", ".pth", ".pkl"])
-def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
-    """A pickle is never opened, whatever it holds."""
+def test_pickles_are_rejected(tmp_path: Path, suffix: str) -> None:
+    """A pickle is never opened."""
     path = tmp_path / f"model{suffix}"
     torch.save(small("cpu").state_dict(), path)
     with pytest.raises(InvalidModelError, match=r"got .*; expected a \.safetensors file"):
@@ -165,13 +168,13 @@ def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["pickle", "cut", "noise", "empty", "folder", "missing"])
-def test_broken_files_are_refused(tmp_path: Path, content: str) -> None:
-    """A file that is no whole safetensors file gives one clear error with its name."""
+def test_broken_files_are_rejected(tmp_path: Path, content: str) -> None:
+    """A file that is not a complete safetensors file gives a typed error with its name."""
     path = tmp_path / "model.safetensors"
     if content == "pickle":
         torch.save(small("cpu").state_dict(), path)
     elif content == "cut":
-        path.write_bytes(saved(path).read_bytes()[:-100])
+        path.write_bytes(save_small(path).read_bytes()[:-100])
     elif content == "folder":
         path.mkdir()
     elif content != "missing":
@@ -180,7 +183,7 @@ def test_broken_files_are_refused(tmp_path: Path, content: str) -> None:
         load([path])
 
 
-def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
+def test_other_formats_are_rejected(tmp_path: Path) -> None:
     """Only .safetensors files are read."""
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(InvalidModelError, match=r"model\.gguf; expected a \.safetensors file"):
@@ -205,7 +208,7 @@ if sys.argv[2] == "write":
 else:
     before = psutil.Process().memory_info().rss
     load_quantized(model, [path], precision="int8", device="cpu", dtype=torch.float32)
-    # of this program alone: ru_maxrss also counts the parent that forked it
+    # VmHWM covers this process only; ru_maxrss also counts the parent process
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) * 1024
     print(peak - before, quantization_report([model]).size_bytes)
@@ -214,8 +217,8 @@ else:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_loading_never_holds_the_fp16_model_beside_the_int8_one(tmp_path: Path) -> None:
-    """100 M parameters (201 MB in fp16) in INT8: the peak is the 101 MB kept and a few tensors of 17 MB."""
+def test_loading_never_holds_the_whole_fp16_model(tmp_path: Path) -> None:
+    """For 100 M parameters (201 MB in fp16), the peak is the INT8 model of 101 MB and a few tensors of 17 MB."""
     path = tmp_path / "model.safetensors"
     figures = ""
     for task in ("write", "load"):
@@ -228,8 +231,8 @@ def test_loading_never_holds_the_fp16_model_beside_the_int8_one(tmp_path: Path) 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_never_holds_the_fp16_model_beside_the_int8_one(tmp_path: Path) -> None:
-    """On CUDA tensors are quantized there, one at a time: the allocator's peak shows it."""
+def test_cuda_never_holds_the_whole_fp16_model(tmp_path: Path) -> None:
+    """On CUDA, tensors are quantized on the device one at a time, as the allocator's peak shows."""
     layers = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(30)])
     save_file(layers.half().state_dict(), tmp_path / "model.safetensors")
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""A concept fits the model that it was learned on, and no other."""
+"""Concepts match only the base model that they were learned on."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _learn(bundle: Bundle, pictures: list[Image.Image], token: str = "<x>") -> P
 
 
 @pytest.mark.slow
-def test_saved_and_loaded_it_draws_the_same(
+def test_a_saved_concept_draws_the_same_image(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
 ) -> None:
-    """For every family: the picture of a concept read from its file is that of the search's own vectors."""
+    """For each family, a concept read from its file draws the same image as the vectors of the search."""
     bundle = bundles[family]
     learned = _learn(bundle, pictures)
     save_concept(to_concept(learned, 0.5), tmp_path / "x.safetensors")
@@ -43,10 +43,8 @@ def test_saved_and_loaded_it_draws_the_same(
     assert np.array_equal(np.asarray(ours.image), np.asarray(theirs.image))
 
 
-def test_provenance_is_enough_to_run_it_again(
-    bundles: dict[str, Bundle], pictures: list[Image.Image]
-) -> None:
-    """A search from the stored settings learns the same bits."""
+def test_provenance_reproduces_the_search(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """A search with the stored settings gives bit-identical embeddings."""
     bundle = bundles["sd1"]
     concept = to_concept(_learn(bundle, pictures), 0.5)
     assert concept.provenance is not None
@@ -58,10 +56,10 @@ def test_provenance_is_enough_to_run_it_again(
     assert np.array_equal(to_concept(again, 0.5).embeddings["clip"], concept.embeddings["clip"])
 
 
-def test_another_model_is_an_error(
+def test_another_base_model_is_an_error(
     bundles: dict[str, Bundle], family_folder: dict[str, Path], pictures: list[Image.Image]
 ) -> None:
-    """Other widths and other weights are refused; another precision of the same weights is not."""
+    """Other widths and other weights are rejected; another precision of the same weights is accepted."""
     concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
     with pytest.raises(ModelMismatchError, match="width"):
         concept_vectors([concept], bundles["sdxl"])
@@ -72,7 +70,7 @@ def test_another_model_is_an_error(
 
 
 def test_a_token_given_twice(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """Two files with one token leave open which is meant."""
+    """Two concepts with the same token are ambiguous, so they are rejected."""
     concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
     with pytest.raises(InvalidInputError, match="concept: got <x> twice; expected each token once"):
         concept_vectors([concept, concept], bundles["sd1"])

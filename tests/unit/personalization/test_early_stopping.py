@@ -1,4 +1,4 @@
-"""When a search has stalled: the rule alone, and a search that ends by it."""
+"""Early stopping: the rule of `stop="auto"`, and searches that it ends."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from zoodip_core.personalization.run import Outcome, run_search
 
 DOG = Subject("<x>", "dog")
 STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rate": 1e-12}
-"""A search that moves nothing, so that its loss cannot fall."""
+"""Settings of a search whose learning rate is too small to change the loss."""
 
 
 def test_a_falling_loss_has_not_stalled() -> None:
-    """Steady gains never stop a search; a flat end does once it is a third of all."""
+    """A steady decrease never stops a search; a plateau does once it is a third of all measurements."""
     falling = [1.0 - 0.01 * k for k in range(51)]
     assert not any(has_stalled(falling[:k], share=1.0) for k in range(1, 52))
     flat = falling[:20] + [falling[19]] * 10
     assert [has_stalled(flat[:k], share=1.0) for k in (28, 29, 30)] == [False, False, True]
 
 
-def test_the_pace_of_measuring_does_not_matter() -> None:
-    """The rule has no number of steps in it: the same curve, measured twice as often, stops at the same place."""
+def test_the_measurement_interval_does_not_matter() -> None:
+    """The same curve, measured twice as often, stops at the same point."""
     curve = [1.0 + 0.5 * 0.9**k for k in range(200)]
     stop = next(k for k in range(200) if has_stalled(curve[: k + 1], share=1.0))
-    often = [1.0 + 0.5 * 0.9 ** (k / 2) for k in range(400)]
-    assert abs(next(k for k in range(400) if has_stalled(often[: k + 1], share=1.0)) - 2 * stop) <= 2
+    finer = [1.0 + 0.5 * 0.9 ** (k / 2) for k in range(400)]
+    assert abs(next(k for k in range(400) if has_stalled(finer[: k + 1], share=1.0)) - 2 * stop) <= 2
 
 
-def test_few_measurements_say_nothing() -> None:
-    """A search that has just begun is not ended, flat or not."""
+def test_few_measurements_never_stop_a_search() -> None:
+    """A search with fewer than the minimum of measurements is not stopped, even on a plateau."""
     assert not has_stalled([1.0] * (MIN_MEASUREMENTS - 1), share=1.0)
     assert has_stalled([1.0] * MIN_MEASUREMENTS, share=1.0)
 
 
 def test_a_loss_that_rises_has_stalled() -> None:
-    """A worse end is no gain."""
+    """A loss that rises again counts as stalled."""
     assert has_stalled([1.0, 0.8, 0.7, 0.7, 0.9, 0.95], share=1.0)
 
 
-def test_a_pause_in_the_first_quarter_ends_nothing() -> None:
-    """A search may stand still early on and then fall steeply."""
+def test_a_plateau_in_the_first_quarter_does_not_stop() -> None:
+    """The loss can plateau early and then fall steeply."""
     assert not has_stalled([1.0] * 20, share=0.24)
     assert has_stalled([1.0] * 20, share=0.25)
 
@@ -60,10 +60,8 @@ def _run(personalization: Personalization, *, until: int = 1000) -> Outcome:
 
 
 @pytest.mark.slow
-def test_auto_ends_a_search_that_gains_nothing(
-    bundles: dict[str, Bundle], pictures: list[Image.Image]
-) -> None:
-    """It ends at the first measurement that there are enough of, and says so; "steps" goes to the end."""
+def test_auto_ends_a_stalled_search(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """`stop="auto"` ends a stalled search at the minimum of measurements; `stop="steps"` completes all steps."""
     settings = PersonalizationSettings.parse(STILL | {"stop": "auto"})
     outcome = _run(Personalization.begin(bundles["sd1"], DOG, pictures, settings))
     assert outcome.finished
@@ -74,10 +72,10 @@ def test_auto_ends_a_search_that_gains_nothing(
 
 
 @pytest.mark.slow
-def test_a_resumed_search_stops_where_it_would_have(
+def test_a_resumed_search_stops_at_the_same_step(
     bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
-    """What was measured before the interruption counts after it: the same step and the same bits."""
+    """Earlier measurements count after a resume, so the step and the result are identical."""
     settings = PersonalizationSettings.parse(STILL | {"stop": "auto", "learning_rate": 1e-6})
     whole = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
     _run(whole)

@@ -1,4 +1,4 @@
-"""One personalization: the same bits when resumed, the same losses in company, every mistake told."""
+"""One personalization: bit-identical resume, equal predictions in a batch, and typed errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _advance(personalization: Personalization, steps: int) -> None:
 def test_every_family_learns_a_token(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image], derivative: str
 ) -> None:
-    """The whole path from images to a moved token runs on each family, for one and for two vectors."""
+    """On each family, a search with one or two vectors runs from images to a changed token."""
     bundle = bundles[family]
     for vectors in (1, 2):
         settings = _settings(vectors=vectors, derivative=derivative, steps=3)
@@ -57,8 +57,8 @@ def test_every_family_learns_a_token(
         assert all(not torch.equal(a, b) for a, b in zip(start, learned.vectors, strict=True))
 
 
-def test_the_vae_leaves_memory(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """After the latents are cached, no autoencoder is held."""
+def test_the_vae_is_released(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """The VAE is released after the latents are cached."""
     before = len(bundles["sd1"].modules)
     _ = bundles["sd1"].vae
     Personalization.begin(bundles["sd1"], DOG, pictures, _settings())
@@ -70,10 +70,10 @@ def test_the_vae_leaves_memory(bundles: dict[str, Bundle], pictures: list[Image.
 
 
 @pytest.mark.slow
-def test_resumed_search_has_the_same_bits(
+def test_resumed_search_is_bit_identical(
     bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
 ) -> None:
-    """Stopped after any step and read back from its file, a search ends on the bits of an undisturbed one."""
+    """A search resumed from a checkpoint of any step gives the same bits as an uninterrupted one."""
     bundle, settings = bundles["sd1"], _settings()
     whole = Personalization.begin(bundle, DOG, pictures, settings)
     _advance(whole, 6)
@@ -91,10 +91,10 @@ def test_resumed_search_has_the_same_bits(
 
 
 @pytest.mark.slow
-def test_losses_in_company_equal_those_alone(
+def test_batched_searches_equal_single_ones(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
-    """The rows of three searches in one forward get the predictions that each gets alone."""
+    """Three searches in one forward pass get the predictions that each gets alone."""
     bundle = bundles[family]
     subjects = [Subject("<x>", "dog"), Subject("<y>", "cat"), Subject("<z>", "house", "style")]
     settings = [_settings(seed=k, n=k + 1) for k in range(3)]
@@ -106,10 +106,10 @@ def test_losses_in_company_equal_those_alone(
         torch.testing.assert_close(prediction, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_one_failing_search_leaves_the_others(
+def test_a_failing_search_does_not_affect_others(
     bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
-    """A NaN in one search is reported for it alone; its state stays, the others move."""
+    """A NaN in one search fails only that search and leaves its state unchanged."""
     good = Personalization.begin(bundles["sd1"], DOG, pictures, _settings())
     bad = Personalization.begin(bundles["sd1"], DOG, pictures, _settings(seed=1))
     mean = bad.references.posteriors.mean
@@ -124,8 +124,8 @@ def test_one_failing_search_leaves_the_others(
     assert (good.step, bad.step) == (1, 0)
 
 
-def test_fixed_loss_is_the_same_each_time(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """The fixed set does not depend on the search's seed or on what was measured before."""
+def test_validation_loss_is_reproducible(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """The validation set does not depend on the seed of the search or on earlier measurements."""
     first = Personalization.begin(bundles["sd1"], DOG, pictures, _settings(seed=1))
     second = Personalization.begin(bundles["sd1"], DOG, pictures, _settings(seed=2))
     assert first.measure_validation_loss() == first.measure_validation_loss() == second.fixed_loss_start
@@ -147,17 +147,17 @@ def test_fixed_loss_is_the_same_each_time(bundles: dict[str, Bundle], pictures: 
 def test_a_bad_request_names_its_field(
     bundles: dict[str, Bundle], subject: Subject, count: int, error: type[Exception], field: str
 ) -> None:
-    """Each mistake is one typed error with the field at fault, before any search begins."""
+    """Each invalid request gives a typed error with the field, before the search starts."""
     images = [Image.new("RGB", (64, 64), "red")] * count
     with pytest.raises(error) as caught:
         Personalization.begin(bundles["sd1"], subject, images, _settings())
     assert getattr(caught.value, "field", None) == field
 
 
-def test_checkpoint_of_another_job_is_refused(
+def test_checkpoint_of_another_run_is_rejected(
     bundles: dict[str, Bundle], pictures: list[Image.Image], tmp_path: Path
 ) -> None:
-    """Other settings or images cannot go on from a checkpoint; a damaged or missing file is told as such."""
+    """A checkpoint of other settings, images or weights is rejected, as is a damaged or missing file."""
     settings = _settings()
     job = Personalization.begin(bundles["sd1"], DOG, pictures, settings)
     path = tmp_path / "c.safetensors"
@@ -170,15 +170,17 @@ def test_checkpoint_of_another_job_is_refused(
         identity(DOG, settings, fingerprint, pictures[:2]),
         identity(DOG, settings, "another model", pictures),
     ):
-        with pytest.raises(InvalidCheckpointError, match="belongs to other images, other settings"):
+        with pytest.raises(
+            InvalidCheckpointError, match="belongs to other images, other settings or another base model"
+        ):
             load_checkpoint(path, identity=other)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InvalidCheckpointError, match="damaged"):
         load_checkpoint(path, identity=identity(DOG, settings, fingerprint, pictures))
 
 
-def test_checkpoint_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder that is a file is a storage error, and leaves nothing behind."""
+def test_checkpoint_in_an_unwritable_folder(tmp_path: Path) -> None:
+    """A path whose folder is a file gives a storage error and leaves no files behind."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError):
         save_checkpoint({"a": torch.zeros(1)}, tmp_path / "file" / "c.safetensors", identity="x")

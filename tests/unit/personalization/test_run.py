@@ -1,4 +1,4 @@
-"""The loop of one personalization: progress, checkpoints, and how it ends."""
+"""The loop of one personalization: progress, checkpoints and its end."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def _begin(bundle: Bundle, pictures: list[Image.Image], **values: float) -> Pers
 
 
 def test_progress_and_checkpoints(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """Every step is told, checkpoints come at their interval, and the last loss is measured at the end."""
-    told: list[Progress] = []
+    """Each step reports progress, checkpoints follow their interval, and the last loss is measured at the end."""
+    reported: list[Progress] = []
     saved: list[int] = []
     learned = _begin(bundles["sd1"], pictures)
     outcome = run_search(
-        learned, on_progress=told.append, save=lambda p: saved.append(p.step), should_stop=lambda: False
+        learned, on_progress=reported.append, save=lambda p: saved.append(p.step), should_stop=lambda: False
     )
-    assert [p.step for p in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert [p.step for p in reported] == [1, 2, 3, 4, 5, 6, 7]
     assert saved == [3, 6]
     assert outcome.finished
     assert (outcome.steps, outcome.forwards) == (7, 14)
-    assert told[0].fixed_loss == outcome.fixed_loss_start
-    assert told[2].fixed_loss != outcome.fixed_loss_start
+    assert reported[0].fixed_loss == outcome.fixed_loss_start
+    assert reported[2].fixed_loss != outcome.fixed_loss_start
     assert outcome.fixed_loss_end == learned.measure_validation_loss()
-    assert told[-1].eta_s == 0
+    assert reported[-1].eta_s == 0
 
 
-def test_stopped_between_steps(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """Told to stop, it saves where it is and says that it did not finish."""
+def test_interrupted_between_steps(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
+    """An interrupted run saves a checkpoint and reports that it did not finish."""
     saved: list[int] = []
     learned = _begin(bundles["sd1"], pictures)
     outcome = run_search(
@@ -52,7 +52,7 @@ def test_stopped_between_steps(bundles: dict[str, Bundle], pictures: list[Image.
 
 
 def test_a_search_that_diverges(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
-    """A loss that becomes NaN ends the run with a typed error, not with a concept of NaNs."""
+    """A NaN loss ends the run with a typed error; the embedding stays finite."""
     learned = _begin(bundles["sd1"], pictures, learning_rate=1e30)
     with pytest.raises(LossNotFiniteError, match="step"):
         run_search(learned, on_progress=lambda _: None, save=lambda _: None, should_stop=lambda: False)

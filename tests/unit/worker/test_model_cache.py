@@ -28,8 +28,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     for seed, name in enumerate(NAMES):
         build_family(folder / name, "sd1", seed=seed)
         tables.append(f'[[base_models]]\nname = "{name}"\npath = "{name}"\nprecision = "fp32"\n')
-    (folder / "catalogue.toml").write_text("".join(tables))
-    return Catalog.load(folder / "catalogue.toml")
+    (folder / "catalog.toml").write_text("".join(tables))
+    return Catalog.load(folder / "catalog.toml")
 
 
 @pytest.fixture

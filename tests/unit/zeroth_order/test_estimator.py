@@ -21,7 +21,7 @@ EVERY_ESTIMATOR = pytest.mark.parametrize("name", sorted(ESTIMATORS))
 
 
 def seeded(seed: int) -> Generator:
-    """A generator of its own."""
+    """Return a new generator."""
     return torch.Generator().manual_seed(seed)
 
 

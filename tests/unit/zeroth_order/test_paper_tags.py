@@ -15,7 +15,7 @@ def test_every_line_of_both_algorithms_is_tagged_exactly_once() -> None:
 
 
 def test_tags_are_comments_at_the_end_of_a_statement() -> None:
-    """A tag stands behind the code that does the line, not in a docstring."""
+    """A tag follows the code of its line; it is not in a docstring."""
     for path in sorted((ROOT / "zoodip_core" / "zeroth_order").glob("*.py")):
         for line in path.read_text().splitlines():
             if re.search(r"Alg\. [12] l\.\d", line):

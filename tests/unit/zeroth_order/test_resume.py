@@ -113,7 +113,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_a_state_is_plain_contiguous_tensors() -> None:
-    """What a safetensors file asks for: contiguous, on the CPU, counts as int64, floats as float32."""
+    """The state fits a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
     chosen = small()
     search = started(chosen)
     for _ in range(5):
@@ -177,5 +177,5 @@ def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
 def test_a_state_of_other_settings_is_refused(changes: dict[str, Any]) -> None:
     """A history of another length, or where none is kept, belongs to another search."""
-    with pytest.raises(InvalidCheckpointError, match="does not fit the settings"):
+    with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
         restored(started(small()).state(), small(**changes))

@@ -142,7 +142,7 @@ def test_the_divisor_follows_the_dimensions_that_are_left() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
 def test_a_loss_that_is_not_finite_leaves_the_search_as_it_was(bad: float) -> None:
-    """NaN, infinity and what would overflow in the moments raise, and the very step can then be told anew."""
+    """NaN, infinity and overflow in the moments raise an error; the same step can then be completed."""
     search, undisturbed = started(), started()
     asked(search, 2)
     asked(undisturbed, 2)
@@ -167,18 +167,16 @@ def test_a_loss_that_is_not_finite_leaves_the_search_as_it_was(bad: float) -> No
         ("residual", Derivatives(torch.zeros(3))),
     ],
 )
-def test_told_the_wrong_kind_or_number_is_our_mistake(
-    derivative: str, measured: Losses | Derivatives
-) -> None:
-    """N = 2 needs 3 losses or 2 derivatives, as the settings say."""
+def test_tell_rejects_the_wrong_kind_or_number(derivative: str, measured: Losses | Derivatives) -> None:
+    """With n = 2 a step takes 3 losses or 2 derivatives, as the settings say."""
     search = started(derivative=derivative)
     search.ask()
-    with pytest.raises(AssertionError, match=r"told"):
+    with pytest.raises(AssertionError, match=r"got values of shape|requires"):
         search.tell(measured)
     assert search.step == 0
 
 
-def test_told_before_asked_is_our_mistake() -> None:
+def test_tell_before_ask_is_rejected() -> None:
     """Losses belong to a proposal."""
     with pytest.raises(AssertionError, match="before ask"):
         started().tell(Losses(torch.zeros(3)))
@@ -186,7 +184,7 @@ def test_told_before_asked_is_our_mistake() -> None:
 
 def test_needs_an_image_and_a_token_in_fp32() -> None:
     """A search without images, or on another type of token, is our mistake."""
-    with pytest.raises(AssertionError, match="no image"):
+    with pytest.raises(AssertionError, match="images must be at least 1"):
         TokenSearch(torch.zeros(4), small(), images=0)
     with pytest.raises(AssertionError, match="float32"):
         TokenSearch(torch.zeros(4, dtype=torch.float64), small(), images=1)

@@ -142,7 +142,7 @@ def test_a_share_below_rounding_removes_nothing() -> None:
 
 
 def test_one_row_is_laid_out_as_if_read_from_a_file() -> None:
-    """A product rounds by its kernel, and the kernel goes by strides: so that resumed bits are the same bits."""
+    """Strides choose the kernel of a product and so its rounding: resumed runs must have the same strides."""
     removed = low_variance_directions(random_walk(2, 32, seed=0), 1e-3)
     assert removed.shape == (1, 32)
     assert removed.stride() == (32, 1)
