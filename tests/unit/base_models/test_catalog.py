@@ -92,7 +92,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
         ),
         (
             '[[base_models]]\nname = "a"\nhub_id = "b/c"',
-            "expected family next to hub_id: sd1, sd2, sdxl",
+            "expected family next to hub_id, one of sd1, sd2, sdxl",
             None,
         ),
         (
