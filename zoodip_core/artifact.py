@@ -205,16 +205,15 @@ def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]
         ModelMismatchError: the widths or fingerprints differ; the message names both.
     """
     if concept.widths != tuple(widths):
-        raise ModelMismatchError(
-            f"concept {concept.token} has embeddings of width {_join_widths(concept.widths)}; "
-            f"the base model takes {_join_widths(widths)}",
-            field="concept",
+        raise ModelMismatchError.mismatch(
+            "concept",
+            got=f"{concept.token} of width {_join_widths(concept.widths)}",
+            expected=f"width {_join_widths(widths)} of the base model",
         )
     if concept.fingerprint is not None and concept.fingerprint != fingerprint:
-        learned_on = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
-        raise ModelMismatchError(
-            f"concept {concept.token} was learned on {learned_on}; this base model is {fingerprint}",
-            field="concept",
+        origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
+        raise ModelMismatchError.mismatch(
+            "concept", got=f"{concept.token} of {origin}", expected=f"the base model {fingerprint}"
         )
 
 

@@ -26,7 +26,7 @@ def read_embedding_file(data: bytes) -> tuple[dict[str, Vectors], dict[str, str]
     """Return the embeddings by key, as fp32 [vectors, width], and the metadata of the header.
 
     Raises:
-        InvalidArtifactError: the file is a pickle, no safetensors, truncated or too large, or its numbers have
+        InvalidArtifactError: the file is a pickle, not safetensors, truncated or too large, or its numbers have
             another dtype or are not finite.
     """
     if len(data) > MAX_FILE_BYTES:

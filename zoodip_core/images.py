@@ -60,7 +60,7 @@ def read_images(paths: Sequence[Path]) -> list[Image.Image]:
     Raises:
         ImageCountError: there are no images, or more than 16.
         ImageTooLargeError: a file is larger than 10 MB.
-        InvalidImageError: a file is missing, unreadable or no usable image.
+        InvalidImageError: a file is missing, unreadable or not a usable image.
     """
     files = [file for path in paths for file in _expand(path)]
     check_image_count(len(files), sources=paths)

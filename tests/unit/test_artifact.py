@@ -125,11 +125,13 @@ def test_the_wrong_base_model_raises_an_error_that_names_both() -> None:
     """Widths are compared first, then fingerprints. Without a fingerprint, only the widths are compared."""
     learned = concept("sdxl")
     check_compatible(learned, "ab" * 32, (32, 64))
-    with pytest.raises(ModelMismatchError, match=r"width 32 \+ 64; the base model takes 32") as error:
+    with pytest.raises(
+        ModelMismatchError, match=r"got <my-dog> of width 32 \+ 64; expected width 32 of the"
+    ) as error:
         check_compatible(learned, "ab" * 32, (32,))
     assert error.value.field == "concept"
     with pytest.raises(
-        ModelMismatchError, match=f"learned on emoji .{'ab' * 32}.; this base model is {'cd' * 32}"
+        ModelMismatchError, match=f"of emoji .{'ab' * 32}.; expected the base model {'cd' * 32}"
     ):
         check_compatible(learned, "cd" * 32, (32, 64))
     check_compatible(concept("sdxl", fingerprint=None), "cd" * 32, (32, 64))

@@ -173,7 +173,7 @@ def test_a_malformed_index_is_refused(tmp_path: Path, content: str) -> None:
     """The message names the file."""
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(content)
-    with pytest.raises(InvalidModelError, match="is no index"):
+    with pytest.raises(InvalidModelError, match="is not an index"):
         read_shard_index(index)
 
 
