@@ -28,7 +28,7 @@ from zoodip_core.config import EVALUATIONS, DerivativeName, EstimateScaleName, E
 class Estimator(Protocol):
     """Interface of an estimator: which candidates to evaluate, and how losses become derivatives D_i."""
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return the number of directions to draw for an estimate along n directions."""
         ...
 
@@ -46,7 +46,7 @@ class Estimator(Protocol):
         """Return the D_i from the losses of the candidates."""
         ...
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return the directions e_i that belong to the D_i."""
         ...
 
@@ -57,7 +57,7 @@ class RandomGradientEstimator:
     Source: arXiv:2503.14868v1, Eq. (3).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n."""
         return n
 
@@ -75,7 +75,7 @@ class RandomGradientEstimator:
         """Return forward differences."""
         return (losses[1:] - losses[0]) / mu
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions."""
         return directions
 
@@ -86,7 +86,7 @@ class SimultaneousPerturbation:
     Source: arXiv:2503.14868v1, Eq. (S11).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n."""
         return n
 
@@ -105,7 +105,7 @@ class SimultaneousPerturbation:
         ahead, behind = losses.chunk(2)
         return (ahead - behind) / (2 * mu)
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions."""
         return directions
 
@@ -119,7 +119,7 @@ class OnePoint:
     Source: arXiv:2503.14868v1, Eq. (S12).
     """
 
-    def drawn(self, n: int) -> int:
+    def direction_count(self, n: int) -> int:
         """Return n + 1: n pairs of adjacent directions."""
         return n + 1
 
@@ -137,7 +137,7 @@ class OnePoint:
         """Return differences of adjacent losses."""
         return (losses[1:] - losses[:-1]) / mu
 
-    def used(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
+    def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions but the first."""
         return directions[1:]
 
@@ -148,7 +148,7 @@ class Losses:
 
     values: Float[Tensor, " candidates"]
 
-    def expected(self, estimator: Estimator, n: int) -> int:
+    def value_count(self, estimator: Estimator, n: int) -> int:
         """Return the number of values of a step."""
         return estimator.forwards(n)
 
@@ -167,7 +167,7 @@ class Derivatives:
 
     values: Float[Tensor, " n"]
 
-    def expected(self, estimator: Estimator, n: int) -> int:
+    def value_count(self, estimator: Estimator, n: int) -> int:
         """Return n, for every estimator."""
         return n
 

@@ -28,7 +28,7 @@ from zoodip_core.zeroth_order.estimator import (
     Losses,
     gradient_estimate,
 )
-from zoodip_core.zeroth_order.state import require_like
+from zoodip_core.zeroth_order.state import check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
@@ -80,10 +80,10 @@ class TokenSearch:
     ) -> None:
         if theta.ndim != 1 or theta.dtype != torch.float32 or theta.device.type != "cpu":
             raise AssertionError(
-                f"theta must be flat float32 on the CPU, not {theta.dtype} {tuple(theta.shape)}"
+                f"theta: got {theta.dtype} {tuple(theta.shape)}; expected flat float32 on the CPU"
             )
         if images < 1:
-            raise AssertionError("images must be at least 1")
+            raise AssertionError(f"images: got {images}; expected at least 1")
         self._settings = settings
         self._images = images
         self._flip = flip
@@ -141,8 +141,8 @@ class TokenSearch:
         flipped = self._flip and self._draw(2) == 1
         timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)
-        drawn = self._estimator.drawn(settings.n)
-        directions = DIRECTIONS[settings.directions](drawn, len(self._theta), generator)
+        count = self._estimator.direction_count(settings.n)
+        directions = DIRECTIONS[settings.directions](count, len(self._theta), generator)
         candidates = self._estimator.candidates(self._theta, directions, settings.mu)
         return Proposal(candidates, image, flipped, timestep, noise_seed), directions
 
@@ -157,22 +157,24 @@ class TokenSearch:
         """
         if self._pending is None:
             raise AssertionError("tell() before ask()")
-        self._require_fitting(measured)
+        self._check_measured(measured)
         settings, (_, directions) = self._settings, self._pending
         derivatives = measured.derivatives(self._estimator, settings.mu)
         divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._theta) - self.removed_dimensions)
-        g_hat = gradient_estimate(derivatives, self._estimator.used(directions), divisor)  # Alg. 1 l.5
+        along = self._estimator.derivative_directions(directions)
+        g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
             raise LossNotFiniteError(
                 f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
             )
         self._advance(g_hat)
 
-    def _require_fitting(self, measured: Losses | Derivatives) -> None:
+    def _check_measured(self, measured: Losses | Derivatives) -> None:
+        """Validate type and number of the measured values."""
         kind = MEASUREMENTS[self._settings.derivative]
         if type(measured) is not kind:
             raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
-        expected = (measured.expected(self._estimator, self._settings.n),)
+        expected = (measured.value_count(self._estimator, self._settings.n),)
         if measured.values.shape != expected:
             raise AssertionError(f"got values of shape {tuple(measured.values.shape)}; expected {expected}")
 
@@ -221,15 +223,15 @@ class TokenSearch:
         if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
             raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
         search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
-        require_like(search.state(), state, most_removed=min(settings.tau, len(theta)) - 1)
+        check_state(state, search.state(), max_removed=min(settings.tau, len(theta)) - 1)
         # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
-        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-        search._step = int(own["step"].item())
-        search._moments = Moments(own["adam.first_moment"], own["adam.second_moment"])
-        search._subspace.load(own)
+        copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+        search._step = int(copied["step"].item())
+        search._moments = Moments(copied["adam.first_moment"], copied["adam.second_moment"])
+        search._subspace.load(copied)
         try:
-            search._generator.set_state(own["generator"])
+            search._generator.set_state(copied["generator"])
         except RuntimeError as error:
             raise InvalidCheckpointError("checkpoint: the generator state is damaged") from error
-        search._generator_before = own["generator"]
+        search._generator_before = copied["generator"]
         return search

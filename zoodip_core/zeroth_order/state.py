@@ -9,7 +9,7 @@ from torch import Tensor
 from zoodip_core.errors import InvalidCheckpointError
 
 
-def require_like(fresh: Mapping[str, Tensor], state: Mapping[str, Tensor], *, most_removed: int) -> None:
+def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max_removed: int) -> None:
     """Validate names, dtypes and shapes of a state against a new one; only P can have more rows.
 
     Raises:
@@ -22,7 +22,7 @@ def require_like(fresh: Mapping[str, Tensor], state: Mapping[str, Tensor], *, mo
         )
     for name, expected in fresh.items():
         given, shape = state[name], tuple(expected.shape)
-        if name == "subspace.removed" and given.ndim == 2 and len(given) <= most_removed:
+        if name == "subspace.removed" and given.ndim == 2 and len(given) <= max_removed:
             shape = (len(given), *shape[1:])
         if tuple(given.shape) != shape or given.dtype != expected.dtype:
             raise InvalidCheckpointError(

@@ -1,4 +1,4 @@
-"""These tensors are so small that a second thread would only be waited for."""
+"""Run torch with one thread: these tensors are so small that more threads slow the tests down."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""ZOAdam: parity with torch's Adam, purity, schedules."""
+"""ZOAdam: parity with torch's Adam, no side effects, schedules."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from zoodip_core.zeroth_order.adam import SCHEDULES, Moments, ZOAdam
     ("beta1", "beta2", "adam_eps"), [(0.9, 0.999, 1e-3), (0.0, 0.0, 1e-8), (0.5, 0.99, 1.0)]
 )
 def test_ten_steps_equal_torchs_adam(beta1: float, beta2: float, adam_eps: float) -> None:
-    """The update rule is Adam's with bias correction and ε outside the root."""
+    """The update rule is Adam's, with bias correction and with ε outside the square root."""
     generator = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(16, generator=generator), torch.randn(10, 16, generator=generator)
     reference = start.clone().requires_grad_(True)
@@ -28,8 +28,8 @@ def test_ten_steps_equal_torchs_adam(beta1: float, beta2: float, adam_eps: float
     assert (theta - start).abs().max() > 5e-3
 
 
-def test_leaves_what_it_is_given_untouched() -> None:
-    """update() is a function: θ, the gradient and the moments keep their values."""
+def test_update_does_not_modify_its_arguments() -> None:
+    """`update` does not modify θ, the gradient or the moments."""
     theta, gradient = torch.ones(3), torch.full((3,), 2.0)
     moments = Moments.zeros(theta)
     ZOAdam.from_settings(SearchSettings()).update(theta, gradient, moments, 1)
@@ -39,8 +39,8 @@ def test_leaves_what_it_is_given_untouched() -> None:
     assert not moments.second.any()
 
 
-def test_cosine_starts_whole_falls_and_ends_almost_at_nothing() -> None:
-    """The cosine schedule gives η at step 1, half of it in the middle, and no step is wasted at 0."""
+def test_cosine_falls_from_one_to_almost_zero() -> None:
+    """The factor of the cosine schedule is 1 at step 1, 0.5 in the middle, and never exactly 0."""
     shares = [SCHEDULES["cosine"](step, 100) for step in range(1, 101)]
     assert shares[0] == 1.0
     assert shares[50] == pytest.approx(0.5)
@@ -49,7 +49,7 @@ def test_cosine_starts_whole_falls_and_ends_almost_at_nothing() -> None:
 
 
 def test_the_schedule_scales_the_step() -> None:
-    """With cosine, the step in the middle of the run is half of the constant one."""
+    """With `cosine`, a step in the middle of the search is half as long as with `constant`."""
     theta, gradient = torch.zeros(2), torch.ones(2)
     moved = {
         name: ZOAdam.from_settings(SearchSettings(steps=10, learning_rate_schedule=name)).update(

@@ -1,4 +1,4 @@
-"""The search against Algorithm 1 written down a second time, plainly."""
+"""Compare the search with a plain transliteration of Algorithm 1."""
 
 import math
 
@@ -14,14 +14,14 @@ TARGETS = torch.randn(IMAGES, D, generator=torch.Generator().manual_seed(77))
 
 
 def loss(token: Tensor, image: int, flipped: bool, timestep: int, noise_seed: int) -> Tensor:
-    """A noisy quadratic that depends on everything a step samples."""
+    """Return a noisy quadratic loss that depends on everything that a step samples."""
     noise = torch.randn(D, generator=torch.Generator().manual_seed(noise_seed))
-    wanted = TARGETS[image] * (-0.5 if flipped else 1.0) + 0.1 * noise
-    return (timestep / 1000) * ((token - wanted) ** 2).mean()
+    target = TARGETS[image] * (-0.5 if flipped else 1.0) + 0.1 * noise
+    return (timestep / 1000) * ((token - target) ** 2).mean()
 
 
 def update_p(B: Tensor, nu: float) -> Tensor:  # noqa: N803
-    """Algorithm 2, with Eq. (7) for its line 5."""
+    """Compute Algorithm 2, with Eq. (7) instead of its line 5."""
     B = B.double() - B.double().mean(0)  # noqa: N806
     B = B / (B**2).mean(0).sqrt()  # noqa: N806
     _, S, V = torch.linalg.svd(B, full_matrices=False)  # noqa: N806
@@ -32,7 +32,7 @@ def update_p(B: Tensor, nu: float) -> Tensor:  # noqa: N803
 
 
 def algorithm_1(theta: Tensor, s: SearchSettings) -> list[tuple[Tensor, int]]:
-    """Algorithm 1 as printed, from one end to the other: θ and the rows of P after every step."""
+    """Run Algorithm 1 as printed; return θ and the number of rows of P after each step."""
     g, d = torch.Generator().manual_seed(s.seed), len(theta)
     P, B = torch.zeros(0, d), torch.zeros(s.tau, d)  # noqa: N806
     m, v, after = torch.zeros(d), torch.zeros(d), []
@@ -59,8 +59,8 @@ def algorithm_1(theta: Tensor, s: SearchSettings) -> list[tuple[Tensor, int]]:
 def test_the_search_equals_a_plain_transliteration(scale: str, tau: int, nu: float) -> None:
     """θ and the rows of P agree after each of 45 steps, over two or more updates of P, also for τ ≥ d.
 
-    The arithmetic is written as the search's is: for τ ≤ d centring leaves row τ of Vᵀ without variance, and
-    rounding alone decides where it points.
+    The transliteration does the same arithmetic as the search: for τ ≤ d, centering leaves row τ of Vᵀ without
+    variance, so that only rounding decides its direction.
     """
     start = torch.randn(D, generator=torch.Generator().manual_seed(1))
     settings = SearchSettings(
@@ -75,4 +75,4 @@ def test_the_search_equals_a_plain_transliteration(scale: str, tau: int, nu: flo
         assert search.removed_dimensions == rows
         removed.add(rows)
     assert search.done
-    assert removed - {0}  # a test that never projected would prove little
+    assert removed - {0}  # the test must exercise the projection

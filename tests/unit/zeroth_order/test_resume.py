@@ -1,4 +1,4 @@
-"""The state of a search: bit-exact resume from every step, and refusal of what does not fit."""
+"""State of a search: bit-exact resume from every step, and rejection of invalid states."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,22 +28,22 @@ OPTIONS = {
 
 
 def small(**changes: Any) -> SearchSettings:
-    """Two updates of P within ten steps."""
+    """Return settings with two updates of P within ten steps."""
     return SearchSettings(**{"steps": STEPS, "tau": 4, "nu": 0.05, "learning_rate": 0.05, **changes})
 
 
 def started(chosen: SearchSettings) -> TokenSearch:
-    """A search at step 0."""
+    """Return a search at step 0."""
     return TokenSearch(torch.zeros(D), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def restored(state: dict[str, Tensor], chosen: SearchSettings) -> TokenSearch:
-    """Through the bytes of a safetensors file, as a checkpoint would go."""
+    """Restore a search through the bytes of a safetensors file, as from a checkpoint."""
     return TokenSearch.restore(load(save(state)), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
-    """Losses that depend on everything in the proposal."""
+    """Complete a step with losses that depend on everything in the proposal."""
     p = search.ask()
     noise = torch.randn(D, generator=torch.Generator().manual_seed(p.noise_seed))
     residuals = p.candidates - noise * p.timestep / 1000 - p.image - (0.5 if p.flipped else 0.0)
@@ -54,19 +54,19 @@ def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
 
 
 def same_bits(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
-    """Whether two states are equal."""
+    """Return whether two states are equal."""
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
 def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
-    """Saved at any step, with a proposal pending or not, a search ends in the bits of an undisturbed run."""
+    """A search restored at any step, with or without a pending proposal, ends with the same bits."""
     chosen = small()
-    undisturbed = started(chosen)
-    states, removed = [undisturbed.state()], []
-    while not undisturbed.done:
-        take_step(undisturbed, chosen)
-        states.append(undisturbed.state())
-        removed.append(undisturbed.removed_dimensions)
+    uninterrupted = started(chosen)
+    states, removed = [uninterrupted.state()], []
+    while not uninterrupted.done:
+        take_step(uninterrupted, chosen)
+        states.append(uninterrupted.state())
+        removed.append(uninterrupted.removed_dimensions)
     assert 0 == removed[2] < removed[3] == removed[6]
     assert not states[4]["subspace.removed"].equal(states[8]["subspace.removed"])
     for step in range(STEPS + 1):
@@ -82,7 +82,7 @@ def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
 @given(data=st.data())
 @settings(deadline=None, max_examples=25, database=None)
 def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None:
-    """Whatever the options, seed and step, a resumed search proposes and ends as the undisturbed one."""
+    """For all options, seeds and steps, a resumed search equals the uninterrupted one."""
     values = {name: data.draw(strategy, label=name) for name, strategy in OPTIONS.items()}
     if values["estimator"] == "rge":
         values["derivative"] = data.draw(st.sampled_from(["loss_difference", "residual"]))
@@ -99,7 +99,7 @@ def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None
 
 
 def test_a_state_is_a_copy() -> None:
-    """Steps taken after state() do not change it, nor does writing into it change the search."""
+    """Later steps do not change a state, and writing to it does not change the search."""
     chosen = small()
     search = started(chosen)
     take_step(search, chosen)
@@ -112,8 +112,8 @@ def test_a_state_is_a_copy() -> None:
     assert same_bits(search.state(), after)
 
 
-def test_a_state_is_plain_contiguous_tensors() -> None:
-    """The state fits a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
+def test_a_state_holds_contiguous_tensors() -> None:
+    """A state is fit for a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
     chosen = small()
     search = started(chosen)
     for _ in range(5):
@@ -128,7 +128,7 @@ def test_a_state_is_plain_contiguous_tensors() -> None:
 
 
 def nan(tensor: Tensor) -> Tensor:
-    """The tensor's shape full of NaN."""
+    """Return a tensor of NaN with the same shape."""
     return torch.full_like(tensor, torch.nan)
 
 
@@ -153,8 +153,8 @@ def nan(tensor: Tensor) -> Tensor:
         ("subspace.removed", lambda t: t.new_zeros(4, D)),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
-    """Wrong shape, type or value of any tensor is an invalid checkpoint, not a crash later."""
+def test_a_damaged_state_is_rejected(name: str, damage: Callable[[Tensor], Tensor]) -> None:
+    """A tensor of wrong shape, type or value raises InvalidCheckpointError at once."""
     chosen = small()
     search = started(chosen)
     for _ in range(5):
@@ -165,8 +165,8 @@ def test_a_state_that_does_not_fit_is_refused(name: str, damage: Callable[[Tenso
 
 
 @pytest.mark.parametrize("name", sorted(started(small()).state()))
-def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
-    """Each tensor is needed, and one too many is another search's."""
+def test_a_state_with_other_tensors_is_rejected(name: str) -> None:
+    """A missing and an unexpected tensor are rejected."""
     state = started(small()).state()
     with pytest.raises(InvalidCheckpointError):
         restored({key: value for key, value in state.items() if key != name}, small())
@@ -175,7 +175,7 @@ def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
-def test_a_state_of_other_settings_is_refused(changes: dict[str, Any]) -> None:
-    """A history of another length, or where none is kept, belongs to another search."""
+def test_a_state_of_other_settings_is_rejected(changes: dict[str, Any]) -> None:
+    """A history of another length, or an unexpected one, is rejected."""
     with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
         restored(started(small()).state(), small(**changes))

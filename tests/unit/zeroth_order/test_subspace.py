@@ -1,4 +1,4 @@
-"""Subspace Gradient: the projector's algebra, which directions it removes, and awkward histories."""
+"""Subspace Gradient: algebra of the projector, the removed directions, degenerate histories."""
 
 import pytest
 import torch
@@ -14,12 +14,12 @@ FEW = settings(deadline=None, max_examples=40, database=None)
 
 
 def random_walk(tau: int, d: int, seed: int) -> Tensor:
-    """A history of independent Gaussian steps."""
+    """Return a history of independent Gaussian steps."""
     return torch.randn(tau, d, generator=torch.Generator().manual_seed(seed)).cumsum(0)
 
 
 def fitted(history: Tensor, nu: float) -> SubspaceGradient:
-    """After one update on the history."""
+    """Return a projection after one update on the history."""
     subspace = SubspaceGradient(history.shape[1], len(history), nu)
     for index, theta in enumerate(history):
         subspace.remember(index, theta)
@@ -29,10 +29,8 @@ def fitted(history: Tensor, nu: float) -> SubspaceGradient:
 
 @given(**SHAPES, nu=st.floats(1e-6, 0.99))
 @FEW
-def test_projector_is_symmetric_and_idempotent_and_clears_the_removed(
-    tau: int, d: int, seed: int, nu: float
-) -> None:
-    """Eq. (8): Q = I − PᵀP has Q² = Q = Qᵀ, ĝ' is orthogonal to P, for any τ and d, τ ≥ d included."""
+def test_projector_is_symmetric_idempotent_and_removes_p(tau: int, d: int, seed: int, nu: float) -> None:
+    """Eq. (8): Q = I − PᵀP has Q² = Q = Qᵀ, and ĝ' is orthogonal to P, for all τ and d (also τ ≥ d)."""
     subspace = fitted(random_walk(tau, d, seed), nu)
     q = torch.stack([subspace.project(row) for row in torch.eye(d)])
     torch.testing.assert_close(q @ q, q, rtol=0, atol=1e-5)
@@ -44,13 +42,11 @@ def test_projector_is_symmetric_and_idempotent_and_clears_the_removed(
 
 @given(**SHAPES, nu=st.floats(1e-3, 0.9))
 @FEW
-def test_what_is_kept_is_the_fewest_directions_with_more_than_the_share(
-    tau: int, d: int, seed: int, nu: float
-) -> None:
-    """Eq. (4) to (7): the correlation matrix's eigenvectors, another route, give the same i* and span."""
+def test_keeps_the_fewest_directions_above_the_share(tau: int, d: int, seed: int, nu: float) -> None:
+    """Eq. (4) to (7): the eigenvectors of the correlation matrix give the same i* and the same span."""
     history = random_walk(tau, d, seed).double()
-    standardised = (history - history.mean(0)) / history.std(0, unbiased=False)
-    eigenvalues, vectors = torch.linalg.eigh(standardised.T @ standardised)
+    standardized = (history - history.mean(0)) / history.std(0, unbiased=False)
+    eigenvalues, vectors = torch.linalg.eigh(standardized.T @ standardized)
     eigenvalues, vectors = eigenvalues.flip(0).clamp(min=0), vectors.flip(1)
     shares = [eigenvalues[:count].sum() / eigenvalues.sum() for count in range(1, d + 1)]
     i_star = next(
@@ -63,7 +59,7 @@ def test_what_is_kept_is_the_fewest_directions_with_more_than_the_share(
 
 
 def test_rows_follow_equation_7_not_line_5_of_algorithm_2() -> None:
-    """P starts at row i*+1: the direction that lifts the share above 1 − ν stays; Alg. 2 prints rows i*…τ."""
+    """P starts at row i*+1, so the direction that raises the share above 1 − ν is kept. Alg. 2 prints rows i*…τ."""
     one_way = torch.linspace(-1, 1, 8)[:, None] * torch.tensor([1.0, 2.0, -1.0])  # so i* = 1
     removed = low_variance_directions(one_way + 1e-4 * random_walk(8, 3, 0), 1e-3)
     assert len(removed) == 2
@@ -71,16 +67,16 @@ def test_rows_follow_equation_7_not_line_5_of_algorithm_2() -> None:
     assert (removed @ lone).abs().max() < 1e-2
 
 
-def test_a_wide_share_removes_more_than_a_narrow_one() -> None:
-    """Eq. (6): rows of P grow with ν."""
+def test_a_larger_nu_removes_more_directions() -> None:
+    """Eq. (6): the number of rows of P grows with ν."""
     history = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
     counts = [len(low_variance_directions(history, nu)) for nu in (1e-3, 0.1, 0.5, 0.9)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
 
 
-def test_the_history_is_standardised_and_the_gradient_raw() -> None:
-    """Eq. (4) and (8): stretching a dimension of the history changes neither P nor the gradient."""
+def test_history_is_standardized_but_gradient_is_raw() -> None:
+    """Eq. (4) and (8): scaling a dimension of the history changes neither P nor the gradient."""
     history = random_walk(12, 5, 0)
     scaled = history * torch.tensor([1.0, 1000.0, 0.001, 1.0, 1.0])
     gradient = torch.randn(5, generator=torch.Generator().manual_seed(1))
@@ -90,7 +86,7 @@ def test_the_history_is_standardised_and_the_gradient_raw() -> None:
 
 
 def test_is_the_identity_before_the_first_update() -> None:
-    """Alg. 1 line 1: with no rows in P the gradient passes through bit for bit."""
+    """Alg. 1 line 1: without rows in P, the gradient is unchanged bit for bit."""
     gradient = torch.randn(6, generator=torch.Generator().manual_seed(0))
     for name in SUBSPACES:
         subspace = SUBSPACES[name].from_settings(6, SearchSettings(tau=4))
@@ -99,7 +95,7 @@ def test_is_the_identity_before_the_first_update() -> None:
 
 
 def test_the_history_is_cleared_by_an_update() -> None:
-    """After an update the buffer holds none of the tokens it was fitted on."""
+    """After an update, the history holds no token."""
     subspace = SubspaceGradient(3, 4, 1e-3)
     for index in range(4):
         subspace.remember(index, torch.full((3,), float(index)))
@@ -108,8 +104,8 @@ def test_the_history_is_cleared_by_an_update() -> None:
     assert not subspace.state()["subspace.token_history"].any()
 
 
-def test_without_subspace_gradient_nothing_is_ever_removed() -> None:
-    """subspace="none" ignores the history."""
+def test_option_none_removes_nothing() -> None:
+    """The option subspace="none" ignores the history."""
     subspace = SUBSPACES["none"].from_settings(3, SearchSettings(tau=2))
     subspace.remember(0, torch.ones(3))
     subspace.update()
@@ -118,8 +114,8 @@ def test_without_subspace_gradient_nothing_is_ever_removed() -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, -7.3, 1e20])
-def test_a_dimension_that_never_moved_takes_no_part(value: float) -> None:
-    """Eq. (4) with a deviation of 0: no NaN, and the other dimensions' fit is what it is without that one."""
+def test_a_dimension_that_never_moved_is_ignored(value: float) -> None:
+    """Eq. (4) with a deviation of 0: no NaN, and the other dimensions get the same projection as without it."""
     history = random_walk(7, 4, 3)
     history[:, 2] = value
     removed = low_variance_directions(history, 0.3)
@@ -131,18 +127,18 @@ def test_a_dimension_that_never_moved_takes_no_part(value: float) -> None:
 
 
 def test_a_token_that_never_moved_removes_nothing() -> None:
-    """With no variance at all Eq. (6) is 0/0: the search keeps every direction."""
+    """Without variance, Eq. (6) is 0/0: every direction is kept."""
     assert low_variance_directions(torch.full((5, 3), 0.3), 1e-3).shape == (0, 3)
     assert low_variance_directions(torch.zeros(5, 3), 1e-3).shape == (0, 3)
 
 
-def test_a_share_below_rounding_removes_nothing() -> None:
-    """Where 1 − ν rounds to 1 no cumulative share exceeds it: P is empty, never out of range."""
+def test_a_nu_below_rounding_removes_nothing() -> None:
+    """If 1 − ν rounds to 1, no cumulative share exceeds it: P is empty, and no index is out of range."""
     assert len(low_variance_directions(random_walk(6, 9, 0), 1e-18)) == 0
 
 
-def test_one_row_is_laid_out_as_if_read_from_a_file() -> None:
-    """Strides choose the kernel of a product and so its rounding: resumed runs must have the same strides."""
+def test_one_row_of_p_has_the_strides_of_a_loaded_one() -> None:
+    """Strides select the kernel of a product and so its rounding. They must equal those of a loaded P."""
     removed = low_variance_directions(random_walk(2, 32, seed=0), 1e-3)
     assert removed.shape == (1, 32)
     assert removed.stride() == (32, 1)
