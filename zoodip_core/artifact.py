@@ -16,7 +16,7 @@ from zoodip_core.config import ConceptKind
 from zoodip_core.embedding_file import (
     MAX_FILE_BYTES,
     Vectors,
-    fault,
+    invalid_artifact,
     read_embedding_file,
     write_embedding_file,
 )
@@ -26,7 +26,7 @@ from zoodip_core.files import write_atomically
 Form = Literal["diffusers", "a1111", "comfyui"]
 
 ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
-_METADATA = "zoodip"
+_METADATA_KEY = "zoodip"
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,17 @@ class Concept:
         check_token_format(self.token)
         if tuple(self.embeddings) != ENCODERS[self.family]:
             expected = f"{', '.join(ENCODERS[self.family])} for {self.family}"
-            raise fault(f"embeddings of {', '.join(self.embeddings)}", expected)
+            raise invalid_artifact(f"embeddings of {', '.join(self.embeddings)}", expected)
         shapes = [value.shape for value in self.embeddings.values()]
         if any(len(shape) != 2 or shape[0] != shapes[0][0] or 0 in shape for shape in shapes):
-            raise fault(
+            raise invalid_artifact(
                 f"embeddings of shapes {shapes}", "[vectors, width] with the same number of vectors in each"
             )
         for name, value in self.embeddings.items():
             if value.dtype != np.float32 or not np.isfinite(value).all():
-                raise fault(f"{name!r} with {value.dtype} or non-finite numbers", "finite fp32 numbers")
+                raise invalid_artifact(
+                    f"{name!r} with {value.dtype} or non-finite numbers", "finite fp32 numbers"
+                )
 
     @property
     def vectors(self) -> int:
@@ -143,7 +145,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
         concept.provenance,
     )
     values = json.dumps(_HEADER.dump_python(header, mode="json"), sort_keys=True, ensure_ascii=False)
-    return write_embedding_file(embeddings, {_METADATA: values})
+    return write_embedding_file(embeddings, {_METADATA_KEY: values})
 
 
 def file_name(token: str) -> str:
@@ -162,9 +164,9 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
         InvalidArtifactError: the file is missing, a pickle, damaged, or no embedding of one token.
         InvalidTokenError: `token` is malformed, or neither it nor the file gives one.
     """
-    embeddings, words = read_embedding_file(_bytes_of(source))
+    embeddings, metadata = read_embedding_file(_read(source))
     family, by_encoder, key = _recognize(embeddings)
-    if _METADATA not in words:
+    if _METADATA_KEY not in metadata:
         name = token or (key if key and TOKEN_PATTERN.fullmatch(key) else None)
         if name is None:
             raise InvalidTokenError.mismatch(
@@ -172,11 +174,13 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
             )
         return Concept(name, family, by_encoder)
     try:
-        header = _HEADER.validate_json(words[_METADATA])
+        header = _HEADER.validate_json(metadata[_METADATA_KEY])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise fault(f"a damaged header ({place or _METADATA}: {first['msg']})", "a valid header") from error
+        raise invalid_artifact(
+            f"a damaged header ({place or _METADATA_KEY}: {first['msg']})", "a valid header"
+        ) from error
     concept = Concept(
         header.token,
         header.family,
@@ -201,27 +205,26 @@ def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]
         ModelMismatchError: the widths or fingerprints differ; the message names both.
     """
     if concept.widths != tuple(widths):
-        raise ModelMismatchError(
-            f"concept {concept.token} has embeddings of width {_plus(concept.widths)}; "
-            f"the base model takes {_plus(widths)}",
-            field="concept",
+        raise ModelMismatchError.mismatch(
+            "concept",
+            got=f"{concept.token} of width {_join_widths(concept.widths)}",
+            expected=f"width {_join_widths(widths)} of the base model",
         )
     if concept.fingerprint is not None and concept.fingerprint != fingerprint:
-        learned_on = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
-        raise ModelMismatchError(
-            f"concept {concept.token} was learned on {learned_on}; this base model is {fingerprint}",
-            field="concept",
+        origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
+        raise ModelMismatchError.mismatch(
+            "concept", got=f"{concept.token} of {origin}", expected=f"the base model {fingerprint}"
         )
 
 
-def _bytes_of(source: Path | bytes) -> bytes:
+def _read(source: Path | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
     try:
         with source.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise fault(f"{source} ({error.strerror})", "a readable file") from error
+        raise invalid_artifact(f"{source} ({error.strerror})", "a readable file") from error
 
 
 def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vectors], str | None]:
@@ -230,10 +233,10 @@ def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vector
         return "sdxl", {name: embeddings[name] for name in ENCODERS["sdxl"]}, None
     if len(embeddings) != 1:
         keys = ", ".join(sorted(embeddings)[:5]) or "none"
-        raise fault(f"{len(embeddings)} tensors ({keys})", "one tensor, or clip_l and clip_g")
+        raise invalid_artifact(f"{len(embeddings)} tensors ({keys})", "one tensor, or clip_l and clip_g")
     ((key, value),) = embeddings.items()
     return ("sd2" if value.shape[1] == SD2_WIDTH else "sd1"), {"clip": value}, key
 
 
-def _plus(widths: tuple[int, ...]) -> str:
+def _join_widths(widths: tuple[int, ...]) -> str:
     return " + ".join(str(width) for width in widths)

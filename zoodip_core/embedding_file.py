@@ -26,22 +26,24 @@ def read_embedding_file(data: bytes) -> tuple[dict[str, Vectors], dict[str, str]
     """Return the embeddings by key, as fp32 [vectors, width], and the metadata of the header.
 
     Raises:
-        InvalidArtifactError: the file is a pickle, no safetensors, truncated or too large, or its numbers have
+        InvalidArtifactError: the file is a pickle, not safetensors, truncated or too large, or its numbers have
             another dtype or are not finite.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise fault(f"a file of {len(data):,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
+        raise invalid_artifact(f"a file of {len(data):,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
     header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
-    begins = data[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
-    if not begins or _LENGTH_BYTES + header_bytes > len(data):
+    has_header = data[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
+    if not has_header or _LENGTH_BYTES + header_bytes > len(data):
         if data.startswith(_PICKLES):
-            raise fault("a pickle (.pt, .bin), which can run code", "a safetensors file")
-        raise fault("a truncated file" if begins else "another kind of file", "a safetensors file")
+            raise invalid_artifact("a pickle (.pt, .bin), which can run code", "a safetensors file")
+        raise invalid_artifact(
+            "a truncated file" if has_header else "another kind of file", "a safetensors file"
+        )
     try:
         tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes])
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise fault(f"a truncated or damaged file ({error})", "a safetensors file") from error
+        raise invalid_artifact(f"a truncated or damaged file ({error})", "a safetensors file") from error
     return {key: _vectors(key, tensor) for key, tensor in tensors.items()}, header.get("__metadata__", {})
 
 
@@ -50,15 +52,16 @@ def write_embedding_file(embeddings: Mapping[str, Vectors], metadata: dict[str, 
     return bytes(save({key: np.ascontiguousarray(value) for key, value in embeddings.items()}, metadata))
 
 
-def fault(got: str, expected: str) -> InvalidArtifactError:
+def invalid_artifact(got: str, expected: str) -> InvalidArtifactError:
     """Return the error for a bad concept file."""
     return InvalidArtifactError.mismatch("concept", got=got, expected=expected)
 
 
 def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:
+    """Decode one tensor to fp32 [vectors, width]. A single row becomes one vector."""
     name, shape = tensor["dtype"], tensor["shape"]
     if name not in _DTYPES:
-        raise fault(f"{key!r} of dtype {name}", f"one of {', '.join(_DTYPES)}")
+        raise invalid_artifact(f"{key!r} of dtype {name}", f"one of {', '.join(_DTYPES)}")
     numbers = np.frombuffer(tensor["data"], _DTYPES[name])
     if name == "BF16":  # the upper half of an fp32 number
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
@@ -66,7 +69,9 @@ def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:
     if vectors.ndim == 1:
         vectors = vectors[None]
     if vectors.ndim != 2 or not 1 <= len(vectors) <= MAX_VECTORS or vectors.shape[1] < 1:
-        raise fault(f"{key!r} of shape {shape}", f"[vectors, width] with 1 to {MAX_VECTORS} vectors")
+        raise invalid_artifact(
+            f"{key!r} of shape {shape}", f"[vectors, width] with 1 to {MAX_VECTORS} vectors"
+        )
     if not np.isfinite(vectors).all():
-        raise fault(f"{key!r} with NaN or infinity", "finite numbers")
+        raise invalid_artifact(f"{key!r} with NaN or infinity", "finite numbers")
     return vectors

@@ -1,4 +1,4 @@
-"""All errors of zoodip: one tree with stable codes, the field at fault, and whether a retry can help."""
+"""Errors of zoodip: one class tree with stable codes, the invalid field, and a retry flag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ZoodipError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
-        """Store the message (by default the class docstring) and the name of the field at fault."""
+        """Store the message (by default the class docstring) and the name of the invalid field."""
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.field = field
 

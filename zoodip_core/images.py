@@ -60,7 +60,7 @@ def read_images(paths: Sequence[Path]) -> list[Image.Image]:
     Raises:
         ImageCountError: there are no images, or more than 16.
         ImageTooLargeError: a file is larger than 10 MB.
-        InvalidImageError: a file is missing, unreadable or no usable image.
+        InvalidImageError: a file is missing, unreadable or not a usable image.
     """
     files = [file for path in paths for file in _expand(path)]
     check_image_count(len(files), sources=paths)
@@ -94,9 +94,8 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
     if image_format not in {"PNG", "JPEG", "WebP"}:
         raise _invalid(name, image_format or "unknown format", _FORMATS)
     try:
-        if (
-            image_format == "PNG"
-        ):  # Pillow decodes a truncated PNG without an error; verify() checks its checksums
+        if image_format == "PNG":
+            # Pillow decodes a truncated PNG without an error; verify() checks its checksums.
             with Image.open(BytesIO(data), formats=["PNG"]) as checked:
                 _check_size(checked.size, name)
                 checked.verify()
@@ -134,7 +133,7 @@ def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[s
     """
     warnings = []
     first_seen: dict[bytes, int] = {}
-    for number, (width, height, pixels) in enumerate(map(_facts, images), start=1):
+    for number, (width, height, pixels) in enumerate(map(_size_and_digest, images), start=1):
         short, long = sorted((width, height))
         shape = f"image {number} has {width}×{height} px"
         if side_px is not None and short < side_px:
@@ -149,7 +148,7 @@ def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[s
     return warnings
 
 
-def _facts(image: Image.Image) -> tuple[int, int, bytes]:
+def _size_and_digest(image: Image.Image) -> tuple[int, int, bytes]:
     """Return width, height and a digest of the pixels."""
     digest = hashlib.sha256(repr(image.size).encode())
     digest.update(image.tobytes())
@@ -159,10 +158,10 @@ def _facts(image: Image.Image) -> tuple[int, int, bytes]:
 def _expand(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.is_file() and _is_meant_as_image(file))
+    return sorted(file for file in path.iterdir() if file.is_file() and _looks_like_image(file))
 
 
-def _is_meant_as_image(file: Path) -> bool:
+def _looks_like_image(file: Path) -> bool:
     """Return whether name or content suggests an image. Captions are skipped; a broken image is not."""
     if file.name.startswith("."):
         return False

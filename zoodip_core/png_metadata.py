@@ -1,4 +1,4 @@
-"""PNG files of generated images, with the facts that draw them again."""
+"""PNG files of generated images, with the metadata that reproduces them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ class GenerationFacts:
 
 
 def encode_generated(image: Image.Image, facts: GenerationFacts) -> bytes:
-    """Return the image as a PNG file whose text chunks hold the facts."""
+    """Encode a generated image as PNG with its metadata in text chunks.
+
+    Args:
+        image: the image.
+        facts: metadata; each field becomes the chunk of its name, and `concepts` is JSON.
+    """
     info = PngInfo()
     info.add_itxt("prompt", facts.prompt)
     info.add_text("seed", str(facts.seed))

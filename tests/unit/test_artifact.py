@@ -1,4 +1,4 @@
-"""Concept files: what goes in comes out, the wrong base model is an error, a failed write leaves the old file."""
+"""Concept files: round trips, compatibility with base models, and atomic writes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from zoodip_core.errors import InvalidArtifactError, InvalidTokenError, ModelMis
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_form_gives_the_concept_back(family: Family, form: Form) -> None:
-    """An export of any form loads here as the whole concept, provenance included."""
+def test_every_form_loads_as_the_complete_concept(family: Family, form: Form) -> None:
+    """An export for any program loads as the complete concept with its provenance."""
     original = concept(family, vectors=3)
     assert_same(load_concept(export_concept(original, form)), original)
 
@@ -47,16 +47,16 @@ def test_every_form_gives_the_concept_back(family: Family, form: Form) -> None:
     token=st.from_regex(r"<[a-z0-9][a-z0-9_-]{0,62}>", fullmatch=True),
     words=st.text(max_size=20),
 )
-def test_round_trip_keeps_every_bit(values: np.ndarray[Any, Any], token: str, words: str) -> None:
-    """Any finite numbers, any token, any text in the header; and equal concepts give equal bytes."""
+def test_a_round_trip_keeps_every_bit(values: np.ndarray[Any, Any], token: str, words: str) -> None:
+    """Any finite numbers, token and header text survive, and equal concepts give equal bytes."""
     original = Concept(token, "sd1", {"clip": values}, base_model=words)
     data = export_concept(original, "diffusers")
     assert_same(load_concept(data), original)
     assert export_concept(load_concept(data), "diffusers") == data
 
 
-def test_the_file_is_fp32_with_one_key_and_says_where_it_comes_from(tmp_path: Path) -> None:
-    """The token as the only key, and provenance in the header."""
+def test_the_file_is_fp32_with_one_key_and_provenance(tmp_path: Path) -> None:
+    """The token is the only key, and the header contains the provenance."""
     save_concept(concept(), tmp_path / "deep" / "x.safetensors")
     data = (tmp_path / "deep" / "x.safetensors").read_bytes()
     tensors = safetensors.torch.load(data)
@@ -70,8 +70,8 @@ def test_the_file_is_fp32_with_one_key_and_says_where_it_comes_from(tmp_path: Pa
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.safetensors"]
 
 
-def test_our_own_header_is_checked() -> None:
-    """A header that says less, or other things, than it must is named."""
+def test_a_damaged_header_is_refused() -> None:
+    """The message names the field of the header that is missing or wrong."""
     values = {"<x>": np.ones((1, 4), np.float32)}
     with pytest.raises(InvalidArtifactError, match=r"a damaged header \(kind: "):
         load_concept(
@@ -98,7 +98,7 @@ def test_our_own_header_is_checked() -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The message holds the path."""
+    """The message contains the path."""
     with pytest.raises(
         InvalidArtifactError,
         match=r"nowhere\.safetensors \(No such file or directory\); expected a readable file",
@@ -106,8 +106,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_concept(tmp_path / "nowhere.safetensors")
 
 
-def test_a_concept_must_make_sense() -> None:
-    """Wrong encoders, shapes, numbers and tokens never become a concept."""
+def test_a_concept_validates_its_fields() -> None:
+    """Wrong encoders, shapes, numbers and tokens raise an error."""
     row = np.ones((1, 4), np.float32)
     with pytest.raises(InvalidArtifactError, match="got embeddings of clip_l; expected clip for sd1"):
         Concept("<x>", "sd1", {"clip_l": row})
@@ -121,24 +121,26 @@ def test_a_concept_must_make_sense() -> None:
         Concept("dog", "sd1", {"clip": row})
 
 
-def test_the_wrong_base_model_is_an_error_that_names_both() -> None:
-    """Width first, then fingerprint; without a fingerprint the width alone decides."""
+def test_the_wrong_base_model_raises_an_error_that_names_both() -> None:
+    """Widths are compared first, then fingerprints. Without a fingerprint, only the widths are compared."""
     learned = concept("sdxl")
     check_compatible(learned, "ab" * 32, (32, 64))
-    with pytest.raises(ModelMismatchError, match=r"width 32 \+ 64; the base model takes 32") as error:
+    with pytest.raises(
+        ModelMismatchError, match=r"got <my-dog> of width 32 \+ 64; expected width 32 of the"
+    ) as error:
         check_compatible(learned, "ab" * 32, (32,))
     assert error.value.field == "concept"
     with pytest.raises(
-        ModelMismatchError, match=f"learned on emoji .{'ab' * 32}.; this base model is {'cd' * 32}"
+        ModelMismatchError, match=f"of emoji .{'ab' * 32}.; expected the base model {'cd' * 32}"
     ):
         check_compatible(learned, "cd" * 32, (32, 64))
     check_compatible(concept("sdxl", fingerprint=None), "cd" * 32, (32, 64))
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(
+def test_a_failed_write_leaves_the_old_file_and_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills up while the new concept is written."""
+    """A full disk during the write keeps the old concept."""
     path = tmp_path / "x.safetensors"
     save_concept(concept(vectors=1), path)
     before = path.read_bytes()
@@ -153,8 +155,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    """A file where the folder should be; the error may pass, so it can be tried again."""
+def test_an_unwritable_path_raises_a_storage_error(tmp_path: Path) -> None:
+    """A file in place of the folder raises a retryable error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError) as error:
         save_concept(concept(), tmp_path / "file" / "x.safetensors")

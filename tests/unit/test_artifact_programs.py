@@ -1,4 +1,4 @@
-"""Concept files and other programs: diffusers, A1111 and ComfyUI read ours, and theirs load."""
+"""Compatibility of concept files with diffusers, A1111 and ComfyUI, in both directions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from zoodip_core.errors import InvalidTokenError
 
 @pytest.mark.parametrize("vectors", [1, 3])
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
-def test_diffusers_reads_it(
+def test_diffusers_reads_a_concept(
     tmp_path: Path, family_folder: dict[str, Path], family: Family, vectors: int
 ) -> None:
-    """`load_textual_inversion` puts our numbers, row for row, where the prompt will look for them."""
+    """`load_textual_inversion` stores our vectors, row by row, under the ids of the prompt's tokens."""
     pipeline = StableDiffusionPipeline.from_pretrained(family_folder[family], safety_checker=None)
     original = concept(family, vectors)
     save_concept(original, tmp_path / "my-dog.safetensors")
@@ -42,7 +42,7 @@ def test_diffusers_reads_it(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_diffusers_reads_sdxl(family_folder: dict[str, Path], form: Form) -> None:
-    """As its guide does it: each of the two tensors goes to its own text encoder."""
+    """Each of the two tensors loads into its text encoder, as in the guide of diffusers."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(family_folder["sdxl"])
     original = concept("sdxl", 2)
     tensors = safetensors.torch.load(export_concept(original, form))
@@ -59,10 +59,10 @@ def test_diffusers_reads_sdxl(family_folder: dict[str, Path], form: Form) -> Non
 
 
 def read_as_a1111(data: bytes) -> tuple[Any, int, int]:
-    """The rule of A1111's EmbeddingDatabase.load_from_file, in our words: what is read, its width, its vectors.
+    """Reimplement A1111's EmbeddingDatabase.load_from_file. Returns the tensors, the width and the number of vectors.
 
-    A dict with `clip_g` and `clip_l` is SDXL's and its width is their sum; any other must have exactly one
-    tensor. The name is the file's; a width that is not the model's puts the file on the skipped list.
+    A dict with `clip_g` and `clip_l` is for SDXL, and its width is the sum of both. Any other file must have
+    exactly one tensor. The file name is the name of the embedding. A1111 skips files of another width.
     Source: AUTOMATIC1111/stable-diffusion-webui, modules/textual_inversion/textual_inversion.py.
     """
     tensors = safetensors.torch.load(data)
@@ -76,10 +76,10 @@ def read_as_a1111(data: bytes) -> tuple[Any, int, int]:
 
 
 def read_as_comfyui(data: bytes, key: str) -> torch.Tensor:
-    """The rule of ComfyUI's load_embed, in our words: the encoder's own key, else whatever comes first.
+    """Reimplement ComfyUI's load_embed: return the tensor with the encoder's key, else the first one.
 
-    `key` is "clip_l" in the tokenizers of SD1 and SD2 (SD2's sets none, so the default holds), and "clip_l" and
-    "clip_g" in SDXL's two. Source: Comfy-Org/ComfyUI, comfy/sd1_clip.py, sd2_clip.py and sdxl_clip.py.
+    `key` is "clip_l" in the tokenizers of SD1 and SD2 (SD2 uses the default). SDXL has one tokenizer with "clip_l"
+    and one with "clip_g". Source: Comfy-Org/ComfyUI, comfy/sd1_clip.py, sd2_clip.py and sdxl_clip.py.
     """
     tensors = safetensors.torch.load(data)
     assert "string_to_param" not in tensors
@@ -90,8 +90,8 @@ def read_as_comfyui(data: bytes, key: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a1111_reads_it(family: Family) -> None:
-    """Its rule finds all vectors, with the width that it compares with the model's."""
+def test_a1111_reads_a_concept(family: Family) -> None:
+    """A1111 finds all vectors, and the width that it compares with the model."""
     original = concept(family, 2)
     found, width, vectors = read_as_a1111(export_concept(original, "a1111"))
     assert (width, vectors) == (sum(WIDTHS[family]), 2)
@@ -101,8 +101,8 @@ def test_a1111_reads_it(family: Family) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_comfyui_reads_it(family: Family) -> None:
-    """Its rule finds the right tensor for each text encoder."""
+def test_comfyui_reads_a_concept(family: Family) -> None:
+    """ComfyUI finds the right tensor for each text encoder."""
     original = concept(family, 2)
     data = export_concept(original, "comfyui")
     for name, value in original.embeddings.items():
@@ -110,8 +110,8 @@ def test_comfyui_reads_it(family: Family) -> None:
         assert read_as_comfyui(data, key).numpy().tobytes() == value.tobytes()
 
 
-def test_a_file_is_called_as_prompts_of_other_programs_need_it() -> None:
-    """ComfyUI cuts an embedding's name at `<`, and Windows has no such file names."""
+def test_the_file_name_is_the_token_without_brackets() -> None:
+    """ComfyUI cuts the name of an embedding at `<`, and Windows does not allow it in file names."""
     assert file_name("<my-dog>") == "my-dog.safetensors"
 
 
@@ -127,7 +127,7 @@ def test_a_file_is_called_as_prompts_of_other_programs_need_it() -> None:
     ],
 )
 def test_files_of_other_programs_load(tensors: dict[str, Any], family: Family) -> None:
-    """diffusers', A1111's and ComfyUI's forms, in fp32 or fp16, become concepts of unknown origin."""
+    """Files of diffusers, A1111 and ComfyUI in fp32 or fp16 load as concepts without provenance."""
     loaded = load_concept(save(tensors), token="<toy>")
     assert (loaded.token, loaded.family) == ("<toy>", family)
     assert (loaded.base_model, loaded.fingerprint, loaded.provenance) == (None, None, None)
@@ -135,14 +135,14 @@ def test_files_of_other_programs_load(tensors: dict[str, Any], family: Family) -
 
 
 def test_bfloat16_loads() -> None:
-    """NumPy has no bfloat16; its numbers come out exactly."""
+    """NumPy has no bfloat16, but its numbers load exactly."""
     values = torch.tensor([[1.5, -0.0078125, 3e30]], dtype=torch.bfloat16)
     loaded = load_concept(safetensors.torch.save({"<x>": values}))
     assert loaded.embeddings["clip"].tobytes() == values.float().numpy().tobytes()
 
 
-def test_a_foreign_file_needs_a_token_unless_its_key_is_one() -> None:
-    """`<cat-toy>` names itself; `emb_params` does not."""
+def test_a_file_of_another_program_needs_a_token_unless_its_key_is_one() -> None:
+    """The key `<cat-toy>` is a token; `emb_params` is not."""
     assert load_concept(save({"<cat-toy>": np.ones((1, 4), np.float32)})).token == "<cat-toy>"
     with pytest.raises(InvalidTokenError, match="got none in the file; expected one"):
         load_concept(save({"emb_params": np.ones((1, 4), np.float32)}))
@@ -150,7 +150,7 @@ def test_a_foreign_file_needs_a_token_unless_its_key_is_one() -> None:
         load_concept(save({"emb_params": np.ones((1, 4), np.float32)}), token="dog")
 
 
-def test_a_concept_can_be_renamed_when_it_is_loaded() -> None:
-    """The given token wins; all else stays."""
+def test_load_concept_can_rename_the_token() -> None:
+    """The given token replaces the stored one; the other fields stay."""
     loaded = load_concept(export_concept(concept(), "a1111"), token="<other>")
     assert (loaded.token, loaded.base_model) == ("<other>", "emoji")

@@ -1,4 +1,4 @@
-"""Other files are refused: pickles, truncated and damaged files, hostile headers."""
+"""Refusal of invalid concept files: pickles, truncated and damaged files, hostile headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zoodip_core.errors import InvalidArtifactError, InvalidTokenError
 
 
 def pickles() -> dict[str, bytes]:
-    """Pickles as torch and Python write them."""
+    """Return pickles of torch and Python by format."""
     modern, legacy = io.BytesIO(), io.BytesIO()
     torch.save({"*": torch.ones(1, 4)}, modern)
     torch.save({"*": torch.ones(1, 4)}, legacy, _use_new_zipfile_serialization=False)
@@ -34,7 +34,7 @@ def pickles() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "protocol 2", "protocol 3", "protocol 4", "protocol 5"])
-def test_a_pickle_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_a_pickle_is_refused(tmp_path: Path, kind: str) -> None:
     """A pickle is never opened, whatever its name; the message names the allowed format."""
     path = tmp_path / "x.safetensors"
     path.write_bytes(pickles()[kind])
@@ -43,8 +43,8 @@ def test_a_pickle_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     assert error.value.field == "concept"
 
 
-def test_a_header_as_long_as_a_pickle_begins_is_no_pickle() -> None:
-    """640 bytes of header start with 80 02, the mark of a pickle."""
+def test_a_header_length_that_looks_like_a_pickle_loads() -> None:
+    """The length of a 640-byte header starts with 80 02, the magic bytes of a pickle."""
     data = save({"<x>": np.ones((1, 4), np.float32)}, {"pad": "x"})
     data = save({"<x>": np.ones((1, 4), np.float32)}, {"pad": "x" * (641 - data[0])})
     assert data[:2] == b"\x80\x02"
@@ -69,7 +69,7 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle() -> None:
         ),
     ],
 )
-def test_what_is_no_embedding_of_one_token_is_refused(tensors: dict[str, Any], fault: str) -> None:
+def test_a_file_without_one_valid_embedding_is_refused(tensors: dict[str, Any], fault: str) -> None:
     """Each message names the fault and the expectation."""
     with pytest.raises(InvalidArtifactError, match=fault):
         load_concept(save(tensors), token="<x>")
@@ -78,7 +78,7 @@ def test_what_is_no_embedding_of_one_token_is_refused(tensors: dict[str, Any], f
 @settings(max_examples=100, deadline=None)
 @given(cut=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_refused(cut: float) -> None:
-    """Cut anywhere."""
+    """A file that is truncated at any byte raises a typed error."""
     data = export_concept(concept(), "diffusers")
     with pytest.raises(InvalidArtifactError):
         load_concept(data[: int(cut * len(data))])
@@ -87,7 +87,7 @@ def test_a_truncated_file_is_refused(cut: float) -> None:
 @settings(max_examples=150, deadline=None)
 @given(at=st.integers(0, 10**6), value=st.integers(0, 255))
 def test_a_damaged_file_is_a_concept_or_a_typed_error(at: int, value: int) -> None:
-    """Any changed byte: never another exception."""
+    """A changed byte never raises another exception."""
     data = bytearray(export_concept(concept("sdxl"), "diffusers"))
     data[at % len(data)] = value
     with contextlib.suppress(InvalidArtifactError, InvalidTokenError):
@@ -106,6 +106,6 @@ def test_a_damaged_file_is_a_concept_or_a_typed_error(at: int, value: int) -> No
     ],
 )
 def test_hostile_headers_are_refused(data: bytes) -> None:
-    """Huge lengths, deep nesting, nothing at all, and files that are too long."""
+    """Huge lengths, deep nesting, empty files and oversized files raise a typed error."""
     with pytest.raises(InvalidArtifactError):
         load_concept(data)

@@ -1,4 +1,4 @@
-"""Settings are frozen, their defaults are the paper's, and a mistake names the field."""
+"""Settings: frozen values, the paper's defaults, and error messages that name the field."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.zeroth_order.estimator import ESTIMATORS
 
 
-def test_the_defaults_are_the_papers_for_sd15() -> None:
-    """arXiv:2503.14868v1, Sec. 5.1; Adam's numbers are those of the published script."""
+def test_the_defaults_match_the_paper_for_sd15() -> None:
+    """Source: arXiv:2503.14868v1, Sec. 5.1; the values of Adam are from the published script."""
     settings = SearchSettings()
     assert (settings.steps, settings.n, settings.mu, settings.learning_rate) == (30_000, 2, 1e-3, 5e-3)
     assert (settings.tau, settings.nu, settings.t_low, settings.t_high) == (128, 1e-3, 500, 900)
@@ -28,21 +28,21 @@ def test_the_defaults_are_the_papers_for_sd15() -> None:
 
 
 def test_settings_cannot_be_changed() -> None:
-    """A job can be run again from what it stored."""
+    """Frozen settings keep a stored job reproducible."""
     settings = PersonalizationSettings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.n = 3  # type: ignore[misc]
 
 
-def test_settings_survive_being_stored() -> None:
-    """Plain values and JSON give the same settings back."""
+def test_settings_round_trip_through_json() -> None:
+    """Plain values and JSON restore equal settings."""
     settings = PersonalizationSettings.parse({"n": 8, "directions": "orthogonal", "seed": 2**63 - 1})
     assert PersonalizationSettings.parse(settings.model_dump()) == settings
     assert PersonalizationSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
-def test_words_from_a_command_line_become_numbers() -> None:
-    """`--set n=4 --set mu=1e-2 --set flip=false`."""
+def test_text_of_the_command_line_is_converted() -> None:
+    """`--set n=4 --set mu=1e-2 --set flip=false` sets numbers and a boolean."""
     settings = PersonalizationSettings.parse({"n": "4", "mu": "1e-2", "flip": "false"})
     assert (settings.n, settings.mu, settings.flip) == (4, 0.01, False)
 
@@ -88,8 +88,8 @@ def test_a_mistake_names_the_setting(values: dict[str, Any], field: str, fault: 
         ),
     ],
 )
-def test_settings_that_do_not_fit_together_are_refused(values: dict[str, Any], fault: str) -> None:
-    """Both are named."""
+def test_contradictory_settings_are_refused(values: dict[str, Any], fault: str) -> None:
+    """The message names both settings."""
     with pytest.raises(InvalidSettingsError) as error:
         PersonalizationSettings.parse(values)
     assert fault in error.value.message
@@ -108,16 +108,16 @@ def test_settings_that_do_not_fit_together_are_refused(values: dict[str, Any], f
         ({"prompt": "x", "colour": 1}, "settings.colour"),
     ],
 )
-def test_a_generation_is_checked_too(values: dict[str, Any], field: str) -> None:
-    """Every bound of a request for images."""
+def test_generation_settings_are_validated(values: dict[str, Any], field: str) -> None:
+    """Each bound of the generation settings raises an error that names the field."""
     with pytest.raises(InvalidSettingsError) as error:
         GenerationSettings.parse(values)
     assert error.value.field == field
 
 
 @pytest.mark.parametrize(("estimator", "evaluations"), [("rge", 9), ("spsa", 16), ("one_point", 9)])
-def test_a_search_knows_its_evaluations(estimator: str, evaluations: int) -> None:
-    """The settings count U-Net evaluations as the estimator does: SPSA measures both sides of a direction."""
+def test_settings_count_unet_evaluations(estimator: str, evaluations: int) -> None:
+    """The count equals the estimator's. SPSA evaluates both sides of a direction."""
     settings = SearchSettings.parse({"estimator": estimator, "n": 8, "steps": 100})
     assert settings.evaluations_per_step == evaluations == ESTIMATORS[settings.estimator].forwards(8)
     assert settings.evaluations == 100 * evaluations

@@ -1,4 +1,4 @@
-"""Files that come in: one clear error before anything is decoded, or an image."""
+"""Validation of image files: formats, sizes, damage, folders and counts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from zoodip_core.errors import ImageCountError, ImageTooLargeError, InvalidImage
 from zoodip_core.images import decode_image, read_images
 
 
-def test_the_name_of_a_file_does_not_count() -> None:
-    """A JPEG called .png is a JPEG."""
+def test_the_content_decides_the_format() -> None:
+    """A JPEG named `.png` is decoded as JPEG."""
     image = decode_image(file_of(Image.new("RGB", (40, 40), RED), "JPEG"), name="photo.png")
     assert image.getpixel((20, 20)) == (254, 0, 0)
 
@@ -53,10 +53,10 @@ def test_other_formats_are_named(data: bytes, got: str) -> None:
         (16_384, 16_384, "40 megapixels"),  # and refuses from 178
     ],
 )
-def test_sizes_are_refused_before_decoding(
+def test_bad_sizes_are_refused_before_decoding(
     width: int, height: int, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The header alone decides: nothing is decoded."""
+    """Sizes are read from the header, and no pixels are decoded."""
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda _: pytest.fail("decoded"))
     with pytest.raises(InvalidImageError, match=rule):
         decode_image(png_header(width, height), name="big.png")
@@ -69,7 +69,7 @@ def test_the_smallest_and_longest_allowed_sizes_pass(width: int, height: int) ->
 
 
 def test_a_file_above_ten_megabytes_is_too_large() -> None:
-    """Bytes are counted before anything is read from them."""
+    """The size is validated before the content is parsed."""
     data = file_of(halves()) + bytes(images.MAX_FILE_BYTES)
     with pytest.raises(
         ImageTooLargeError, match=r"got 'big.png' with 10,000,\d+ bytes; expected at most 10,000,000 bytes"
@@ -80,7 +80,7 @@ def test_a_file_above_ten_megabytes_is_too_large() -> None:
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True), image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]))
 def test_a_truncated_file_is_an_error(share: float, image_format: str) -> None:
-    """Cut anywhere, a file is refused, unless only bytes of a PNG's last checksum are gone."""
+    """A file truncated at any byte is refused, except within the last checksum of a PNG."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     data = file_of(Image.fromarray(noise), image_format)
     cut = int(share * len(data))
@@ -97,7 +97,7 @@ def test_a_truncated_file_is_an_error(share: float, image_format: str) -> None:
     image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
 )
 def test_a_damaged_file_gives_an_image_or_a_typed_error(at: int, value: int, image_format: str) -> None:
-    """Any flipped byte: never another exception."""
+    """A changed byte never raises another exception."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     data = bytearray(file_of(halves(), image_format, exif=exif, icc_profile=display_p3()))
@@ -106,10 +106,10 @@ def test_a_damaged_file_gives_an_image_or_a_typed_error(at: int, value: int, ima
         assert decode_image(bytes(data), name="damaged").mode == "RGB"
 
 
-def test_a_folder_stands_for_its_images_sorted(tmp_path: Path) -> None:
-    """Captions, hidden files and subfolders are passed over; images without a suffix are found."""
-    for name, colour in {"b.png": BLUE, "a.PNG": RED, "c": (0, 255, 0)}.items():
-        (tmp_path / name).write_bytes(file_of(Image.new("RGB", (40, 40), colour)))
+def test_a_folder_is_read_as_its_images_sorted_by_name(tmp_path: Path) -> None:
+    """Captions, hidden files and subfolders are skipped; images without a suffix are found."""
+    for name, color in {"b.png": BLUE, "a.PNG": RED, "c": (0, 255, 0)}.items():
+        (tmp_path / name).write_bytes(file_of(Image.new("RGB", (40, 40), color)))
     (tmp_path / "a.txt").write_text("a caption")
     (tmp_path / ".hidden.png").write_text("x")
     (tmp_path / "more").mkdir()
@@ -117,8 +117,8 @@ def test_a_folder_stands_for_its_images_sorted(tmp_path: Path) -> None:
     assert [image.getpixel((0, 0)) for image in found] == [RED, BLUE, (0, 255, 0)]
 
 
-def test_a_broken_image_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
-    """A file with the suffix of an image must be one."""
+def test_a_broken_image_in_a_folder_is_not_skipped(tmp_path: Path) -> None:
+    """A file with an image suffix must be a valid image."""
     (tmp_path / "a.png").write_bytes(file_of(halves()))
     (tmp_path / "b.jpg").write_text("no image")
     with pytest.raises(InvalidImageError, match=r"got 'b\.jpg' \(unknown format\)"):
@@ -127,7 +127,7 @@ def test_a_broken_image_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 17])
 def test_one_to_sixteen_images(tmp_path: Path, count: int) -> None:
-    """None and seventeen are errors that name the place."""
+    """0 and 17 images raise an error that names the folder."""
     for number in range(count):
         (tmp_path / f"{number}.png").write_bytes(file_of(Image.new("RGB", (40, 40))))
     with pytest.raises(ImageCountError, match=f"images: got {count} from .*; expected 1 to 16") as error:
@@ -138,7 +138,7 @@ def test_one_to_sixteen_images(tmp_path: Path, count: int) -> None:
 
 
 def test_a_missing_or_huge_file_is_named(tmp_path: Path) -> None:
-    """A path that is not there, and a file whose size alone forbids to read it."""
+    """A missing path and an oversized file raise an error with the name; the large file is not read."""
     with pytest.raises(InvalidImageError, match=r"nowhere\.png' \(unreadable: No such file"):
         read_images([tmp_path / "nowhere.png"])
     with (tmp_path / "huge.png").open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Images that come in become upright sRGB pictures and nothing else."""
+"""Decoding of images to upright sRGB without metadata, and warnings about usable images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zoodip_core.images import decode_image, encode_png, fit_square, image_warni
 
 
 @pytest.mark.parametrize(("image_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-def test_lossless_formats_come_back_pixel_for_pixel(image_format: str, options: dict[str, Any]) -> None:
-    """PNG and lossless WebP keep every pixel."""
+def test_lossless_formats_keep_every_pixel(image_format: str, options: dict[str, Any]) -> None:
+    """PNG and lossless WebP decode to the original pixels."""
     image = decode_image(file_of(halves(), image_format, **options), name="a")
     assert image.mode == "RGB"
     assert image.tobytes() == halves().tobytes()
@@ -25,9 +25,9 @@ def test_lossless_formats_come_back_pixel_for_pixel(image_format: str, options: 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_of_exif_is_applied(orientation: int, image_format: str) -> None:
-    """The picture that a camera shows upright comes back upright, from every orientation."""
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the camera's turn of the sensor
+def test_the_exif_orientation_is_applied(orientation: int, image_format: str) -> None:
+    """An image is upright after decoding, for each of the eight orientations."""
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # EXIF orientation → transpose of the stored image
     upright = halves()
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     exif = Image.Exif()
@@ -39,13 +39,13 @@ def test_the_orientation_of_exif_is_applied(orientation: int, image_format: str)
     assert difference.mean() < 4
 
 
-def test_exif_that_cannot_be_read_turns_nothing() -> None:
-    """A photo with broken EXIF is still a photo."""
+def test_unreadable_exif_is_ignored() -> None:
+    """A photo with broken EXIF is decoded without rotation."""
     data = file_of(halves(), "PNG", exif=b"Exif\0\0XX*\0 not a TIFF header")
     assert decode_image(data, name="a").tobytes() == halves().tobytes()
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparency_is_flattened_on_white() -> None:
     """RGBA, LA and a palette with a transparent entry are composited on white."""
     clear = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
     assert decode_image(file_of(clear), name="a").getpixel((5, 5)) == (255, 255, 255)
@@ -57,8 +57,8 @@ def test_transparency_lies_on_white() -> None:
     assert decode_image(data, name="a").getpixel((5, 5)) == (255, 255, 255)
 
 
-def test_every_mode_becomes_rgb() -> None:
-    """Palette, black and white, gray, 16-bit gray, and CMYK."""
+def test_every_mode_is_converted_to_rgb() -> None:
+    """Palette, black-and-white, gray and CMYK images are converted."""
     palette = halves().quantize(8)
     assert decode_image(file_of(palette), name="a").getpixel((60, 40)) == BLUE
     assert decode_image(file_of(Image.new("1", (40, 40), 1)), name="a").getpixel((0, 0)) == (255,) * 3
@@ -68,15 +68,15 @@ def test_every_mode_becomes_rgb() -> None:
     assert (red > 250, green < 5, blue < 5) == (True, True, True)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
-    """Half gray in 16 bits is half gray in 8."""
-    grey = Image.fromarray(np.full((40, 40), 0x8000, dtype=np.uint16))
-    assert decode_image(file_of(grey), name="a").getpixel((0, 0)) == (128, 128, 128)
+def test_16_bit_images_are_scaled_and_not_clipped() -> None:
+    """Medium gray in 16 bits is medium gray in 8 bits."""
+    gray = Image.fromarray(np.full((40, 40), 0x8000, dtype=np.uint16))
+    assert decode_image(file_of(gray), name="a").getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_an_animated_file_gives_its_first_frame() -> None:
+def test_an_animated_file_decodes_to_its_first_frame() -> None:
     """The other frames of an animated WebP or PNG are dropped."""
-    frames = [Image.new("RGB", (40, 40), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (40, 40), color) for color in (RED, BLUE)]
     for image_format in ("PNG", "WEBP"):
         options = {"lossless": True} if image_format == "WEBP" else {}
         data = file_of(frames[0], image_format, save_all=True, append_images=frames[1:], **options)
@@ -85,8 +85,8 @@ def test_an_animated_file_gives_its_first_frame() -> None:
         assert decode_image(data, name="a").getpixel((5, 5)) == RED
 
 
-def test_colours_are_brought_to_srgb() -> None:
-    """The embedded profile is applied, also to transparent and gray images."""
+def test_colors_are_converted_to_srgb() -> None:
+    """The embedded profile is applied to opaque, transparent and gray images."""
     profile = display_p3()
     image = decode_image(file_of(halves(), icc_profile=profile), name="a")
     red, _, blue = np.asarray(image)[40, 5]
@@ -94,19 +94,19 @@ def test_colours_are_brought_to_srgb() -> None:
     clear = Image.new("RGBA", (40, 40), (255, 0, 0, 255))
     red, _, blue = np.asarray(decode_image(file_of(clear, icc_profile=profile), name="a"))[5, 5]
     assert (red < 5, blue > 250) == (True, True)
-    grey = decode_image(file_of(Image.new("L", (40, 40), 100), icc_profile=profile), name="a")
-    assert np.abs(np.asarray(grey).astype(int) - 100).max() <= 2
+    gray = decode_image(file_of(Image.new("L", (40, 40), 100), icc_profile=profile), name="a")
+    assert np.abs(np.asarray(gray).astype(int) - 100).max() <= 2
 
 
-def test_a_broken_or_foreign_profile_counts_as_none() -> None:
-    """Browsers show such a picture as sRGB; so do we."""
+def test_a_broken_or_unsuitable_profile_is_ignored() -> None:
+    """The image is read as sRGB, as in browsers."""
     assert decode_image(file_of(halves(), icc_profile=b"not a profile"), name="a") == halves()
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     assert decode_image(file_of(halves(), icc_profile=lab), name="a") == halves()
 
 
-def test_nothing_of_the_metadata_is_left() -> None:
-    """Neither the image nor its PNG holds EXIF, text, XMP or a profile."""
+def test_metadata_is_removed() -> None:
+    """Neither the image nor its PNG contains EXIF, text, XMP or a profile."""
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "SECRET"
     text = PngImagePlugin.PngInfo()
@@ -119,8 +119,8 @@ def test_nothing_of_the_metadata_is_left() -> None:
     assert all(kind not in png for kind in (b"iCCP", b"eXIf", b"tEXt", b"iTXt", b"pHYs"))
 
 
-def test_a_png_is_the_same_for_the_same_pixels() -> None:
-    """Metadata of the image object changes nothing, and decoding gives the pixels back."""
+def test_equal_pixels_give_equal_png_bytes() -> None:
+    """Metadata of the image object is ignored, and decoding restores the pixels."""
     plain, marked = halves(), halves()
     marked.info["icc_profile"] = display_p3()
     marked.info["Comment"] = "x"
@@ -128,8 +128,8 @@ def test_a_png_is_the_same_for_the_same_pixels() -> None:
     assert decode_image(encode_png(plain), name="a").tobytes() == plain.tobytes()
 
 
-def test_fit_square_keeps_the_centre() -> None:
-    """The outer parts of a long picture are cut, the middle is resized."""
+def test_fit_square_keeps_the_center() -> None:
+    """The ends of a long image are cropped, and the center is resized."""
     image = Image.new("RGB", (120, 40), RED)
     image.paste(BLUE, (40, 0, 80, 40))
     square = fit_square(image, 16)
@@ -138,7 +138,7 @@ def test_fit_square_keeps_the_centre() -> None:
 
 
 def test_warnings_name_the_image() -> None:
-    """Too small, far from square, and the same picture twice; good images give none."""
+    """Small, elongated and duplicate images cause a warning; good images do not."""
     good = halves(64, 48)
     assert image_warnings([good], 48) == []
     small, long = Image.new("RGB", (40, 40)), Image.new("RGB", (200, 100))
@@ -149,15 +149,15 @@ def test_warnings_name_the_image() -> None:
     ]
 
 
-def test_warnings_hold_one_image_at_a_time() -> None:
-    """Each image is gone before the next is made, so sixteen photos take the memory of one."""
-    seen: list[weakref.ref[Image.Image]] = []
+def test_warnings_keep_one_image_in_memory() -> None:
+    """Each image is freed before the next is created, so 16 photos take the memory of one."""
+    created: list[weakref.ref[Image.Image]] = []
 
     def images() -> Iterator[Image.Image]:
         for _ in range(3):
-            assert [one() for one in seen] == [None] * len(seen)
+            assert [reference() for reference in created] == [None] * len(created)
             image = halves()
-            seen.append(weakref.ref(image))
+            created.append(weakref.ref(image))
             yield image
             del image
 

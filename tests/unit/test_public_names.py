@@ -15,7 +15,7 @@ LIBRARY_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "library.md"
 
 @pytest.mark.parametrize("name", zoodip_core.__all__)
 def test_each_public_name_loads_and_is_documented(name: str) -> None:
-    """The name can be imported, and the library page describes it."""
+    """The name has a docstring, and the library page describes it."""
     assert getattr(zoodip_core, name).__doc__
     assert f"`{name}" in LIBRARY_PAGE.read_text(encoding="utf-8")
 
@@ -27,6 +27,6 @@ def test_importing_the_package_loads_no_library() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """A typo fails as in any module."""
+    """A misspelled name raises AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="no attribute 'Catalogue'"):
         _ = zoodip_core.Catalogue

@@ -1,4 +1,4 @@
-"""Every module that handles tensors is loaded with its shape annotations checked."""
+"""The tests load every tensor module with runtime checks of its shape annotations."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_the_hook_covers_the_module(name: str) -> None:
 
 
 def test_a_wrong_shape_is_refused() -> None:
-    """A loaded check is active: a tensor of the wrong rank raises."""
+    """A tensor of the wrong rank raises TypeCheckError, so the checks are active."""
     with pytest.raises(TypeCheckError):
         row_losses(torch.zeros(2, 4, 8), torch.zeros(2, 4, 8))

@@ -26,7 +26,7 @@ _PAPER: dict[Family, dict[str, Any]] = {
 }
 _PAPER_NF4: dict[str, Any] = {"mu": 1e-2}  # "INT4 U-Net"
 
-_Sentence = Annotated[str, Field(pattern=r"\{\}")]
+_Template = Annotated[str, Field(pattern=r"\{\}")]
 
 
 class BaseModelEntry(BaseModel):
@@ -43,16 +43,16 @@ class BaseModelEntry(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
     guidance_scale: float | None = Field(None, ge=0, le=100)
-    templates: dict[ConceptKind, tuple[_Sentence, ...]] = Field(
+    templates: dict[ConceptKind, tuple[_Template, ...]] = Field(
         default_factory=dict
     )  # {} is replaced by the token
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _one_location(self) -> Self:
         if (self.path is None) == (self.hub_id is None):
             raise ValueError("either path or hub_id, and not both")
         if self.hub_id is not None and self.family is None:
-            raise ValueError(f"family next to hub_id: {', '.join(get_args(Family))}")
+            raise ValueError(f"family next to hub_id, one of {', '.join(get_args(Family))}")
         return self
 
     @property
@@ -86,7 +86,7 @@ class Catalog:
                 )
         chosen = [entry.name for entry in added if entry.default]
         if len(chosen) > 1:
-            raise _fault(path, None, "default", f"{' and '.join(chosen)}", "one default model")
+            raise _fault(path, None, "default", " and ".join(chosen), "one default model")
         if chosen:
             embedded = [entry.model_copy(update={"default": False}) for entry in embedded]
         names = [entry.name for entry in embedded]
@@ -133,8 +133,8 @@ def resolve_settings(
     if preset not in ("default", "paper"):
         raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected="default or paper")
     values = _PAPER[family] | (_PAPER_NF4 if entry.precision == "nf4" else {})
-    own = entry.settings if preset == "default" else {}
-    return PersonalizationSettings.parse(values | own | overrides)
+    entry_settings = entry.settings if preset == "default" else {}
+    return PersonalizationSettings.parse(values | entry_settings | overrides)
 
 
 def _read(path: Path) -> list[BaseModelEntry]:
@@ -153,7 +153,7 @@ def _read(path: Path) -> list[BaseModelEntry]:
 
 
 def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
-    """Parse one table. Its settings are validated now instead of in the first request."""
+    """Parse one table and validate its settings now, not in the first request."""
     try:
         entry = BaseModelEntry.model_validate(values)
     except ValidationError as error:

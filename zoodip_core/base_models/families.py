@@ -17,7 +17,7 @@ TEXT_ENCODERS: dict[Family, tuple[str, ...]] = {
 }
 SD2_WIDTH = 1024  # OpenCLIP ViT-H's hidden size
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_NEEDED = ("vae/config.json", "scheduler/scheduler_config.json")
+_REQUIRED = ("vae/config.json", "scheduler/scheduler_config.json")
 _EXPECTED = "Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
 
 
@@ -35,17 +35,19 @@ def detect_family(folder: Path) -> Family:
         raise InvalidModelError.mismatch("base_model", got=f"{pipeline} in {folder}", expected=_EXPECTED)
     unet = read_config(folder, "unet/config.json")
     text = read_config(folder, "text_encoder/config.json")
-    for name in _NEEDED:
+    for name in _REQUIRED:
         read_config(folder, name)
     _check_latents(folder, unet)
-    timed = unet.get("addition_embed_type") == "text_time"
-    second = (folder / "text_encoder_2/config.json").is_file()
-    if timed != second:
+    has_time_ids = unet.get("addition_embed_type") == "text_time"
+    has_second_encoder = (folder / "text_encoder_2/config.json").is_file()
+    if has_time_ids != has_second_encoder:
         found = (
-            "time ids without a second text encoder" if timed else "a second text encoder without time ids"
+            "time ids without a second text encoder"
+            if has_time_ids
+            else "a second text encoder without time ids"
         )
         raise InvalidModelError.mismatch("base_model", got=f"{found} in {folder}", expected=_EXPECTED)
-    if timed:
+    if has_time_ids:
         return "sdxl"
     wide = SD2_WIDTH in (unet.get("cross_attention_dim"), text.get("hidden_size"))
     return "sd2" if wide or unet.get("use_linear_projection") else "sd1"
@@ -83,7 +85,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidModelError.mismatch(
-            "base_model", got=f"an unreadable {path} ({error.strerror})", expected=_EXPECTED
+            "base_model", got=f"an unreadable {path} ({error.strerror})", expected=f"a folder with {name}"
         ) from error
     except ValueError as error:
         raise InvalidModelError(f"base_model: {path} is not JSON: {error}") from error
@@ -94,10 +96,10 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
 
 def _check_latents(folder: Path, unet: dict[str, Any]) -> None:
     """Validate that the U-Net is for text to image: inpainting, depth and upscaling take extra channels."""
-    takes, gives = unet.get("in_channels"), unet.get("out_channels")
-    if takes != gives:
+    inputs, outputs = unet.get("in_channels"), unet.get("out_channels")
+    if inputs != outputs:
         raise InvalidModelError.mismatch(
             "base_model",
-            got=f"a U-Net with {takes} input and {gives} output channels in {folder}",
+            got=f"a U-Net with {inputs} input and {outputs} output channels in {folder}",
             expected="a text-to-image model, with equal numbers of both",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoodip_core.base_models.families import TEXT_ENCODERS, detect_family
 from zoodip_core.base_models.weight_files import weight_files
 
-_known: dict[tuple[str, int, int], str] = {}  # path, size, mtime → SHA-256 of the file
+_hash_cache: dict[tuple[str, int, int], str] = {}  # path, size, mtime → SHA-256 of the file
 
 
 def fingerprint(folder: Path) -> str:
@@ -29,7 +29,7 @@ def file_hash(file: Path) -> str:
     """Return the hex SHA-256 of a file, cached while its size and modification time are unchanged."""
     status = file.stat()
     key = (str(file.resolve()), status.st_size, status.st_mtime_ns)
-    if key not in _known:
+    if key not in _hash_cache:
         with file.open("rb") as stream:
-            _known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _known[key]
+            _hash_cache[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _hash_cache[key]

@@ -21,11 +21,11 @@ def weights_mb(folder: Path, precision: str) -> float:
         InvalidModelError: weights are missing, damaged, or not safetensors.
     """
     parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
-    weights = sum(_count(file) for part in parts for file in weight_files(part))
+    weights = sum(_parameter_count(file) for part in parts for file in weight_files(part))
     return weights * _BYTES_PER_WEIGHT[precision] / 1e6
 
 
-def _count(file: Path) -> int:
+def _parameter_count(file: Path) -> int:
     """Return the number of parameters in a safetensors file, from its header."""
     try:
         with safe_open(file, framework="numpy") as opened:

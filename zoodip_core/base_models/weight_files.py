@@ -40,12 +40,15 @@ def read_shard_index(index: Path) -> list[Path]:
     """Return the shards that an index lists, sorted by name.
 
     Raises:
-        InvalidModelError: the file is no index, or a shard is missing, outside the folder or no safetensors.
+        InvalidModelError: the file is not an index, or a shard is missing, outside the folder or not a
+            safetensors file.
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InvalidModelError(f"base_model: {index} is no index of safetensors files: {error!r}") from error
+        raise InvalidModelError(
+            f"base_model: {index} is not an index of safetensors files: {error!r}"
+        ) from error
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise InvalidModelError.mismatch(

@@ -35,15 +35,15 @@ from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Candidates of one step, with the image, timestep and noise that their losses share.
+    """Candidates of one step, and what all of their losses must share.
 
-    The caller seeds a new CPU generator with `noise_seed` and draws caption, latent sample and noise from it.
+    The caller draws latent sample and noise from a fresh CPU generator with the seed `noise_seed`.
 
     Attributes:
-        candidates: embeddings to evaluate, float32, one a row.
-        image: index of the reference image, from 0.
+        candidates: embeddings to evaluate.
+        image: index of the reference image.
         flipped: whether to use the mirrored image.
-        timestep: index into the model's noise schedule; 0 is the least noisy.
+        timestep: timestep of the noise.
         noise_seed: 0 to 2⁶³ − 2.
     """
 
@@ -55,9 +55,7 @@ class Proposal:
 
 
 class TokenSearch:
-    """Search for one token by Algorithm 1.
-
-    It holds θ, Adam's moments, the token history and the random generator. The caller evaluates the model.
+    """State of the search for one token: θ, Adam's moments, token history and random generator.
 
     Args:
         theta: Start, flat float32 on the CPU; copied. The caller concatenates several vectors, or SDXL's pair of
@@ -82,7 +80,7 @@ class TokenSearch:
     ) -> None:
         if theta.ndim != 1 or theta.dtype != torch.float32 or theta.device.type != "cpu":
             raise AssertionError(
-                f"theta: got {theta.dtype} {tuple(theta.shape)} on {theta.device}; expected flat float32 on the CPU"
+                f"theta: got {theta.dtype} {tuple(theta.shape)}; expected flat float32 on the CPU"
             )
         if images < 1:
             raise AssertionError(f"images: got {images}; expected at least 1")
@@ -97,7 +95,7 @@ class TokenSearch:
         self._moments = Moments.zeros(self._theta)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._generator_before = self._generator.get_state()  # state before the pending proposal
+        self._generator_before = self._generator.get_state()  # its state before the pending step drew from it
         self._pending: tuple[Proposal, Tensor] | None = None
 
     @property
@@ -132,7 +130,7 @@ class TokenSearch:
         """
         if self._pending is None:
             if self.done:
-                raise AssertionError("ask() after the search is done")
+                raise AssertionError("the search is done")
             self._pending = self._propose()
         return self._pending[0]
 
@@ -152,43 +150,40 @@ class TokenSearch:
         return int(torch.randint(below, (1,), generator=self._generator).item())
 
     def tell(self, measured: Losses | Derivatives) -> None:
-        """Complete the step with the measurements of the pending proposal.
-
-        Args:
-            measured: `Losses` of all candidates, or `Derivatives` if the settings say derivative="residual".
+        """Complete the step with the measurements of the pending proposal's candidates.
 
         Raises:
             LossNotFiniteError: a value is NaN or infinite, or its square overflows; the state is unchanged.
         """
         if self._pending is None:
             raise AssertionError("tell() before ask()")
-        self._check_measurement(measured)
+        self._check_measured(measured)
         settings, (_, directions) = self._settings, self._pending
         derivatives = measured.derivatives(self._estimator, settings.mu)
         divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._theta) - self.removed_dimensions)
-        measured_directions = self._estimator.measured_directions(directions)
-        g_hat = gradient_estimate(derivatives, measured_directions, divisor)  # Alg. 1 l.5
+        along = self._estimator.derivative_directions(directions)
+        g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
             raise LossNotFiniteError(
                 f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
             )
         self._advance(g_hat)
 
-    def _check_measurement(self, measured: Losses | Derivatives) -> None:
-        """Validate type and number of the measurements."""
+    def _check_measured(self, measured: Losses | Derivatives) -> None:
+        """Validate type and number of the measured values."""
         kind = MEASUREMENTS[self._settings.derivative]
         if type(measured) is not kind:
             raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
-        shape = (measured.value_count(self._estimator, self._settings.n),)
-        if measured.values.shape != shape:
-            raise AssertionError(f"values: got shape {tuple(measured.values.shape)}; expected {shape}")
+        expected = (measured.value_count(self._estimator, self._settings.n),)
+        if measured.values.shape != expected:
+            raise AssertionError(f"got values of shape {tuple(measured.values.shape)}; expected {expected}")
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
         """Apply the estimate. θ changes last, so after an earlier error the step can be repeated."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
-        self._subspace.record(step % tau, theta)  # Alg. 1 l.8
+        self._subspace.remember(step % tau, theta)  # Alg. 1 l.8
         if step % tau == 0:  # Alg. 1 l.9
             self._subspace.update()  # Alg. 1 l.10
         self._theta, self._moments, self._step = theta, moments, step
@@ -219,14 +214,7 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
     ) -> TokenSearch:
-        """Return a search that continues from a saved state, bit-identical to an uninterrupted search.
-
-        Args:
-            state: Tensors of `state()`; copied.
-            settings: Settings of the saved search.
-            images: Number of reference images, as before.
-            flip: Whether to mirror images, as before.
-            alphas_cumprod: ᾱ_t of the model.
+        """Return a search that continues from a state, bit-identical to an uninterrupted search.
 
         Raises:
             InvalidCheckpointError: the state is damaged, or does not match the settings.
@@ -235,15 +223,15 @@ class TokenSearch:
         if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
             raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
         search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
-        check_state(search.state(), state, most_removed=min(settings.tau, len(theta)) - 1)
+        check_state(state, search.state(), max_removed=min(settings.tau, len(theta)) - 1)
         # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
-        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-        search._step = int(tensors["step"].item())
-        search._moments = Moments(tensors["adam.first_moment"], tensors["adam.second_moment"])
-        search._subspace.load(tensors)
+        copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+        search._step = int(copied["step"].item())
+        search._moments = Moments(copied["adam.first_moment"], copied["adam.second_moment"])
+        search._subspace.load(copied)
         try:
-            search._generator.set_state(tensors["generator"])
+            search._generator.set_state(copied["generator"])
         except RuntimeError as error:
             raise InvalidCheckpointError("checkpoint: the generator state is damaged") from error
-        search._generator_before = tensors["generator"]
+        search._generator_before = copied["generator"]
         return search

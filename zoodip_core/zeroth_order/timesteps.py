@@ -35,7 +35,7 @@ class TimestepSampler(Protocol):
 
 
 class PartialUniform:
-    """Partial Uniform Timestep Sampling (PUTS): t ~ U(T_L, T_U) over the integers of [t_low, t_high).
+    """t ~ U(T_L, T_U): uniform over the integers of [t_low, t_high).
 
     Source: arXiv:2503.14868v1, Eq. (9).
     """
@@ -67,9 +67,9 @@ class PartialUniform:
 
 
 class SnrWeighted:
-    """TextBoost's sampling: p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule.
+    """p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule; T_L and T_U have no effect.
 
-    T_L and T_U have no effect. An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
+    An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:

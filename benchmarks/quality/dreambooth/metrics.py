@@ -166,5 +166,5 @@ def _weights(option: str, folder: Path, kind: str) -> list[Path]:
             raise BenchmarkError.mismatch(f"--{option}", got=folder, expected=expected)
         return weight_files(folder)
     except InvalidModelError as error:
-        message = error.message.removeprefix("base model: ")
+        message = error.message.removeprefix("base_model: ")
         raise BenchmarkError(f"--{option}: {message}", field=option) from error

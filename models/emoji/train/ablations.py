@@ -75,7 +75,7 @@ ABLATIONS: Mapping[str, Ablation] = {
     "narrower (48, 96)": Ablation({"channels": (48, 96)}),
     "wider (96, 192)": Ablation({"channels": (96, 192)}),
     "three levels (64, 96, 128)": Ablation({"channels": (64, 96, 128)}),
-    "one layer a level": Ablation({"layers_per_block": 1}),
+    "one layer per level": Ablation({"layers_per_block": 1}),
     "batch 64": Ablation({"batch": 64}),
     "batch 256": Ablation({"batch": 256}),
     "half the learning rate": Ablation({"rate": 1e-3}),

@@ -1,4 +1,4 @@
-"""The catalog: base models, and the settings of a search on each."""
+"""Catalog of base models: entries, validation of catalog files, and resolved settings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 
 
-def written(folder: Path, text: str) -> Path:
-    """Write a catalog file next to a folder `sd15`, and return its path."""
+def write_catalog(folder: Path, text: str) -> Path:
+    """Write a catalog file next to a folder `sd15`."""
     (folder / "sd15").mkdir(exist_ok=True)
     path = folder / "models.toml"
     path.write_text(text)
     return path
 
 
-def test_the_embedded_model_is_always_there_and_the_default() -> None:
+def test_the_embedded_model_is_the_default_without_a_file() -> None:
     """Without a file, the catalog has `emoji` in INT8, with its generation defaults and templates."""
     catalog = Catalog.load()
     assert [entry.name for entry in catalog.entries] == ["emoji"]
@@ -36,7 +36,7 @@ def test_the_embedded_model_is_always_there_and_the_default() -> None:
 
 
 def test_a_file_adds_base_models(tmp_path: Path) -> None:
-    """Paths start at the file's folder; a hub id needs none; another default may be named."""
+    """Paths are relative to the file, a hub id needs no path, and the file can set another default."""
     text = """
         [[base_models]]
         name = "sd15"
@@ -50,7 +50,7 @@ def test_a_file_adds_base_models(tmp_path: Path) -> None:
         hub_id = "stabilityai/stable-diffusion-xl-base-1.0"
         family = "sdxl"
     """
-    catalog = Catalog.load(written(tmp_path, text))
+    catalog = Catalog.load(write_catalog(tmp_path, text))
     assert [entry.name for entry in catalog.entries] == ["emoji", "sd15", "sdxl"]
     assert catalog.default.name == "sd15"
     assert [entry.default for entry in catalog.entries] == [False, True, False]
@@ -92,7 +92,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
         ),
         (
             '[[base_models]]\nname = "a"\nhub_id = "b/c"',
-            "expected family next to hub_id: sd1, sd2, sdxl",
+            "expected family next to hub_id, one of sd1, sd2, sdxl",
             None,
         ),
         (
@@ -136,7 +136,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, field: str | None) -> None:
     """The message names file, table, field, value and allowed values."""
     with pytest.raises(InvalidSettingsError) as error:
-        Catalog.load(written(tmp_path, text))
+        Catalog.load(write_catalog(tmp_path, text))
     assert fault in error.value.message
     assert error.value.message.endswith(f"(catalog {tmp_path / 'models.toml'})")
     if field:
@@ -144,7 +144,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, f
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A wrong path is an error, not an empty catalog."""
+    """A missing file is an error, not an empty catalog."""
     with pytest.raises(
         InvalidSettingsError,
         match=r"got an unreadable file \(No such file or directory\); expected a TOML file .*nowhere\.toml",
@@ -161,10 +161,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("sdxl", "int8", {"mu": 1e-2, "t_low": 700, "steps": 20_000}),
     ],
 )
-def test_the_paper_preset_is_the_papers_for_each_family(
+def test_the_paper_preset_has_the_papers_values_for_each_family(
     tmp_path: Path, family: Family, precision: str, changed: dict[str, float]
 ) -> None:
-    """The preset "paper" ignores the settings of the catalog."""
+    """The preset `paper` ignores the settings of the catalog entry; `default` applies them."""
     entry = BaseModelEntry.model_validate(
         {"name": "a", "path": tmp_path, "precision": precision, "settings": {"n": 8}}
     )
@@ -173,15 +173,18 @@ def test_the_paper_preset_is_the_papers_for_each_family(
     assert resolve_settings(entry, family, "default", {}) == PersonalizationSettings.parse(changed | {"n": 8})
 
 
-def test_what_the_request_says_wins() -> None:
-    """Settings of the request override those of the catalog and of the family."""
+def test_settings_of_the_request_take_precedence() -> None:
+    """They override the settings of the catalog entry and of the family."""
     entry = Catalog.load().default
     settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12"})
     assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 4)
 
 
 def test_the_embedded_model_has_its_measured_defaults() -> None:
-    """720 steps of 4 directions are 3 600 forwards; docs/log.md has the table that they were chosen by."""
+    """720 steps of 4 directions take 3,600 U-Net evaluations.
+
+    Source: docs/decisions/0025-default-timesteps-and-constant-rate.md.
+    """
     settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
     assert settings.steps * (settings.n + 1) == 3600
     assert (settings.directions, settings.subspace) == ("orthogonal", "none")
@@ -198,18 +201,18 @@ def test_the_embedded_model_has_its_measured_defaults() -> None:
     ],
 )
 def test_a_mistake_in_a_request_names_the_setting(preset: str, overrides: dict[str, int], field: str) -> None:
-    """Unknown presets and settings, and values that are not allowed."""
+    """Unknown presets, unknown settings and bad values raise an error that names the field."""
     with pytest.raises(InvalidSettingsError) as error:
         resolve_settings(Catalog.load().default, "sd1", preset, overrides)
     assert error.value.field == field
     assert error.value.message.startswith(field)
 
 
-def test_the_api_can_import_all_of_this_without_torch() -> None:
-    """A process that only checks requests stays small."""
+def test_the_api_imports_these_modules_without_torch() -> None:
+    """A process that only validates requests stays small."""
     code = (
         "import sys, zoodip_core.base_models.catalog, zoodip_core.images, zoodip_core.artifact; "
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

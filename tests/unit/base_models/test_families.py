@@ -1,4 +1,4 @@
-"""Families come from JSON files, fingerprints from the bytes of the weights."""
+"""Family detection from JSON files, and fingerprints and lookup of weight files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoodip_core.errors import InvalidModelError
 
 @pytest.fixture
 def edited(tmp_path: Path, family_folder: dict[str, Path]) -> Callable[..., Path]:
-    """A copy of a family's folder with some values of a JSON file replaced."""
+    """Return a function that copies a family's folder and replaces values of a JSON file."""
 
     def edit(family: str, name: str, **values: Any) -> Path:
         folder = tmp_path / family
@@ -36,22 +36,22 @@ def edited(tmp_path: Path, family_folder: dict[str, Path]) -> Callable[..., Path
     ("built", "family", "widths"),
     [("sd1", "sd1", (32,)), ("sd2", "sd2", (32,)), ("sd2_v", "sd2", (32,)), ("sdxl", "sdxl", (32, 64))],
 )
-def test_structure_tells_the_family(
+def test_the_architecture_decides_the_family(
     family_folder: dict[str, Path], built: str, family: str, widths: tuple[int, ...]
 ) -> None:
-    """Narrow models have the structure of the real ones, so widths need not be real."""
+    """Narrow test models have the architecture of the published ones, so their widths may differ."""
     assert detect_family(family_folder[built]) == family
     assert embedding_widths(family_folder[built]) == widths
 
 
-def test_the_embedded_models_prediction_does_not_make_it_sd2(edited: Callable[..., Path]) -> None:
-    """v-prediction alone changes nothing."""
+def test_v_prediction_alone_does_not_make_a_model_sd2(edited: Callable[..., Path]) -> None:
+    """The embedded model is SD1 with v-prediction."""
     folder = edited("sd1", "scheduler/scheduler_config.json", prediction_type="v_prediction")
     assert detect_family(folder) == "sd1"
 
 
 def test_open_clips_width_makes_it_sd2(edited: Callable[..., Path]) -> None:
-    """Old folders of SD2 say nothing of linear projections, but are 1024 wide."""
+    """Old folders of SD2 do not list linear projections, but have a width of 1024."""
     assert detect_family(edited("sd1", "unet/config.json", cross_attention_dim=1024)) == "sd2"
 
 
@@ -74,7 +74,7 @@ def test_open_clips_width_makes_it_sd2(edited: Callable[..., Path]) -> None:
 def test_other_pipelines_are_refused(
     edited: Callable[..., Path], name: str, values: dict[str, Any], fault: str
 ) -> None:
-    """Inpainting models, refiners and other architectures, by name."""
+    """Inpainting models, refiners and other architectures raise an error that names them."""
     with pytest.raises(InvalidModelError, match=fault):
         detect_family(edited("sd1", name, **values))
 
@@ -83,11 +83,11 @@ def test_other_pipelines_are_refused(
     "name", ["model_index.json", "unet/config.json", "text_encoder/config.json", "vae/config.json"]
 )
 def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path], name: str) -> None:
-    """An interrupted download is reported differently from a model of another kind."""
+    """The message distinguishes an incomplete download from an unsupported model."""
     folder = edited("sd1", "model_index.json")
     (folder / name).unlink()
     with pytest.raises(
-        InvalidModelError, match=f"{name} .No such file or directory.; expected Stable Diffusion"
+        InvalidModelError, match=f"{name} .No such file or directory.; expected a folder with"
     ):
         detect_family(folder)
     (folder / name).write_text("{")
@@ -99,23 +99,23 @@ def test_an_incomplete_folder_names_the_missing_file(edited: Callable[..., Path]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """Before any file in it."""
+    """The message names the folder instead of a file in it."""
     with pytest.raises(InvalidModelError, match="nowhere, which does not exist"):
         detect_family(tmp_path / "nowhere")
 
 
 def test_a_fingerprint_can_be_computed_by_hand(family_folder: dict[str, Path]) -> None:
-    """The command in docs/artifact.md gives the same."""
+    """The shell command in docs/reference/concept-file.md returns the same fingerprint."""
     files = "text_encoder/model.safetensors unet/diffusion_pytorch_model.safetensors"
     command = f"sha256sum {files} | cut -c1-64 | sha256sum | cut -c1-64"
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", command], cwd=family_folder["sd1"], capture_output=True, text=True, check=True
     )
-    assert fingerprint(family_folder["sd1"]) == done.stdout.strip()
+    assert fingerprint(family_folder["sd1"]) == result.stdout.strip()
 
 
-def test_a_fingerprint_sees_text_encoders_and_unet_and_nothing_else(edited: Callable[..., Path]) -> None:
-    """A changed byte of the VAE changes nothing; of any other model it does, at once."""
+def test_a_fingerprint_covers_text_encoders_and_unet_only(edited: Callable[..., Path]) -> None:
+    """A changed byte of a text encoder or the U-Net changes the fingerprint; one of the VAE does not."""
     folder = edited("sdxl", "model_index.json")
     before = fingerprint(folder)
     for part, changes in (("vae", False), ("text_encoder", True), ("text_encoder_2", True), ("unet", True)):
@@ -128,16 +128,18 @@ def test_a_fingerprint_sees_text_encoders_and_unet_and_nothing_else(edited: Call
         before = after
 
 
-def test_a_file_is_read_once(edited: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gigabytes are not hashed again for every job."""
+def test_a_file_is_hashed_once(edited: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digest is cached, so jobs do not hash gigabytes again."""
     folder = edited("sd1", "model_index.json")
     first = fingerprint(folder)
     monkeypatch.setattr(module.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
     assert fingerprint(folder) == first
 
 
-def test_full_weights_come_before_a_variant_and_shards_are_found(edited: Callable[..., Path]) -> None:
-    """As they lie on the hub: one file, `fp16`, or shards with an index."""
+def test_full_weights_take_precedence_over_a_variant_and_shards_are_found(
+    edited: Callable[..., Path],
+) -> None:
+    """Weights have the layouts of the hub: one file, an `fp16` file, or shards with an index."""
     unet = edited("sd1", "model_index.json") / "unet"
     (full,) = weight_files(unet)
     half = unet / "diffusion_pytorch_model.fp16.safetensors"
@@ -158,8 +160,8 @@ def test_full_weights_come_before_a_variant_and_shards_are_found(edited: Callabl
 
 
 @pytest.mark.parametrize("listed", ["../part.safetensors", "/part.safetensors", "part.bin", 3])
-def test_an_index_lists_files_of_its_folder_only(tmp_path: Path, listed: object) -> None:
-    """A path that leaves the folder, or a pickle, is refused before anything is read."""
+def test_an_index_may_list_only_files_of_its_folder(tmp_path: Path, listed: object) -> None:
+    """A path outside the folder, or a pickle, is refused before anything is read."""
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"weight": listed}}))
     with pytest.raises(InvalidModelError, match=r"expected names of \.safetensors files in its folder"):
@@ -167,16 +169,16 @@ def test_an_index_lists_files_of_its_folder_only(tmp_path: Path, listed: object)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "not json", '{"weight_map": 3}'])
-def test_a_file_that_is_no_index_is_refused(tmp_path: Path, content: str) -> None:
-    """One message names the file."""
+def test_a_malformed_index_is_refused(tmp_path: Path, content: str) -> None:
+    """The message names the file."""
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(content)
-    with pytest.raises(InvalidModelError, match="is no index"):
+    with pytest.raises(InvalidModelError, match="is not an index"):
         read_shard_index(index)
 
 
 def test_weights_in_pickles_are_refused(edited: Callable[..., Path]) -> None:
-    """The message names what is there and what is allowed."""
+    """The message names the files found and the allowed format."""
     folder = edited("sd1", "model_index.json")
     (file,) = weight_files(folder / "text_encoder")
     file.rename(file.with_name("pytorch_model.bin"))

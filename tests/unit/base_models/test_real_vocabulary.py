@@ -1,4 +1,4 @@
-"""The vocabulary of the published Stable Diffusion models, not only small ones of our own."""
+"""Tests with the CLIP vocabulary of the published Stable Diffusion models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoodip_core.personalization.captions import TEMPLATES
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline folder that holds nothing but SD1.5's tokenizer."""
+    """Return a pipeline folder that contains only SD1.5's tokenizer."""
     place = tmp_path_factory.mktemp("clip")
     assert write_real_tokenizer(place / "tokenizer") == 49_408
     return place
@@ -23,37 +23,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def words(folder: Path) -> Vocabulary:
-    """Its words."""
+    """Return the vocabulary of SD1.5."""
     return vocabulary(folder)
 
 
-def test_ids_are_those_of_clip(folder: Path) -> None:
-    """The folder is read by transformers, and "a photo of a cat" has the ids that CLIP is known for."""
+def test_token_ids_match_clip(folder: Path) -> None:
+    """The folder loads in transformers, and "a photo of a cat" has the ids of CLIP."""
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
 @pytest.mark.parametrize("word", ["dog", "Dog", "car", "monet", "sneaker", "backpack"])
 def test_common_words_are_initializers(folder: Path, words: Vocabulary, word: str) -> None:
-    """A word that is one token for us is the same one token for transformers."""
+    """Each word is a single token with the same id as in transformers."""
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
     assert tokenizer(word, add_special_tokens=False).input_ids == [check_initializer(word, words)]
 
 
-def test_two_words_are_no_initializer(words: Vocabulary) -> None:
+def test_two_words_are_not_an_initializer(words: Vocabulary) -> None:
     """The message shows how the text splits."""
     with pytest.raises(InvalidInitializerError, match="'shiny' \\+ 'sneaker'"):
         check_initializer("shiny sneaker", words)
 
 
-def test_tokens(words: Vocabulary) -> None:
-    """A bracketed name is free; a plain word is taken."""
+def test_a_bracketed_name_is_free_and_a_word_is_taken(words: Vocabulary) -> None:
+    """Brackets keep a placeholder token out of the vocabulary."""
     check_token("<my-dog>", words)
     with pytest.raises(InvalidTokenError, match="word of the base model"):
         check_token("dog", words)
 
 
-def test_templates_are_made_of_whole_words(words: Vocabulary) -> None:
+def test_templates_contain_only_single_token_words(words: Vocabulary) -> None:
     """Every word of the built-in captions is one token of CLIP."""
     for sentence in (*TEMPLATES["object"], *TEMPLATES["style"]):
         for word in sentence.replace("{}", "dog").split():

@@ -1,4 +1,4 @@
-"""Words of the tokenizer are those of transformers' CLIPTokenizer."""
+"""Vocabulary: equal to transformers' CLIPTokenizer; validation of tokens and initializers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoodip_core.errors import InvalidInitializerError, InvalidModelError, Inval
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline folder with nothing but a tokenizer."""
+    """Return a pipeline folder that contains only a tokenizer."""
     place = tmp_path_factory.mktemp("words")
     write_tokenizer(place / "tokenizer", WORDS)
     return place
@@ -31,13 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def words(folder: Path) -> Vocabulary:
-    """Its vocabulary."""
+    """Return the vocabulary of the folder."""
     return vocabulary(folder)
 
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> CLIPTokenizer:
-    """The tokenizer that the models are run with."""
+    """Return the tokenizer of transformers for the folder."""
     return CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 
@@ -49,19 +49,15 @@ texts = st.one_of(st.sampled_from(WORDS), st.text(max_size=8), st.text("dogcat's
 @example(text=" Dog ")
 @example(text="don't")
 @example(text="<|endoftext|>")
-def test_one_token_is_what_the_tokenizer_makes_of_it(
-    text: str, words: Vocabulary, reference: CLIPTokenizer
-) -> None:
-    """The same id where transformers sees one ordinary token, and None everywhere else."""
+def test_single_token_id_matches_transformers(text: str, words: Vocabulary, reference: CLIPTokenizer) -> None:
+    """The id is the same if transformers returns one ordinary token, and None otherwise."""
     ids = reference(text, add_special_tokens=False).input_ids
     ordinary = len(ids) == 1 and ids[0] not in reference.all_special_ids
     assert words.single_token_id(text) == (ids[0] if ordinary else None)
 
 
-def test_the_form_that_transformers_saves_is_read_too(
-    folder: Path, tmp_path: Path, words: Vocabulary
-) -> None:
-    """Version 5 of transformers writes tokenizer.json alone; it holds the same words, and the added ones."""
+def test_tokenizer_json_of_transformers_is_read(folder: Path, tmp_path: Path, words: Vocabulary) -> None:
+    """Version 5 of transformers writes only tokenizer.json, with the same words and the added tokens."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     tokenizer.add_tokens(["<cat-toy>"])
     tokenizer.save_pretrained(tmp_path / "tokenizer")
@@ -72,8 +68,8 @@ def test_the_form_that_transformers_saves_is_read_too(
     assert not words.is_word("<cat-toy>")
 
 
-def test_an_initializer_is_one_token(words: Vocabulary) -> None:
-    """A word has an id; other text gives a message that shows how it splits."""
+def test_an_initializer_is_a_single_token(words: Vocabulary) -> None:
+    """A word returns its id; other text raises an error that shows how it splits."""
     assert check_initializer("dog", words) == words.single_token_id("dog")
     with pytest.raises(InvalidInitializerError) as error:
         check_initializer("dog cat", words)
@@ -89,7 +85,7 @@ def test_an_initializer_is_one_token(words: Vocabulary) -> None:
 
 @pytest.mark.parametrize("token", ["<a>", "<my-dog>", "<0_-x>", f"<{'a' * 63}>", "<dog>"])
 def test_well_formed_tokens_pass(words: Vocabulary, token: str) -> None:
-    """`<dog>` too: with its brackets it is no word."""
+    """`<dog>` is free as well: with brackets it is not a word."""
     check_token(token, words)
 
 
@@ -104,14 +100,14 @@ def test_malformed_tokens_are_refused(token: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["dog", "<|endoftext|>"])
-def test_a_word_is_no_placeholder(words: Vocabulary, token: str) -> None:
-    """A word of the base model cannot become a placeholder token."""
+def test_a_word_is_not_a_placeholder_token(words: Vocabulary, token: str) -> None:
+    """A word of the base model cannot be the name of a concept."""
     with pytest.raises(InvalidTokenError, match="which is a word of the base model"):
         check_token(token, words)
 
 
-def test_a_token_that_the_folder_has_added_is_taken(folder: Path, tmp_path: Path) -> None:
-    """Folders of other trainers contain extra tokens, in added_tokens.json or in the vocabulary."""
+def test_a_token_added_by_the_folder_is_taken(folder: Path, tmp_path: Path) -> None:
+    """Folders of other trainers can add tokens in added_tokens.json or in the vocabulary."""
     write_tokenizer(tmp_path / "tokenizer", WORDS)
     (tmp_path / "tokenizer" / "added_tokens.json").write_text('{"<cat-toy>": 999}')
     with pytest.raises(InvalidTokenError, match="<cat-toy>"):

@@ -1,4 +1,4 @@
-"""Run each test on one thread: a second one costs more than it saves on such small tensors."""
+"""Run torch with one thread: these tensors are so small that more threads slow the tests down."""
 
 from collections.abc import Iterator
 

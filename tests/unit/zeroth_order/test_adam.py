@@ -1,4 +1,4 @@
-"""ZOAdam: parity with torch's Adam, purity, schedules."""
+"""ZOAdam: parity with torch's Adam, no side effects, schedules."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from zoodip_core.zeroth_order.adam import SCHEDULES, Moments, ZOAdam
     ("beta1", "beta2", "adam_eps"), [(0.9, 0.999, 1e-3), (0.0, 0.0, 1e-8), (0.5, 0.99, 1.0)]
 )
 def test_ten_steps_equal_torchs_adam(beta1: float, beta2: float, adam_eps: float) -> None:
-    """The update equals torch's Adam: bias correction, and ε outside the root."""
+    """The update rule is Adam's, with bias correction and with ε outside the square root."""
     generator = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(16, generator=generator), torch.randn(10, 16, generator=generator)
     reference = start.clone().requires_grad_(True)
@@ -28,8 +28,8 @@ def test_ten_steps_equal_torchs_adam(beta1: float, beta2: float, adam_eps: float
     assert (theta - start).abs().max() > 5e-3
 
 
-def test_update_leaves_its_arguments_unchanged() -> None:
-    """`update` is a pure function: θ, the gradient and the moments keep their values."""
+def test_update_does_not_modify_its_arguments() -> None:
+    """`update` does not modify θ, the gradient or the moments."""
     theta, gradient = torch.ones(3), torch.full((3,), 2.0)
     moments = Moments.zeros(theta)
     ZOAdam.from_settings(SearchSettings()).update(theta, gradient, moments, 1)
@@ -40,16 +40,16 @@ def test_update_leaves_its_arguments_unchanged() -> None:
 
 
 def test_cosine_falls_from_one_to_almost_zero() -> None:
-    """The factor of η is 1 at step 1, 0.5 in the middle, and above 0 at the last step."""
-    factors = [SCHEDULES["cosine"](step, 100) for step in range(1, 101)]
-    assert factors[0] == 1.0
-    assert factors[50] == pytest.approx(0.5)
-    assert all(later < earlier for earlier, later in pairwise(factors))
-    assert 0 < factors[-1] < 1e-3
+    """The factor of the cosine schedule is 1 at step 1, 0.5 in the middle, and never exactly 0."""
+    shares = [SCHEDULES["cosine"](step, 100) for step in range(1, 101)]
+    assert shares[0] == 1.0
+    assert shares[50] == pytest.approx(0.5)
+    assert all(later < earlier for earlier, later in pairwise(shares))
+    assert 0 < shares[-1] < 1e-3
 
 
-def test_the_schedule_scales_the_update() -> None:
-    """In the middle of the run, the update with cosine is half of the update with constant."""
+def test_the_schedule_scales_the_step() -> None:
+    """With `cosine`, a step in the middle of the search is half as long as with `constant`."""
     theta, gradient = torch.zeros(2), torch.ones(2)
     moved = {
         name: ZOAdam.from_settings(SearchSettings(steps=10, learning_rate_schedule=name)).update(

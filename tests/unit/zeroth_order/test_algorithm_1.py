@@ -1,4 +1,4 @@
-"""The search equals a second, direct implementation of Algorithm 1."""
+"""Compare the search with a plain transliteration of Algorithm 1."""
 
 import math
 
@@ -21,7 +21,7 @@ def loss(token: Tensor, image: int, flipped: bool, timestep: int, noise_seed: in
 
 
 def update_p(B: Tensor, nu: float) -> Tensor:  # noqa: N803
-    """Return P by Algorithm 2, with Eq. (7) in place of line 5."""
+    """Compute Algorithm 2, with Eq. (7) instead of its line 5."""
     B = B.double() - B.double().mean(0)  # noqa: N806
     B = B / (B**2).mean(0).sqrt()  # noqa: N806
     _, S, V = torch.linalg.svd(B, full_matrices=False)  # noqa: N806
@@ -57,10 +57,10 @@ def algorithm_1(theta: Tensor, s: SearchSettings) -> list[tuple[Tensor, int]]:
 @pytest.mark.parametrize("scale", ["mean", "dimension"])
 @pytest.mark.parametrize(("tau", "nu"), [(8, 1e-3), (5, 0.2), (20, 0.05)])
 def test_the_search_equals_a_plain_transliteration(scale: str, tau: int, nu: float) -> None:
-    """θ and the number of rows of P agree after each of 45 steps, over at least two updates of P.
+    """θ and the rows of P agree after each of 45 steps, over two or more updates of P, also for τ ≥ d.
 
-    One case has τ ≥ d. The reference uses the same order of operations as the search. For τ ≤ d, centering leaves row
-    τ of Vᵀ without variance, and rounding alone decides its direction.
+    The transliteration does the same arithmetic as the search: for τ ≤ d, centering leaves row τ of Vᵀ without
+    variance, so that only rounding decides its direction.
     """
     start = torch.randn(D, generator=torch.Generator().manual_seed(1))
     settings = SearchSettings(
@@ -75,4 +75,4 @@ def test_the_search_equals_a_plain_transliteration(scale: str, tau: int, nu: flo
         assert search.removed_dimensions == rows
         removed.add(rows)
     assert search.done
-    assert removed - {0}  # at least one projection was not the identity
+    assert removed - {0}  # the test must exercise the projection

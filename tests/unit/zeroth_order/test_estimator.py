@@ -1,4 +1,4 @@
-"""Gradient estimates of functions with a known gradient."""
+"""Gradient estimates: candidates, and accuracy on functions with a known gradient."""
 
 from collections.abc import Callable
 
@@ -20,8 +20,8 @@ from zoodip_core.zeroth_order.estimator import (
 EVERY_ESTIMATOR = pytest.mark.parametrize("name", sorted(ESTIMATORS))
 
 
-def new_generator(seed: int) -> Generator:
-    """Return a new generator with the seed."""
+def seeded(seed: int) -> Generator:
+    """Return a new generator with this seed."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -33,39 +33,39 @@ def estimate(
     mu: float,
     divisor: float,
 ) -> Tensor:
-    """Return the estimate ĝ for a loss function."""
+    """Return ĝ of a loss function."""
     estimator = ESTIMATORS[name]
     losses = torch.stack([loss(row) for row in estimator.candidates(theta, directions, mu)])
     return gradient_estimate(
-        estimator.derivatives(losses, mu), estimator.measured_directions(directions), divisor
+        estimator.derivatives(losses, mu), estimator.derivative_directions(directions), divisor
     )
 
 
 @given(seed=st.integers(0, 2**32), d=st.integers(1, 20), mu=st.floats(1e-4, 10))
 @settings(deadline=None, max_examples=30, database=None)
 @pytest.mark.parametrize("name", ["rge", "spsa"])
-def test_on_a_linear_function_the_estimate_is_the_projection_on_the_direction(
+def test_on_a_linear_function_gives_the_projection_on_the_direction(
     name: str, seed: int, d: int, mu: float
 ) -> None:
     """Eq. (3) and (S11): for L = gᵀθ and n = 1, the estimate is (uᵀg)u for every μ."""
-    g, theta, u = torch.randn(3, d, generator=new_generator(seed), dtype=torch.float64)
+    g, theta, u = torch.randn(3, d, generator=seeded(seed), dtype=torch.float64)
     g_hat = estimate(name, lambda row: row @ g, theta, u[None], mu, 1.0)
     torch.testing.assert_close(g_hat, (u @ g) * u, rtol=1e-6, atol=1e-8)
 
 
-def test_one_point_uses_the_direction_of_the_later_loss() -> None:
-    """Corrected Eq. (S12): for L = gᵀθ and n = 1, the estimate is (u₂ᵀg − u₁ᵀg)u₂."""
-    g, theta, first, second = torch.randn(4, 6, generator=new_generator(0), dtype=torch.float64)
+def test_one_point_on_a_linear_function_takes_the_direction_of_the_later_loss() -> None:
+    """Eq. (S12), corrected: for L = gᵀθ and n = 1, the estimate is (u₂ᵀg − u₁ᵀg)u₂."""
+    g, theta, first, second = torch.randn(4, 6, generator=seeded(0), dtype=torch.float64)
     g_hat = estimate("one_point", lambda row: row @ g, theta, torch.stack([first, second]), 0.1, 1.0)
     torch.testing.assert_close(g_hat, (second @ g - first @ g) * second)
 
 
 @EVERY_ESTIMATOR
 @pytest.mark.parametrize("kind", sorted(DIRECTIONS))
-def test_the_estimate_is_unbiased(name: str, kind: str) -> None:
-    """The mean of 1,000 estimates of a linear function is its gradient, within 5 standard errors."""
+def test_is_unbiased_and_points_uphill(name: str, kind: str) -> None:
+    """The mean of 1,000 estimates of a linear function is its gradient (sign included) within 5 standard errors."""
     d, n, draws, g = 4, 3, 1000, torch.tensor([1.0, -2.0, 0.5, 0.0]).double()
-    generator, estimator = new_generator(1), ESTIMATORS[name]
+    generator, estimator = seeded(1), ESTIMATORS[name]
     estimates = torch.stack(
         [
             estimate(
@@ -83,9 +83,9 @@ def test_the_estimate_is_unbiased(name: str, kind: str) -> None:
     assert (error < 5 * estimates.std(0) / draws**0.5).all()
 
 
-def test_one_point_as_printed_would_ascend() -> None:
-    """Eq. (S12) with e_i as printed has the mean −g, so the implementation uses e_{i+1}."""
-    g, generator, estimator = torch.tensor([1.0, -2.0]).double(), new_generator(2), ESTIMATORS["one_point"]
+def test_one_point_as_printed_would_climb() -> None:
+    """Eq. (S12) with e_i as printed has the mean −g. The implementation therefore uses e_{i+1}."""
+    g, generator, estimator = torch.tensor([1.0, -2.0]).double(), seeded(2), ESTIMATORS["one_point"]
     total = torch.zeros(2).double()
     for _ in range(2000):
         directions = torch.randn(2, 2, generator=generator, dtype=torch.float64)
@@ -96,19 +96,19 @@ def test_one_point_as_printed_would_ascend() -> None:
 
 @EVERY_ESTIMATOR
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_the_number_of_candidates_equals_forwards(name: str, n: int) -> None:
-    """RGE and one-point take n + 1 evaluations, SPSA takes 2n, and each returns n derivatives."""
+def test_numbers_of_candidates_and_derivatives(name: str, n: int) -> None:
+    """RGE and one-point evaluate n+1 candidates, SPSA 2n. Each returns n derivatives."""
     estimator = ESTIMATORS[name]
-    directions = torch.randn(estimator.direction_count(n), 7, generator=new_generator(0))
+    directions = torch.randn(estimator.direction_count(n), 7, generator=seeded(0))
     candidates = estimator.candidates(torch.zeros(7), directions, 1e-3)
     assert len(candidates) == estimator.forwards(n) == {"rge": n + 1, "one_point": n + 1, "spsa": 2 * n}[name]
     assert estimator.derivatives(torch.zeros(len(candidates)), 1e-3).shape == (n,)
-    assert estimator.measured_directions(directions).shape == (n, 7)
+    assert estimator.derivative_directions(directions).shape == (n, 7)
 
 
 @EVERY_ESTIMATOR
-def test_theta_and_directions_are_unchanged(name: str) -> None:
-    """Candidates are new tensors: a write to them changes neither θ nor the directions."""
+def test_theta_and_directions_are_not_modified(name: str) -> None:
+    """Candidates are new tensors: writing to them changes neither θ nor the directions."""
     estimator, theta = ESTIMATORS[name], torch.arange(5.0)
     directions = torch.ones(estimator.direction_count(2), 5)
     estimator.candidates(theta, directions, 1e-3).zero_()
@@ -116,17 +116,17 @@ def test_theta_and_directions_are_unchanged(name: str) -> None:
     assert directions.equal(torch.ones_like(directions))
 
 
-def test_the_first_candidate_of_rge_is_theta() -> None:
+def test_the_first_candidate_of_rge_is_theta_itself() -> None:
     """Eq. (3): the base loss and the residual derivative use the unperturbed token."""
-    theta = torch.randn(5, generator=new_generator(0))
+    theta = torch.randn(5, generator=seeded(0))
     assert ESTIMATORS["rge"].candidates(theta, torch.ones(2, 5), 1e-3)[0].equal(theta)
 
 
 @pytest.mark.parametrize("kind", sorted(DIRECTIONS))
-def test_directions_of_one_seed_are_bit_identical(kind: str) -> None:
+def test_same_seed_same_directions_bit_for_bit(kind: str) -> None:
     """Directions depend only on the generator."""
-    assert DIRECTIONS[kind](3, 9, new_generator(4)).equal(DIRECTIONS[kind](3, 9, new_generator(4)))
-    assert not DIRECTIONS[kind](3, 9, new_generator(4)).equal(DIRECTIONS[kind](3, 9, new_generator(5)))
+    assert DIRECTIONS[kind](3, 9, seeded(4)).equal(DIRECTIONS[kind](3, 9, seeded(4)))
+    assert not DIRECTIONS[kind](3, 9, seeded(4)).equal(DIRECTIONS[kind](3, 9, seeded(5)))
 
 
 @given(count=st.integers(1, 12), d=st.integers(1, 8), seed=st.integers(0, 2**32))
@@ -134,9 +134,9 @@ def test_directions_of_one_seed_are_bit_identical(kind: str) -> None:
 def test_orthogonal_directions_are_orthogonal_and_keep_gaussian_lengths(
     count: int, d: int, seed: int
 ) -> None:
-    """Each block of d rows has a diagonal Gram matrix, which holds the squared norms of the Gaussian draw."""
-    rows = DIRECTIONS["orthogonal"](count, d, new_generator(seed))
-    drawn = torch.randn(count, d, generator=new_generator(seed))
+    """Each block of d rows has a diagonal Gram matrix with the squared norms of the Gaussian draw."""
+    rows = DIRECTIONS["orthogonal"](count, d, seeded(seed))
+    drawn = torch.randn(count, d, generator=seeded(seed))
     assert rows.shape == (count, d)
     for block, source in zip(torch.split(rows, d), torch.split(drawn, d), strict=True):
         expected = torch.diag(source.square().sum(1))
@@ -144,9 +144,9 @@ def test_orthogonal_directions_are_orthogonal_and_keep_gaussian_lengths(
         torch.testing.assert_close(block[0], source[0], rtol=1e-4, atol=1e-5)
 
 
-def test_residual_is_the_loss_difference_without_its_positive_bias() -> None:
-    """For an output Aθ, the residual is gᵀe for every μ. The loss difference exceeds it by μ·mean((Ae)²)."""
-    generator = new_generator(3)
+def test_residual_is_the_difference_of_losses_without_its_positive_bias() -> None:
+    """For an output Aθ, the residual is gᵀe for every μ; the loss difference exceeds it by μ·mean((Ae)²)."""
+    generator = seeded(3)
     matrix, target = (
         torch.randn(10, 4, generator=generator).double(),
         torch.randn(10, generator=generator).double(),
@@ -164,14 +164,14 @@ def test_residual_is_the_loss_difference_without_its_positive_bias() -> None:
         torch.testing.assert_close(difference - residual, bias[None], rtol=1e-4, atol=1e-8)
 
 
-def test_the_divisor_of_the_mean_is_n() -> None:
+def test_the_mean_divides_by_n() -> None:
     """Eq. (3): the default divisor is n for every number of dimensions."""
     assert DIVISORS["mean"](4, 768) == 4.0
 
 
-def test_the_dimension_divisor_keeps_the_length_of_the_gradient() -> None:
-    """With the divisor n·√((d'+n−1)/n), the mean of ‖ĝ‖² on a linear function is within 10 % of ‖g‖²."""
-    d, n, generator, g = 200, 2, new_generator(7), torch.zeros(200).double()
+def test_the_scripts_divisor_gives_the_estimate_the_length_of_the_gradient() -> None:
+    """With the divisor n·√((d'+n−1)/n), the mean of ‖ĝ‖² on a linear function is ‖g‖² within 10 %."""
+    d, n, generator, g = 200, 2, seeded(7), torch.zeros(200).double()
     g[0] = 3.0
     squares = []
     for _ in range(1000):

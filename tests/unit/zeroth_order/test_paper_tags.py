@@ -1,4 +1,4 @@
-"""Tags of the paper's lines: each occurs once in the code, and docs/explanation/algorithm.md is correct."""
+"""Paper tags: each is in the code once, and docs/explanation/algorithm.md names existing code and tests."""
 
 import re
 from collections import Counter
@@ -9,13 +9,13 @@ PRINTED = {f"Alg. 1 l.{line}" for line in range(1, 11)} | {f"Alg. 2 l.{line}" fo
 
 
 def test_every_line_of_both_algorithms_is_tagged_exactly_once() -> None:
-    """A search for `Alg. 1 l.6` finds one statement. Lines 11 and 12 of Alg. 1 are block ends without tags."""
+    """A search for `Alg. 1 l.6` finds one statement. Lines 11 and 12 of Alg. 1 only end blocks and have no tag."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "zoodip_core").rglob("*.py")))
     assert Counter(re.findall(r"Alg\. [12] l\.\d+", source)) == dict.fromkeys(PRINTED, 1)
 
 
 def test_tags_are_comments_at_the_end_of_a_statement() -> None:
-    """A tag follows the code of its line; it is not in a docstring."""
+    """A tag follows the code that implements the line; it is not in a docstring."""
     for path in sorted((ROOT / "zoodip_core" / "zeroth_order").glob("*.py")):
         for line in path.read_text().splitlines():
             if re.search(r"Alg\. [12] l\.\d", line):
@@ -23,13 +23,13 @@ def test_tags_are_comments_at_the_end_of_a_statement() -> None:
 
 
 def test_the_document_maps_every_tag() -> None:
-    """docs/explanation/algorithm.md has a row for every tagged line."""
+    """The page docs/explanation/algorithm.md has a row for every tagged line."""
     text = (ROOT / "docs" / "explanation" / "algorithm.md").read_text()
     assert not {tag for tag in PRINTED if f"`{tag}`" not in text}
 
 
 def test_the_document_names_only_what_exists() -> None:
-    """Every `file:name` in docs/explanation/algorithm.md is defined in that file, in code and tests."""
+    """Every `file:name` in docs/explanation/algorithm.md, code or test, is defined in that file."""
     text = (ROOT / "docs" / "explanation" / "algorithm.md").read_text()
     named = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
     assert len(named) > 40

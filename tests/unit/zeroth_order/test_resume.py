@@ -1,4 +1,4 @@
-"""Saved state of a search: bit-identical resume from every step, and rejection of other states."""
+"""State of a search: bit-exact resume from every step, and rejection of invalid states."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,23 +27,23 @@ OPTIONS = {
 }
 
 
-def short_settings(**changes: Any) -> SearchSettings:
+def small(**changes: Any) -> SearchSettings:
     """Return settings with two updates of P within ten steps."""
     return SearchSettings(**{"steps": STEPS, "tau": 4, "nu": 0.05, "learning_rate": 0.05, **changes})
 
 
-def new_search(chosen: SearchSettings) -> TokenSearch:
+def started(chosen: SearchSettings) -> TokenSearch:
     """Return a search at step 0."""
     return TokenSearch(torch.zeros(D), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def restored(state: dict[str, Tensor], chosen: SearchSettings) -> TokenSearch:
-    """Save and load the state as a safetensors file; return the restored search."""
+    """Restore a search through the bytes of a safetensors file, as from a checkpoint."""
     return TokenSearch.restore(load(save(state)), chosen, images=3, flip=True, alphas_cumprod=ALPHAS)
 
 
 def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
-    """Complete a step with losses that depend on every field of the proposal."""
+    """Complete a step with losses that depend on everything in the proposal."""
     p = search.ask()
     noise = torch.randn(D, generator=torch.Generator().manual_seed(p.noise_seed))
     residuals = p.candidates - noise * p.timestep / 1000 - p.image - (0.5 if p.flipped else 0.0)
@@ -54,19 +54,19 @@ def take_step(search: TokenSearch, chosen: SearchSettings) -> None:
 
 
 def same_bits(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
-    """Return whether two states are bit-identical."""
+    """Return whether two states are equal."""
     return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
 
 
-def test_a_resume_from_any_step_is_bit_identical() -> None:
-    """A search saved at any step, with or without a pending proposal, ends like an uninterrupted one."""
-    chosen = short_settings()
-    reference = new_search(chosen)
-    states, removed = [reference.state()], []
-    while not reference.done:
-        take_step(reference, chosen)
-        states.append(reference.state())
-        removed.append(reference.removed_dimensions)
+def test_resumes_bit_for_bit_from_every_step_over_two_updates() -> None:
+    """A search restored at any step, with or without a pending proposal, ends with the same bits."""
+    chosen = small()
+    uninterrupted = started(chosen)
+    states, removed = [uninterrupted.state()], []
+    while not uninterrupted.done:
+        take_step(uninterrupted, chosen)
+        states.append(uninterrupted.state())
+        removed.append(uninterrupted.removed_dimensions)
     assert 0 == removed[2] < removed[3] == removed[6]
     assert not states[4]["subspace.removed"].equal(states[8]["subspace.removed"])
     for step in range(STEPS + 1):
@@ -81,13 +81,13 @@ def test_a_resume_from_any_step_is_bit_identical() -> None:
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=25, database=None)
-def test_a_resume_in_any_configuration_is_bit_identical(data: st.DataObject) -> None:
-    """For all options, seeds and steps, a resumed search has the same proposals and the same final state."""
+def test_resumes_bit_for_bit_in_every_configuration(data: st.DataObject) -> None:
+    """For all options, seeds and steps, a resumed search equals the uninterrupted one."""
     values = {name: data.draw(strategy, label=name) for name, strategy in OPTIONS.items()}
     if values["estimator"] == "rge":
         values["derivative"] = data.draw(st.sampled_from(["loss_difference", "residual"]))
-    stop, chosen = data.draw(st.integers(0, STEPS)), short_settings(**values)
-    search = new_search(chosen)
+    stop, chosen = data.draw(st.integers(0, STEPS)), small(**values)
+    search = started(chosen)
     for _ in range(stop):
         take_step(search, chosen)
     resumed = restored(search.state(), chosen)
@@ -99,9 +99,9 @@ def test_a_resume_in_any_configuration_is_bit_identical(data: st.DataObject) -> 
 
 
 def test_a_state_is_a_copy() -> None:
-    """Later steps do not change a saved state, and a write to the state does not change the search."""
-    chosen = short_settings()
-    search = new_search(chosen)
+    """Later steps do not change a state, and writing to it does not change the search."""
+    chosen = small()
+    search = started(chosen)
     take_step(search, chosen)
     state, again = search.state(), search.state()
     take_step(search, chosen)
@@ -112,10 +112,10 @@ def test_a_state_is_a_copy() -> None:
     assert same_bits(search.state(), after)
 
 
-def test_a_state_fits_a_safetensors_file() -> None:
-    """Tensors are contiguous; the step is int64, the generator is uint8, and all others are float32."""
-    chosen = short_settings()
-    search = new_search(chosen)
+def test_a_state_holds_contiguous_tensors() -> None:
+    """A state is fit for a safetensors file: contiguous, on the CPU, counts as int64, floats as float32."""
+    chosen = small()
+    search = started(chosen)
     for _ in range(5):
         take_step(search, chosen)
     state = search.state()
@@ -128,7 +128,7 @@ def test_a_state_fits_a_safetensors_file() -> None:
 
 
 def nan(tensor: Tensor) -> Tensor:
-    """Return a tensor of the same shape that is full of NaN."""
+    """Return a tensor of NaN with the same shape."""
     return torch.full_like(tensor, torch.nan)
 
 
@@ -154,9 +154,9 @@ def nan(tensor: Tensor) -> Tensor:
     ],
 )
 def test_a_damaged_state_is_rejected(name: str, damage: Callable[[Tensor], Tensor]) -> None:
-    """A wrong shape, dtype or value of any tensor is an invalid checkpoint."""
-    chosen = short_settings()
-    search = new_search(chosen)
+    """A tensor of wrong shape, type or value raises InvalidCheckpointError at once."""
+    chosen = small()
+    search = started(chosen)
     for _ in range(5):
         take_step(search, chosen)
     state = search.state()
@@ -164,18 +164,18 @@ def test_a_damaged_state_is_rejected(name: str, damage: Callable[[Tensor], Tenso
         restored({**state, name: damage(state[name]).contiguous()}, chosen)
 
 
-@pytest.mark.parametrize("name", sorted(new_search(short_settings()).state()))
-def test_a_missing_or_unexpected_tensor_is_rejected(name: str) -> None:
-    """A state must have exactly the tensors of a new search."""
-    state = new_search(short_settings()).state()
+@pytest.mark.parametrize("name", sorted(started(small()).state()))
+def test_a_state_with_other_tensors_is_rejected(name: str) -> None:
+    """A missing and an unexpected tensor are rejected."""
+    state = started(small()).state()
     with pytest.raises(InvalidCheckpointError):
-        restored({key: value for key, value in state.items() if key != name}, short_settings())
+        restored({key: value for key, value in state.items() if key != name}, small())
     with pytest.raises(InvalidCheckpointError):
-        restored({**state, "other": torch.zeros(1)}, short_settings())
+        restored({**state, "other": torch.zeros(1)}, small())
 
 
 @pytest.mark.parametrize("changes", [{"tau": 5}, {"subspace": "none"}])
 def test_a_state_of_other_settings_is_rejected(changes: dict[str, Any]) -> None:
-    """A history of another length, or without Subspace Gradient, belongs to another search."""
+    """A history of another length, or an unexpected one, is rejected."""
     with pytest.raises(InvalidCheckpointError, match="does not match the settings"):
-        restored(new_search(short_settings()).state(), short_settings(**changes))
+        restored(started(small()).state(), small(**changes))

@@ -1,4 +1,4 @@
-"""Subspace Gradient: algebra of the projector, choice of directions, degenerate histories."""
+"""Subspace Gradient: algebra of the projector, the removed directions, degenerate histories."""
 
 import pytest
 import torch
@@ -14,25 +14,23 @@ FEW = settings(deadline=None, max_examples=40, database=None)
 
 
 def random_walk(tau: int, d: int, seed: int) -> Tensor:
-    """Return a token history of independent Gaussian steps."""
+    """Return a history of independent Gaussian steps."""
     return torch.randn(tau, d, generator=torch.Generator().manual_seed(seed)).cumsum(0)
 
 
 def fitted(history: Tensor, nu: float) -> SubspaceGradient:
-    """Return a subspace after one update on the history."""
+    """Return a projection after one update on the history."""
     subspace = SubspaceGradient(history.shape[1], len(history), nu)
     for index, theta in enumerate(history):
-        subspace.record(index, theta)
+        subspace.remember(index, theta)
     subspace.update()
     return subspace
 
 
 @given(**SHAPES, nu=st.floats(1e-6, 0.99))
 @FEW
-def test_the_projector_is_orthogonal_to_the_removed_directions(
-    tau: int, d: int, seed: int, nu: float
-) -> None:
-    """Eq. (8): Q = I − PᵀP has Q² = Q = Qᵀ, and ĝ' is orthogonal to P, for all τ and d, also τ ≥ d."""
+def test_projector_is_symmetric_idempotent_and_removes_p(tau: int, d: int, seed: int, nu: float) -> None:
+    """Eq. (8): Q = I − PᵀP has Q² = Q = Qᵀ, and ĝ' is orthogonal to P, for all τ and d (also τ ≥ d)."""
     subspace = fitted(random_walk(tau, d, seed), nu)
     q = torch.stack([subspace.project(row) for row in torch.eye(d)])
     torch.testing.assert_close(q @ q, q, rtol=0, atol=1e-5)
@@ -44,8 +42,8 @@ def test_the_projector_is_orthogonal_to_the_removed_directions(
 
 @given(**SHAPES, nu=st.floats(1e-3, 0.9))
 @FEW
-def test_the_fewest_directions_above_the_share_are_kept(tau: int, d: int, seed: int, nu: float) -> None:
-    """Eq. (4) to (7): an eigendecomposition of the correlation matrix gives the same i* and the same span."""
+def test_keeps_the_fewest_directions_above_the_share(tau: int, d: int, seed: int, nu: float) -> None:
+    """Eq. (4) to (7): the eigenvectors of the correlation matrix give the same i* and the same span."""
     history = random_walk(tau, d, seed).double()
     standardized = (history - history.mean(0)) / history.std(0, unbiased=False)
     eigenvalues, vectors = torch.linalg.eigh(standardized.T @ standardized)
@@ -61,12 +59,12 @@ def test_the_fewest_directions_above_the_share_are_kept(tau: int, d: int, seed: 
 
 
 def test_rows_follow_equation_7_not_line_5_of_algorithm_2() -> None:
-    """P starts at row i*+1, so the direction that raises the share above 1 − ν stays. Alg. 2 prints rows i*…τ."""
-    line = torch.linspace(-1, 1, 8)[:, None] * torch.tensor([1.0, 2.0, -1.0])  # so i* = 1
-    removed = low_variance_directions(line + 1e-4 * random_walk(8, 3, 0), 1e-3)
+    """P starts at row i*+1, so the direction that raises the share above 1 − ν is kept. Alg. 2 prints rows i*…τ."""
+    one_way = torch.linspace(-1, 1, 8)[:, None] * torch.tensor([1.0, 2.0, -1.0])  # so i* = 1
+    removed = low_variance_directions(one_way + 1e-4 * random_walk(8, 3, 0), 1e-3)
     assert len(removed) == 2
-    standardized = torch.tensor([1.0, 1.0, -1.0])
-    assert (removed @ standardized).abs().max() < 1e-2
+    lone = torch.tensor([1.0, 1.0, -1.0])
+    assert (removed @ lone).abs().max() < 1e-2
 
 
 def test_a_larger_nu_removes_more_directions() -> None:
@@ -77,8 +75,8 @@ def test_a_larger_nu_removes_more_directions() -> None:
     assert counts[0] < counts[-1]
 
 
-def test_the_history_is_standardized_but_not_the_gradient() -> None:
-    """Eq. (4) and (8): scaling a dimension of the history does not change the projected gradient."""
+def test_history_is_standardized_but_gradient_is_raw() -> None:
+    """Eq. (4) and (8): scaling a dimension of the history changes neither P nor the gradient."""
     history = random_walk(12, 5, 0)
     scaled = history * torch.tensor([1.0, 1000.0, 0.001, 1.0, 1.0])
     gradient = torch.randn(5, generator=torch.Generator().manual_seed(1))
@@ -87,8 +85,8 @@ def test_the_history_is_standardized_but_not_the_gradient() -> None:
     )
 
 
-def test_the_projection_is_the_identity_before_the_first_update() -> None:
-    """Alg. 1 line 1: without rows in P, the projected gradient is bit-identical to the gradient."""
+def test_is_the_identity_before_the_first_update() -> None:
+    """Alg. 1 line 1: without rows in P, the gradient is unchanged bit for bit."""
     gradient = torch.randn(6, generator=torch.Generator().manual_seed(0))
     for name in SUBSPACES:
         subspace = SUBSPACES[name].from_settings(6, SearchSettings(tau=4))
@@ -96,28 +94,28 @@ def test_the_projection_is_the_identity_before_the_first_update() -> None:
         assert len(subspace.removed) == 0
 
 
-def test_an_update_clears_the_history() -> None:
-    """After an update, the history contains only zeros."""
+def test_the_history_is_cleared_by_an_update() -> None:
+    """After an update, the history holds no token."""
     subspace = SubspaceGradient(3, 4, 1e-3)
     for index in range(4):
-        subspace.record(index, torch.full((3,), float(index)))
+        subspace.remember(index, torch.full((3,), float(index)))
     assert subspace.state()["subspace.token_history"].any()
     subspace.update()
     assert not subspace.state()["subspace.token_history"].any()
 
 
-def test_without_subspace_gradient_no_direction_is_removed() -> None:
-    """subspace="none" ignores the history and has no state."""
+def test_option_none_removes_nothing() -> None:
+    """The option subspace="none" ignores the history."""
     subspace = SUBSPACES["none"].from_settings(3, SearchSettings(tau=2))
-    subspace.record(0, torch.ones(3))
+    subspace.remember(0, torch.ones(3))
     subspace.update()
     assert len(subspace.removed) == 0
     assert subspace.state() == {}
 
 
 @pytest.mark.parametrize("value", [0.1, -7.3, 1e20])
-def test_a_constant_dimension_does_not_affect_the_others(value: float) -> None:
-    """Eq. (4) with a deviation of 0 gives no NaN; the other dimensions are projected as without this one."""
+def test_a_dimension_that_never_moved_is_ignored(value: float) -> None:
+    """Eq. (4) with a deviation of 0: no NaN, and the other dimensions get the same projection as without it."""
     history = random_walk(7, 4, 3)
     history[:, 2] = value
     removed = low_variance_directions(history, 0.3)
@@ -128,19 +126,19 @@ def test_a_constant_dimension_does_not_affect_the_others(value: float) -> None:
     torch.testing.assert_close(q_all, torch.eye(3) - others.T @ others, rtol=0, atol=1e-5)
 
 
-def test_a_constant_token_removes_no_direction() -> None:
-    """Without any variance Eq. (6) is 0/0, and every direction is kept."""
+def test_a_token_that_never_moved_removes_nothing() -> None:
+    """Without variance, Eq. (6) is 0/0: every direction is kept."""
     assert low_variance_directions(torch.full((5, 3), 0.3), 1e-3).shape == (0, 3)
     assert low_variance_directions(torch.zeros(5, 3), 1e-3).shape == (0, 3)
 
 
-def test_a_nu_below_rounding_removes_no_direction() -> None:
-    """If 1 − ν rounds to 1, no cumulative share exceeds it, and P is empty."""
+def test_a_nu_below_rounding_removes_nothing() -> None:
+    """If 1 − ν rounds to 1, no cumulative share exceeds it: P is empty, and no index is out of range."""
     assert len(low_variance_directions(random_walk(6, 9, 0), 1e-18)) == 0
 
 
-def test_a_single_row_has_contiguous_strides() -> None:
-    """Strides select the kernel of a product and so its rounding, so a resumed run needs the same strides."""
+def test_one_row_of_p_has_the_strides_of_a_loaded_one() -> None:
+    """Strides select the kernel of a product and so its rounding. They must equal those of a loaded P."""
     removed = low_variance_directions(random_walk(2, 32, seed=0), 1e-3)
     assert removed.shape == (1, 32)
     assert removed.stride() == (32, 1)

@@ -15,35 +15,38 @@ def draw(sampler: TimestepSampler, count: int, seed: int = 0) -> Tensor:
     return torch.tensor([sampler.sample(generator) for _ in range(count)])
 
 
-def test_partial_uniform_includes_the_lower_bound_and_excludes_the_upper() -> None:
-    """Eq. (9): every integer of [T_L, T_U) occurs, and T_U does not."""
+def test_partial_uniform_draws_exactly_its_range() -> None:
+    """Eq. (9): every integer of [T_L, T_U) occurs, and T_U never does."""
     assert draw(PartialUniform(3, 8), 500).unique().tolist() == [3, 4, 5, 6, 7]
 
 
 def test_partial_uniform_is_uniform() -> None:
-    """Eq. (9): for 8 bins of [500, 900), χ² is below its 99.9 % quantile with 7 degrees of freedom."""
+    """Eq. (9): over [500, 900) in 8 bins, χ² is below its 99.9 % quantile (7 degrees of freedom)."""
     counts = torch.histc(draw(PartialUniform(500, 900), 8000).double(), bins=8, min=500, max=900)
     assert ((counts - 1000) ** 2 / 1000).sum() < 24.3
 
 
 def test_same_seed_draws_the_same_timesteps() -> None:
-    """The generator is the only source of randomness."""
+    """A sampler uses no randomness except the given generator."""
     sampler = PartialUniform(0, 1000)
     assert draw(sampler, 20, seed=5).equal(draw(sampler, 20, seed=5))
     assert not draw(sampler, 20, seed=5).equal(draw(sampler, 20, seed=6))
 
 
-def test_an_upper_bound_above_the_number_of_timesteps_is_rejected() -> None:
-    """T_U can equal the number of timesteps of the model, but not exceed it."""
+def test_t_high_above_the_schedule_is_rejected() -> None:
+    """T_U may equal, but not exceed, the number of timesteps of the model."""
     settings = SearchSettings(t_high=900)
     TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 900))
-    with pytest.raises(InvalidSettingsError, match=r"t_high: got 900; expected at most 899") as caught:
+    with pytest.raises(
+        InvalidSettingsError,
+        match=r"settings\.t_high: got 900; expected at most 899, the timesteps of the base model",
+    ) as caught:
         TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 899))
     assert caught.value.field == "settings.t_high"
 
 
-def test_snr_weights_are_distances_from_the_largest_log_snr() -> None:
-    """p(t) ∝ max log SNR − log SNR(t), so the least noisy timestep is never drawn."""
+def test_snr_weights_are_distances_below_the_largest_log_snr() -> None:
+    """With p(t) ∝ max log SNR − log SNR(t), the timestep with the least noise is never drawn."""
     alphas = torch.tensor([0.9, 0.5, 0.1])  # log SNR: log 9, 0, −log 9
     weights = SnrWeighted(alphas).weights
     assert torch.allclose(weights / weights.sum(), torch.tensor([0, 1 / 3, 2 / 3]).double(), atol=1e-6)
@@ -52,8 +55,8 @@ def test_snr_weights_are_distances_from_the_largest_log_snr() -> None:
     assert 0 not in draw(SnrWeighted(alphas), 500)
 
 
-def test_an_infinite_log_snr_is_clipped_to_the_finite_extreme() -> None:
-    """If a schedule ends in pure noise, its last two timesteps have the same weight."""
+def test_snr_of_zero_or_infinity_is_clipped_to_the_finite_extreme() -> None:
+    """In a schedule that ends in pure noise, the last timestep has the weight of the one before it."""
     weights = SnrWeighted(torch.tensor([1.0, 0.9, 0.5, 0.1, 0.0])).weights
     assert weights.isfinite().all()
     assert weights[4] == weights[3]
@@ -61,13 +64,13 @@ def test_an_infinite_log_snr_is_clipped_to_the_finite_extreme() -> None:
 
 
 @pytest.mark.parametrize("alphas", [[0.5, 0.5], [0.0, 1.0], [0.5]])
-def test_snr_rejects_a_constant_schedule(alphas: list[float]) -> None:
-    """If all weights would be 0, the error names the model instead of failing inside torch."""
+def test_snr_of_a_constant_schedule_is_rejected(alphas: list[float]) -> None:
+    """If all weights would be 0, the error names the base model."""
     with pytest.raises(InvalidModelError, match="same noise"):
         SnrWeighted(torch.tensor(alphas))
 
 
 def test_snr_requires_a_schedule() -> None:
-    """timesteps="snr" without alphas_cumprod is a programming error."""
+    """The caller must pass `alphas_cumprod` for timesteps="snr"."""
     with pytest.raises(AssertionError, match="alphas_cumprod"):
         TIMESTEPS["snr"].from_settings(SearchSettings(timesteps="snr"), None)

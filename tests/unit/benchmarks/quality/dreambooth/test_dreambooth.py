@@ -149,7 +149,7 @@ def test_another_subject_repeats_no_search(run: Run, arguments: dict[str, str], 
         ("--subjects", "vase", r"--dataset: got .*; expected a folder that contains vase/"),
         ("--clip", "nowhere", r"--clip: got nowhere; expected an existing folder"),
         ("--base-model", "sd9", r"base_model: .*'sd9'.* emoji, narrow"),
-        ("--base-model", "emoji", r"initializer: 'toy' splits into 'to' \+ 'y'"),
+        ("--base-model", "emoji", r"initializer: got 'toy', which splits into 'to' \+ 'y'"),
         ("--methods", "caption", r"--methods: got caption; expected initializer, default, paper"),
         ("--forwards", "2", r"--forwards: got 2; expected 3 or more, one step of paper"),
         ("--set", "steps=50", r"settings\.steps: got 50; expected another setting"),
@@ -201,7 +201,7 @@ def _with_a_broken_photo(folder: Path) -> None:
         ("--dino", "clip", None, r"--dino: got .* with a model of type 'clip'; expected 'dinov2'"),
         ("--clip", "clip", _without("vocab.json"), r"--clip: got .*; expected a folder with vocab\.json"),
         ("--clip", "clip", _torn, r"cannot be read as safetensors"),
-        ("--dino", "dino", _without("config.json"), r"--dino: .*config\.json cannot be read"),
+        ("--dino", "dino", _without("config.json"), r"--dino: got an unreadable .*config\.json"),
         (
             "--dino",
             "dino",
@@ -213,7 +213,7 @@ def _with_a_broken_photo(folder: Path) -> None:
         ("--dino", "dino", _lacking, r"dino: layernorm\.weight is missing \(1 tensors in all\)"),
         ("--dino", "dino", _of_other_shape, r"dino cannot be loaded: .*"),
         ("--dataset", "dataset", _without_photos, r"images: .*dog6.* 1 to 16"),
-        ("--dataset", "dataset", _with_a_broken_photo, r"'00\.jpg' is a truncated or damaged JPEG"),
+        ("--dataset", "dataset", _with_a_broken_photo, r"'00\.jpg' \(a truncated or damaged JPEG file\)"),
     ],
 )
 def test_bad_folders_give_one_message(

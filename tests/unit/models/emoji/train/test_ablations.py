@@ -61,7 +61,7 @@ def test_an_unknown_ablation_is_refused() -> None:
 def test_an_ablation_trains_and_measures() -> None:
     """An ablation of two processor seconds sees pictures and has finite validation losses."""
     world = shipped_world()
-    small = dataclasses.replace(ABLATIONS["one layer a level"], changes={"layers_per_block": 1, "batch": 8})
+    small = dataclasses.replace(ABLATIONS["one layer per level"], changes={"layers_per_block": 1, "batch": 8})
     found = run_ablation(small, read_settings().diffusion, world, compose_set(0, 60), seconds=2)
     assert found.pictures >= 8
     assert 4e6 < found.parameters < 7e6
