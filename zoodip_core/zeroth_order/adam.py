@@ -3,8 +3,8 @@ r"""ZOAdam: Adam on an estimated gradient, as a pure function of its state.
 $$ m = \beta_1 m + (1-\beta_1) g, \quad v = \beta_2 v + (1-\beta_2) g^2, \quad
    \theta = \theta - \eta_l \frac{m / (1-\beta_1^l)}{\sqrt{v / (1-\beta_2^l)} + \epsilon_{Adam}} $$
 
-β = (0.9, 0.999) and ε_Adam = 1e-3 are only in the authors' published script. For mean-squared losses ε_Adam is about
-as large as √v, so the scale of the estimate matters.
+The defaults β = (0.9, 0.999) and ε_Adam = 1e-3 appear only in the authors' published script. For mean-squared losses
+ε_Adam is about as large as √v, so the scale of the estimate matters.
 
 Source: arXiv:2503.14868v1, Sec. 5.1.
 """
@@ -77,10 +77,10 @@ class ZOAdam:
         """Return θ and the moments after a step; the arguments are not changed.
 
         Args:
-            theta: The token before the step.
-            gradient: An estimate of the loss's gradient at theta.
-            moments: The moments after step − 1.
-            step: 1 at the first step.
+            theta: Token before the step.
+            gradient: Estimate of the gradient of the loss at theta.
+            moments: Moments after the previous step.
+            step: Number of the step, from 1.
         """
         first = self.beta1 * moments.first + (1 - self.beta1) * gradient
         second = self.beta2 * moments.second + (1 - self.beta2) * gradient.square()

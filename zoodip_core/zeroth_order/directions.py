@@ -24,8 +24,8 @@ def gaussian(count: int, d: int, generator: Generator) -> Float[Tensor, "count d
 def orthogonal(count: int, d: int, generator: Generator) -> Float[Tensor, "count d"]:
     """Return e_i ~ N(0, I) that are orthogonal within blocks of at most d rows.
 
-    Gram–Schmidt keeps Gaussian rows isotropic. Each row keeps its length, which is independent of its direction, so
-    estimates remain unbiased.
+    Gram–Schmidt keeps Gaussian rows isotropic. Each row keeps its length, which is independent of its direction.
+    Estimates therefore remain unbiased.
     """
     blocks = []
     for rows in torch.split(torch.randn(count, d, generator=generator), d):

@@ -26,7 +26,10 @@ from zoodip_core.config import EVALUATIONS, DerivativeName, EstimateScaleName, E
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Interface of an estimator: which candidates to evaluate, and how losses become derivatives D_i."""
+    """Interface of a gradient estimator.
+
+    It selects the candidates to evaluate and turns their losses into directional derivatives D_i.
+    """
 
     def direction_count(self, n: int) -> int:
         """Return the number of directions to draw for an estimate along n directions."""
@@ -39,20 +42,31 @@ class Estimator(Protocol):
     def candidates(
         self, theta: Float[Tensor, " d"], directions: Float[Tensor, "drawn d"], mu: float
     ) -> Float[Tensor, "candidates d"]:
-        """Return the candidates to evaluate; θ is not changed."""
+        """Return the candidates to evaluate as new tensors.
+
+        Args:
+            theta: Current token.
+            directions: `direction_count(n)` random directions, one a row.
+            mu: Step length of the finite differences, above 0.
+        """
         ...
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
-        """Return the D_i from the losses of the candidates."""
+        """Return the D_i.
+
+        Args:
+            losses: One loss for each candidate, in the order of `candidates`.
+            mu: The step length that `candidates` received.
+        """
         ...
 
     def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
-        """Return the directions e_i that belong to the D_i."""
+        """Return the directions e_i of the D_i, in the same order."""
         ...
 
 
 class RandomGradientEstimator:
-    """D_i = [L(θ+μe_i) − L(θ)]/μ with n+1 losses.
+    """Random gradient estimator (RGE): D_i = [L(θ+μe_i) − L(θ)]/μ, from n + 1 losses.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -81,7 +95,7 @@ class RandomGradientEstimator:
 
 
 class SimultaneousPerturbation:
-    """D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ) with 2n losses (SPSA).
+    """SPSA: D_i = [L(θ+μe_i) − L(θ−μe_i)]/(2μ), from 2n losses.
 
     Source: arXiv:2503.14868v1, Eq. (S11).
     """
@@ -102,8 +116,8 @@ class SimultaneousPerturbation:
 
     def derivatives(self, losses: Float[Tensor, " candidates"], mu: float) -> Float[Tensor, " n"]:
         """Return central differences."""
-        ahead, behind = losses.chunk(2)
-        return (ahead - behind) / (2 * mu)
+        plus, minus = losses.chunk(2)
+        return (plus - minus) / (2 * mu)
 
     def derivative_directions(self, directions: Float[Tensor, "drawn d"]) -> Float[Tensor, "n d"]:
         """Return all directions."""
@@ -111,7 +125,7 @@ class SimultaneousPerturbation:
 
 
 class OnePoint:
-    """D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, with n+1 losses.
+    """One-point estimator: D_i = [L(θ+μe_{i+1}) − L(θ+μe_i)]/μ along e_{i+1}, from n + 1 losses.
 
     The paper prints e_i as the direction. The expectation of the sum would then be −∇L(θ), and the search would
     ascend. The direction here is that of the loss with the plus sign.
@@ -161,8 +175,8 @@ class Losses:
 class Derivatives:
     """Measurements for derivative="residual": D_i for each of the n directions.
 
-    With r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ), D_i = 2⟨Δ_i, r⟩/(N μ). The loss difference adds
-    the positive term ‖Δ_i‖²/(N μ).
+    D_i = 2⟨Δ_i, r⟩/(N μ) with r = ε_φ(θ) − ε and Δ_i = ε_φ(θ+μe_i) − ε_φ(θ). N is the number of output values.
+    The loss difference is this value plus the positive term ‖Δ_i‖²/(N μ).
     """
 
     values: Float[Tensor, " n"]
@@ -179,7 +193,12 @@ class Derivatives:
 def gradient_estimate(
     derivatives: Float[Tensor, " n"], directions: Float[Tensor, "n d"], divisor: float
 ) -> Float[Tensor, " d"]:
-    """Return ĝ = Σ D_i e_i / divisor, in the dtype of the directions.
+    """Return ĝ = Σ D_i e_i / divisor, summed in double precision.
+
+    Args:
+        derivatives: The D_i.
+        directions: The e_i, in the same order; the estimate has their dtype.
+        divisor: n for the mean; see `DIVISORS`.
 
     Source: arXiv:2503.14868v1, Eq. (3).
     """
@@ -197,7 +216,8 @@ def mean_divisor(n: int, free_dimensions: int) -> float:
 def dimension_divisor(n: int, free_dimensions: int) -> float:
     """Return the divisor n·√((d'+n−1)/n), where d' dimensions remain after Subspace Gradient.
 
-    Only the authors' published script has it. It compensates that ‖ĝ‖² is about (d'+n−1)/n times ‖∇L‖².
+    It appears only in the authors' published script. The mean has ‖ĝ‖² ≈ (d'+n−1)/n · ‖∇L‖². This divisor gives ĝ
+    about the length of the gradient.
     """
     return n * math.sqrt((free_dimensions + n - 1) / n)
 

@@ -35,15 +35,15 @@ from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Candidates of one step, and what all of their losses must share.
+    """Candidates of one step, with the image, timestep and noise that their losses share.
 
-    The caller draws latent sample and noise from a fresh CPU generator with the seed `noise_seed`.
+    The caller seeds a new CPU generator with `noise_seed` and draws caption, latent sample and noise from it.
 
     Attributes:
-        candidates: embeddings to evaluate.
-        image: index of the reference image.
+        candidates: embeddings to evaluate, float32, one a row.
+        image: index of the reference image, from 0.
         flipped: whether to use the mirrored image.
-        timestep: timestep of the noise.
+        timestep: index into the model's noise schedule; 0 is the least noisy.
         noise_seed: 0 to 2⁶³ − 2.
     """
 
@@ -55,7 +55,9 @@ class Proposal:
 
 
 class TokenSearch:
-    """State of the search for one token: θ, Adam's moments, token history and random generator.
+    """Search for one token by Algorithm 1.
+
+    It holds θ, Adam's moments, the token history and the random generator. The caller evaluates the model.
 
     Args:
         theta: Start, flat float32 on the CPU; copied. The caller concatenates several vectors, or SDXL's pair of
@@ -95,7 +97,7 @@ class TokenSearch:
         self._moments = Moments.zeros(self._theta)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._generator_before = self._generator.get_state()  # its state before the pending step drew from it
+        self._generator_before = self._generator.get_state()  # state before the pending proposal
         self._pending: tuple[Proposal, Tensor] | None = None
 
     @property
@@ -130,7 +132,7 @@ class TokenSearch:
         """
         if self._pending is None:
             if self.done:
-                raise AssertionError("the search is done")
+                raise AssertionError("ask() after the search is done")
             self._pending = self._propose()
         return self._pending[0]
 
@@ -150,7 +152,10 @@ class TokenSearch:
         return int(torch.randint(below, (1,), generator=self._generator).item())
 
     def tell(self, measured: Losses | Derivatives) -> None:
-        """Complete the step with the measurements of the pending proposal's candidates.
+        """Complete the step with the measurements of the pending proposal.
+
+        Args:
+            measured: `Losses` of all candidates, or `Derivatives` if the settings say derivative="residual".
 
         Raises:
             LossNotFiniteError: a value is NaN or infinite, or its square overflows; the state is unchanged.
@@ -176,14 +181,14 @@ class TokenSearch:
             raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
         expected = (measured.value_count(self._estimator, self._settings.n),)
         if measured.values.shape != expected:
-            raise AssertionError(f"got values of shape {tuple(measured.values.shape)}; expected {expected}")
+            raise AssertionError(f"values: got shape {tuple(measured.values.shape)}; expected {expected}")
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
         """Apply the estimate. θ changes last, so after an earlier error the step can be repeated."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
-        self._subspace.remember(step % tau, theta)  # Alg. 1 l.8
+        self._subspace.record(step % tau, theta)  # Alg. 1 l.8
         if step % tau == 0:  # Alg. 1 l.9
             self._subspace.update()  # Alg. 1 l.10
         self._theta, self._moments, self._step = theta, moments, step
@@ -214,7 +219,14 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
     ) -> TokenSearch:
-        """Return a search that continues from a state, bit-identical to an uninterrupted search.
+        """Return a search that continues from a saved state, bit-identical to an uninterrupted search.
+
+        Args:
+            state: Tensors of `state()`; copied.
+            settings: Settings of the saved search.
+            images: Number of reference images, as before.
+            flip: Whether to mirror images, as before.
+            alphas_cumprod: ᾱ_t of the model.
 
         Raises:
             InvalidCheckpointError: the state is damaged, or does not match the settings.

@@ -10,26 +10,31 @@ from zoodip_core.errors import InvalidCheckpointError
 
 
 def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max_removed: int) -> None:
-    """Validate names, dtypes and shapes of a state against a new one; only P can have more rows.
+    """Validate names, dtypes, shapes and values of a saved state.
+
+    Args:
+        state: The saved state.
+        fresh: State of a new search with the same settings.
+        max_removed: Maximum number of rows of P; all other shapes must equal those of `fresh`.
 
     Raises:
         InvalidCheckpointError: the state is damaged, or does not match the settings.
     """
     if state.keys() != fresh.keys():
-        odd = ", ".join(sorted(state.keys() ^ fresh.keys()))
+        names = ", ".join(sorted(state.keys() ^ fresh.keys()))
         raise InvalidCheckpointError(
-            f"checkpoint: it does not match the settings: {odd} is missing or unexpected"
+            f"checkpoint: it does not match the settings: missing or unexpected tensors: {names}"
         )
     for name, expected in fresh.items():
-        given, shape = state[name], tuple(expected.shape)
-        if name == "subspace.removed" and given.ndim == 2 and len(given) <= max_removed:
-            shape = (len(given), *shape[1:])
-        if tuple(given.shape) != shape or given.dtype != expected.dtype:
+        saved, shape = state[name], tuple(expected.shape)
+        if name == "subspace.removed" and saved.ndim == 2 and len(saved) <= max_removed:
+            shape = (len(saved), *shape[1:])
+        if tuple(saved.shape) != shape or saved.dtype != expected.dtype:
             raise InvalidCheckpointError(
-                f"checkpoint: it does not match the settings: {name} is {given.dtype} {tuple(given.shape)}; "
+                f"checkpoint: it does not match the settings: {name} is {saved.dtype} {tuple(saved.shape)}; "
                 f"expected {expected.dtype} {shape}"
             )
-        if given.is_floating_point() and not given.isfinite().all():
+        if saved.is_floating_point() and not saved.isfinite().all():
             raise InvalidCheckpointError(f"checkpoint: it is damaged: {name} is not finite")
     if state["step"] < 0 or (state["adam.second_moment"] < 0).any():
         raise InvalidCheckpointError("checkpoint: it is damaged: a count or a mean square is negative")

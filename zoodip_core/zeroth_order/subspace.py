@@ -1,13 +1,13 @@
 r"""Subspace Gradient: removes from the estimate the directions in which the token has hardly moved.
 
-The last τ tokens B are standardized and decomposed. The directions P with the smallest variance, together less than
-the share ν of it, are projected away:
+The history B holds the last τ tokens. It is standardized and decomposed by PCA. P holds the directions of the
+smallest variance, which together explain less than the share ν. They are projected away:
 
 $$ \bar B = \frac{B - \mathrm{mean}}{\mathrm{std}} = U \Sigma V^\top, \quad
    i^* = \min \Big\{ i : \frac{\sum_{j \le i} \Sigma_{jj}^2}{\sum_j \Sigma_{jj}^2} > 1 - \nu \Big\}, \quad
    P = V^\top_{i^*+1 \ldots \tau}, \quad \hat g' = \hat g (I - P^\top P) $$
 
-The history is standardized, but the gradient is not: the paper prints it so.
+As in the paper, the history is standardized, but the gradient is not.
 
 Source: arXiv:2503.14868v1, Eq. (4) to (8) and Alg. 2.
 """
@@ -37,8 +37,8 @@ class Subspace(Protocol):
         """Return the gradient without the removed directions."""
         ...
 
-    def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
-        """Store a token in the history."""
+    def record(self, index: int, theta: Float[Tensor, " d"]) -> None:
+        """Store a token at an index of the history."""
         ...
 
     def update(self) -> None:
@@ -50,7 +50,7 @@ class Subspace(Protocol):
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Adopt a state of matching shapes; not copied."""
+        """Replace the state with tensors of matching shapes; not copied."""
         ...
 
 
@@ -76,18 +76,18 @@ class SubspaceGradient:
         return self._removed
 
     def project(self, gradient: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """ĝ' = ĝ (I − PᵀP).
+        """Return ĝ' = ĝ (I − PᵀP).
 
         Source: arXiv:2503.14868v1, Eq. (8).
         """
         return gradient - (self._removed @ gradient) @ self._removed
 
-    def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
-        """B[index] ← θ."""
+    def record(self, index: int, theta: Float[Tensor, " d"]) -> None:
+        """Store the token in the history: B[index] ← θ."""
         self._token_history[index] = theta
 
     def update(self) -> None:
-        """P ← updateP(B, ν), then clear B."""
+        """Compute P from the history, then clear it: P ← updateP(B, ν), B ← 0."""
         self._removed = low_variance_directions(self._token_history, self._nu)
         self._token_history.zero_()
 
@@ -96,7 +96,7 @@ class SubspaceGradient:
         return {"subspace.token_history": self._token_history, "subspace.removed": self._removed}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Adopt the history and P."""
+        """Replace the history and P."""
         self._token_history = state["subspace.token_history"]
         self._removed = state["subspace.removed"]
 
@@ -121,7 +121,7 @@ class WholeSpace:
         """Return the gradient unchanged."""
         return gradient
 
-    def remember(self, index: int, theta: Float[Tensor, " d"]) -> None:
+    def record(self, index: int, theta: Float[Tensor, " d"]) -> None:
         """Do nothing: there is no history."""
 
     def update(self) -> None:
@@ -138,8 +138,15 @@ class WholeSpace:
 def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) -> Float[Tensor, "rows d"]:
     """Return P: the principal directions after those that explain more than 1 − ν of the history's variance.
 
-    Computed in double precision, in which a dimension that never moved has a deviation of exactly 0. P has at most
-    min(τ, d) − 1 rows, so at least one direction remains. It has none if nothing moved.
+    The computation uses double precision, in which a dimension that never moved has a deviation of exactly 0.
+
+    Args:
+        token_history: B: the last τ tokens, one a row.
+        nu: ν: share of the variance that P may hold, from 0 to 1.
+
+    Returns:
+        Orthonormal rows in the dtype of the history. There are at most min(τ, d) − 1, so at least one direction
+        remains. There are none if no dimension moved.
 
     Source: arXiv:2503.14868v1, Alg. 2.
     """

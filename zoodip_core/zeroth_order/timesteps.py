@@ -35,7 +35,7 @@ class TimestepSampler(Protocol):
 
 
 class PartialUniform:
-    """t ~ U(T_L, T_U): uniform over the integers of [t_low, t_high).
+    """Partial Uniform Timestep Sampling (PUTS): t ~ U(T_L, T_U) over the integers of [t_low, t_high).
 
     Source: arXiv:2503.14868v1, Eq. (9).
     """
@@ -67,9 +67,9 @@ class PartialUniform:
 
 
 class SnrWeighted:
-    """p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule; T_L and T_U have no effect.
+    """TextBoost's sampling: p(t) ∝ max log SNR − log SNR(t) over the model's whole schedule.
 
-    An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
+    T_L and T_U have no effect. An infinite log SNR (ᾱ of 0 or 1) is clipped to the largest or smallest finite one.
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " timesteps"]) -> None:

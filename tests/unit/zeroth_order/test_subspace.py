@@ -22,7 +22,7 @@ def fitted(history: Tensor, nu: float) -> SubspaceGradient:
     """Return a projection after one update on the history."""
     subspace = SubspaceGradient(history.shape[1], len(history), nu)
     for index, theta in enumerate(history):
-        subspace.remember(index, theta)
+        subspace.record(index, theta)
     subspace.update()
     return subspace
 
@@ -98,7 +98,7 @@ def test_the_history_is_cleared_by_an_update() -> None:
     """After an update, the history holds no token."""
     subspace = SubspaceGradient(3, 4, 1e-3)
     for index in range(4):
-        subspace.remember(index, torch.full((3,), float(index)))
+        subspace.record(index, torch.full((3,), float(index)))
     assert subspace.state()["subspace.token_history"].any()
     subspace.update()
     assert not subspace.state()["subspace.token_history"].any()
@@ -107,7 +107,7 @@ def test_the_history_is_cleared_by_an_update() -> None:
 def test_option_none_removes_nothing() -> None:
     """The option subspace="none" ignores the history."""
     subspace = SUBSPACES["none"].from_settings(3, SearchSettings(tau=2))
-    subspace.remember(0, torch.ones(3))
+    subspace.record(0, torch.ones(3))
     subspace.update()
     assert len(subspace.removed) == 0
     assert subspace.state() == {}
