@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from worker.engine_protocol import JobSearch, Picture
+from worker.engine_protocol import EncodedImage, JobSearch
 from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
@@ -123,7 +123,7 @@ class DiffusionEngine:
 
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[Picture]:
+    ) -> list[EncodedImage]:
         """Draw the images of a job; their PNG metadata holds what is needed to draw them again.
 
         Args:
@@ -143,7 +143,7 @@ class DiffusionEngine:
             self._bundles.trim(self._in_use())
         ids = {record.token: record.id for record, _ in concepts}
         return [
-            Picture(
+            EncodedImage(
                 encode_generated(
                     drawn.image,
                     GenerationFacts(

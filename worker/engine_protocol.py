@@ -15,7 +15,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """Generated image as a PNG file, with its seed."""
 
     png: bytes
@@ -65,7 +65,7 @@ class JobEngine(Protocol):
 
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[Picture]:
+    ) -> list[EncodedImage]:
         """Draw the images of a job; call `before_step` before each step, and let its exceptions pass."""
 
     def gauges(self) -> dict[str, float]:

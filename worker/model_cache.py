@@ -10,7 +10,7 @@ import torch
 
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
-from zoodip_core.diffusion.loading import Bundle, locate
+from zoodip_core.diffusion.loading import Bundle, find_model_folder
 
 
 class ModelCache:
@@ -41,7 +41,7 @@ class ModelCache:
         """
         if name not in self._loaded:
             entry = self._catalog.get(name)
-            self._make_room(weights_mb(locate(entry), entry.precision), in_use)
+            self._make_room(weights_mb(find_model_folder(entry), entry.precision), in_use)
             self._loaded[name] = self._load(entry)
         self._loaded.move_to_end(name)
         return self._loaded[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 
 from sqlalchemy import Connection
 
@@ -14,7 +13,8 @@ from worker.stats import Stats
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import StorageError, ZoodipError
-from zoodip_core.personalization.cadence import checkpoint_due, measurement_due
+from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
+from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.ids import new_id
@@ -30,8 +30,6 @@ from zoodip_core.service.object_store import (
 )
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tracing import record_span, span
-
-_SPEED_WINDOW = 50  # steps
 
 
 class PersonalizationJob:
@@ -57,8 +55,8 @@ class PersonalizationJob:
         with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._start_search(engine)
         self._progress_at = time.time()
-        self._times: deque[float] = deque([time.perf_counter()], maxlen=_SPEED_WINDOW + 1)
-        self._measured_at = (len(self.search.fixed_losses) - 1) * self._search_settings.measure_every
+        self._speedometer = Speedometer()
+        self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
         if not job.checkpoint_step:
             self._record_progress()
 
@@ -70,13 +68,13 @@ class PersonalizationJob:
     def after_step(self) -> None:
         """Run the periodic work that is due after a step: measurement, progress, checkpoint and preview."""
         step = self.search.step
-        self._times.append(time.perf_counter())
+        self._speedometer.record_step()
         if measurement_due(self._search_settings, step) and not self.finished:
             self._measure()
-        if step % self._settings.progress_every == 0 and not self.finished:
-            self._record_progress()
-        if self.finished:
+        if self.finished:  # also after a measurement, with stop="auto"
             return
+        if step % self._settings.progress_every == 0:
+            self._record_progress()
         if checkpoint_due(self._search_settings, step):
             self.save_checkpoint()
         if step % self._settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
@@ -173,8 +171,6 @@ class PersonalizationJob:
         self._measured_at = self.search.step
 
     def _record_progress(self) -> None:
-        elapsed = self._times[-1] - self._times[0]
-        speed = (len(self._times) - 1) / elapsed if elapsed > 0 else None
         now = time.time()
         record_span(
             "personalization.steps",
@@ -188,8 +184,8 @@ class PersonalizationJob:
         remaining_steps = self.job.total_steps - self.search.step
         values = {
             "step": self.search.step,
-            "it_per_s": speed,
-            "eta_s": remaining_steps / speed if speed else None,
+            "it_per_s": self._speedometer.it_per_s,
+            "eta_s": self._speedometer.eta_s(remaining_steps),
             "fixed_loss": self.search.fixed_losses[-1],
         }
         event = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}

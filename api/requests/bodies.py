@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import ConceptKind
+from zoodip_core.images import MAX_IMAGES
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -64,7 +65,7 @@ class PersonalizationRequest(_Request):
     base_model: str | None = Field(
         default=None, description="Name in the catalog; null selects the default", examples=["emoji"]
     )
-    captions: Annotated[list[Caption], Field(max_length=16)] | None = Field(
+    captions: Annotated[list[Caption], Field(max_length=MAX_IMAGES)] | None = Field(
         default=None, description="One sentence with the token for each image; null selects templates"
     )
     settings: dict[str, Any] = Field(

@@ -17,7 +17,7 @@ from models.emoji.errors import EmojiModelError
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.cli.options import parse_assignments
-from zoodip_core.diffusion.loading import locate
+from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.errors import ZoodipError
 
 OUT = Path("quality-output")
@@ -132,13 +132,13 @@ def load_instruments(entry: BaseModelEntry) -> Instruments:
         CheckpointError: the judge's weights are missing or damaged.
         InvalidModelError: the CLIP pair's weights are missing or damaged.
     """
-    return read_instruments(locate(entry) / "scorer")
+    return read_instruments(find_model_folder(entry) / "scorer")
 
 
 def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
     """Return the start of the sentence above a table: cases, prompts, pictures, changes and weights."""
     changes = "".join(f", {name}={value}" for name, value in chosen.changes.items())
-    weights = fingerprint(locate(entry))
+    weights = fingerprint(find_model_folder(entry))
     return (
         f"{count} held-out {chosen.kind} of the {chosen.split} split, {chosen.prompts} prompts × "
         f"{chosen.pictures} pictures{changes}; weights {weights[:12]}"

@@ -122,14 +122,14 @@ def accuracies(case: Case, prompts: Sequence[Prompt], verdicts: Tensor) -> dict[
     style = case.kind == "styles"
     compliant = [verdicts[k, :, prompts[k].changed] for k in edited]
     return {
-        "attribute_accuracy": _all_right(verdicts[plain], STYLE_COLUMNS if style else OBJECT_COLUMNS),
+        "attribute_accuracy": _share_correct(verdicts[plain], STYLE_COLUMNS if style else OBJECT_COLUMNS),
         "background_accuracy": None if style else _mean(verdicts[plain][:, :, BACKGROUND]),
         "edit_compliance": _mean(torch.cat(compliant)) if compliant else None,
-        "recolor_accuracy": _all_right(verdicts[recolored], OBJECT_COLUMNS),
+        "recolor_accuracy": _share_correct(verdicts[recolored], OBJECT_COLUMNS),
     }
 
 
-def _all_right(verdicts: Tensor, columns: Sequence[int]) -> float | None:
+def _share_correct(verdicts: Tensor, columns: Sequence[int]) -> float | None:
     """Return the share of pictures with all of these columns right [prompts, seeds, attributes]."""
     return _mean(verdicts[:, :, columns].all(dim=-1).float())
 

@@ -23,7 +23,7 @@ from zoodip_core.base_models.fingerprint import file_hash
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import GenerationSettings, Precision
 from zoodip_core.diffusion.generation import generate_together
-from zoodip_core.diffusion.loading import Bundle, load_bundle, locate
+from zoodip_core.diffusion.loading import Bundle, find_model_folder, load_bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 
 BATCH_PICTURES = 24  # in one batch; a large model has no memory for a whole case
@@ -47,7 +47,7 @@ class BundleCache:
     @property
     def drawing(self) -> dict[str, Any]:
         """Return what pictures depend on besides the bundle's fingerprint: steps, guidance and VAE."""
-        files = weight_files(locate(self.entry) / "vae")
+        files = weight_files(find_model_folder(self.entry) / "vae")
         return {**self.entry.generation, "vae": [file_hash(file) for file in files]}
 
     def at(self, precision: Precision | None = None) -> Bundle:

@@ -144,7 +144,7 @@ def test_repeated_request_replays_the_first_response(client: TestClient) -> None
     assert (again.status_code, again.json()) == (202, first.json())
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["Idempotency-Replayed"] == "true"
-    other = create(client, photo(colour="red"), headers=headers)
+    other = create(client, photo(color="red"), headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert len(client.get("/v1/personalizations").json()["data"]) == 1
 

@@ -53,9 +53,9 @@ def test_resume_after_a_killed_worker_is_bit_identical(
     expected = _embedding(
         client,
         fast_settings,
-        create(client, photo(colour="red"), token="<uninterrupted>", **request).json()["id"],
+        create(client, photo(color="red"), token="<uninterrupted>", **request).json()["id"],
     )
-    made = create(client, photo(colour="red"), token="<killed>", **request)
+    made = create(client, photo(color="red"), token="<killed>", **request)
     wait_until(lambda: 20 in client.get(made.headers["Location"]).json()["checkpoints"], "a checkpoint", 60)
     first.kill()
     with worker(fast_settings) as second:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from tests.integration.support.apis import api_here
+from tests.integration.support.apis import api_thread
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.keys import make_key
-from tests.integration.support.servers import own_postgresql
+from tests.integration.support.servers import start_postgresql
 from zoodip_core.service import api_keys
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import events, store
@@ -45,7 +45,7 @@ def test_idle_stream_gets_pings(
     """An idle stream sends comments, which keep proxies from closing it and which clients ignore."""
     job = queue(database, owner="local")
     monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
-    with api_here(settings) as url, _lines(url, job) as lines:
+    with api_thread(settings) as url, _lines(url, job) as lines:
         _until(lines, ": ping")
         _until(lines, ": ping")
 
@@ -57,7 +57,7 @@ def test_stream_replays_a_long_history(database: Database, settings: ServiceSett
         for step in range(1_100):
             events.append(connection, job.id, "checkpoint", {"step": step}, NOW)
         store.cancel(connection, job, NOW)
-    with api_here(settings) as url, _lines(url, job) as lines:
+    with api_thread(settings) as url, _lines(url, job) as lines:
         data = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert [event["step"] for event in data if "step" in event] == list(range(1_100))
     assert data[-1] == {"status": "cancelled"}
@@ -68,7 +68,7 @@ def test_stream_ends_when_its_job_is_deleted(
 ) -> None:
     """The server ends the stream of a deleted job without an error."""
     job = queue(database, owner="local")
-    with api_here(settings) as url, _lines(url, job) as lines:
+    with api_thread(settings) as url, _lines(url, job) as lines:
         _until(lines, '"queued"')
         with database.write() as connection:
             store.remove(connection, store.cancel(connection, job, NOW))
@@ -80,7 +80,7 @@ def test_revoking_a_key_ends_its_streams(database: Database, settings: ServiceSe
     """Streams end after the key is revoked, although the job continues."""
     header = make_key(settings, owner="alice")
     job = queue(database)
-    with api_here(settings) as url, _lines(url, job, header) as lines:
+    with api_thread(settings) as url, _lines(url, job, header) as lines:
         _until(lines, '"queued"')
         with database.write() as connection:
             (key,) = api_keys.list_all(connection)
@@ -94,12 +94,12 @@ def test_stream_survives_a_restart_of_postgresql(
 ) -> None:
     """The stream sends pings while the database is down and later events afterwards."""
     monkeypatch.setattr("api.routes.events.PING_EVERY_S", 0.3)
-    with own_postgresql() as cluster:
+    with start_postgresql() as cluster:
         own = settings.model_copy(update={"database_url": cluster.url})
         database = Database(own.database)
         database.migrate()
         job = queue(database, owner="local")
-        with api_here(own) as url, _lines(url, job) as lines:
+        with api_thread(own) as url, _lines(url, job) as lines:
             _until(lines, '"queued"')
             cluster.control("stop", "-m", "fast")
             _until(lines, ": ping")

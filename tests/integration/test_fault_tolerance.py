@@ -16,7 +16,7 @@ from api.app import create_app
 from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
-from tests.integration.support.servers import own_postgresql, own_redis
+from tests.integration.support.servers import start_postgresql, start_redis
 from tests.integration.support.workers import (
     STUB,
     Worker,
@@ -87,7 +87,7 @@ def test_frozen_worker_changes_nothing_after_its_lease(client: TestClient, stub:
 def test_jobs_survive_a_restart_and_a_flush_of_redis(stub: ServiceSettings, tmp_path: Path) -> None:
     """Jobs run if their message was flushed and if they were created while Redis was down or afterwards."""
     (tmp_path / "redis").mkdir()
-    with own_redis(tmp_path / "redis") as server:
+    with start_redis(tmp_path / "redis") as server:
         with_redis = stub.model_copy(update={"broker_url": server.url})
         with TestClient(
             create_app(with_redis), base_url="http://127.0.0.1", client=("127.0.0.1", 1)
@@ -122,7 +122,7 @@ def test_repeated_message_runs_the_job_once(client: TestClient, stub: ServiceSet
 @OWN_SERVERS
 def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> None:
     """The API responds with 503 during the restart; the job succeeds in one attempt, with one log entry."""
-    with own_postgresql() as cluster:
+    with start_postgresql() as cluster:
         changed = stub.model_copy(update={"database_url": cluster.url, "lease_s": 15.0})
         with _api(changed) as client:
             with worker(changed, **SLOW) as running:
@@ -148,7 +148,7 @@ def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> 
 @OWN_SERVERS
 def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
     """The worker drops a job with an expired lease; when PostgreSQL is back, the job resumes at its checkpoint."""
-    with own_postgresql() as cluster:
+    with start_postgresql() as cluster:
         changed = stub.model_copy(update={"database_url": cluster.url})
         begins = stub.data_dir / "begins"
         with _api(changed) as client, worker(changed, **SLOW, STUB_LOG=str(begins)) as running:

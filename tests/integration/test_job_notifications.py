@@ -17,7 +17,7 @@ from tests.integration.support.apis import api
 from tests.integration.support.jobs import NOW, queue
 from tests.integration.support.photos import REQUEST, parts, photo
 from tests.integration.support.processes import wait_until
-from tests.integration.support.servers import OwnRedis, own_redis, shared_redis_url
+from tests.integration.support.servers import RedisServer, shared_redis_url, start_redis
 from tests.integration.support.workers import STUB, worker
 from zoodip_core.service.database import Database
 from zoodip_core.service.job_notifications import ChangePublisher, channel
@@ -32,10 +32,10 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[OwnRedis]:
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """Redis server of one test."""
     (tmp_path / "redis").mkdir()
-    with own_redis(tmp_path / "redis") as running:
+    with start_redis(tmp_path / "redis") as running:
         yield running
 
 
@@ -143,7 +143,7 @@ class _Stream(threading.Thread):
 
 
 def test_streams_survive_a_restart_of_redis(
-    settings: ServiceSettings, tmp_path: Path, redis_server: OwnRedis
+    settings: ServiceSettings, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     """Redis restarts during three streams with one subscription; each stream has each event once, in order."""
     settings.data_dir.mkdir(exist_ok=True)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support.processes import free_port
-from tests.integration.support.s3 import OwnS3, aws, own_s3
+from tests.integration.support.s3 import S3Server, aws, start_s3
 from zoodip_core.errors import StorageError
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.object_store import ObjectStore
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[OwnS3]:
+def s3() -> Iterator[S3Server]:
     """S3 server with a bucket."""
-    with own_s3() as running:
+    with start_s3() as running:
         yield running
 
 
@@ -26,7 +26,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     """Empty object store: a folder, then S3."""
     if request.param == "folder":
         return ObjectStore((tmp_path / "objects").as_uri())
-    running: OwnS3 = request.getfixturevalue("s3")
+    running: S3Server = request.getfixturevalue("s3")
     _use(monkeypatch, running.environment)
     return ObjectStore(f"s3://{running.bucket}/{tmp_path.name}")
 

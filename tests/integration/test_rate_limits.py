@@ -14,7 +14,7 @@ import pytest
 from api.rate_limits import RateLimits
 from tests.integration.support.apis import api
 from tests.integration.support.keys import make_key
-from tests.integration.support.servers import own_redis, shared_redis_url
+from tests.integration.support.servers import shared_redis_url, start_redis
 from zoodip_core.service.errors import RateLimitedError
 from zoodip_core.service.settings import ServiceSettings
 
@@ -36,7 +36,7 @@ def test_redis_shares_the_count_between_processes(settings: ServiceSettings, tmp
     """With 2 requests a minute, 2 of 6 pass in two processes; without Redis, 2 pass in each process."""
     settings.data_dir.mkdir(exist_ok=True)
     (tmp_path / "redis").mkdir()
-    with own_redis(tmp_path / "redis") as redis:
+    with start_redis(tmp_path / "redis") as redis:
         shared = settings.model_copy(update={"broker_url": redis.url})
         with api(shared, tmp_path / "a.log") as first, api(shared, tmp_path / "b.log") as second:
             key, other = (make_key(settings, rate_per_minute=2) for _ in range(2))

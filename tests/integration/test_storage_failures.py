@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from tests.integration.support.photos import create
 from tests.integration.support.postgresql import postgresql_url
-from tests.integration.support.s3 import own_s3
+from tests.integration.support.s3 import start_s3
 from tests.integration.support.workers import STUB, Worker, wait_for, wait_for_job, worker
 from zoodip_core.artifact import load_concept
 from zoodip_core.service.jobs.records import Job
@@ -82,7 +82,7 @@ def test_lost_object_store_fails_the_job_and_not_the_worker(
     stub: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When S3 stops after a checkpoint, the job fails for good; after S3 restarts, the same worker runs new jobs."""
-    with own_s3() as s3:
+    with start_s3() as s3:
         for name, value in s3.environment.items():
             monkeypatch.setenv(name, value)
         with_s3 = stub.model_copy(update={"object_store_url": f"s3://{s3.bucket}/prefix"})

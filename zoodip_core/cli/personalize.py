@@ -54,13 +54,13 @@ def personalize(
     from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.base_models.families import detect_family
     from zoodip_core.cli.learn import check_writable, learn
-    from zoodip_core.diffusion.loading import load_bundle, locate
+    from zoodip_core.diffusion.loading import find_model_folder, load_bundle
     from zoodip_core.images import read_images
     from zoodip_core.personalization.personalize import Subject, check_subject
 
     pictures = read_images(images)
     entry = Catalog.load(catalog).get(base_model)
-    folder = locate(entry)
+    folder = find_model_folder(entry)
     overrides = parse_assignments(set_ or [])
     overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)

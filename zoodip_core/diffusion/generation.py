@@ -23,7 +23,7 @@ from zoodip_core.errors import InvalidSettingsError
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImage:
     """A generated image and the seed that reproduces it."""
 
     image: Image.Image
@@ -36,7 +36,7 @@ def generate(
     concepts: ConceptVectors | None = None,
     *,
     before_step: Callable[[], None] = lambda: None,
-) -> list[Drawn]:
+) -> list[GeneratedImage]:
     """Generate the images of a prompt. Image k uses the seed `seed + k`, so it does not depend on `n`.
 
     Args:
@@ -66,7 +66,7 @@ def generate_together(
     concepts: ConceptVectors | None = None,
     *,
     before_step: Callable[[], None] = lambda: None,
-) -> list[list[Drawn]]:
+) -> list[list[GeneratedImage]]:
     """Generate the images of several prompts in one batch.
 
     Up to rounding, the images equal those that `generate` draws for each prompt.
@@ -103,7 +103,7 @@ def generate_together(
         output = _guided(bundle.denoiser.predict(rows), shared.guidance_scale, len(branches))
         latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
     images = decode_latents(bundle.vae, latents)
-    drawn = iter(Drawn(image, seed) for image, seed in zip(images, seeds, strict=True))
+    drawn = iter(GeneratedImage(image, seed) for image, seed in zip(images, seeds, strict=True))
     return [list(islice(drawn, settings.n)) for settings in requests]
 
 

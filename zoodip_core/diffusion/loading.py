@@ -128,7 +128,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         InvalidModelError: the folder is incomplete, has no safetensors, or is of an unsupported or unexpected family.
     """
     chosen_device = choose_device(device)
-    folder = locate(entry)
+    folder = find_model_folder(entry)
     family = detect_family(folder)
     if entry.family not in (None, family):
         raise InvalidModelError.mismatch(
@@ -157,7 +157,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
     )
 
 
-def locate(entry: BaseModelEntry) -> Path:
+def find_model_folder(entry: BaseModelEntry) -> Path:
     """Return the folder of a base model, downloading a hub id on first use.
 
     Only configs, tokenizers and safetensors are downloaded.

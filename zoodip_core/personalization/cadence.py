@@ -1,4 +1,7 @@
-"""When a running personalization measures its validation loss and saves a checkpoint."""
+"""When a running personalization measures its validation loss and saves a checkpoint.
+
+Both apply while the search goes on. After the last step, the loss is measured once more and the concept is saved.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from zoodip_core.config import PersonalizationSettings
 
 
 def measurement_due(settings: PersonalizationSettings, step: int) -> bool:
-    """Return whether the validation loss is measured after `step` completed steps.
-
-    The last step is measured separately, so ask only while the search goes on.
-    """
+    """Return whether the validation loss is measured after `step` completed steps."""
     return step % settings.measure_every == 0
 
 
+def last_measured_step(settings: PersonalizationSettings, measurements: int) -> int:
+    """Return the step of the last of `measurements`; the first one is from before the search."""
+    return (measurements - 1) * settings.measure_every
+
+
 def checkpoint_due(settings: PersonalizationSettings, step: int) -> bool:
-    """Return whether a checkpoint is saved after `step` completed steps, while the search goes on."""
+    """Return whether a checkpoint is saved after `step` completed steps."""
     return step % settings.checkpoint_every == 0

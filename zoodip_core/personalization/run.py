@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoodip_core.engine import Engine
 from zoodip_core.personalization.cadence import checkpoint_due, measurement_due
 from zoodip_core.personalization.personalize import Personalization
-
-SPEED_WINDOW_STEPS = 50
+from zoodip_core.personalization.speed import Speedometer
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def run_search(
     engine = Engine(personalization.bundle)
     settings = personalization.settings
     first_step, started = personalization.step, time.perf_counter()
-    ticks: deque[float] = deque([started], maxlen=SPEED_WINDOW_STEPS + 1)
+    speedometer = Speedometer()
     while not personalization.done and not should_stop():
         (error,) = engine.step([personalization])
         if error is not None:
@@ -83,8 +81,8 @@ def run_search(
             personalization.record_validation_loss()
         if checkpoint_due(settings, step) and not personalization.done:
             save(personalization)
-        ticks.append(time.perf_counter())
-        on_progress(_progress(personalization, ticks))
+        speedometer.record_step()
+        on_progress(_progress(personalization, speedometer))
     if not personalization.done:
         save(personalization)
     return _outcome(personalization, first_step, started)
@@ -106,10 +104,9 @@ def _outcome(personalization: Personalization, first_step: int, started: float) 
     )
 
 
-def _progress(personalization: Personalization, ticks: deque[float]) -> Progress:
-    elapsed = max(ticks[-1] - ticks[0], 1e-9)
-    it_per_s = (len(ticks) - 1) / elapsed
-    total, fixed_loss = personalization.settings.steps, personalization.fixed_losses[-1]
-    left = total - personalization.step
-    eta_s = left / it_per_s
-    return Progress(personalization.step, total, it_per_s, eta_s, fixed_loss)
+def _progress(personalization: Personalization, speedometer: Speedometer) -> Progress:
+    step, total = personalization.step, personalization.settings.steps
+    it_per_s, eta_s = speedometer.it_per_s, speedometer.eta_s(total - step)
+    assert it_per_s is not None, "progress is reported after a step"
+    assert eta_s is not None, "progress is reported after a step"
+    return Progress(step, total, it_per_s, eta_s, personalization.fixed_losses[-1])

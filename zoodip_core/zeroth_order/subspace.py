@@ -101,14 +101,14 @@ class SubspaceGradient:
         self._removed = state["subspace.removed"]
 
 
-class WholeSpace:
+class FullSpace:
     """Leaves the gradient unchanged: the paper's ablation without Subspace Gradient."""
 
     def __init__(self, d: int) -> None:
         self._removed = torch.zeros(0, d)
 
     @classmethod
-    def from_settings(cls, d: int, settings: SearchSettings) -> WholeSpace:
+    def from_settings(cls, d: int, settings: SearchSettings) -> FullSpace:
         """Return the identity on d dimensions."""
         return cls(d)
 
@@ -165,7 +165,7 @@ def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) ->
     return removed.to(token_history.dtype).clone(memory_format=torch.contiguous_format)  # Alg. 2 l.6
 
 
-SUBSPACES: Mapping[SubspaceName, type[SubspaceGradient] | type[WholeSpace]] = {
+SUBSPACES: Mapping[SubspaceName, type[SubspaceGradient] | type[FullSpace]] = {
     "subspace_gradient": SubspaceGradient,
-    "none": WholeSpace,
+    "none": FullSpace,
 }

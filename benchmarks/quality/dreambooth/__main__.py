@@ -19,7 +19,7 @@ from benchmarks.quality.report.tables import method_table
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.cli.options import parse_assignments
-from zoodip_core.diffusion.loading import locate
+from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.files import write_atomically
 
 HEAD = (
@@ -48,7 +48,7 @@ def table(rows: Sequence[PhotoRow]) -> str:
 def run(given: argparse.Namespace) -> str:
     """Measure the missing rows; return the table and write it to the folder."""
     options, entry = _options(given), Catalog.load(given.catalog).get(given.base_model)
-    weights = fingerprint(locate(entry))
+    weights = fingerprint(find_model_folder(entry))
     subjects = read_subjects(given.dataset, given.subjects.split(",") if given.subjects else None)
     encoders = read_encoders(given.clip, given.dino)
     rows = DreamBoothRun(entry, subjects, encoders, options, log_progress).run()

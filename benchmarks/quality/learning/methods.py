@@ -14,7 +14,7 @@ from benchmarks.quality.learning.backprop import BACKPROP_FORWARDS
 from zoodip_core.base_models.catalog import BaseModelEntry, Preset, resolve_settings
 from zoodip_core.base_models.families import Family, detect_family
 from zoodip_core.config import PersonalizationSettings, Precision
-from zoodip_core.diffusion.loading import locate
+from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.zeroth_order.estimator import ESTIMATORS
 
 ANCHORS = {
@@ -102,7 +102,7 @@ def check_plans(
         BenchmarkError, InvalidSettingsError: as for `make_plans`.
         InvalidModelError: the base model's folder is incomplete or of an unsupported kind.
     """
-    family = detect_family(locate(entry))
+    family = detect_family(find_model_folder(entry))
     for name in methods:
         if name in METHODS:
             make_plans(METHODS[name], entry, family, seed=0, forwards=forwards, changes=changes)

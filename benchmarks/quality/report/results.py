@@ -54,7 +54,7 @@ class Results(Generic[R]):
         """
         if row_id not in self._rows:
             row, drawn = measure()
-            keep_shown(self._pictures / row_id, drawn)
+            save_grid_images(self._pictures / row_id, drawn)
             self._rows.add(row)
             self._log(f"{about}: measured")
         return self._rows[row_id]
@@ -64,11 +64,11 @@ class Results(Generic[R]):
 
         Returns an empty list if a picture is missing, as for rows copied from another folder.
         """
-        found = [read_shown(self._pictures / row.id, each) for row in rows]
+        found = [read_grid_images(self._pictures / row.id, each) for row in rows]
         return [picture for pictures in found for picture in pictures] if all(found) else []
 
 
-def keep_shown(folder: Path, drawn: Pictures) -> None:
+def save_grid_images(folder: Path, drawn: Pictures) -> None:
     """Store at most `SHOWN` pictures, so that a resumed run can draw its grid.
 
     Stores the first picture of each prompt, or the first pictures of a single prompt.
@@ -83,8 +83,8 @@ def keep_shown(folder: Path, drawn: Pictures) -> None:
         write_atomically(folder / f"{index}.png", buffer.getvalue())
 
 
-def read_shown(folder: Path, count: int) -> list[Image.Image]:
-    """Read the first `count` pictures that `keep_shown` stored; return none if one is missing."""
+def read_grid_images(folder: Path, count: int) -> list[Image.Image]:
+    """Read the first `count` pictures that `save_grid_images` stored; return none if one is missing."""
     paths = [folder / f"{index}.png" for index in range(count)]
     return [_read_image(path) for path in paths] if all(path.is_file() for path in paths) else []
 

@@ -26,7 +26,7 @@ def api(settings: ServiceSettings, log: Path) -> Iterator[str]:
 
 
 @contextmanager
-def api_here(settings: ServiceSettings) -> Iterator[str]:
+def api_thread(settings: ServiceSettings) -> Iterator[str]:
     """Run an API on a thread of this process, where a test can patch constants, and yield its URL."""
     port = free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=2)

@@ -12,10 +12,10 @@ from PIL import Image
 REQUEST = {"token": "<my-dog>", "initializer": "dog"}
 
 
-def photo(size: tuple[int, int] = (96, 80), form: str = "PNG", colour: str = "teal", **options: Any) -> bytes:
+def photo(size: tuple[int, int] = (96, 80), form: str = "PNG", color: str = "teal", **options: Any) -> bytes:
     """Return an encoded image of one color."""
     buffer = BytesIO()
-    Image.new("RGB", size, colour).save(buffer, form, **options)
+    Image.new("RGB", size, color).save(buffer, form, **options)
     return buffer.getvalue()
 
 

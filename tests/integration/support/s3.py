@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from tests.integration.support.processes import accepts, free_port, wait_until
 
 
-class OwnS3:
+class S3Server:
     """S3 server on a free port. Its objects are in the memory of this process, so they survive a stop."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ def aws(port: int) -> dict[str, str]:
 
 
 @contextmanager
-def own_s3() -> Iterator[OwnS3]:
+def start_s3() -> Iterator[S3Server]:
     """Run a server with an empty bucket."""
-    s3 = OwnS3()
+    s3 = S3Server()
     s3.start()
     try:
         urlopen(Request(f"http://127.0.0.1:{s3.port}/{s3.bucket}", method="PUT")).close()

@@ -34,7 +34,7 @@ def shared_redis_url() -> str:
     return url
 
 
-class OwnRedis:
+class RedisServer:
     """Private redis-server on a free port that a test can stop and start again."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,11 +68,11 @@ class OwnRedis:
 
 
 @contextmanager
-def own_redis(folder: Path) -> Iterator[OwnRedis]:
+def start_redis(folder: Path) -> Iterator[RedisServer]:
     """Run a private Redis server."""
     if shutil.which("redis-server") is None:
         missing("redis-server")
-    redis = OwnRedis(folder)
+    redis = RedisServer(folder)
     redis.start()
     try:
         yield redis
@@ -80,7 +80,7 @@ def own_redis(folder: Path) -> Iterator[OwnRedis]:
         redis.stop()
 
 
-class OwnPostgresql:
+class PostgresCluster:
     """Private PostgreSQL cluster in a given folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -103,7 +103,7 @@ class OwnPostgresql:
 
 
 @contextmanager
-def own_postgresql() -> Iterator[OwnPostgresql]:
+def start_postgresql() -> Iterator[PostgresCluster]:
     """Run a private PostgreSQL server.
 
     It does not use `tmp_path`, because the account of PostgreSQL cannot read that folder.
@@ -111,7 +111,7 @@ def own_postgresql() -> Iterator[OwnPostgresql]:
     if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
         missing("initdb")
     with tempfile.TemporaryDirectory(prefix="zoodip-") as folder:
-        cluster = OwnPostgresql(Path(folder))
+        cluster = PostgresCluster(Path(folder))
         cluster.control("start")
         try:
             yield cluster

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.engine_protocol import JobSearch, Picture
+from worker.engine_protocol import EncodedImage, JobSearch
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled
@@ -106,7 +106,7 @@ class StubEngine:
 
     def generate(
         self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[Picture]:
+    ) -> list[EncodedImage]:
         """Return PNG images of one color."""
         self._record_call("draw")
         end = time.monotonic() + self._draw_s
@@ -114,7 +114,7 @@ class StubEngine:
             before_step()
             time.sleep(0.02)
         settings = job.request["settings"]
-        return [Picture(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
+        return [EncodedImage(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
 
     def _record_call(self, call: str) -> None:
         if self._calls_path:

@@ -12,7 +12,7 @@ from tests.tooling.models import build_family
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate
-from zoodip_core.diffusion.loading import HUB_FILES, HUB_LEFT, Bundle, load_bundle, locate
+from zoodip_core.diffusion.loading import HUB_FILES, HUB_LEFT, Bundle, find_model_folder, load_bundle
 from zoodip_core.diffusion.quantize import quantization_report
 from zoodip_core.errors import InvalidInputError, InvalidModelError
 
@@ -62,7 +62,7 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """A model that is not on disk gives a typed error with its name when the hub is offline."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidModelError, match="nobody/nothing"):
-        locate(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
+        find_model_folder(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from benchmarks.quality import __main__ as command
 from benchmarks.quality.cli import describe, embedded_model
 from benchmarks.quality.run import Selection
 from zoodip_core.base_models.fingerprint import fingerprint
-from zoodip_core.diffusion.loading import locate
+from zoodip_core.diffusion.loading import find_model_folder
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_the_table_has_a_description() -> None:
     entry = embedded_model()
     text = describe(Selection(Path(), prompts=7, pictures=2, changes={"n": 4}), 5, entry)
     assert text.startswith("5 held-out subjects of the test split, 7 prompts × 2 pictures, n=4; weights ")
-    assert text.endswith(fingerprint(locate(entry))[:12])
+    assert text.endswith(fingerprint(find_model_folder(entry))[:12])

@@ -11,7 +11,7 @@ from benchmarks.quality import sources
 from benchmarks.quality.cli import embedded_model
 from benchmarks.quality.sources import SEED_STRIDE, draw
 from zoodip_core.config import GenerationSettings
-from zoodip_core.diffusion.generation import Drawn, generate, generate_together
+from zoodip_core.diffusion.generation import GeneratedImage, generate, generate_together
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 
@@ -24,7 +24,7 @@ def test_a_case_is_drawn_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def noted(
         bundle: Bundle, asked: Sequence[GenerationSettings], concepts: ConceptVectors | None
-    ) -> list[list[Drawn]]:
+    ) -> list[list[GeneratedImage]]:
         batches.append(len(asked))
         return generate_together(bundle, asked, concepts)
 

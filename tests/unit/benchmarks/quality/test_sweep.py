@@ -12,7 +12,7 @@ from benchmarks.quality.learning.methods import METHODS, make_plans
 from benchmarks.quality.run import RunOptions, Selection
 from benchmarks.quality.sweep import VARIATIONS, Sweep, label
 from zoodip_core.base_models.families import detect_family
-from zoodip_core.diffusion.loading import locate
+from zoodip_core.diffusion.loading import find_model_folder
 
 
 def _validation_losses(text: str) -> list[str]:
@@ -25,7 +25,7 @@ def _validation_losses(text: str) -> list[str]:
 def test_every_variation_is_allowed_and_changes_something() -> None:
     """All variations are valid, and no two have the same settings."""
     entry = embedded_model()
-    family = detect_family(locate(entry))
+    family = detect_family(find_model_folder(entry))
     found = {
         str(make_plans(METHODS["paper"], entry, family, seed=0, forwards=(3000,), changes=dict(variation)))
         for variation in VARIATIONS
