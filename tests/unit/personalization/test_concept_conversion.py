@@ -63,7 +63,7 @@ def test_another_base_model_is_an_error(
     concept = to_concept(_learn(bundles["sd1"], pictures), 0.5)
     with pytest.raises(ModelMismatchError, match="width"):
         concept_vectors([concept], bundles["sdxl"])
-    with pytest.raises(ModelMismatchError, match="got <x> of sd1 .*; expected the base model"):
+    with pytest.raises(ModelMismatchError, match=r"got <x> of sd1 .*; expected the base model"):
         concept_vectors([concept], bundles["sd2"])
     entry = BaseModelEntry(name="sd1", path=family_folder["sd1"], precision="int8")
     assert set(concept_vectors([concept], load_bundle(entry, device="cpu"))) == {"<x>"}
