@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -13,6 +15,9 @@ from sqlalchemy.exc import ArgumentError
 
 from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.expectations import expectation
+
+_PREFIX = "ZOODIP_"
+_MISSPELLED = 0.88  # similarity from which an unknown name is taken for a misspelled one
 
 Seconds = Annotated[float, Field(gt=0)]
 _MAY_HOLD_SECRETS = frozenset(
@@ -27,7 +32,7 @@ def _default_data_dir() -> Path:
 class ServiceSettings(BaseSettings):
     """Settings of a deployment. `zoodip settings` lists them."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix="ZOODIP_", frozen=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     data_dir: Path = Field(default_factory=_default_data_dir, description="Folder for local data")
     database_url: str | None = Field(
@@ -148,8 +153,9 @@ class ServiceSettings(BaseSettings):
         """Return the settings of this process.
 
         Raises:
-            InvalidSettingsError: A variable has a value that is not allowed.
+            InvalidSettingsError: A variable has a misspelled name, or a value that is not allowed.
         """
+        cls._check_spelling()
         try:
             return cls()
         except SettingsError as error:
@@ -158,10 +164,21 @@ class ServiceSettings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
             raise InvalidSettingsError.mismatch(
-                f"ZOODIP_{name.upper()}",
+                f"{_PREFIX}{name.upper()}",
                 got="a value that is not shown" if name in _MAY_HOLD_SECRETS else repr(first["input"]),
                 expected=expectation(first["msg"]),
             ) from error
+
+    @classmethod
+    def _check_spelling(cls) -> None:
+        """Validate the names of variables. Only near misses are refused: orchestrators set ZOODIP_… names, too."""
+        for variable in sorted(name for name in os.environ if name.startswith(_PREFIX)):
+            name = variable.removeprefix(_PREFIX).lower()
+            near = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=_MISSPELLED)
+            if name not in cls.model_fields and near:
+                raise InvalidSettingsError.mismatch(
+                    variable, got="an unknown setting", expected=f"{_PREFIX}{near[0].upper()}"
+                )
 
     @property
     def database(self) -> str:

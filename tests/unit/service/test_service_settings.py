@@ -80,3 +80,22 @@ def test_error_message_gives_value_and_expectation(
     monkeypatch.setenv(f"ZOODIP_{variable}", value)
     with pytest.raises(InvalidSettingsError, match=re.escape(message)):
         ServiceSettings.from_environment()
+
+
+@pytest.mark.parametrize("name", ["DATABSE_URL", "DATA_DIRR", "LEASES_S"])
+def test_a_misspelled_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A variable that would be ignored silently gives one line with the right name."""
+    monkeypatch.setenv(f"ZOODIP_{name}", "1")
+    with pytest.raises(
+        InvalidSettingsError, match=f"^ZOODIP_{name}: got an unknown setting; expected ZOODIP_"
+    ):
+        ServiceSettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "PORT_8000_TCP_ADDR", "PUBLISH", "TEST_DATABASE_URL", "KEY"]
+)
+def test_other_names_with_the_prefix_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Kubernetes and Compose set variables with the same prefix."""
+    monkeypatch.setenv(f"ZOODIP_{name}", "1")
+    assert ServiceSettings.from_environment()
