@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, one_or_more = parser.add_argument, _at_least(1)
-    add("--beside", type=_at_least(0), nargs="+", default=[0, 1, 3], help="numbers of busy processes")
+    add("--busy", type=_at_least(0), nargs="+", default=[0, 1, 3], help="numbers of busy processes")
     add("--steps", type=one_or_more, default=15, help="timed steps of one measurement")
     add("--repeats", type=one_or_more, default=3, help="measurements of each policy, interleaved")
     add("--threads", type=one_or_more, default=torch.get_num_threads())
     options = parser.parse_args(arguments)
-    columns = [_seconds(count, options) for count in options.beside]
-    heads = [(f"{count} busy, ms/step", "ratio") for count in options.beside]
+    columns = [_seconds(count, options) for count in options.busy]
+    heads = [(f"{count} busy, ms/step", "ratio") for count in options.busy]
     rows = [[policy, *chain(*(cells(column, policy) for column in columns))] for policy in POLICIES]
     print_table(("waiting", *chain(*heads)), rows)
 

@@ -23,7 +23,7 @@ def test_a_cell_has_the_median_the_range_and_the_ratio_to_the_packages() -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--beside", "-1"], "--beside: got '-1'; expected a whole number, 0 or more"),
+        (["--busy", "-1"], "--busy: got '-1'; expected a whole number, 0 or more"),
         (["--repeats", "0"], "--repeats: got '0'; expected a whole number, 1 or more"),
         (["--steps", "many"], "--steps: got 'many'; expected a whole number, 1 or more"),
     ],
