@@ -188,13 +188,13 @@ def test_damaged_base_model_does_not_hide_others(
     damaged = shutil.copytree(catalog.parent / "tiny", tmp_path / "damaged")
     for weights in (damaged / "vae").glob("*.safetensors"):
         weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    catalog = tmp_path / "catalog.toml"
-    catalog.write_text(
+    changed_catalog = tmp_path / "catalog.toml"
+    changed_catalog.write_text(
         f'[[base_models]]\nname = "tiny"\npath = "{catalog.parent / "tiny"}"\nprecision = "fp32"\n'
         '[[base_models]]\nname = "damaged"\npath = "damaged"\n'
         '[[base_models]]\nname = "far"\nhub_id = "nobody/nothing"\nfamily = "sdxl"\n'
     )
-    changed = settings.model_copy(update={"base_models": catalog})
+    changed = settings.model_copy(update={"base_models": changed_catalog})
     with TestClient(create_app(changed), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
         models = {model["id"]: model for model in client.get("/v1/base-models").json()["data"]}
         assert models["tiny"]["family"] == "sd1"

@@ -124,7 +124,7 @@ def test_serve_rejects_public_hosts_without_keys_and_used_ports(tmp_path: Path) 
         (["migrate"], {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used"),
         (["keys", "list"], {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used"),
         (["serve"], {"DATA_DIR": "/proc/nope"}, "/proc/nope: No such file"),
-        (["serve"], {"BASE_MODELS": "/nope.toml"}, "/nope.toml: cannot be read"),
+        (["serve"], {"BASE_MODELS": "/nope.toml"}, "expected a TOML file (catalog /nope.toml)"),
         (["serve"], {"OBJECT_STORE_URL": "file:///proc/nope"}, "object store: cannot create /proc/nope"),
         (["serve"], {"OBJECT_STORE_URL": "s3://"}, "object store: cannot use s3://"),
         (["settings"], {"DATABASE_URL": "nonsense"}, "ZOODIP_DATABASE_URL"),

@@ -112,7 +112,7 @@ def test_insufficient_memory_fails_with_out_of_memory(client: TestClient, settin
     error = client.get(f"/v1/personalizations/{huge}").json()["error"]
     assert error == {
         "code": "out_of_memory",
-        "message": "Not even one row fits into the memory of the device.",
+        "message": "Not even one row fits in the memory of the device.",
         "retryable": True,
     }
 
