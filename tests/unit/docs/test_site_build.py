@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.site import configuration
 
 ROOT = Path(__file__).parents[3]
@@ -23,6 +25,7 @@ def _isolation() -> list[str]:
     return NO_NETWORK if allowed else []
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
     """The strict build succeeds, and every Markdown page has an HTML page."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")

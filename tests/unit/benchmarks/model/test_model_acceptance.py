@@ -56,6 +56,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Figure], Pa
         return measure(SHIPPED, out, SMALL), out
 
 
+@pytest.mark.slow
 def test_the_thresholds_are_the_published_ones(measured: tuple[list[Figure], Path]) -> None:
     """Each figure with a threshold is measured, and no other figure has one."""
     found, _ = measured
@@ -142,6 +143,7 @@ def test_the_table_has_every_figure_and_whether_it_is_met(
     ]
 
 
+@pytest.mark.slow
 def test_textual_inversion_has_a_threshold_on_subjects_only() -> None:
     """Held-out subjects have a threshold of 0.85; held-out shapes have none. Both are drawn on each background."""
     world, pipeline, judge = shipped_world(), read_pipeline(SHIPPED), read_judge()

@@ -51,6 +51,7 @@ def test_one_search_gives_every_count(
         assert grid.width == GAP_PX + 4 * (TILE_PX + GAP_PX)
 
 
+@pytest.mark.slow
 def test_missing_pictures_leave_the_grid_unchanged(
     benchmark: Callable[..., BenchmarkRun],
     few_cases: list[Case],

@@ -57,6 +57,7 @@ def test_a_finished_run_is_not_measured_again(
     assert (tmp_path / "results.jsonl").read_bytes() == lines
 
 
+@pytest.mark.slow
 def test_missing_pictures_leave_the_grid_unchanged(
     benchmark: MakeRun, few_cases: list[Case], tmp_path: Path, lose_pictures: LosePictures
 ) -> None:
@@ -71,6 +72,7 @@ def test_missing_pictures_leave_the_grid_unchanged(
     assert not grid.exists()
 
 
+@pytest.mark.slow
 def test_new_defaults_change_only_the_default_method(
     benchmark: MakeRun, few_cases: list[Case], tmp_path: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_an_interrupted_search_ends_on_the_same_bits(
             assert one.validation_losses == other.validation_losses
 
 
+@pytest.mark.slow
 def test_a_shorter_length_is_searched_from_the_start(
     entry: BaseModelEntry, few_cases: list[Case], tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def _plan(method: str, entry: BaseModelEntry, forwards: int) -> tuple[Plan, Bund
     return plan, bundles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "forwards"), [("paper", 12), ("ti-0.01", 48)])
 def test_an_interrupted_trajectory_ends_on_the_same_bits(
     method: str,
@@ -168,6 +169,7 @@ def test_a_finished_run_is_not_measured_again(
     assert table(list(make().rows())) == table(rows)
 
 
+@pytest.mark.slow
 def test_missing_pictures_leave_the_grid_unchanged(
     entry: BaseModelEntry,
     tools: Instruments,

@@ -64,6 +64,7 @@ def test_the_first_pictures_of_the_prompt_are_shown(
     assert [row for method in again.methods for row in again.rows(method)] == rows
 
 
+@pytest.mark.slow
 def test_missing_pictures_leave_the_grid_unchanged(
     of_one_prompt: Callable[[], BenchmarkRun],
     few_cases: list[Case],

@@ -16,6 +16,7 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 
 
+@pytest.mark.slow
 def test_a_case_is_drawn_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three prompts are drawn in two batches, in order, and equal the pictures drawn alone."""
     entry = embedded_model().model_copy(update={"generation": {"steps": 2, "guidance_scale": 2.0}})

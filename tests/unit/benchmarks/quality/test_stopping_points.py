@@ -38,6 +38,7 @@ def make(
     return made
 
 
+@pytest.mark.slow
 def test_a_stalled_search_is_drawn_twice(make: MakeRun) -> None:
     """A tiny learning rate stalls at the sixth measurement; the other stopping point is the last step."""
     pairs = measure(make(learning_rate=1e-12), seeds=2)
@@ -46,6 +47,7 @@ def test_a_stalled_search_is_drawn_twice(make: MakeRun) -> None:
     assert "4 of 4 searches stop early and 38% of all evaluations are saved" in verdict(pairs)
 
 
+@pytest.mark.slow
 def test_a_stopping_point_equals_a_search_with_auto(make: MakeRun) -> None:
     """The token at the stopping point equals that of a separate search that stops early, up to rounding."""
     from zoodip_core.personalization.personalize import Personalization

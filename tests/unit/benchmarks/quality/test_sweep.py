@@ -33,6 +33,7 @@ def test_every_variation_is_allowed_and_changes_something() -> None:
     assert len(found) == len(VARIATIONS)
 
 
+@pytest.mark.slow
 def test_each_row_has_its_change(tmp_path: Path) -> None:
     """Two variations give two rows with different validation losses, named by the change, and their difference."""
     chosen = Selection(tmp_path, split="validation", subjects=1, prompts=1, pictures=1)
@@ -43,6 +44,7 @@ def test_each_row_has_its_change(tmp_path: Path) -> None:
     assert (tmp_path / "sweep-paper.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_change_overrides_set(tmp_path: Path) -> None:
     """The table has the method with --set, and one row for each additional --change."""
     small = "--subjects 1 --prompts 1 --pictures 1 --forwards 6"

@@ -110,6 +110,7 @@ def test_a_finished_run_is_not_measured_again(
     assert capsys.readouterr().out == text
 
 
+@pytest.mark.slow
 def test_missing_pictures_leave_the_grid_unchanged(
     run: Run,
     arguments: dict[str, str],

@@ -32,6 +32,7 @@ except StorageError as refused:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 10])
 def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
     """With room for part of a line at most, the error is reported and the file keeps its complete lines."""
