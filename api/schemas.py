@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from zoodip_core.config import ConceptKind
+from zoodip_core.input_warnings import WarningCode
 from zoodip_core.service.jobs.states import Status
 
 Timestamp = Annotated[str, Field(examples=["2026-03-01T12:00:00.000Z"])]
@@ -18,6 +19,14 @@ class JobError(BaseModel):
     code: str = Field(description="Stable code for programs", examples=["storage_failed"])
     message: str = Field(description="Message for people")
     retryable: bool = Field(description="Whether the same job can succeed later")
+
+
+class InputWarning(BaseModel):
+    """A warning about input that was accepted."""
+
+    code: WarningCode = Field(description="Stable code for programs", examples=["image_cropped"])
+    field: str = Field(description="Input field that it is about", examples=["images"])
+    message: str = Field(description="Message for people")
 
 
 class _Job(BaseModel):
@@ -34,6 +43,7 @@ class _Job(BaseModel):
     started_at: Timestamp | None
     finished_at: Timestamp | None
     metadata: dict[str, str] = Field(description="Labels of the client")
+    warnings: list[InputWarning] = Field(description="Warnings about the request; empty if there are none")
 
 
 class Personalization(_Job):
@@ -61,7 +71,7 @@ class Validation(BaseModel):
     base_model: str = Field(description="Name of the base model in the catalog")
     settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
     images: int = Field(description="Number of reference images")
-    warnings: list[str] = Field(description="Remarks on the images, such as a small size")
+    warnings: list[InputWarning] = Field(description="Warnings about the request, such as small images")
     estimated_seconds: float | None = Field(description="Time at the speed of the fastest running worker")
     estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
 

@@ -9,6 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from api import schemas
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import JobSnapshot
 
@@ -78,6 +79,11 @@ def concept(record: ConceptRecord) -> schemas.Concept:
     )
 
 
+def warning(found: InputWarning) -> schemas.InputWarning:
+    """Convert a warning to its response body."""
+    return schemas.InputWarning(code=found.code, field=found.field, message=found.message)
+
+
 def _common(job: JobSnapshot) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -93,4 +99,5 @@ def _common(job: JobSnapshot) -> dict[str, Any]:
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
         "metadata": job.metadata,
+        "warnings": [warning for warning in job.request.get("warnings", []) if isinstance(warning, dict)],
     }

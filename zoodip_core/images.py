@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from zoodip_core.errors import ImageCountError, ImageTooLargeError, InvalidImageError
+from zoodip_core.input_warnings import InputWarning, WarningCode
 from zoodip_core.pixels import on_white, stripped, upright
 
 MAX_IMAGES = 16
@@ -124,7 +125,7 @@ def fit_square(image: Image.Image, side_px: int) -> Image.Image:
     return square.resize((side_px, side_px), Image.Resampling.LANCZOS)
 
 
-def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[str]:
+def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[InputWarning]:
     """Return warnings about usable images: too small, far from square, or duplicates.
 
     Args:
@@ -137,13 +138,14 @@ def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[s
         short, long = sorted((width, height))
         shape = f"image {number} has {width}×{height} px"
         if side_px is not None and short < side_px:
-            warnings.append(
-                f"{shape}: it is enlarged to the {side_px} px of the base model's training images"
-            )
+            message = f"{shape}: it is enlarged to the {side_px} px of the base model's training images"
+            warnings.append(InputWarning(WarningCode.IMAGE_ENLARGED, _FIELD, message))
         if 1 - short / long > MAX_CROPPED:
-            warnings.append(f"{shape}: only its center square is used, {1 - short / long:.0%} is cut off")
+            message = f"{shape}: only its center square is used, {1 - short / long:.0%} is cut off"
+            warnings.append(InputWarning(WarningCode.IMAGE_CROPPED, _FIELD, message))
         if pixels in first_seen:
-            warnings.append(f"images {first_seen[pixels]} and {number} are identical")
+            message = f"images {first_seen[pixels]} and {number} are identical"
+            warnings.append(InputWarning(WarningCode.IMAGES_IDENTICAL, _FIELD, message))
         first_seen.setdefault(pixels, number)
     return warnings
 

@@ -24,6 +24,7 @@ from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
 from zoodip_core.base_models.vocabulary import check_initializer, check_token, check_token_format
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.personalization.captions import check_captions
 from zoodip_core.service import concepts, worker_registry
 from zoodip_core.service.idempotency import StoredResponse
@@ -95,7 +96,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         base_model=resolved.entry.name,
         settings=resolved.settings.model_dump(),
         images=len(submission.files),
-        warnings=warnings,
+        warnings=[serializers.warning(found) for found in warnings],
         estimated_seconds=round(rows / max(known), 1) if known else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
     )
@@ -136,7 +137,7 @@ def _new_job(
     caller: Caller,
     submission: PersonalizationSubmission,
     resolved: _Resolved,
-    warnings: list[str],
+    warnings: list[InputWarning],
 ) -> NewJob:
     request = submission.request
     return NewJob(
@@ -156,7 +157,7 @@ def _new_job(
             "settings": resolved.settings.model_dump(),
             "replace": request.replace,
             "images": len(submission.files),
-            "warnings": warnings,
+            "warnings": [serializers.warning(found).model_dump(mode="json") for found in warnings],
         },
     )
 
@@ -218,6 +219,6 @@ def _decode_images(
     resolved: _Resolved,
     *,
     store_for: str | None = None,
-) -> list[str]:
+) -> list[InputWarning]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
     return decode_images(service, submission.files, side_px, store_for=store_for)

@@ -9,6 +9,7 @@ from PIL import Image
 from api.requests.uploads import UploadedFile
 from api.service import Service
 from zoodip_core.images import check_image_count, decode_image, encode_png, image_warnings
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.object_store import job_prefix, reference_name
 
 MAX_SHORT_SIDE_PX = 1024  # training size of the largest family, SDXL; larger images would be reduced anyway
@@ -16,7 +17,7 @@ MAX_SHORT_SIDE_PX = 1024  # training size of the largest family, SDXL; larger im
 
 def decode_images(
     service: Service, files: Sequence[UploadedFile], side_px: int | None, *, store_for: str | None = None
-) -> list[str]:
+) -> list[InputWarning]:
     """Decode the uploaded images one at a time, so that memory holds only one.
 
     Args:

@@ -66,9 +66,21 @@ def test_validate_only_creates_nothing(client: TestClient, settings: ServiceSett
     body = response.json()
     assert body["settings"]["steps"] == 30
     assert body["estimated_memory_mb"] > 0
-    assert "40×40" in body["warnings"][0]
+    (warning,) = body["warnings"]
+    assert (warning["code"], warning["field"]) == ("image_enlarged", "images")
+    assert "40×40" in warning["message"]
     assert client.get("/v1/personalizations").json()["data"] == []
     assert _objects(settings) == []
+
+
+def test_creation_returns_the_warnings_of_validate_only(client: TestClient) -> None:
+    """The response of the creation, the job and the list contain the same warnings as `validate_only`."""
+    validated = create(client, photo((40, 40)), url="/v1/personalizations?validate_only=true").json()
+    created = create(client, photo((40, 40))).json()
+    assert [warning["code"] for warning in created["warnings"]] == ["image_enlarged"]
+    assert created["warnings"] == validated["warnings"]
+    assert client.get(f"/v1/personalizations/{created['id']}").json()["warnings"] == created["warnings"]
+    assert client.get("/v1/personalizations").json()["data"][0]["warnings"] == created["warnings"]
 
 
 def test_cancel_pause_resume_and_delete(client: TestClient, settings: ServiceSettings) -> None:

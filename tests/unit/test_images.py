@@ -142,7 +142,7 @@ def test_warnings_name_the_image() -> None:
     good = halves(64, 48)
     assert image_warnings([good], 48) == []
     small, long = Image.new("RGB", (40, 40)), Image.new("RGB", (200, 100))
-    assert image_warnings([good, small, long, good], 48) == [
+    assert [warning.message for warning in image_warnings([good, small, long, good], 48)] == [
         "image 2 has 40×40 px: it is enlarged to the 48 px of the base model's training images",
         "image 3 has 200×100 px: only its center square is used, 50% is cut off",
         "images 1 and 4 are identical",
@@ -161,7 +161,7 @@ def test_warnings_keep_one_image_in_memory() -> None:
             yield image
             del image
 
-    assert image_warnings(images(), None) == [
+    assert [warning.message for warning in image_warnings(images(), None)] == [
         "images 1 and 2 are identical",
         "images 1 and 3 are identical",
     ]

@@ -1,4 +1,4 @@
-"""The page of errors: the tree under `ZoodipError` with the HTTP status of each code."""
+"""The page of errors and warnings: the tree under `ZoodipError` with each HTTP status, and the warning codes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from api.problems import STATUS_OF_CODE
 from tools.reference.markdown import GENERATED, code, table
 from zoodip_core.errors import ZoodipError
+from zoodip_core.input_warnings import MEANINGS
 from zoodip_core.service import errors as service_errors
 
 PAGE = """# Errors
@@ -25,6 +26,13 @@ change the request: `field` names the part at fault, and the message lists what 
 The HTTP layer has four more codes: `invalid_json` (400), `invalid_request` (422: a field is missing or has the wrong
 type), `body_too_large` (413) and `database_unavailable` (503: retry). Other statuses use their own name, such as
 `method_not_allowed` (405).
+
+## Warnings
+
+A warning is about input that was accepted. Responses list them as `warnings`, each with `code`, `field` and
+`message`; the command prints the messages.
+
+{warnings}
 """
 
 
@@ -35,7 +43,12 @@ def page() -> str:
         [code(kind.code), str(STATUS_OF_CODE[kind.code]), "yes" if kind.retryable else "no", _meaning(kind)]
         for kind in kinds
     ]
-    return PAGE.format(generated=GENERATED, errors=table(["Code", "Status", "Retry", "Meaning"], rows))
+    warnings = [[code(warning), meaning] for warning, meaning in MEANINGS.items()]
+    return PAGE.format(
+        generated=GENERATED,
+        errors=table(["Code", "Status", "Retry", "Meaning"], rows),
+        warnings=table(["Code", "Meaning"], warnings),
+    )
 
 
 def _tree(root: type[ZoodipError]) -> Iterator[type[ZoodipError]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from zoodip_core.errors import InvalidInputError, ZoodipError
+from zoodip_core.input_warnings import InputWarning
 
 EXIT_INVALID_INPUT = 2
 EXIT_FAILED = 1
@@ -28,6 +29,12 @@ _stderr = Console(stderr=True)
 def say(message: str) -> None:
     """Print a message on stderr."""
     _stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_warnings(warnings: Iterable[InputWarning]) -> None:
+    """Print warnings on stderr, one line each."""
+    for warning in warnings:
+        say(f"warning: {warning.field}: {warning.message}")
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from zoodip_core.cli.console import print_json, say
+from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import (
     BaseModelOption,
     CatalogOption,
@@ -55,7 +55,7 @@ def personalize(
     from zoodip_core.base_models.families import detect_family
     from zoodip_core.cli.learn import check_writable, learn
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
-    from zoodip_core.images import read_images
+    from zoodip_core.images import image_warnings, read_images
     from zoodip_core.personalization.personalize import Subject, check_subject
 
     pictures = read_images(images)
@@ -69,6 +69,7 @@ def personalize(
     target = out or Path(f"{token.strip('<>')}.safetensors")
     check_writable(target)
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
+    say_warnings(image_warnings(pictures, bundle.side_px))
     learned = learn(bundle, subject, pictures, settings, out=target, resume=resume)
     figures = learned.figures()
     early = f" ({figures['steps']} of {settings.steps} steps: the validation loss no longer falls)"

@@ -1,0 +1,38 @@
+"""Warnings about input that is usable but may not give what the user expects. A warning never blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WarningCode(StrEnum):
+    """Stable codes of warnings, for programs."""
+
+    IMAGE_ENLARGED = "image_enlarged"
+    IMAGE_CROPPED = "image_cropped"
+    IMAGES_IDENTICAL = "images_identical"
+    IMAGE_UNIFORM = "image_uniform"
+    SPELLING_CORRECTED = "spelling_corrected"
+    CONCEPT_UNUSED = "concept_unused"
+    PROMPT_TRUNCATED = "prompt_truncated"
+
+
+MEANINGS = {
+    WarningCode.IMAGE_ENLARGED: "A reference image is smaller than the training images of the base model.",
+    WarningCode.IMAGE_CROPPED: "The center square leaves out a third or more of a reference image.",
+    WarningCode.IMAGES_IDENTICAL: "Two reference images have the same pixels.",
+    WarningCode.IMAGE_UNIFORM: "The center square of a reference image has nearly one color.",
+    WarningCode.SPELLING_CORRECTED: "The prompt spells a learned token in another way; it was read as the token.",
+    WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
+    WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputWarning:
+    """A warning: a stable code, the input field that it is about, and a message for people."""
+
+    code: WarningCode
+    field: str
+    message: str
