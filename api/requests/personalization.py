@@ -16,8 +16,8 @@ from api.auth import Caller
 from api.base_models import BaseModelFacts
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
+from api.requests.form_reader import Upload, UploadedFile
 from api.requests.reference_images import decode_images, delete_images
-from api.requests.uploads import Upload, UploadedFile
 from api.requests.webhook_url import check_webhook
 from api.service import Service
 from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from api.requests.uploads import UploadedFile
+from api.requests.form_reader import UploadedFile
 from api.service import Service
 from zoodip_core.images import check_image_count, decode_image, encode_png, image_warnings
 from zoodip_core.input_warnings import InputWarning

@@ -22,8 +22,9 @@ from api.idempotent_create import (
     hash_request,
 )
 from api.problems import problems
+from api.requests.form_reader import FormSchema, Upload
 from api.requests.parameters import After, Id, Limit
-from api.requests.uploads import Upload, read_upload
+from api.requests.uploads import read_upload
 from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
@@ -36,6 +37,12 @@ from zoodip_core.service.object_store import concept_name
 
 router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
 
+_FORM = FormSchema(
+    files="file",
+    fields=frozenset({"token", "base_model", "replace"}),
+    max_files=1,
+    max_file_bytes=MAX_FILE_BYTES,
+)
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -136,33 +143,35 @@ def delete(caller: Writer, id: Id) -> Response:
 )
 async def import_file(request: Request, caller: Writer, idempotency_key: IdempotencyKey = None) -> Response:
     """Import a textual-inversion embedding from a safetensors file."""
-    async with read_upload(request, max_file_bytes=MAX_FILE_BYTES, max_files=1) as upload:
+    async with read_upload(request, _FORM) as upload:
         return await run_in_threadpool(_import, caller, upload, idempotency_key)
 
 
 def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
-    files = upload.files_of("file")
-    if not files:
+    if not upload.files:
         raise InvalidArtifactError.mismatch("file", got="no file", expected="one safetensors file")
-    replace = upload.fields.get("replace", "false")
+    # A browser sends an empty text for an input without a value.
+    fields = {name: value for name, value in upload.fields.items() if value}
+    replace = fields.get("replace", "false")
     if replace not in ("true", "false"):
         raise InvalidInputError.mismatch("replace", got=repr(replace), expected="true or false")
     creation = IdempotentCreate(
         caller,
         "POST /v1/concepts",
         key,
-        hash_request(dict(upload.fields), [file.digest.hexdigest() for file in files]),
+        hash_request(fields, [file.digest.hexdigest() for file in upload.files]),
     )
-    return creation.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
+    content = upload.files[0].read()
+    return creation.run(lambda: _prepare_creation(caller, fields, content, replace=replace == "true"))
 
 
-def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Creation:
-    entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
+def _prepare_creation(caller: Caller, fields: dict[str, str], content: bytes, *, replace: bool) -> Creation:
+    entry, facts = caller.service.base_models.facts(fields.get("base_model"))
     if facts is None:
         raise InvalidInputError.mismatch(
             "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
         )
-    concept = _read(content, upload.fields.get("token"), facts)
+    concept = _read(content, fields.get("token"), facts)
     now = time.time()
     record = ConceptRecord(
         id=new_id("con", now),

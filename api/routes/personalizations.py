@@ -16,6 +16,7 @@ from api.deletion import delete_job
 from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.problems import problems
 from api.requests import personalization
+from api.requests.form_reader import FormSchema
 from api.requests.parameters import After, Id, Limit, StatusFilter, metadata_filter
 from api.requests.personalization import PersonalizationSubmission, parse_request, prepare_creation
 from api.requests.uploads import read_upload
@@ -91,11 +92,14 @@ async def create(
     validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
     """Learn a concept from 1 to 16 reference images."""
-    max_file_bytes = int(caller.service.settings.max_file_mb * 1_000_000)
-    async with read_upload(request, max_file_bytes=max_file_bytes, max_files=MAX_IMAGES) as upload:
-        submission = PersonalizationSubmission(
-            parse_request(upload), upload.files_of("images"), request.state.traceparent
-        )
+    schema = FormSchema(
+        files="images",
+        fields=frozenset({"request"}),
+        max_files=MAX_IMAGES,
+        max_file_bytes=int(caller.service.settings.max_file_mb * 1_000_000),
+    )
+    async with read_upload(request, schema) as upload:
+        submission = PersonalizationSubmission(parse_request(upload), upload.files, request.state.traceparent)
         if validate_only:
             return await run_in_threadpool(personalization.validate_only, caller, submission)
         return await run_in_threadpool(_create, caller, submission, idempotency_key)
