@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from api import problems
+from api.head_requests import HeadMiddleware
 from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
 from api.requests.bodies import PersonalizationRequest
@@ -52,6 +53,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the Host header, which the client controls
     )
     app.state.request_metrics = RequestMetrics()
     for module in (personalizations, events, concepts, generations, system):
@@ -66,6 +68,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Location", "X-Request-Id", "Retry-After"],
         )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=app.state.request_metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -37,7 +37,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        method, headers = scope["method"], Headers(scope=scope)
         given = headers.get("X-Request-Id", "")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -53,23 +53,23 @@ class RequestMiddleware:
 
         parent = valid_traceparent(headers.get("traceparent"))
         try:
-            with span("request", parent, method=scope["method"], path=scope["path"]) as traceparent:
+            with span("request", parent, method=method, path=scope["path"]) as traceparent:
                 scope.setdefault("state", {})["traceparent"] = traceparent
                 app = _TOO_LARGE if _is_too_large(headers) else self.app
                 await app(scope, receive, send_with_id)
         except Exception:
-            self.log.exception("request_failed", method=scope["method"])
+            self.log.exception("request_failed", method=method)
             if status:  # the response has started, so only closing the connection remains
                 raise
             await _INTERNAL_ERROR(scope, receive, send_with_id)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
+            self._record(method, scope, status, time.perf_counter() - started)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.metrics.observe(scope["method"], route, status, seconds)
+        self.metrics.observe(method, route, status, seconds)
         level = self.log.debug if route in _QUIET_ROUTES else self.log.info
-        level("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
+        level("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
 
 def _is_too_large(headers: Headers) -> bool:

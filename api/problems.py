@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from api.validation_messages import field_of, message_of
-from zoodip_core.errors import ZoodipError
+from zoodip_core.errors import InvalidInputError, StorageError, ZoodipError
 from zoodip_core.service.errors import RateLimitedError
 
 MEDIA_TYPE = "application/problem+json"
@@ -163,28 +163,38 @@ def problem_from_error(error: ZoodipError) -> JSONResponse:
     headers = {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    fields = [FieldError(field=error.field, message=error.message)] if error.field else []
-    return problem(STATUS_OF_CODE[error.code], error.code, error.message, fields, headers)
+    message = error.message
+    if isinstance(error, StorageError):  # its message can contain paths and addresses of the server
+        _log.warning("storage_failed", error=message)
+        message = "The storage is unavailable or full; retry later."
+    fields = [FieldError(field=error.field, message=message)] if error.field else []
+    return problem(STATUS_OF_CODE[error.code], error.code, message, fields, headers)
 
 
-def _on_zoodip_error(_request: Request, error: Exception) -> JSONResponse:
+# The handlers are coroutines: functions would wait for a thread, and all threads can be busy.
+async def _on_zoodip_error(_request: Request, error: Exception) -> JSONResponse:
     return problem_from_error(cast("ZoodipError", error))
 
 
-def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
+    if any(item["loc"] == ("body",) and isinstance(item.get("input"), bytes) for item in found):
+        content_type = request.headers.get("Content-Type", "nothing")
+        wrong = InvalidInputError.mismatch("Content-Type", got=content_type, expected="application/json")
+        fields = [FieldError(field=wrong.field, message=wrong.message)]
+        return problem(422, "invalid_request", wrong.message, fields)
     if any(item["type"] == "json_invalid" for item in found):
         return problem(400, "invalid_json", "The body is not valid JSON.")
     errors = [FieldError(field=field_of(item), message=message_of(item)) for item in found]
     return problem(422, "invalid_request", errors[0].message, errors)
 
 
-def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     found = cast("HTTPException", error)
     code = _CODE_OF_STATUS.get(found.status_code, HTTPStatus(found.status_code).name.lower())
     return problem(found.status_code, code, str(found.detail), headers=dict(found.headers or {}))
 
 
-def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
     _log.warning("database_unavailable", error=type(error).__name__)
     return problem(503, "database_unavailable", "The database is unavailable; retry later.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from zoodip_core.base_models.families import SD2_WIDTH, Family
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, check_token_format
@@ -27,6 +27,8 @@ Form = Literal["diffusers", "a1111", "comfyui"]
 
 ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
 _METADATA_KEY = "zoodip"
+# Any name, because a newer version can have more precisions; short and printable, because databases store it.
+PrecisionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]{1,20}$")]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Provenance:
     seed: int
     steps: int  # completed
     forwards: int
-    precision: str  # of the base model during the search
+    precision: PrecisionName  # of the base model during the search
     images: int
     fixed_loss_start: float | None
     fixed_loss_end: float | None

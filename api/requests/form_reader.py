@@ -1,4 +1,4 @@
-"""Collects the parts of a multipart body from parser callbacks: files on disk, fields in memory, all within limits."""
+"""Collects the parts of a multipart body from parser callbacks: files on disk, fields in memory, with limits."""
 
 from __future__ import annotations
 

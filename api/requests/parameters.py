@@ -14,6 +14,7 @@ _ID = r"^[a-z]+_[0-9a-z]+$"
 After = Annotated[str | None, Query(max_length=40, pattern=_ID, description="Last id of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items")]
 StatusFilter = Annotated[Status | None, Query(description="Only jobs in this state")]
+Index = Annotated[int, Path(ge=0, lt=2**31)]
 Id = Annotated[str, Path(max_length=40, pattern=_ID, examples=["per_06exs0fg3k5v8qhzj2m4n7rt"])]
 
 _PREFIX, _SUFFIX = "metadata[", "]"

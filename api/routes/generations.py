@@ -19,7 +19,7 @@ from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, ch
 from api.middleware import MAX_JSON_BYTES
 from api.problems import problems
 from api.requests.bodies import GenerationRequest
-from api.requests.parameters import After, Id, Limit, StatusFilter, metadata_filter
+from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metadata_filter
 from api.service import Service
 from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
@@ -225,7 +225,7 @@ def delete(caller: Writer, id: Id) -> Response:
     responses={200: {"content": {"image/png": {}}, "description": "Image"}, **problems(404)},
 )
 def image(
-    caller: Reader, id: Id, k: Annotated[int, Path(ge=0, description="Index of the image, from 0")]
+    caller: Reader, id: Id, k: Annotated[Index, Path(description="Index of the image, from 0")]
 ) -> Response:
     """Return image `k`, from 0. Its metadata contains prompt, seed, concepts and model fingerprint."""
     with caller.service.database.read() as connection:

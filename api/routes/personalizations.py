@@ -17,7 +17,7 @@ from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.problems import problems
 from api.requests import personalization
 from api.requests.form_reader import FormSchema
-from api.requests.parameters import After, Id, Limit, StatusFilter, metadata_filter
+from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metadata_filter
 from api.requests.personalization import PersonalizationSubmission, parse_request, prepare_creation
 from api.requests.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
@@ -198,7 +198,7 @@ def delete(caller: Writer, id: Id) -> Response:
     responses={200: {"content": {"image/png": {}}, "description": "Preview image"}, **problems(404)},
 )
 def preview(
-    caller: Reader, id: Id, step: Annotated[int, Path(ge=0, description="Step of the preview")]
+    caller: Reader, id: Id, step: Annotated[Index, Path(description="Step of the preview")]
 ) -> Response:
     """Return the image that the token drew after this step. All previews use the same seed."""
     with caller.service.database.read() as connection:

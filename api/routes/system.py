@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import text
 
 from api import schemas, serializers
 from api.auth import Admin, Reader
@@ -42,10 +41,8 @@ def base_models(caller: Reader) -> Response:
 
 
 @router.get("/livez", summary="Check liveness", response_model=schemas.Health, responses=problems())
-def livez(service: CurrentService) -> Response:
-    """Return 200 if this process and its database respond."""
-    with service.database.read() as connection:
-        connection.execute(text("SELECT 1"))
+async def livez() -> Response:
+    """Return 200 if this process responds. Needs neither a thread nor the database, which may be busy."""
     return serializers.reply(schemas.Health(status="ok"))
 
 

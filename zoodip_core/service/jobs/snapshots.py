@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func, select, tuple_
 
 from zoodip_core.service.jobs.records import Job, JobSnapshot
 from zoodip_core.service.jobs.states import JobKind, Status
@@ -70,9 +70,18 @@ def list_page(
     if status is not None:
         query = query.where(jobs.c.status == status)
     for name, value in (metadata or {}).items():
-        query = query.where(jobs.c.metadata[name].as_string() == value)
+        query = query.where(_has_metadata(connection, name, value))
     rows, more = newest_first(connection, query, jobs, after=after, limit=limit)
     return [_snapshot(row) for row in rows], more
+
+
+def _has_metadata(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
+    if connection.dialect.name == "postgresql":
+        found: ColumnElement[bool] = jobs.c.metadata[name].as_string() == value
+        return found
+    # SQLite's JSON paths cannot name each key: a quote in a path has no escape.
+    member = func.json_each(jobs.c.metadata).table_valued("key", "value")
+    return exists().where(member.c.key == name, member.c.value == value)
 
 
 def _snapshot(row: Mapping[Any, Any]) -> JobSnapshot:
