@@ -1,4 +1,4 @@
-"""FastAPI application. Start it with `uvicorn api.app:create_app --factory`."""
+"""FastAPI application. `python -m api` serves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
 from api.requests.bodies import PersonalizationRequest
 from api.routes import concepts, docs, events, generations, personalizations, system
-from api.service import start_service
+from api.service import Service, start_service
 from zoodip_core import __version__
 from zoodip_core.service.logs import configure_logs
 from zoodip_core.service.settings import ServiceSettings
@@ -26,11 +26,12 @@ from zoodip_core.service.tracing import configure_tracing
 _ABOUT = "Personalize a quantized diffusion model with forward passes only, as a service."
 
 
-def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+def create_app(settings: ServiceSettings | None = None, service: Service | None = None) -> FastAPI:
     """Create the application.
 
     Args:
         settings: settings of the service; None reads them from the environment.
+        service: state that the application uses and closes; None starts it with the application.
     """
     settings = settings or ServiceSettings.from_environment()
     configure_logs(settings.log_level)
@@ -38,12 +39,12 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = await run_in_threadpool(start_service, settings)
-        app.state.service = service
+        running = await run_in_threadpool(start_service, settings) if service is None else service
+        app.state.service = running
         gc.freeze()  # existing objects are permanent, so the garbage collector does not need to scan them
-        async with service.job_watcher.listen():
+        async with running.job_watcher.listen():
             yield
-        await service.close()
+        await running.close()
         gc.unfreeze()  # for processes that start several applications
 
     app = FastAPI(

@@ -10,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.body_deadlines import with_deadlines
 from api.metrics import RequestMetrics
 from api.problems import problem
 from zoodip_core.service.tracing import span, valid_traceparent
@@ -56,7 +57,7 @@ class RequestMiddleware:
             with span("request", parent, method=method, path=scope["path"]) as traceparent:
                 scope.setdefault("state", {})["traceparent"] = traceparent
                 app = _TOO_LARGE if _is_too_large(headers) else self.app
-                await app(scope, receive, send_with_id)
+                await app(scope, with_deadlines(receive), send_with_id)
         except Exception:
             self.log.exception("request_failed", method=method)
             if status:  # the response has started, so only closing the connection remains

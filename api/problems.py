@@ -49,6 +49,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "storage_failed": 503,
     "interrupted": 503,
     "queue_full": 503,
+    "uploads_busy": 503,
     "not_found": 404,
     "conflict": 409,
     "token_taken": 409,
@@ -67,7 +68,13 @@ _OPENAI_TYPE = {
     429: "rate_limit_error",
 }
 _CODE_OF_STATUS = {413: "body_too_large"}  # statuses whose code differs from the name of the status
-_RETRY_AFTER_S = {"queue_full": 30, "database_unavailable": 5, "storage_failed": 10, "quota_exceeded": 60}
+_RETRY_AFTER_S = {
+    "queue_full": 30,
+    "uploads_busy": 5,
+    "database_unavailable": 5,
+    "storage_failed": 10,
+    "quota_exceeded": 60,
+}
 
 _log = structlog.get_logger("zoodip.api")
 

@@ -14,6 +14,7 @@ from api.base_models import BaseModels
 from api.job_watcher import JobWatcher
 from api.key_cache import KeyCache
 from api.rate_limits import RateLimits
+from api.requests.upload_slots import UploadSlots
 from api.status_batcher import StatusBatcher
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.service import api_keys
@@ -41,6 +42,7 @@ class Service:
     status_batcher: StatusBatcher
     job_watcher: JobWatcher
     change_publisher: ChangePublisher | None
+    upload_slots: UploadSlots = field(default_factory=UploadSlots)
     decode_slots: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_MAX_CONCURRENT_DECODES)
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+import structlog
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.process import WorkerProcess
+from zoodip_core.errors import ZoodipError
 from zoodip_core.service.broker import TASK_NAMES, celery_app
 from zoodip_core.service.jobs.states import JobKind
-from zoodip_core.service.logs import configure_logs
+from zoodip_core.service.logs import configure_process_logs
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tracing import configure_tracing
 
 settings = ServiceSettings.from_environment()
 app = celery_app(settings)
+app.conf.worker_redirect_stdouts = False
 _processes: list[WorkerProcess] = []
 
 
@@ -33,11 +37,21 @@ def _wake() -> None:
         process.engine_loop.wake()
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _configure_logs(**_: object) -> None:
+    """Configure the logs. Celery adds no handlers if this signal has a receiver."""
+    configure_process_logs(settings.log_level)
+
+
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(**_: object) -> None:
-    configure_logs(settings.log_level)
     configure_tracing(settings.otlp_endpoint, "zoodip-worker")
-    process = WorkerProcess(settings)
+    try:
+        process = WorkerProcess(settings)
+    except (ZoodipError, SQLAlchemyError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        structlog.get_logger("zoodip.worker").error("startup_failed", error=reason)
+        raise SystemExit(1) from None  # Celery ignores other exceptions of signal handlers
     _processes.append(process)
     process.start()  # do not wait for the broker: the engine thread also polls the database
 

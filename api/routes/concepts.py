@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
 
 from api import schemas, serializers
@@ -138,13 +137,14 @@ def delete(caller: Writer, id: Id) -> Response:
     summary="Import a concept",
     status_code=201,
     response_model=schemas.Concept,
-    responses=problems(409, 413, 415),
+    responses=problems(408, 409, 413, 415),
     openapi_extra=_BODY,
 )
 async def import_file(request: Request, caller: Writer, idempotency_key: IdempotencyKey = None) -> Response:
     """Import a textual-inversion embedding from a safetensors file."""
-    async with read_upload(request, _FORM) as upload:
-        return await run_in_threadpool(_import, caller, upload, idempotency_key)
+    slots = caller.service.upload_slots
+    async with slots.open(caller.owner), read_upload(request, _FORM) as upload:
+        return await slots.run(caller.owner, _import, caller, upload, idempotency_key)
 
 
 def _import(caller: Caller, upload: Upload, key: str | None) -> Response:

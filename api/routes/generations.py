@@ -62,7 +62,7 @@ async def get(caller: Reader, id: Id) -> Response:
             "model": schemas.Generation,
             "description": "With `Prefer: wait=N`: the images are ready in time",
         },
-        **problems(409, 413),
+        **problems(408, 409, 413),
     },
     max_body_size=MAX_JSON_BYTES,
 )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
 
 from api import schemas, serializers
@@ -80,7 +79,7 @@ async def get(caller: Reader, id: Id) -> Response:
             "model": schemas.Validation,
             "description": "With `validate_only`: settings and estimated cost; nothing was created",
         },
-        **problems(409, 413, 415),
+        **problems(408, 409, 413, 415),
     },
     openapi_extra=_BODY,
 )
@@ -98,11 +97,12 @@ async def create(
         max_files=MAX_IMAGES,
         max_file_bytes=int(caller.service.settings.max_file_mb * 1_000_000),
     )
-    async with read_upload(request, schema) as upload:
+    slots = caller.service.upload_slots
+    async with slots.open(caller.owner), read_upload(request, schema) as upload:
         submission = PersonalizationSubmission(parse_request(upload), upload.files, request.state.traceparent)
         if validate_only:
-            return await run_in_threadpool(personalization.validate_only, caller, submission)
-        return await run_in_threadpool(_create, caller, submission, idempotency_key)
+            return await slots.run(caller.owner, personalization.validate_only, caller, submission)
+        return await slots.run(caller.owner, _create, caller, submission, idempotency_key)
 
 
 def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-import zoodip_core
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
 from zoodip_core.cli.supervisor import Child, Supervisor
@@ -22,7 +21,7 @@ from zoodip_core.service.loopback import is_loopback
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
 
-_API_GRACE_S = 3
+_API_GRACE_S = 5.0
 _EXTRA_GRACE_S = 5.0  # added to the grace period of the API or worker itself
 
 
@@ -83,11 +82,8 @@ def prepare(settings: ServiceSettings) -> None:
 
 
 def _api(settings: ServiceSettings) -> Child:
-    # -P and --app-dir keep the working directory off sys.path: an unrelated api.py there must not run.
-    command = [sys.executable, "-P", "-m", "uvicorn", "api.app:create_app", "--factory", "--no-access-log"]
-    command += ["--app-dir", str(Path(zoodip_core.__file__).parents[1])]
-    command += ["--host", settings.host, "--port", str(settings.port), "--log-level", "warning"]
-    command += ["--timeout-graceful-shutdown", str(_API_GRACE_S)]
+    # -P keeps the working directory off sys.path: an unrelated api.py there must not run.
+    command = [sys.executable, "-P", "-m", "api", "--host", settings.host, "--port", str(settings.port)]
     return Child("the API", command, os.environ, _API_GRACE_S + _EXTRA_GRACE_S)
 
 

@@ -11,8 +11,13 @@ from typing import Any
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
+
+from zoodip_core.errors import InvalidSettingsError
 
 BUSY_TIMEOUT_S = 30.0
 _MAX_OVERFLOW = (
@@ -75,7 +80,11 @@ class Database:
                 self._on_change(job_id)
 
     def migrate(self) -> None:
-        """Migrate the tables to the newest schema. Safe if several processes start at once."""
+        """Migrate the tables to the newest schema. Safe if several processes start at once.
+
+        Raises:
+            InvalidSettingsError: A newer version of zoodip has migrated the database.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
@@ -85,11 +94,24 @@ class Database:
                 )  # another process can need long to migrate
             _acquire_advisory_lock(_MIGRATION_LOCK, connection)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise _unknown_revision(connection, config) from error
 
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+
+def _unknown_revision(connection: Connection, config: Config) -> InvalidSettingsError:
+    found = MigrationContext.configure(connection).get_current_revision()
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    return InvalidSettingsError.mismatch(
+        "database",
+        got=f"the unknown schema {found}, which a newer version of zoodip created",
+        expected=f"schema {newest} or an older one",
+    )
 
 
 def acquire_creation_lock(connection: Connection) -> None:

@@ -73,6 +73,13 @@ class QueueFullError(ZoodipError):
     retryable = True
 
 
+class UploadsBusyError(ZoodipError):
+    """The service receives too many uploads at once; retry later."""
+
+    code = "uploads_busy"
+    retryable = True
+
+
 class InvalidWebhookError(InvalidInputError):
     """The webhook is not an https URL, or the service has no secret to sign its messages."""
 

@@ -1,4 +1,4 @@
-"""API servers on a TCP port: as a `uvicorn` process, or on a thread of this process."""
+"""API servers on a TCP port: as a process, or on a thread of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoodip_core.service.settings import ServiceSettings
 def api(settings: ServiceSettings, log: Path) -> Iterator[str]:
     """Run an API process and yield its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
+    command = [sys.executable, "-m", "api", "--port", str(port)]
     with server(command, port, log, cwd=ROOT, env=environment(settings)):
         yield f"http://127.0.0.1:{port}"
 
