@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 
 from zoodip_core.service.jobs.webhooks import Delivery
+from zoodip_core.service.public_addresses import is_public
 
 DEADLINE_S = 30.0
 """Total deadline from connect to response headers; also stops slow-drip receivers."""
@@ -74,9 +74,7 @@ def public_address(host: str, port: int, *, private: bool = False) -> tuple[str,
     """
     addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in addresses:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-        if not private and (not mapped.is_global or mapped.is_multicast):
+        if not private and not is_public(address):
             raise OSError(f"the host {host} has an address that is not public")
     return addresses[0], port
 

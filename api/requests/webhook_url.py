@@ -9,12 +9,14 @@ from sqlalchemy import Connection
 from api.auth import Caller
 from zoodip_core.service import api_keys
 from zoodip_core.service.errors import InvalidWebhookError
+from zoodip_core.service.loopback import is_loopback
+from zoodip_core.service.public_addresses import is_public
 
 
 def check_webhook(connection: Connection, caller: Caller, url: str | None) -> None:
     """Validate a webhook URL, and that the service has a secret to sign its messages. None is valid.
 
-    The worker checks the addresses of the host at delivery.
+    The worker checks the addresses of a host name at delivery.
 
     Raises:
         InvalidWebhookError: The URL is not allowed, or no secret is configured.
@@ -41,6 +43,10 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
         raise InvalidWebhookError.mismatch(
             "webhook", got="a URL with a user name or password", expected="a URL without them"
         )
+    if not caller.service.settings.webhook_private and _is_private(parts.hostname):
+        raise InvalidWebhookError.mismatch(
+            "webhook", got=f"the host {parts.hostname}", expected="a host with a public address"
+        )
     secrets = (
         caller.service.settings.webhook_secrets
         if caller.key is None
@@ -51,3 +57,10 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
             "webhook: this service has no secret to sign messages; set ZOODIP_WEBHOOK_SECRETS",
             field="webhook",
         )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not is_public(host)
+    except ValueError:  # a host name
+        return is_loopback(host)
