@@ -25,12 +25,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="port to listen on; default: ZOODIP_PORT")
     given = parser.parse_args()
     configure_process_logs("INFO")
+    log = structlog.get_logger("zoodip.api")
     try:
         settings = ServiceSettings.from_environment()
         configure_process_logs(settings.log_level)
         service = start_service(settings)
     except (ZoodipError, SQLAlchemyError, OSError) as error:
-        structlog.get_logger("zoodip.api").error("startup_failed", error=str(error).partition("\n")[0])
+        log.error("startup_failed", error=str(error).partition("\n")[0])  # noqa: TRY400 (one line, no traceback)
         sys.exit(1)
     config = LimitedConfig(
         create_app(settings, service),
@@ -40,6 +41,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    log.info("api_started", host=config.host, port=config.port, max_connections=config.max_connections)
     LimitedServer(config).run()
 
 

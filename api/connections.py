@@ -111,7 +111,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Handle what was received. A complete head ends the wait."""
+        """Handle received data. A complete head ends the wait."""
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
             self.config.waiting.discard(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -10,13 +11,14 @@ from worker.process import WorkerProcess
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.broker import TASK_NAMES, celery_app
 from zoodip_core.service.jobs.states import JobKind
-from zoodip_core.service.logs import configure_process_logs
+from zoodip_core.service.logs import configure_process_logs, take_over_library_logs
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tracing import configure_tracing
 
 settings = ServiceSettings.from_environment()
 app = celery_app(settings)
 app.conf.worker_redirect_stdouts = False
+celery_worker.safe_say = lambda *_: None  # its lines about signals are no JSON; the worker logs its own
 _processes: list[WorkerProcess] = []
 
 
@@ -52,6 +54,7 @@ def _start(**_: object) -> None:
         reason = str(error).partition("\n")[0]
         structlog.get_logger("zoodip.worker").error("startup_failed", error=reason)
         raise SystemExit(1) from None  # Celery ignores other exceptions of signal handlers
+    take_over_library_logs()  # those that the engine imported
     _processes.append(process)
     process.start()  # do not wait for the broker: the engine thread also polls the database
 

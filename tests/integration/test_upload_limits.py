@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -100,10 +99,9 @@ def test_waiting_uploads_occupy_no_threads_of_other_requests(
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait only a second for the next chunk of a body."""
     monkeypatch.setattr(body_deadlines, "MAX_PAUSE_S", 1.0)
-    yield
 
 
 @pytest.mark.usefixtures("hasty")
