@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -26,6 +27,7 @@ class HeadMiddleware:
             await send({"type": "http.response.body", "body": b""})
             if message.get("more_body", False):
                 stream.cancel()
+                await checkpoint()  # end here, before the route sends more
 
         with anyio.CancelScope() as stream:
             await self.app(scope, receive, send_without_body)

@@ -28,22 +28,26 @@ class _Owner:
 
 
 class UploadSlots:
-    """Counts uploads on the event loop. One owner can use half of all slots and threads."""
+    """Counts uploads on the event loop. One of several owners can use half of all slots and threads."""
 
     def __init__(self) -> None:
         self._threads = anyio.CapacityLimiter(THREADS)
         self._owners: dict[str, _Owner] = {}
 
     @asynccontextmanager
-    async def open(self, owner: str) -> AsyncIterator[None]:
-        """Hold a slot for an upload of this owner.
+    async def open(self, owner: str, *, is_only_owner: bool = False) -> AsyncIterator[None]:
+        """Hold a slot for an upload.
+
+        Args:
+            owner: who sends the upload.
+            is_only_owner: whether the service has no other owners, so that this one can use all slots.
 
         Raises:
-            UploadsBusyError: All slots, or all that one owner can use, are taken.
+            UploadsBusyError: All slots that the owner can use are taken.
         """
         held = self._owners.get(owner) or _Owner()
         total = sum(other.open for other in self._owners.values())
-        if total >= MAX_OPEN or held.open >= MAX_OPEN // 2:
+        if total >= MAX_OPEN or (held.open >= MAX_OPEN // 2 and not is_only_owner):
             raise UploadsBusyError
         self._owners[owner] = held
         held.open += 1

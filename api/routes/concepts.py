@@ -143,7 +143,8 @@ def delete(caller: Writer, id: Id) -> Response:
 async def import_file(request: Request, caller: Writer, idempotency_key: IdempotencyKey = None) -> Response:
     """Import a textual-inversion embedding from a safetensors file."""
     slots = caller.service.upload_slots
-    async with slots.open(caller.owner), read_upload(request, _FORM) as upload:
+    slot = slots.open(caller.owner, is_only_owner=caller.key is None)
+    async with slot, read_upload(request, _FORM) as upload:
         return await slots.run(caller.owner, _import, caller, upload, idempotency_key)
 
 

@@ -98,7 +98,8 @@ async def create(
         max_file_bytes=int(caller.service.settings.max_file_mb * 1_000_000),
     )
     slots = caller.service.upload_slots
-    async with slots.open(caller.owner), read_upload(request, schema) as upload:
+    slot = slots.open(caller.owner, is_only_owner=caller.key is None)
+    async with slot, read_upload(request, schema) as upload:
         submission = PersonalizationSubmission(parse_request(upload), upload.files, request.state.traceparent)
         if validate_only:
             return await slots.run(caller.owner, personalization.validate_only, caller, submission)

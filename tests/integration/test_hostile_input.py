@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.integration.support.apis import api
 from tests.integration.support.concepts import tiny_concept
-from tests.integration.support.photos import create
+from tests.integration.support.photos import REQUEST, create, parts, photo
 from zoodip_core.embedding_file import read_embedding_file, write_embedding_file
 from zoodip_core.service.settings import ServiceSettings
 
@@ -99,6 +101,18 @@ def test_head_is_answered_on_each_get_route(client: TestClient) -> None:
     assert events.headers["Content-Type"].startswith("text/event-stream")
     assert client.head(f"{job}/cancel").status_code == 405
     assert 'method="HEAD",route="/livez",status="200"} 1.0' in client.get("/metrics").text
+
+
+def test_head_of_a_stream_is_no_failure(settings: ServiceSettings, tmp_path: Path) -> None:
+    """A server answers HEAD of an event stream at once, and logs no failure."""
+    log = tmp_path / "api.log"
+    with api(settings, log) as url, httpx2.Client(base_url=url, timeout=60) as client:
+        data = {"request": json.dumps(REQUEST)}
+        created = client.post("/v1/personalizations", files=parts(photo()), data=data)
+        for _ in range(3):
+            response = client.head(f"{created.headers['Location']}/events")
+            assert (response.status_code, response.content) == (200, b"")
+    assert log.read_text() == ""
 
 
 @pytest.mark.parametrize("path", ["/v1/concepts/", "/v1/personalizations/", "/docs/", "//evil.example/"])

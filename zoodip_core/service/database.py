@@ -20,9 +20,8 @@ from sqlalchemy.exc import OperationalError
 from zoodip_core.errors import InvalidSettingsError
 
 BUSY_TIMEOUT_S = 30.0
-_MAX_OVERFLOW = (
-    35  # with the pool of 10: 40 request threads, the API key readers and the status poll connection
-)
+# With the pool of 10: 40 request threads, 8 upload threads, the API key readers and the status poll connection.
+_MAX_OVERFLOW = 43
 # Arbitrary keys of PostgreSQL advisory locks.
 _MIGRATION_LOCK = 5_270_117
 _CREATION_LOCK = 5_270_118

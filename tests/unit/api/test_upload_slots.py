@@ -25,6 +25,8 @@ def test_one_owner_can_use_half() -> None:
                     pass
             async with slots.open("b"):
                 pass
+            async with slots.open("a", is_only_owner=True):
+                pass
         async with slots.open("a"):
             pass
 
