@@ -21,15 +21,17 @@ def with_deadlines(receive: Receive) -> Receive:
     A body may take one minute, and one more second for each 8 kB received. After the end of the body there is no
     deadline, because `receive` then waits for the client to disconnect.
     """
-    started_at = time.monotonic()
+    started_at: float | None = None  # when the route begins to read, which can be after it has waited
     received_bytes = 0
     is_complete = False
 
     async def receive_in_time() -> Message:
-        nonlocal received_bytes, is_complete
+        nonlocal started_at, received_bytes, is_complete
         if is_complete:
             return await receive()
-        remaining_s = started_at + _GRACE_S + received_bytes / _MIN_BYTES_PER_S - time.monotonic()
+        now = time.monotonic()
+        started_at = now if started_at is None else started_at
+        remaining_s = started_at + _GRACE_S + received_bytes / _MIN_BYTES_PER_S - now
         try:
             async with asyncio.timeout(min(MAX_PAUSE_S, remaining_s)):
                 message = await receive()

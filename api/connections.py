@@ -15,9 +15,8 @@ WAIT_S = 30
 """Seconds that a connection may wait for the head of its next request. Covers idle clients and slow heads."""
 
 MAX_CONNECTIONS = 4_000
-_UNSENT_MS = (
-    60_000  # after this time without progress the kernel drops a client that does not read its response
-)
+# After this time without progress the kernel drops a client that does not read its response.
+_UNSENT_MS = 60_000
 _MAX_BACKLOG = 128
 _log = logging.getLogger("zoodip.api")  # throttled, because clients can cause any number of these events
 
@@ -93,12 +92,8 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection. Make room for it if there are too many."""
         super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        if (
-            connected is not None
-            and hasattr(socket, "TCP_USER_TIMEOUT")
-            and connected.family != socket.AF_UNIX
-        ):
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connected = transport.get_extra_info("socket")
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNSENT_MS)
         self.config.waiting.add(self, self.loop.time())
         if len(self.connections) > self.config.max_connections:

@@ -76,5 +76,5 @@ class RequestMiddleware:
 def _is_too_large(headers: Headers) -> bool:
     """Return whether Content-Length exceeds the limit. The route enforces the limit if the header is wrong."""
     length = headers.get("Content-Length", "0")
-    is_form = headers.get("Content-Type", "").startswith("multipart/")
+    is_form = headers.get("Content-Type", "").lower().startswith("multipart/")
     return not is_form and length.isdecimal() and int(length) > MAX_JSON_BYTES

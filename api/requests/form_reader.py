@@ -159,7 +159,7 @@ class FormReader:
 
     def _add_to_file(self, file: UploadedFile, data: bytes) -> None:
         file.size_bytes += len(data)
-        self._check_file_size(self._schema.files, repr(file.name or "a file"), file.size_bytes)
+        self._check_file_size(self._schema.files, repr(file.name) if file.name else "a file", file.size_bytes)
         with _storage_errors():
             file.storage.write(data)
         self._file_bytes += len(data)

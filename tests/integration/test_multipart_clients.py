@@ -138,6 +138,13 @@ def test_ignored_files_have_a_limit(client: TestClient) -> None:
     assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
 
 
+def test_large_upload_with_another_spelling_of_its_type(client: TestClient) -> None:
+    """Media types have no case; a large body of this type is not taken for JSON."""
+    body = _images() + _part("request", _JSON) + _part("extra", b"a" * 100_000, file_name="x") + _END
+    headers = {"Content-Type": 'Multipart/Form-Data; Boundary="x"'}
+    assert client.post(PERSONALIZATIONS, content=body, headers=headers).status_code == 202
+
+
 @pytest.mark.parametrize("content_type", [None, "application/json", "multipart/form-data", "text/plain; a=b"])
 def test_other_content_types(client: TestClient, content_type: str | None) -> None:
     """The error of another content type names the header."""

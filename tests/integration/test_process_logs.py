@@ -30,6 +30,10 @@ warnings.warn("strange value", RuntimeWarning, stacklevel=1)
 thread = threading.Thread(target=lambda: 1 / 0)
 thread.start()
 thread.join()
+class Broken:
+    def __del__(self):
+        raise ArithmeticError("in a destructor")
+Broken()
 raise ValueError("the last words")
 """
 
@@ -61,8 +65,9 @@ def test_all_output_is_json() -> None:
     assert (lines[0]["logger"], lines[0]["level"], "timestamp" in lines[0]) == ("library", "warning", True)
     assert [line["logger"] for line in lines[1:5]] == ["uvicorn.error", "celery", "alembic", "asyncio"]
     assert all("ZeroDivisionError" in line["exception"] for line in lines[1:5])
-    assert "RuntimeWarning: strange value" in events[-3]
-    assert events[-2:] == ["uncaught_exception"] * 2
+    assert "RuntimeWarning: strange value" in events[-4]
+    assert events[-3:] == ["uncaught_exception"] * 3
+    assert "in a destructor" in lines[-2]["exception"]
     assert "the last words" in lines[-1]["exception"]
     assert "prompt" not in json.dumps(lines)
 
