@@ -104,9 +104,9 @@ def create(
     return _key(row.one())
 
 
-def find(connection: Connection, secret: str) -> ApiKey | None:
-    """Return the key with this secret, or None if it does not exist or is revoked."""
-    query = select(keys).where(keys.c.sha256 == digest(secret), keys.c.revoked_at.is_(None))
+def find_by_digest(connection: Connection, sha256: str) -> ApiKey | None:
+    """Return the key whose secret has this digest, or None if it does not exist or is revoked."""
+    query = select(keys).where(keys.c.sha256 == sha256, keys.c.revoked_at.is_(None))
     row = connection.execute(query).mappings().first()
     return None if row is None else _key(row)
 

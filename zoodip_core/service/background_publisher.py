@@ -13,7 +13,7 @@ import structlog
 from zoodip_core.service.circuit_breaker import CircuitBreaker
 
 _MAX_PENDING = 1000
-_MAX_AGE_S = 2.0  # receivers also poll, so older messages would tell them nothing new
+_MAX_AGE_S = 2.0  # receivers also poll, so older messages are useless
 _BREAKER_PAUSE_S = 2.0
 
 _log = structlog.get_logger("zoodip.broker")
