@@ -19,6 +19,7 @@ from zoodip_core.service import api_keys
 from zoodip_core.service.broker import WakeUpPublisher, celery_app
 from zoodip_core.service.database import Database
 from zoodip_core.service.job_notifications import ChangePublisher
+from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
@@ -36,6 +37,7 @@ class Service:
     base_models: BaseModels
     key_cache: KeyCache
     rate_limits: RateLimits
+    queue_order: QueueOrder
     status_batcher: StatusBatcher
     job_watcher: JobWatcher
     wake_up_publisher: WakeUpPublisher
@@ -70,6 +72,7 @@ def start_service(settings: ServiceSettings) -> Service:
     database.migrate()
     with database.write() as connection:
         api_keys.ensure_bootstrap_key(connection, settings, time.time())
+    queue_order = QueueOrder()
     return Service(
         settings=settings,
         database=database,
@@ -77,7 +80,8 @@ def start_service(settings: ServiceSettings) -> Service:
         base_models=BaseModels(Catalog.load(settings.base_models)),
         key_cache=KeyCache(database),
         rate_limits=RateLimits(settings.redis_url),
-        status_batcher=StatusBatcher(database),
+        queue_order=queue_order,
+        status_batcher=StatusBatcher(database, queue_order),
         job_watcher=JobWatcher(settings.redis_url),
         wake_up_publisher=WakeUpPublisher(celery_app(settings)),
         change_publisher=publisher,

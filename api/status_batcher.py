@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.records import JobSnapshot
 from zoodip_core.service.jobs.snapshots import snapshots
 from zoodip_core.service.jobs.states import JobKind
@@ -22,8 +23,9 @@ class StatusBatcher:
     The query that answers a request starts after the request arrives, so clients see their own earlier writes.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queue_order: QueueOrder) -> None:
         self._database = database
+        self._queue_order = queue_order
         self._connection: AsyncConnection | None = None
         # A dedicated connection, because waiting writers can exhaust the pool. On PostgreSQL it is asynchronous: a
         # thread would compete with the event loop for the GIL.
@@ -72,7 +74,7 @@ class StatusBatcher:
     async def _query(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         if self.engine is None:  # SQLite reads are faster than a thread switch and do not wait for writers
             assert self._sqlite is not None
-            return snapshots(self._sqlite, job_ids)
+            return snapshots(self._sqlite, job_ids, self._queue_order)
         self._database.check_responds()
         try:
             return await self._query_async(job_ids)
@@ -87,6 +89,6 @@ class StatusBatcher:
         assert self.engine is not None
         if self._connection is None:
             self._connection = await self.engine.connect()
-        found = await self._connection.run_sync(snapshots, job_ids)
+        found = await self._connection.run_sync(snapshots, job_ids, self._queue_order)
         self._database.breaker.record_success()
         return found
