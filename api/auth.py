@@ -10,11 +10,9 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from api.service import Service, service_of
-from zoodip_core.service.api_keys import ApiKey
+from zoodip_core.service.api_keys import LOCAL_OWNER, ApiKey
 from zoodip_core.service.errors import ForbiddenError, UnauthorizedError
 from zoodip_core.service.loopback import is_loopback
-
-LOCAL_OWNER = "local"
 
 
 @dataclass(frozen=True, slots=True)

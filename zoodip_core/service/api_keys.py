@@ -19,6 +19,9 @@ from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import keys
 
 SCOPES = ("read", "write", "admin")
+LOCAL_OWNER = "local"
+"""Owner of everything that is created on a service without keys."""
+
 PREFIX = "zd_"
 _SECRET_BYTES = 32  # 256 random bits
 _VISIBLE_CHARACTERS = len(PREFIX) + 6
