@@ -80,7 +80,7 @@ def purge_orphans(
 ) -> list[str]:
     """Delete objects without a database row: their process died before it wrote the row.
 
-    Also delete what was written of an object when the process died, whether the row exists or not.
+    Also delete the unfinished writes of dead processes, whether their row exists or not.
     With `delete_references_on_success`, also delete reference images whose deletion failed when their job succeeded.
 
     Returns:
