@@ -137,7 +137,9 @@ def test_gone_url_receives_no_more_deliveries(database: Database) -> None:
     for url in (a, a, b):
         _failed_with_webhook(database, url)
     with database.write() as connection:
-        first, other = (webhooks.claim_due(connection, NOW, excluded_urls=[url]) for url in (b, a))
+        first, other = (
+            webhooks.claim_due(connection, NOW, excluded_receivers=[("alice", url)]) for url in (b, a)
+        )
         assert first is not None
         assert other is not None
         assert (first.url, other.url) == (a, b)
