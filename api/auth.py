@@ -10,11 +10,9 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from api.service import Service, service_of
-from zoodip_core.service.api_keys import ApiKey
+from zoodip_core.service.api_keys import LOCAL_OWNER, ApiKey
 from zoodip_core.service.errors import ForbiddenError, UnauthorizedError
 from zoodip_core.service.loopback import is_loopback
-
-LOCAL_OWNER = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +35,11 @@ async def authenticate(request: Request, service: Service) -> Caller:
         RateLimitedError: The key exceeds its rate limit.
     """
     secret = _bearer_secret(request)
-    key = None if secret is None else await _find_key(service, secret)
+    key = None if secret is None else await service.key_cache.find(secret)
     if key is not None:
         await _count_request(service, key)
         return Caller(service, key.owner, key)
-    keys_exist = service.key_cache.cached_any_exist()
-    if keys_exist is None:
-        keys_exist = await service.key_cache.any_exist()
-    if keys_exist:
+    if await service.key_cache.any_exist():
         raise UnauthorizedError(None if secret is None else "This API key is unknown or revoked.")
     _check_local(request, service)  # no keys are configured, so ignore any key that the client sends
     return Caller(service, LOCAL_OWNER, None)
@@ -53,17 +48,14 @@ async def authenticate(request: Request, service: Service) -> Caller:
 async def is_still_authorized(request: Request, caller: Caller) -> bool:
     """Return whether the key of a long request is still valid. Queries the database at most once a second."""
     secret = _bearer_secret(request)
-    return caller.key is None or (secret is not None and await _find_key(caller.service, secret) is not None)
+    return caller.key is None or (
+        secret is not None and await caller.service.key_cache.find(secret) is not None
+    )
 
 
 def _bearer_secret(request: Request) -> str | None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() or None if scheme.lower() == "bearer" else None
-
-
-async def _find_key(service: Service, secret: str) -> ApiKey | None:
-    key, is_fresh = service.key_cache.get_cached(secret)
-    return key if is_fresh else await service.key_cache.find(secret)
 
 
 async def _count_request(service: Service, key: ApiKey) -> None:

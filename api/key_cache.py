@@ -4,54 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.cached_read import CachedRead
 from zoodip_core.service import api_keys
 from zoodip_core.service.api_keys import ApiKey
 from zoodip_core.service.database import Database
 
-FRESH_S = 1.0  # lifetime of an entry: every API process rejects a revoked key after this time
 _MAX_ENTRIES = 10_000
 _RECORD_USE_EVERY_S = 60.0
 _READER_THREADS = 3
 
 
 class KeyCache:
-    """Results of key lookups, fresh for one second. Also records when keys are used."""
+    """Results of key lookups, at most one second old, and the record of when keys are used.
+
+    Every API process rejects a revoked key after one second. All methods run on the event loop.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.Lock()
-        self._entries: dict[str, tuple[ApiKey | None, float]] = {}  # by digest, to keep no secret in memory
+        self._entries: dict[str, CachedRead[ApiKey | None]] = {}  # by digest, to keep no secret in memory
         self._recorded: dict[str, float] = {}
         self._recording: set[asyncio.Task[None]] = set()
         # Separate threads, because all request threads may be waiting for a database lock.
         self._readers, self._writers = CapacityLimiter(_READER_THREADS), CapacityLimiter(1)
-        self._any_exist: tuple[bool, float] | None = None
-
-    def get_cached(self, secret: str) -> tuple[ApiKey | None, bool]:
-        """Return the cached key with this secret, and whether the entry is fresh."""
-        with self._lock:
-            key, read_at = self._entries.get(api_keys.digest(secret), (None, 0.0))
-        return key, time.monotonic() - read_at < FRESH_S
+        self._any_exist = CachedRead(self._read_any_exist, self._readers)
+        self._exist = False
 
     async def find(self, secret: str) -> ApiKey | None:
-        """Read the key with this secret from the database; None if it is unknown or revoked."""
-        return await to_thread.run_sync(self._find, secret, limiter=self._readers)
+        """Return the key with this secret; None if it is unknown or revoked.
 
-    def _find(self, secret: str) -> ApiKey | None:
-        with self._database.read() as connection:
-            key = api_keys.find(connection, secret)
-        with self._lock:
+        Raises:
+            SQLAlchemyError: The database is unavailable.
+        """
+        digest = api_keys.digest(secret)
+        entry = self._entries.get(digest)
+        if entry is None:
             if len(self._entries) >= _MAX_ENTRIES:
                 self._entries.clear()
-            self._entries[api_keys.digest(secret)] = (key, time.monotonic())
-        return key
+            entry = CachedRead(partial(self._read, digest), self._readers)
+            self._entries[digest] = entry
+        return await entry.get()
+
+    async def any_exist(self) -> bool:
+        """Return whether any key exists. Once true, it stays true.
+
+        Raises:
+            SQLAlchemyError: The database is unavailable.
+        """
+        if not self._exist:
+            self._exist = await self._any_exist.get()
+        return self._exist
 
     def is_use_recorded(self, key: ApiKey) -> bool:
         """Return whether this process has recorded a use of the key within the last minute."""
@@ -69,23 +78,14 @@ class KeyCache:
         if self._recording:
             await asyncio.wait(self._recording)
 
-    def _write_use(self, key: ApiKey) -> None:
-        with suppress(SQLAlchemyError), self._database.write() as connection:
-            api_keys.record_use(connection, key.id, time.time())
-
-    def cached_any_exist(self) -> bool | None:
-        """Return whether any key exists; None without a fresh entry. Once true, it stays true."""
-        if self._any_exist is None:
-            return None
-        exist, read_at = self._any_exist
-        return exist if exist or time.monotonic() - read_at < FRESH_S else None
-
-    async def any_exist(self) -> bool:
-        """Read from the database whether any key exists."""
-        return await to_thread.run_sync(self._read_any_exist, limiter=self._readers)
+    def _read(self, digest: str) -> ApiKey | None:
+        with self._database.read() as connection:
+            return api_keys.find_by_digest(connection, digest)
 
     def _read_any_exist(self) -> bool:
         with self._database.read() as connection:
-            exist = api_keys.any_exist(connection)
-        self._any_exist = (exist, time.monotonic())
-        return exist
+            return api_keys.any_exist(connection)
+
+    def _write_use(self, key: ApiKey) -> None:
+        with suppress(SQLAlchemyError), self._database.write() as connection:
+            api_keys.record_use(connection, key.id, time.time())

@@ -64,14 +64,15 @@ class _DatabaseCollector(Collector):
             failed = select(code, func.count()).where(jobs.c.status == Status.FAILED).group_by(code)
             failures = connection.execute(failed).all()
             workers = worker_registry.consuming(connection, time.time(), self._service.settings.lease_s)
+            ready = worker_registry.ready(connection, time.time(), self._service.settings)
         by_status = GaugeMetricFamily("zoodip_jobs", "Jobs by state", labels=["kind", "status"])
         for (kind, status), number in counts.items():
             by_status.add_metric([kind, status], number)
         by_code = GaugeMetricFamily("zoodip_failed_jobs", "Failed jobs by error code", labels=["code"])
         for name, number in failures:
             by_code.add_metric([str(name)], number)
-        consuming = GaugeMetricFamily("zoodip_workers", "Workers that are ready", value=len(workers))
-        return [by_status, by_code, consuming, *_worker_metrics(workers)]
+        by_readiness = GaugeMetricFamily("zoodip_workers", "Workers that are ready", value=len(ready))
+        return [by_status, by_code, by_readiness, *_worker_metrics(workers)]
 
 
 def _worker_metrics(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:

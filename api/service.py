@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
@@ -18,9 +17,10 @@ from api.requests.upload_slots import UploadSlots
 from api.status_batcher import StatusBatcher
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.service import api_keys
-from zoodip_core.service.broker import celery_app, wake
+from zoodip_core.service.broker import WakeUpPublisher, celery_app
 from zoodip_core.service.database import Database
 from zoodip_core.service.job_notifications import ChangePublisher
+from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
@@ -36,11 +36,12 @@ class Service:
     database: Database
     objects: ObjectStore
     base_models: BaseModels
-    celery: Celery
     key_cache: KeyCache
     rate_limits: RateLimits
+    queue_order: QueueOrder
     status_batcher: StatusBatcher
     job_watcher: JobWatcher
+    wake_up_publisher: WakeUpPublisher
     change_publisher: ChangePublisher | None
     upload_slots: UploadSlots = field(default_factory=UploadSlots)
     decode_slots: threading.BoundedSemaphore = field(
@@ -48,8 +49,8 @@ class Service:
     )
 
     def wake(self, kind: JobKind, job_id: str) -> None:
-        """Notify the workers of a queued job. If the broker is unavailable, they find the row when they poll."""
-        wake(self.celery, kind, job_id)
+        """Wake the workers for a queued job, without waiting for the broker."""
+        self.wake_up_publisher.send(kind, job_id)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -57,6 +58,7 @@ class Service:
         await self.rate_limits.close()
         await self.status_batcher.close()
         self.database.close()
+        self.wake_up_publisher.close()
         if self.change_publisher is not None:
             self.change_publisher.close()
 
@@ -72,16 +74,18 @@ def start_service(settings: ServiceSettings) -> Service:
     database.migrate()
     with database.write() as connection:
         api_keys.ensure_bootstrap_key(connection, settings, time.time())
+    queue_order = QueueOrder()
     return Service(
         settings=settings,
         database=database,
         objects=ObjectStore(settings.object_store),
         base_models=BaseModels(Catalog.load(settings.base_models)),
-        celery=celery_app(settings),
         key_cache=KeyCache(database),
         rate_limits=RateLimits(settings.redis_url),
-        status_batcher=StatusBatcher(database),
+        queue_order=queue_order,
+        status_batcher=StatusBatcher(database, queue_order),
         job_watcher=JobWatcher(settings.redis_url),
+        wake_up_publisher=WakeUpPublisher(celery_app(settings)),
         change_publisher=publisher,
     )
 

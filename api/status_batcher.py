@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Collection
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.records import JobSnapshot
 from zoodip_core.service.jobs.snapshots import snapshots
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.jobs.store import check_found
+from zoodip_core.service.postgresql import create_status_engine
 
 
 class StatusBatcher:
@@ -22,11 +23,14 @@ class StatusBatcher:
     The query that answers a request starts after the request arrives, so clients see their own earlier writes.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queue_order: QueueOrder) -> None:
+        self._database = database
+        self._queue_order = queue_order
         self._connection: AsyncConnection | None = None
-        # A dedicated connection, because waiting writers can exhaust the pool.
+        # A dedicated connection, because waiting writers can exhaust the pool. On PostgreSQL it is asynchronous: a
+        # thread would compete with the event loop for the GIL.
         self._sqlite = database.connect() if database.is_sqlite else None
-        self.engine = None if database.is_sqlite else _engine(database.url)
+        self.engine = None if database.is_sqlite else create_status_engine(database.url, database.breaker)
         self._pending: list[tuple[str, asyncio.Future[JobSnapshot | None]]] = []
         self._batch_task: asyncio.Task[None] | None = None
 
@@ -35,6 +39,7 @@ class StatusBatcher:
 
         Raises:
             NotFoundError: The owner has no job of this kind with this id.
+            OperationalError: The database is unavailable.
         """
         answer: asyncio.Future[JobSnapshot | None] = asyncio.get_running_loop().create_future()
         self._pending.append((job_id, answer))
@@ -69,25 +74,21 @@ class StatusBatcher:
     async def _query(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         if self.engine is None:  # SQLite reads are faster than a thread switch and do not wait for writers
             assert self._sqlite is not None
-            return snapshots(self._sqlite, job_ids)
+            return snapshots(self._sqlite, job_ids, self._queue_order)
+        self._database.check_responds()
         try:
             return await self._query_async(job_ids)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            await self.close()  # the database server restarted
+            await self.close()  # the database server restarted or does not respond
+            self._database.check_responds()
             return await self._query_async(job_ids)
 
     async def _query_async(self, job_ids: Collection[str]) -> dict[str, JobSnapshot]:
         assert self.engine is not None
         if self._connection is None:
             self._connection = await self.engine.connect()
-        return await self._connection.run_sync(snapshots, job_ids)
-
-
-def _engine(url: str) -> AsyncEngine:
-    """Return an engine for one asynchronous connection; a thread would compete with the event loop for the GIL.
-
-    The batcher keeps the connection, so there is no pool: taking a connection from one costs a third of a query.
-    """
-    return create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+        found = await self._connection.run_sync(snapshots, job_ids, self._queue_order)
+        self._database.breaker.record_success()
+        return found

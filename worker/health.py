@@ -1,8 +1,7 @@
-"""`python -m worker.health`: exit with 0 if a worker of this host polls for jobs, else with 1."""
+"""`python -m worker.health`: exit with 0 if a worker of this host is ready, else with 1."""
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 
@@ -14,13 +13,13 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 def is_healthy(settings: ServiceSettings) -> bool:
-    """Return whether a worker of this host reported itself within the last `lease_s` seconds."""
+    """Return whether a worker of this host reports itself, and its engine makes progress."""
     try:
         with Database(settings.database).read() as connection:
-            found = worker_registry.consuming(connection, time.time(), settings.lease_s)
+            found = worker_registry.ready(connection, time.time(), settings)
     except SQLAlchemyError:
         return False
-    return any(worker.id.startswith(f"{socket.gethostname()}-") for worker in found)
+    return any(worker.id.startswith(worker_registry.id_prefix()) for worker in found)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,8 @@ class Heartbeat:
     def _tick(self) -> None:
         """Requeue jobs with expired leases, and report this worker with its stats."""
         self._stats.gauges.update(self._engine.gauges())
+        idle_s = time.monotonic() - self._engine_loop.last_activity_at
+        self._stats.gauges[worker_registry.ENGINE_IDLE] = idle_s
         with self._writer.database.write() as connection:
             now = time.time()
             for job in leases.reap(connection, now, self._settings.max_attempts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import threading
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from worker.heartbeat import Heartbeat
 from worker.housekeeping import Housekeeper
 from worker.leased_writes import LeasedWriter
 from worker.stats import Stats
+from zoodip_core.service import worker_registry
 from zoodip_core.service.database import Database
 from zoodip_core.service.job_notifications import ChangePublisher
 from zoodip_core.service.object_store import ObjectStore
@@ -28,7 +28,7 @@ class WorkerProcess:
     """Engine loop, heartbeat and housekeeping, each on its own thread."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.worker_id = worker_registry.id_prefix(os.getpid()) + secrets.token_hex(3)
         self._settings = settings
         self._changes = None if settings.redis_url is None else ChangePublisher(settings.redis_url)
         on_change = None if self._changes is None else self._changes.send

@@ -130,7 +130,14 @@ def list_all(
     """Return the personalizations of the caller, newest first. `metadata[name]=value` filters by metadata."""
     with caller.service.database.read() as connection:
         found, more = list_page(
-            connection, caller.owner, KIND, after=after, limit=limit, status=status, metadata=metadata
+            connection,
+            caller.owner,
+            KIND,
+            after=after,
+            limit=limit,
+            status=status,
+            metadata=metadata,
+            queue_order=caller.service.queue_order,
         )
     data = [serializers.personalization(job) for job in found]
     return serializers.reply(schemas.PersonalizationList(data=data, has_more=more))

@@ -53,9 +53,9 @@ async def livez() -> Response:
     responses={503: {"model": schemas.Health, "description": "No worker is ready"}},
 )
 def readyz(service: CurrentService) -> Response:
-    """Return 200 if a worker is ready: it has looked for jobs within the last lease duration."""
+    """Return 200 if a worker is ready: it reports itself, and its engine makes progress."""
     with service.database.read() as connection:
-        workers = worker_registry.consuming(connection, time.time(), service.settings.lease_s)
+        workers = worker_registry.ready(connection, time.time(), service.settings)
     status: int = 200 if workers else 503
     body = schemas.Health(status="ok" if workers else "unavailable", workers=len(workers))
     return serializers.reply(body, status)

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.service import parts
+from benchmarks.service.crowd import crowd
 
-PARTS = ("polls", "uploads", "claims", "drawing")
+PARTS = ("polls", "crowd", "uploads", "claims", "drawing")
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         "--postgresql", help="URL of a database where the command may create and drop a schema"
     )
     arguments.add_argument(
-        "--seconds", type=float, default=4.0, help="duration of each of the six rounds of polls"
+        "--seconds", type=float, default=4.0, help="duration of each round of polls and lists"
     )
     given = arguments.parse_args()
     rows: list[parts.Row] = []
@@ -42,14 +43,22 @@ def _measure(part: str, folder: Path, postgresql: str | None, seconds: float) ->
         return parts.uploads(folder)
     if part == "drawing":
         return parts.drawing(folder)
-    if part == "polls":
-        rows = parts.polls(folder, None, seconds)
-    else:
-        rows = parts.claims(f"sqlite:///{folder / 'claims.sqlite3'}", "SQLite")
+    rows = _measure_on(part, folder, None, seconds)
     if postgresql is not None:
         with parts.schema(postgresql) as url:
-            rows += parts.polls(folder, url, seconds) if part == "polls" else parts.claims(url, "PostgreSQL")
+            rows += _measure_on(part, folder, url, seconds)
     return rows
+
+
+def _measure_on(part: str, folder: Path, postgresql: str | None, seconds: float) -> list[parts.Row]:
+    """Measure a part on one database: SQLite if no PostgreSQL URL is given."""
+    if part == "polls":
+        return parts.polls(folder, postgresql, seconds)
+    if part == "crowd":
+        return crowd(folder, postgresql, seconds)
+    if postgresql is not None:
+        return parts.claims(postgresql, "PostgreSQL")
+    return parts.claims(f"sqlite:///{folder / 'claims.sqlite3'}", "SQLite")
 
 
 if __name__ == "__main__":

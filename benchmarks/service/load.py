@@ -25,13 +25,16 @@ class Load:
         return f"{self.per_s:.0f}/s, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
 
 
-def measure(port: int, pid: int, paths: Sequence[str], *, seconds: float) -> Load:
-    """GET each path repeatedly for `seconds`, each on a separate connection."""
-    return asyncio.run(_measure(port, psutil.Process(pid), paths, seconds))
+def measure(port: int, pid: int, paths: Sequence[str], *, seconds: float, secret: str | None = None) -> Load:
+    """GET each path repeatedly for `seconds`, each on a separate connection, with an API key if given."""
+    headers = f"Host: 127.0.0.1:{port}\r\n"
+    if secret is not None:
+        headers += f"Authorization: Bearer {secret}\r\n"
+    requests = [f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode() for path in paths]
+    return asyncio.run(_measure(port, psutil.Process(pid), requests, seconds))
 
 
-async def _measure(port: int, server: psutil.Process, paths: Sequence[str], seconds: float) -> Load:
-    requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() for path in paths]
+async def _measure(port: int, server: psutil.Process, requests: Sequence[bytes], seconds: float) -> Load:
     end = time.perf_counter() + seconds
     started, cpu = time.perf_counter(), sum(server.cpu_times()[:2])
     parts = await asyncio.gather(*(_connection(port, request, end) for request in requests))

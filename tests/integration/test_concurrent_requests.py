@@ -15,7 +15,8 @@ from tests.integration.support.jobs import NOW
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
 from zoodip_core.service import api_keys
-from zoodip_core.service.database import _TIMEOUTS_S, Database
+from zoodip_core.service.database import Database
+from zoodip_core.service.postgresql import SERVER_TIMEOUTS_S
 from zoodip_core.service.settings import ServiceSettings
 
 _THREADS = 6
@@ -67,7 +68,7 @@ def test_an_idle_transaction_does_not_block_other_writers(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server ends the idle session and rolls it back, and the next writer succeeds."""
-    monkeypatch.setitem(_TIMEOUTS_S, "idle_in_transaction_session_timeout", 1)
+    monkeypatch.setitem(SERVER_TIMEOUTS_S, "idle_in_transaction_session_timeout", 1)
     frozen, other = (Database(ServiceSettings(database_url=database_url).database) for _ in range(2))
     frozen.migrate()
     frozen_secret, other_secret = api_keys.new_secret(), api_keys.new_secret()

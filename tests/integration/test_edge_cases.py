@@ -17,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.key_cache import FRESH_S
+from api.cached_read import FRESH_S
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import REQUEST, create, parts, photo
 from zoodip_core.service.database import Database

@@ -25,7 +25,7 @@ from tests.integration.support.workers import (
     wait_until_consuming,
     worker,
 )
-from zoodip_core.service.broker import celery_app, wake
+from zoodip_core.service.broker import WakeUpPublisher, celery_app
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
@@ -109,9 +109,10 @@ def test_repeated_message_runs_the_job_once(client: TestClient, stub: ServiceSet
     """Five messages for one job start it once."""
     log = stub.data_dir / "begins"
     job_id = create(client, settings={"steps": 20}).json()["id"]
-    app = celery_app(stub)
+    publisher = WakeUpPublisher(celery_app(stub))
     for _ in range(5):
-        assert wake(app, JobKind.PERSONALIZATION, job_id)
+        publisher.send(JobKind.PERSONALIZATION, job_id)
+    publisher.close()
     with worker(stub, STUB_LOG=str(log)):
         wait_for_job(stub, job_id, Status.SUCCEEDED)
         other = create(client, token="<other>", settings={"steps": 3}).json()["id"]

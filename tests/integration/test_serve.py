@@ -23,6 +23,11 @@ from zoodip_core.cli.keys import keys
 from zoodip_core.cli.settings import settings as settings_command
 
 _SERVE = "import typer; from zoodip_core.cli.serve import serve; typer.run(serve)"
+_IMPATIENT = """
+from zoodip_core.cli import health_probes, supervisor
+health_probes._HTTP_TIMEOUT_S = supervisor.PROBE_EVERY_S = 1.0
+supervisor.START_LIMIT_S = 60.0
+"""
 _COMMAND = "from zoodip_core.cli.main import run; run()"
 
 
@@ -70,6 +75,38 @@ def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
         assert serve.wait(40) == 0, (tmp_path / "log").read_text()
         assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in processes)
         assert 'drained": true' in (tmp_path / "log").read_text()
+    finally:
+        stop(serve)
+
+
+def _ready_pids(port: int, serve: psutil.Process) -> set[int]:
+    wait_until(lambda: _get(port, "/readyz") == (200, {"status": "ok", "workers": 1}), "readiness", 90)
+    return {child.pid for child in serve.children()}
+
+
+def test_serve_restarts_frozen_processes(tmp_path: Path) -> None:
+    """A frozen API and a frozen worker are killed and replaced, and the service is ready again."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "ZOODIP_DATA_DIR": str(tmp_path / "data"),
+        "PYTHONPATH": str(ROOT),
+        "ZOODIP_ENGINE": STUB,
+        "ZOODIP_LEASE_S": "4",
+        "ZOODIP_HEARTBEAT_S": "1",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "-c", _IMPATIENT + _SERVE, "--port", str(port)]
+        serve = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        process = psutil.Process(serve.pid)
+        before = _ready_pids(port, process)
+        for pid in before:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(
+            lambda: not any(psutil.pid_exists(pid) for pid in before), "the end of the frozen ones", 120
+        )
+        assert len(_ready_pids(port, process)) == 2
     finally:
         stop(serve)
 

@@ -15,6 +15,7 @@ from tests.integration.support.postgresql import postgresql_url
 from zoodip_core.service.database import Database
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.states import JobKind, Status
 
 KIND = JobKind.PERSONALIZATION
@@ -30,7 +31,7 @@ def database_url() -> Iterator[str]:
 @pytest.fixture
 def status_batcher(database: Database) -> Iterator[StatusBatcher]:
     """Batcher on an empty database."""
-    batcher = StatusBatcher(database)
+    batcher = StatusBatcher(database, QueueOrder())
     yield batcher
     asyncio.run(batcher.close())
 

@@ -6,27 +6,31 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook
 
 from api.app import create_app
 from tests.integration.support.jobs import queue
+from tests.integration.support.keys import make_key
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import STUB, wait_for_job, worker
 from worker.housekeeping import Housekeeper
 from worker.webhook_sender import deliver
+from zoodip_core.service import api_keys
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases, webhooks
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.jobs.webhooks import Delivery
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.tables import webhook_deliveries
 
 
 class Receiver(HTTPServer):
@@ -126,16 +130,29 @@ def test_bad_url_or_secret_is_a_failed_delivery(url: str, secret: str) -> None:
 @pytest.fixture
 def tarpit() -> Iterator[socket.socket]:
     """Server that accepts connections and never responds."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield server
 
 
-def _end_with_webhook(database: Database, url: str) -> None:
-    job = queue(database, webhook=url)
+def _end_with_webhook(database: Database, url: str, owner: str = api_keys.LOCAL_OWNER) -> None:
+    job = queue(database, webhook=url, owner=owner)
     with database.write() as connection:
         running = leases.claim(connection, job.id, "w", time.time(), 30.0)
         assert running is not None
         leases.finish(connection, leases.lease_of(running), Status.FAILED, time.time(), {})
+
+
+@contextmanager
+def _housekeeping(database: Database, settings: ServiceSettings) -> Iterator[None]:
+    changed = settings.model_copy(update={"webhook_private": True, "tick_s": 0.05})
+    housekeeper = Housekeeper(database, ObjectStore(settings.object_store), changed)
+    thread = threading.Thread(target=housekeeper.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        housekeeper.stop()
+        thread.join()
 
 
 def test_silent_receiver_delays_only_its_own_messages(
@@ -146,23 +163,58 @@ def test_silent_receiver_delays_only_its_own_messages(
     for _ in range(40):
         _end_with_webhook(database, silent)
     _end_with_webhook(database, receiver.url("/hook"))
-    changed = settings.model_copy(update={"webhook_private": True, "tick_s": 0.05})
-    housekeeper = Housekeeper(database, ObjectStore(settings.object_store), changed)
-    thread = threading.Thread(target=housekeeper.run)
-    thread.start()
-    try:
+    with _housekeeping(database, settings):
         wait_until(lambda: bool(receiver.received), "the message")
         with database.write() as connection:
-            assert (
-                webhooks.claim_due(connection, time.time(), excluded_urls=[receiver.url("/hook")]) is not None
-            )
-    finally:
-        housekeeper.stop()
-        thread.join()
+            excluded = [(api_keys.LOCAL_OWNER, receiver.url("/hook"))]
+            assert webhooks.claim_due(connection, time.time(), excluded_receivers=excluded) is not None
     tarpit.settimeout(0)
     with tarpit.accept()[0], suppress(BlockingIOError):
         tarpit.accept()
         pytest.fail("a second request was sent before the first ended")
+
+
+def test_many_silent_receivers_delay_only_their_owner(
+    database: Database, settings: ServiceSettings, receiver: Receiver, tarpit: socket.socket
+) -> None:
+    """80 silent URLs of one owner do not delay the message of another one, not even to one of these URLs."""
+    make_key(settings, owner="slow")
+    make_key(settings, owner="other")
+    for number in range(80):
+        _end_with_webhook(database, f"http://127.0.0.1:{tarpit.getsockname()[1]}/{number}", "slow")
+    _end_with_webhook(database, receiver.url("/hook"), "other")
+    with _housekeeping(database, settings):
+        wait_until(lambda: bool(receiver.received), "the message")
+    shared = receiver.url("/shared")
+    _end_with_webhook(database, shared, "slow")
+    _end_with_webhook(database, shared, "other")
+    with database.write() as connection:
+        excluded = [("slow", shared)]
+        found = webhooks.claim_due(
+            connection, time.time(), excluded_receivers=excluded, excluded_owners=["slow"]
+        )
+        assert found is not None
+        assert found.receiver == ("other", shared)
+
+
+def test_message_of_an_owner_without_keys_is_abandoned(
+    database: Database, settings: ServiceSettings, receiver: Receiver
+) -> None:
+    """After its owner's last key is revoked a message is not sent, neither unsigned nor with another's secret."""
+    make_key(settings, owner="left")
+    _end_with_webhook(database, receiver.url("/hook"), "left")
+    with database.write() as connection:
+        (key,) = api_keys.list_all(connection)
+        api_keys.revoke(connection, key.id, time.time())
+
+    def is_abandoned() -> bool:
+        with database.read() as connection:
+            (due_at,) = connection.execute(select(webhook_deliveries.c.due_at)).scalars()
+        return due_at is None
+
+    with _housekeeping(database, settings):
+        wait_until(is_abandoned, "the end of the delivery")
+    assert receiver.received == []
 
 
 def test_slow_response_is_cut_off(tarpit: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:

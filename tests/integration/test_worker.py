@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
-from tests.integration.support.workers import STUB, wait_for_job, worker
+from tests.integration.support.workers import ROOT, STUB, environment, wait_for_job, worker
 from zoodip_core.service import retention
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs.states import Status
@@ -249,3 +252,27 @@ def test_a_hanging_engine_ends_the_worker(client: TestClient, settings: ServiceS
         assert "EngineStuckError" in hanging.log.read_text()
     with worker(impatient):
         assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 2
+
+
+def test_a_hanging_engine_makes_the_worker_unready(settings: ServiceSettings) -> None:
+    """`/readyz` and the worker's health check fail while the worker reports but its engine hangs."""
+    strict = settings.model_copy(update={"unready_after_s": 5.0})
+
+    def health() -> int:
+        command = [sys.executable, "-m", "worker.health"]
+        return subprocess.run(command, cwd=ROOT, env=environment(strict), check=False).returncode
+
+    with (
+        TestClient(create_app(strict), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client,
+        worker(strict, STUB_STEP_S="600") as hanging,
+    ):
+        assert client.get("/readyz").status_code == 200
+        assert health() == 0
+        wait_for_job(strict, create(client, settings={"steps": 3}).json()["id"], Status.RUNNING)
+        wait_until(lambda: client.get("/readyz").status_code == 503, "the end of readiness")
+        assert client.get("/readyz").json() == {"status": "unavailable", "workers": 0}
+        assert health() == 1
+        metrics = client.get("/metrics").text
+        assert "zoodip_workers 0.0" in metrics
+        assert "zoodip_worker_engine_idle_seconds" in metrics
+        hanging.kill()

@@ -13,6 +13,7 @@ import typer
 
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.cli.console import say
+from zoodip_core.cli.health_probes import api_probe, worker_probe
 from zoodip_core.cli.supervisor import Child, Supervisor
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.service import api_keys
@@ -84,12 +85,14 @@ def prepare(settings: ServiceSettings) -> None:
 def _api(settings: ServiceSettings) -> Child:
     # -P keeps the working directory off sys.path: an unrelated api.py there must not run.
     command = [sys.executable, "-P", "-m", "api", "--host", settings.host, "--port", str(settings.port)]
-    return Child("the API", command, os.environ, _API_GRACE_S + _EXTRA_GRACE_S)
+    grace_s = _API_GRACE_S + _EXTRA_GRACE_S
+    return Child("the API", command, os.environ, grace_s, probe=api_probe(settings))
 
 
 def _worker(settings: ServiceSettings) -> Child:
     command = [sys.executable, "-P", "-m", "worker"]
-    return Child("the worker", command, os.environ, settings.drain_s + _EXTRA_GRACE_S)
+    grace_s = settings.drain_s + _EXTRA_GRACE_S
+    return Child("the worker", command, os.environ, grace_s, probe=worker_probe(settings))
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Supervisor: restarts child processes that exit and stops them in order; they share its session."""
+"""Supervisor: restarts child processes that exit or hang, and stops them in order; they share its session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -20,6 +20,9 @@ _EARLY_EXIT_S = 5.0
 _MAX_EARLY_EXITS = 5
 _POLL_S = 0.2
 _MAX_RESTART_DELAY_S = 30.0
+PROBE_EVERY_S = 5.0
+START_LIMIT_S = 300.0
+_MAX_MISSES = 3
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 8
 
@@ -35,13 +38,14 @@ class Child:
     """Child process and its restart state.
 
     `started_at` and `restart_at` are monotonic times; `early_exits` counts consecutive exits within 5 seconds;
-    `last_lines` are the last lines that it wrote to stderr.
+    `last_lines` are the last lines that it wrote to stderr. `probe` says whether the running process responds.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     grace_s: float
+    probe: Callable[[int], bool | None] = lambda _pid: None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
@@ -51,11 +55,12 @@ class Child:
 
 
 class Supervisor:
-    """Starts children in order, restarts those that exit, and stops them in order."""
+    """Starts children in order, restarts those that exit or hang, and stops them in order."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         self._children = children
         self._stopping = False
+        self._stop_event = threading.Event()  # separate, because a signal handler must not take its lock
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT.
@@ -65,12 +70,16 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        for child in self._children:
+            watchdog = Watchdog(child, self._stop_event)
+            threading.Thread(target=watchdog.run, name=f"watchdog of {child.name}", daemon=True).start()
         try:
             while not self._stopping:
                 for child in self._children:
                     self._start_or_restart(child)
                 time.sleep(_POLL_S)
         finally:
+            self._stop_event.set()
             for child in self._children:
                 _stop(child)
 
@@ -94,6 +103,42 @@ class Supervisor:
         delay_s = min(_MAX_RESTART_DELAY_S, 0.5 * 2**child.early_exits)
         say(f"{child.name} exited with code {code}; restarting it in {delay_s:.1f} s")
         child.restart_at = now + delay_s
+
+
+class Watchdog:
+    """Kills a child that does not respond to three probes in a row. The supervisor then restarts it.
+
+    Until its first response a child has five minutes to start.
+    """
+
+    def __init__(self, child: Child, stop_event: threading.Event) -> None:
+        self._child = child
+        self._stop_event = stop_event
+        self._process: subprocess.Popen[bytes] | None = None
+        self._has_responded = False
+        self._misses = 0
+
+    def run(self) -> None:
+        """Probe until stopped."""
+        while not self._stop_event.wait(PROBE_EVERY_S):
+            process = self._child.process
+            if process is not None and process.poll() is None:
+                self._check(process)
+
+    def _check(self, process: subprocess.Popen[bytes]) -> None:
+        if process is not self._process:  # it has been restarted
+            self._process, self._has_responded, self._misses = process, False, 0
+        responds = self._child.probe(process.pid)
+        if responds is not False:
+            self._has_responded = self._has_responded or bool(responds)
+            self._misses = 0
+            return
+        if not self._has_responded and time.monotonic() - self._child.started_at < START_LIMIT_S:
+            return
+        self._misses += 1
+        if self._misses >= _MAX_MISSES and not self._stop_event.is_set():
+            say(f"{self._child.name} did not respond to {self._misses} health checks and is killed")
+            process.kill()
 
 
 def _start(child: Child) -> None:

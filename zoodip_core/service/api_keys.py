@@ -19,6 +19,9 @@ from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import keys
 
 SCOPES = ("read", "write", "admin")
+LOCAL_OWNER = "local"
+"""Owner of everything that is created on a service without keys."""
+
 PREFIX = "zd_"
 _SECRET_BYTES = 32  # 256 random bits
 _VISIBLE_CHARACTERS = len(PREFIX) + 6
@@ -104,9 +107,9 @@ def create(
     return _key(row.one())
 
 
-def find(connection: Connection, secret: str) -> ApiKey | None:
-    """Return the key with this secret, or None if it does not exist or is revoked."""
-    query = select(keys).where(keys.c.sha256 == digest(secret), keys.c.revoked_at.is_(None))
+def find_by_digest(connection: Connection, sha256: str) -> ApiKey | None:
+    """Return the key whose secret has this digest, or None if it does not exist or is revoked."""
+    query = select(keys).where(keys.c.sha256 == sha256, keys.c.revoked_at.is_(None))
     row = connection.execute(query).mappings().first()
     return None if row is None else _key(row)
 

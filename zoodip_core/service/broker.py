@@ -11,7 +11,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
+from zoodip_core.service.background_publisher import BackgroundPublisher
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.settings import ServiceSettings
 
@@ -43,17 +45,32 @@ def celery_app(settings: ServiceSettings) -> Celery:
     return app
 
 
-def wake(app: Celery, kind: JobKind, job_id: str) -> bool:
-    """Notify the workers that a job is ready.
+class WakeUpPublisher:
+    """Wakes workers in the background when a job is ready.
 
-    Returns:
-        False if the broker is unreachable. Workers also poll the database, so the job still starts.
+    A wake-up may be lost: workers also poll the database, so the job still starts.
+
+    Args:
+        app: Celery application of the service.
     """
-    try:
-        app.send_task(TASK_NAMES[kind], args=[job_id], queue=QUEUES[kind], retry=False)
-    except (OperationalError, OSError):
-        return False
-    return True
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._publisher = BackgroundPublisher(
+            "wake-ups", self._publish, (OperationalError, OSError, RedisError)
+        )
+
+    def send(self, kind: JobKind, job_id: str) -> None:
+        """Queue a wake-up for a job. Call this after the commit."""
+        self._publisher.send((kind, job_id))
+
+    def close(self) -> None:
+        """Publish the queued wake-ups."""
+        self._publisher.close()
+
+    def _publish(self, message: tuple[JobKind, str]) -> None:
+        kind, job_id = message
+        self._app.send_task(TASK_NAMES[kind], args=[job_id], queue=QUEUES[kind], retry=False)
 
 
 def _transport(settings: ServiceSettings) -> tuple[str, dict[str, Any]]:

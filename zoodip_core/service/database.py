@@ -6,18 +6,17 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.service.postgresql import TIMEOUT_OPTION, create_pooled_engine, new_breaker
 
 BUSY_TIMEOUT_S = 30.0
 # With the pool of 10: 40 request threads, 8 upload threads, the API key readers and the status poll connection.
@@ -26,8 +25,9 @@ _MAX_OVERFLOW = 43
 _MIGRATION_LOCK = 5_270_117
 _CREATION_LOCK = 5_270_118
 _CHANGED = "zoodip_changed_jobs"
-# PostgreSQL ends the session of a process that freezes in a transaction before other transactions time out.
-_TIMEOUTS_S = {"lock_timeout": 30, "idle_in_transaction_session_timeout": 20}
+# Deadlines of statements on PostgreSQL. A write may wait for a lock, for at most 30 s.
+_READ_TIMEOUT_S = 10.0
+_WRITE_TIMEOUT_S = 40.0
 
 
 class Database:
@@ -45,22 +45,48 @@ class Database:
         self.url = url
         self._on_change = on_change
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine = _sqlite(url, pool_size) if self.is_sqlite else _postgresql(url, pool_size)
+        self.breaker = new_breaker()
+        """Open while the PostgreSQL server does not respond; reads and writes then fail at once."""
+        if self.is_sqlite:
+            self.engine = _sqlite(url, pool_size)
+        else:
+            self.engine = create_pooled_engine(
+                url, self.breaker, pool_size=pool_size, max_overflow=_MAX_OVERFLOW
+            )
         # Pooled PostgreSQL connections are in autocommit mode, so reads need no BEGIN and ROLLBACK. Writes switch
         # to READ COMMITTED for one transaction.
         writes = {"zoodip_writes": True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
-        self._reading = self.engine.execution_options(zoodip_reads=True)
-        self._writing = self.engine.execution_options(**writes)
+        self._reading = self.engine.execution_options(zoodip_reads=True, **{TIMEOUT_OPTION: _READ_TIMEOUT_S})
+        self._writing = self.engine.execution_options(**writes, **{TIMEOUT_OPTION: _WRITE_TIMEOUT_S})
+        self._migrating = self.engine.execution_options(**writes, **{TIMEOUT_OPTION: None})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection for reads. Each query sees all earlier commits."""
-        with self._reading.connect() as connection:
+        """Yield a connection for reads. Each query sees all earlier commits.
+
+        Raises:
+            OperationalError: The database is unavailable.
+        """
+        with self.connect() as connection:
             yield connection
 
     def connect(self) -> Connection:
-        """Return a connection for reads that the caller keeps and closes."""
+        """Return a connection for reads that the caller keeps and closes.
+
+        Raises:
+            OperationalError: The database is unavailable.
+        """
+        self.check_responds()
         return self._reading.connect()
+
+    def check_responds(self) -> None:
+        """Validate that the server responded to its last check, so that a frozen one delays few callers.
+
+        Raises:
+            OperationalError: The server did not respond, and another caller is trying it or will soon.
+        """
+        if not self.breaker.allows_call():
+            raise OperationalError(None, None, TimeoutError("the server does not respond"))
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -68,8 +94,17 @@ class Database:
 
         On SQLite the transaction takes the write lock at its start. Otherwise a transaction that reads before it
         writes would fail after a concurrent write, regardless of the timeout.
+
+        Raises:
+            OperationalError: The database is unavailable.
         """
-        with self._writing.connect() as connection:
+        self.check_responds()
+        with self._write(self._writing) as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
             changed: set[str] = set()
             connection.info[_CHANGED] = changed
             with connection.begin():
@@ -86,7 +121,7 @@ class Database:
         """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        with self.write() as connection:
+        with self._write(self._migrating) as connection:
             if not self.is_sqlite:
                 connection.execute(
                     text("SET LOCAL lock_timeout = 0")
@@ -154,37 +189,5 @@ def _sqlite(url: str, pool_size: int) -> Engine:
         options = connection.get_execution_options()
         if not options.get("zoodip_reads", False):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("zoodip_writes", False) else "BEGIN")
-
-    return engine
-
-
-def _postgresql(url: str, pool_size: int) -> Engine:
-    # pool_pre_ping detects connections that a server restart closed. It would be too slow for status polls, which
-    # use their own connection. Prepared statements are off: a plan made while a table was small would be kept.
-    engine = create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=_MAX_OVERFLOW,
-        isolation_level="AUTOCOMMIT",
-        pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args={"prepare_threshold": None},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: psycopg.Connection[Any], _record: object) -> None:
-        with connection.cursor() as cursor:
-            for name, seconds in _TIMEOUTS_S.items():
-                cursor.execute(f"SET {name} = '{seconds}s'".encode())
-        connection.commit()
-
-    @event.listens_for(engine, "handle_error")
-    def _on_error(context: ExceptionContext) -> OperationalError | None:
-        """Treat a session that the server ended for idleness as a lost connection."""
-        cause = context.original_exception
-        if not isinstance(cause, psycopg.errors.IdleInTransactionSessionTimeout):
-            return None
-        context.is_disconnect = True
-        return OperationalError(context.statement, None, cause)
 
     return engine

@@ -6,19 +6,14 @@ message reads the row at its next poll. Without Redis as the broker there are no
 
 from __future__ import annotations
 
-import queue
-import threading
-
-import structlog
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-_TIMEOUT_S = 2.0
-_MAX_PENDING = 1000  # older notifications would arrive after the watchers' next poll
+from zoodip_core.service.background_publisher import BackgroundPublisher
 
-_log = structlog.get_logger("zoodip.job_notifications")
+_TIMEOUT_S = 2.0
 
 
 def channel(redis_url: str) -> str:
@@ -27,7 +22,11 @@ def channel(redis_url: str) -> str:
 
 
 class ChangePublisher:
-    """Publishes in a background thread, so that a slow or unreachable Redis delays no write."""
+    """Publishes job changes in the background.
+
+    Args:
+        redis_url: URL of the Redis server.
+    """
 
     def __init__(self, redis_url: str) -> None:
         self._redis = Redis.from_url(
@@ -37,30 +36,16 @@ class ChangePublisher:
             retry=Retry(NoBackoff(), 1),  # one retry: a restart of Redis may have closed the connection
         )
         self._channel = channel(redis_url)
-        self._pending: queue.Queue[str | None] = queue.Queue(_MAX_PENDING)
-        self._thread = threading.Thread(target=self._run, name="job-notifications", daemon=True)
-        self._thread.start()
+        self._publisher = BackgroundPublisher("job-notifications", self._publish, (RedisError,))
 
     def send(self, job_id: str) -> None:
-        """Queue a notification that the job changed. Call this after the commit. A full queue drops it."""
-        try:
-            self._pending.put_nowait(job_id)
-        except queue.Full:
-            return
+        """Queue a notification that the job changed. Call this after the commit."""
+        self._publisher.send(job_id)
 
     def close(self) -> None:
-        """Publish the queued notifications and stop the thread."""
-        self._pending.put(None)
-        self._thread.join(2 * _TIMEOUT_S)
+        """Publish the queued notifications and close the connection."""
+        self._publisher.close()
+        self._redis.close()
 
-    def _run(self) -> None:
-        is_failing = False
-        with self._redis:
-            while (job_id := self._pending.get()) is not None:
-                try:
-                    self._redis.publish(self._channel, job_id)
-                    is_failing = False
-                except RedisError as error:
-                    if not is_failing:
-                        _log.warning("job_notification_failed", error=type(error).__name__)
-                    is_failing = True
+    def _publish(self, job_id: str) -> None:
+        self._redis.publish(self._channel, job_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,12 @@ from obstore.store import LocalStore, S3Store
 
 from zoodip_core.errors import StorageError
 from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.staging_files import (
+    delete_staging_files,
+    object_name,
+    staging_files_of,
+    staging_files_under,
+)
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -34,8 +41,9 @@ class ObjectStore:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        self._folder: Path | None = None
         if parts.scheme == "file":
-            folder = Path(url2pathname(parts.path))
+            folder = self._folder = Path(url2pathname(parts.path))
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -61,7 +69,8 @@ class ObjectStore:
             StorageError: The disk is full, or the store is unreachable or rejects the request.
         """
         try:
-            obstore.put(self._store, name, content)
+            # The parts of an interrupted multipart upload would stay in the bucket, where no listing shows them.
+            obstore.put(self._store, name, content, use_multipart=False)
         except (BaseError, OSError) as error:
             raise StorageError(f"cannot store {name}: {_reason(error)}") from error
 
@@ -91,13 +100,15 @@ class ObjectStore:
             raise StorageError(f"cannot list {prefix}: {_reason(error)}") from error
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; ignore those that do not exist.
+        """Delete objects with what interrupted writes of them have left; ignore those that do not exist.
 
         Raises:
             StorageError: The store is unreachable or rejects the request.
         """
         for name in names:
             try:
+                if self._folder is not None:
+                    delete_staging_files(self._folder, staging_files_of(self._folder, name))
                 obstore.delete(self._store, name)
             except FileNotFoundError:
                 continue
@@ -105,12 +116,38 @@ class ObjectStore:
                 raise StorageError(f"cannot delete {name}: {_reason(error)}") from error
 
     def delete_all(self, prefix: str) -> None:
-        """Delete every object under a prefix.
+        """Delete every object under a prefix, with what interrupted writes have left there.
 
         Raises:
             StorageError: The store is unreachable or rejects the request.
         """
         self.delete(self.names(prefix))
+        self.delete_interrupted(prefix)
+
+    def delete_interrupted(
+        self, prefix: str, *, before: float = math.inf, accepts: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """Delete what interrupted writes have left under a prefix.
+
+        Args:
+            prefix: Prefix of the object names.
+            before: Only writes that began before this time, in seconds since 1970.
+            accepts: Only writes of objects whose name meets this condition.
+
+        Raises:
+            StorageError: The store is unreachable or rejects the request.
+        """
+        if self._folder is None:  # S3 stores nothing of an interrupted write
+            return
+        try:
+            files = [
+                file
+                for file in staging_files_under(self._folder, prefix)
+                if accepts(object_name(self._folder, file)) and _modified_at(file) < before
+            ]
+            delete_staging_files(self._folder, files)
+        except OSError as error:
+            raise StorageError(f"cannot delete unfinished writes of {prefix}: {_reason(error)}") from error
 
 
 def reference_name(job_id: str, index: int) -> str:
@@ -141,6 +178,13 @@ def concept_name(concept_id: str) -> str:
 def job_prefix(job_id: str) -> str:
     """Return the prefix of all objects of a job."""
     return f"jobs/{job_id}/"
+
+
+def _modified_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # the write has ended
+        return math.inf
 
 
 def _reason(error: Exception) -> str:

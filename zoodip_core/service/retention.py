@@ -80,11 +80,14 @@ def purge_orphans(
 ) -> list[str]:
     """Delete objects without a database row: their process died before it wrote the row.
 
+    Also delete the unfinished writes of dead processes, whether their row exists or not.
     With `delete_references_on_success`, also delete reference images whose deletion failed when their job succeeded.
 
     Returns:
         The ids of the jobs and concepts without a row. Ids younger than one hour are skipped.
     """
+    for prefix in ("jobs/", "concepts/"):
+        objects.delete_interrupted(prefix, before=now - _HOUR_S, accepts=lambda name: is_id(_id_of(name)))
     names = [
         name for name in objects.names("jobs/") if is_id(_id_of(name))
     ]  # users may store other files there

@@ -87,6 +87,10 @@ class ServiceSettings(BaseSettings):
         default=1_800.0,
         description="Seconds without engine progress, even while loading, before a worker exits",
     )
+    unready_after_s: Seconds = Field(
+        default=120.0,
+        description="Seconds without engine progress before a worker counts as not ready; a step may take as long",
+    )
     slots: int = Field(default=8, ge=1, description="Personalizations that one worker runs in one batch")
     max_bundle_mb: int = Field(
         default=16_000,

@@ -74,6 +74,7 @@ jobs = Table(
     Column("purged_at", _real),  # when retention deleted the data
     Index("jobs_queue", "kind", "status", "queued_at", "id"),
     Index("jobs_owner", "owner", "kind", "id"),
+    Index("jobs_owner_status", "owner", "kind", "status", "id"),
     Index("jobs_lease", "lease_expires_at"),  # only running jobs have a lease
     Index("jobs_ended", "finished_at"),
 )

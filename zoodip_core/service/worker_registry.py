@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import workers
+
+ENGINE_IDLE = "engine_idle_seconds"
+"""Gauge in a worker's stats: seconds since its engine thread last polled, stepped or drew."""
 
 _DELETE_AFTER_S = 86_400.0
 
@@ -21,6 +26,11 @@ class WorkerRecord:
     seen_at: float
     draining: bool
     stats: dict[str, Any]
+
+    @property
+    def engine_idle_s(self) -> float:
+        """Seconds from the last activity of the engine to this report."""
+        return float(self.stats.get("gauges", {}).get(ENGINE_IDLE, 0.0))
 
 
 def report(
@@ -51,3 +61,24 @@ def consuming(connection: Connection, now: float, within_s: float) -> list[Worke
     """Return the workers that reported within the last `within_s` seconds and are not draining."""
     query = select(workers).where(workers.c.seen_at >= now - within_s, workers.c.draining.is_(False))
     return [WorkerRecord(**row) for row in connection.execute(query.order_by(workers.c.id)).mappings()]
+
+
+def ready(connection: Connection, now: float, settings: ServiceSettings) -> list[WorkerRecord]:
+    """Return the consuming workers whose engine makes progress.
+
+    A worker reports also while its engine hangs, for example in a driver call. Such a worker finishes no job.
+    """
+    found = consuming(connection, now, settings.lease_s)
+    return [worker for worker in found if worker.engine_idle_s <= settings.unready_after_s]
+
+
+def last_seen(connection: Connection, id_prefix: str) -> float | None:
+    """Return when a worker whose id begins with the prefix last reported, in seconds since 1970; None if never."""
+    query = select(func.max(workers.c.seen_at)).where(workers.c.id.startswith(id_prefix, autoescape=True))
+    return connection.execute(query).scalar()
+
+
+def id_prefix(pid: int | None = None) -> str:
+    """Return the beginning of the ids of this machine's workers, or of one process's worker."""
+    host = f"{socket.gethostname()}-"
+    return host if pid is None else f"{host}{pid}-"

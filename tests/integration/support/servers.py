@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import redis
 
 from tests.integration.support.postgresql import missing
@@ -32,6 +34,17 @@ def shared_redis_url() -> str:
     except redis.RedisError:
         missing("Redis")
     return url
+
+
+@contextmanager
+def _frozen(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class RedisServer:
@@ -63,8 +76,16 @@ class RedisServer:
     def stop(self) -> None:
         """Stop the server; its data is lost."""
         if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
             stop(self._process)
             self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the server within the block: it accepts connections and never answers."""
+        assert self._process is not None
+        with _frozen([self._process.pid]):
+            yield
 
 
 @contextmanager
@@ -96,6 +117,13 @@ class PostgresCluster:
         """Run `pg_ctl` with `start`, `stop` or `restart`."""
         options = f"-p {self.port} -k {self._data} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._data / "log"), "-o", options, *words)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze all processes of the server within the block: it accepts connections and never answers."""
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        with _frozen([postmaster.pid, *(child.pid for child in postmaster.children())]):
+            yield
 
     def _run(self, *command: str) -> None:
         prefix = ["runuser", "-u", _ACCOUNT, "--"] if os.geteuid() == 0 else []

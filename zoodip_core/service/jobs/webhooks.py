@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs.records import Job
@@ -17,6 +17,7 @@ from zoodip_core.service.tables import disabled_webhooks, webhook_deliveries
 # Retry schedule of the Standard Webhooks specification: about one day in total.
 RETRY_AFTER_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 GONE = 410
+Receiver = tuple[str, str]
 _CLAIM_S = 300.0  # a claimed delivery becomes due again after this time; DNS lookups can also be slow
 
 
@@ -31,6 +32,11 @@ class Delivery:
     payload: str
     attempts: int
     created_at: float
+
+    @property
+    def receiver(self) -> Receiver:
+        """Owner and URL: owners that use the same URL do not wait for each other."""
+        return self.owner, self.url
 
 
 def enqueue(connection: Connection, job: Job, now: float) -> None:
@@ -69,23 +75,32 @@ def is_disabled(connection: Connection, owner: str, url: str) -> bool:
 
 
 def claim_due(
-    connection: Connection, now: float, *, url: str | None = None, excluded_urls: Collection[str] = ()
+    connection: Connection,
+    now: float,
+    *,
+    receiver: Receiver | None = None,
+    excluded_receivers: Collection[Receiver] = (),
+    excluded_owners: Collection[str] = (),
 ) -> Delivery | None:
     """Claim the delivery that has been due longest. Concurrent workers claim different deliveries.
 
     Args:
         connection: Write transaction.
         now: Seconds since 1970.
-        url: Only deliveries to this URL.
-        excluded_urls: No deliveries to these URLs.
+        receiver: Only deliveries to this receiver.
+        excluded_receivers: No deliveries to these receivers.
+        excluded_owners: No deliveries of these owners.
 
     Returns:
         The delivery, or None if none is due.
     """
     table = webhook_deliveries
-    due = select(table.c.id).where(table.c.due_at <= now, table.c.url.not_in(list(excluded_urls)))
-    if url is not None:
-        due = due.where(table.c.url == url)
+    columns = tuple_(table.c.owner, table.c.url)
+    due = select(table.c.id).where(table.c.due_at <= now, table.c.owner.not_in(list(excluded_owners)))
+    if excluded_receivers:
+        due = due.where(columns.not_in(list(excluded_receivers)))
+    if receiver is not None:
+        due = due.where(columns == receiver)
     first = due.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
     delivery_id = connection.execute(first).scalar()
     if delivery_id is None:
@@ -118,6 +133,13 @@ def record_result(connection: Connection, delivery: Delivery, status: int | None
         values["due_at"] = now + wait_s * random.uniform(0.8, 1.2)  # noqa: S311 (jitter needs no secure randomness)
     connection.execute(
         update(webhook_deliveries).where(webhook_deliveries.c.id == delivery.id).values(**values)
+    )
+
+
+def abandon(connection: Connection, delivery: Delivery) -> None:
+    """Make no further attempt at a delivery."""
+    connection.execute(
+        update(webhook_deliveries).where(webhook_deliveries.c.id == delivery.id).values(due_at=None)
     )
 
 

@@ -1,0 +1,57 @@
+"""Health probes of the supervisor: they find child processes that run but do not respond."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from zoodip_core.service import worker_registry
+from zoodip_core.service.database import Database
+from zoodip_core.service.settings import ServiceSettings
+
+Probe = Callable[[int], bool | None]
+"""Takes a process id. Returns whether the process responds; None if that cannot be known now."""
+
+_HTTP_TIMEOUT_S = 5.0
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (addresses to listen on, not to connect to)
+
+
+def api_probe(settings: ServiceSettings) -> Probe:
+    """Return a probe of the API: any HTTP response to `/livez` means that it responds."""
+    host = _EVERY_ADDRESS.get(settings.host, settings.host)
+
+    def responds(_pid: int) -> bool | None:
+        if settings.port == 0:  # the API listens on a port that only it knows
+            return None
+        connection = http.client.HTTPConnection(host, settings.port, timeout=_HTTP_TIMEOUT_S)
+        try:
+            connection.request("GET", "/livez")
+            connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        return True
+
+    return responds
+
+
+def worker_probe(settings: ServiceSettings) -> Probe:
+    """Return a probe of the worker: its heartbeat thread must have reported within the last two leases.
+
+    A hanging engine is not its concern: the worker itself exits after `ZOODIP_STUCK_AFTER_S`.
+    """
+    database = Database(settings.database)
+
+    def reports(pid: int) -> bool | None:
+        try:
+            with database.read() as connection:
+                seen_at = worker_registry.last_seen(connection, worker_registry.id_prefix(pid))
+        except SQLAlchemyError:  # the worker cannot report either
+            return None
+        return seen_at is not None and time.time() - seen_at <= 2 * settings.lease_s
+
+    return reports
