@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from worker.process import WorkerProcess
+from zoodip_core.errors import ZoodipError
 from zoodip_core.service.broker import TASK_NAMES, celery_app
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.logs import configure_logs
@@ -37,7 +38,10 @@ def _wake() -> None:
 def _start(**_: object) -> None:
     configure_logs(settings.log_level)
     configure_tracing(settings.otlp_endpoint, "zoodip-worker")
-    process = WorkerProcess(settings)
+    try:
+        process = WorkerProcess(settings)
+    except ZoodipError as error:  # Celery logs exceptions of signal handlers and goes on without a worker
+        raise SystemExit(f"error: {error.message}") from error
     _processes.append(process)
     process.start()  # do not wait for the broker: the engine thread also polls the database
 
