@@ -74,6 +74,29 @@ def test_an_extended_search_equals_a_long_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "end"),
+    [
+        ({"stop": "auto", "steps": 12}, 5),
+        ({"stop": "auto", "steps": 40}, 10),
+        ({"stop": "steps", "steps": 7}, 7),
+    ],
+)
+def test_a_search_that_stopped_early_is_extended_by_the_same_rule(
+    tmp_path: Path, bundles: dict[str, Bundle], pictures: list[Image.Image], values: dict[str, Any], end: int
+) -> None:
+    """More steps move the first quarter, in which a search never stops; `stop="steps"` runs all steps."""
+    stalling = {"learning_rate": 1e-9, "measure_every": 1}
+    early = _Run(tmp_path, bundles["sd1"], pictures, **stalling, stop="auto", steps=8).run()
+    assert early.step == 5
+    extended = _Run(tmp_path, bundles["sd1"], pictures, **stalling, **values).run(resume=True)
+    (tmp_path / "whole").mkdir()
+    whole = _Run(tmp_path / "whole", bundles["sd1"], pictures, **stalling, **values).run()
+    assert extended.step == whole.step == end
+    assert all(torch.equal(value, whole.state()[name]) for name, value in extended.state().items())
+
+
+@pytest.mark.slow
 def test_an_interrupted_search_can_end_earlier(
     tmp_path: Path, bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
