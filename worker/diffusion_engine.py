@@ -15,6 +15,7 @@ from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.device import choose_device
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
@@ -84,6 +85,7 @@ class DiffusionEngine:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
+        self._device = choose_device(settings.device)  # a worker with a wrong device must not claim jobs
         load = partial(load_bundle, device=settings.device)
         self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
         self._searches: WeakSet[DiffusionSearch] = WeakSet()
@@ -163,8 +165,8 @@ class DiffusionEngine:
         """Return the number of loaded base models and their memory in megabytes."""
         sizes = self._bundles.sizes_mb()
         gauges = {"base_models": float(len(sizes)), "base_models_mb": sum(sizes.values())}
-        if torch.cuda.is_available():
-            gauges["gpu_memory_mb"] = torch.cuda.memory_reserved() / 1e6
+        if self._device.type == "cuda":
+            gauges["gpu_memory_mb"] = torch.cuda.memory_reserved(self._device) / 1e6
         return gauges
 
     def _bundle(self, name: str) -> Bundle:

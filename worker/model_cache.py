@@ -6,10 +6,9 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
-import torch
-
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
+from zoodip_core.diffusion.device import empty_cache
 from zoodip_core.diffusion.loading import Bundle, find_model_folder
 
 
@@ -60,10 +59,10 @@ class ModelCache:
         for name in [name for name in self._loaded if name not in in_use]:
             if sum(sizes.values()) + needed_mb <= self._budget_mb:
                 return
-            del self._loaded[name], sizes[name]
+            device = self._loaded.pop(name).device
+            del sizes[name]
             gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            empty_cache(device)
 
 
 def _megabytes(bundle: Bundle) -> float:

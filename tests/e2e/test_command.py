@@ -37,7 +37,7 @@ def _wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: signal.Signals) -> None:
-    """An interrupted run saves a checkpoint, and --resume gives the embedding of an uninterrupted run."""
+    """An interrupted run saves a checkpoint, which only --resume continues, with the bits of an uninterrupted run."""
     process = subprocess.Popen(
         _personalize(tmp_path, "x.safetensors"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -49,6 +49,13 @@ def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: sign
     assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
     assert "--resume" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.name]
+    saved = checkpoint.read_bytes()
+    refused = subprocess.run(
+        _personalize(tmp_path, "x.safetensors"), capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "--resume to continue that run, --replace to start over" in refused.stderr
+    assert checkpoint.read_bytes() == saved
     resumed = subprocess.run(
         _personalize(tmp_path, "x.safetensors", "--resume"), capture_output=True, text=True, check=True
     )
@@ -56,11 +63,12 @@ def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: sign
     subprocess.run(_personalize(tmp_path, "y.safetensors"), capture_output=True, check=True)
     x, y = (load_concept(tmp_path / f"{name}.safetensors").embeddings["clip"] for name in "xy")
     assert np.array_equal(x, y)
-    assert not checkpoint.exists()
 
 
 def test_demo_learns_an_unseen_subject(tmp_path: Path) -> None:
-    """CLIP-I rises by 0.03 and by half the distance to the description, and the validation loss falls."""
+    """CLIP-I rises by 0.03 and by half the distance to the description; files of an earlier demo are overwritten."""
+    (tmp_path / "demo.safetensors").write_bytes(b"earlier")
+    (tmp_path / "grid.png").write_bytes(b"earlier")
     finished = subprocess.run(
         [str(ZOODIP), "demo", "--out", str(tmp_path)], capture_output=True, text=True, check=True
     )

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from zoodip_core.errors import InvalidInputError, ZoodipError
@@ -23,12 +22,24 @@ EXIT_INTERRUPTED = 130
 
 _FILE_WIDTH = 1000  # characters; wide enough that a table row in a pipe or file is never wrapped
 
-_stderr = Console(stderr=True)
+
+class _StderrConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Drop further messages: the reader of the pipe has ended, but the command continues."""
+        self.quiet = True
+
+
+STDERR = _StderrConsole(stderr=True)
+
+
+def is_animated() -> bool:
+    """Return whether stderr is a terminal that can redraw a progress bar."""
+    return sys.stderr.isatty() and STDERR.is_terminal and not STDERR.is_dumb_terminal
 
 
 def say(message: str) -> None:
     """Print a message on stderr."""
-    _stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+    STDERR.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_warnings(warnings: Iterable[InputWarning]) -> None:
@@ -59,33 +70,6 @@ def report(error: ZoodipError, *, as_json: bool) -> int:
     if as_json:
         print_json({"error": {"code": error.code, "message": error.message, "field": error.field}})
     return EXIT_INVALID_INPUT if isinstance(error, InvalidInputError) else EXIT_FAILED
-
-
-class SearchProgress:
-    """Progress bar with it/s, time left and validation loss; hidden if stderr is not a terminal."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar = bar
-        self._task = task
-
-    def update(self, step: int, *, it_per_s: float, eta_s: float, fixed_loss: float) -> None:
-        """Show the progress after a step."""
-        self._bar.update(
-            self._task, completed=step, speed=f"{it_per_s:.1f}", eta=f"{eta_s:.0f}", loss=f"{fixed_loss:.4f}"
-        )
-
-
-@contextmanager
-def search_progress(total_steps: int) -> Iterator[SearchProgress]:
-    """Show a progress bar while the search runs."""
-    columns = (
-        TextColumn("learning"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]} it/s · {task.fields[eta]} s left · loss {task.fields[loss]}"),
-    )
-    with Progress(*columns, console=_stderr, transient=True, disable=not _stderr.is_terminal) as bar:
-        yield SearchProgress(bar, bar.add_task("", total=total_steps, speed="–", eta="–", loss="–"))
 
 
 class Interruption:

@@ -13,8 +13,11 @@ from PIL import Image
 
 from zoodip_core.cli.console import print_json, say
 from zoodip_core.cli.options import DeviceOption
+from zoodip_core.errors import InterruptedSearchError
 
 if TYPE_CHECKING:
+    from zoodip_core.base_models.catalog import BaseModelEntry
+    from zoodip_core.cli.learn import Learned
     from zoodip_core.diffusion.loading import Bundle
     from zoodip_core.diffusion.prompts import ConceptVectors
     from zoodip_core.diffusion.scoring import Scorer
@@ -45,35 +48,22 @@ class DemoSubject:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Output folder for the image grid and the concept file.")] = Path(
-        "demo-output"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the image grid and the concept file; they are overwritten.")
+    ] = Path("demo-output"),
     device: DeviceOption = None,
 ) -> None:
     """Learn an unseen subject on the embedded model and compare images before and after."""
-    from zoodip_core.base_models.catalog import Catalog, resolve_settings
-    from zoodip_core.cli.learn import learn
+    from zoodip_core.base_models.catalog import Catalog
+    from zoodip_core.cli.output_files import make_output_folder
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.diffusion.scoring import Scorer
-    from zoodip_core.personalization.personalize import Subject
 
-    out.mkdir(parents=True, exist_ok=True)
-    demo_subject = DemoSubject.read(ASSETS)
     entry = Catalog.load().get("emoji")
     bundle = load_bundle(entry, device=device)
-    scorer = Scorer(bundle.folder / "scorer")
-    subject = Subject(
-        PLACEHOLDER,
-        demo_subject.initializer,
-        "object",
-        tuple(c.replace("{}", PLACEHOLDER) for c in demo_subject.captions),
-    )
-    settings = resolve_settings(entry, bundle.family, "default", {"seed": SEED})
-    say(
-        f"learning {PLACEHOLDER} from {len(demo_subject.images)} images; "
-        f"the initializer is {demo_subject.initializer!r} …"
-    )
-    learned = learn(bundle, subject, demo_subject.images, settings, out=out / "demo.safetensors")
+    make_output_folder(out)
+    demo_subject = DemoSubject.read(ASSETS)
+    learned = _learn(bundle, entry, demo_subject, out / "demo.safetensors")
     say("drawing the same prompts with the initializer, the learned token and the description …")
     names = {"before": demo_subject.initializer, "after": PLACEHOLDER, "caption": demo_subject.phrase}
     concepts = learned.personalization.concept_vectors
@@ -82,13 +72,42 @@ def demo(
     }
     grid = out / "grid.png"
     _write_grid(demo_subject, names, drawn, grid)
+    scorer = Scorer(bundle.folder / "scorer")
     scores = {f"clip_i_{key}": _clip_i(scorer, demo_subject, images) for key, images in drawn.items()}
-    figures = {**learned.figures(), **scores, "grid": str(grid)}
     say(
         f"CLIP-I {scores['clip_i_before']:.3f} → {scores['clip_i_after']:.3f} "
         f"(with the description: {scores['clip_i_caption']:.3f}); image grid: {grid}"
     )
-    print_json(figures)
+    print_json({**learned.figures(), **scores, "grid": str(grid)})
+
+
+def _learn(bundle: Bundle, entry: BaseModelEntry, demo_subject: DemoSubject, out: Path) -> Learned:
+    """Learn the token and save its concept file.
+
+    Raises:
+        InterruptedSearchError: Ctrl-C or SIGTERM; nothing is saved.
+    """
+    from zoodip_core.artifact import save_concept
+    from zoodip_core.base_models.catalog import resolve_settings
+    from zoodip_core.cli.learn import Learned, run_with_progress
+    from zoodip_core.personalization.concept_conversion import to_concept
+    from zoodip_core.personalization.personalize import Personalization, Subject
+
+    captions = tuple(caption.replace("{}", PLACEHOLDER) for caption in demo_subject.captions)
+    subject = Subject(PLACEHOLDER, demo_subject.initializer, "object", captions)
+    settings = resolve_settings(entry, bundle.family, "default", {"seed": SEED})
+    say(
+        f"learning {PLACEHOLDER} from {len(demo_subject.images)} images; "
+        f"the initializer is {demo_subject.initializer!r} …"
+    )
+    personalization = Personalization.begin(bundle, subject, demo_subject.images, settings)
+    outcome = run_with_progress(personalization, save=lambda _: None)  # the demo is short enough to repeat
+    if not outcome.finished:
+        raise InterruptedSearchError(
+            f"interrupted at step {outcome.steps} of {settings.steps}; nothing was saved"
+        )
+    save_concept(to_concept(personalization, outcome.fixed_loss_end), out)
+    return Learned(personalization, out, outcome)
 
 
 def _draw(
@@ -124,7 +143,9 @@ def _write_grid(
     drawn: Mapping[str, list[list[Image.Image]]],
     path: Path,
 ) -> None:
+    from zoodip_core.files import write_atomically
     from zoodip_core.grid import GridRow, draw_grid
+    from zoodip_core.images import encode_png
 
     def row(title: str, key: str) -> GridRow:
         labels = [prompt.replace("{}", names[key]) for prompt in demo_subject.prompts]
@@ -137,4 +158,4 @@ def _write_grid(
         row(f"after: the learned token {PLACEHOLDER}", "after"),
         row(f"description: {names['caption']!r}", "caption"),
     ]
-    draw_grid(rows).save(path)
+    write_atomically(path, encode_png(draw_grid(rows)))

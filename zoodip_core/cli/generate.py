@@ -9,6 +9,7 @@ import typer
 
 from zoodip_core.cli.console import print_json, say
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
+from zoodip_core.cli.progress import drawing_progress
 from zoodip_core.errors import InvalidInputError
 
 
@@ -66,7 +67,8 @@ def generate(
     if out.exists() and not out.is_dir():
         raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
-    drawn = draw(bundle, settings, concept_vectors(concepts, bundle))
+    with drawing_progress(settings.steps) as before_step:
+        drawn = draw(bundle, settings, concept_vectors(concepts, bundle), before_step=before_step)
     _make_folder(out)
     files = []
     for image in drawn:

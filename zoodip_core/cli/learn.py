@@ -1,25 +1,27 @@
-"""Run a personalization and save its concept file; shared by `zoodip personalize` and `zoodip demo`."""
+"""Run a personalization with progress, checkpoints and interruption; for `zoodip personalize` and `zoodip demo`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from zoodip_core.artifact import save_concept
-from zoodip_core.cli.console import interruption, say, search_progress
+from zoodip_core.artifact import load_concept, save_concept
+from zoodip_core.cli.console import interruption, say
+from zoodip_core.cli.output_files import RunFiles
+from zoodip_core.cli.progress import show_progress, speed_and_eta
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InterruptedSearchError, InvalidInputError
-from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
 from zoodip_core.personalization.concept_conversion import to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
 from zoodip_core.personalization.run import Outcome, Progress, run_search
+from zoodip_core.personalization.run_checkpoint import RunCheckpoint
+from zoodip_core.personalization.run_facts import RunFacts
 
 
 @dataclass(frozen=True)
@@ -52,67 +54,79 @@ def learn(
     images: list[Image.Image],
     settings: PersonalizationSettings,
     *,
-    out: Path,
-    resume: bool = False,
+    files: RunFiles,
+    resume: bool,
+    replace: bool,
 ) -> Learned:
-    """Run the search, save the concept file and delete the checkpoint.
+    """Run the search, then save the concept file and the checkpoint of its end.
 
     Args:
         bundle: loaded base model.
         subject: token, initializer, kind and captions.
         images: reference images, 1 to 16.
         settings: settings of the search.
-        out: path of the concept file; the checkpoint is stored in the same folder.
+        files: where to write the concept and the checkpoint.
         resume: continue from the checkpoint.
+        replace: overwrite a concept file of another run.
 
     Raises:
-        ZoodipError: the search fails; `out` is not written.
+        ZoodipError: the search fails, or the checkpoint belongs to another run; the concept file is not written.
         InterruptedSearchError: Ctrl-C or SIGTERM; the checkpoint is saved for `resume`.
     """
-    checkpoint = checkpoint_path(out)
-    job = identity(subject, settings, bundle.fingerprint, images)
-    state = load_checkpoint(checkpoint, identity=job) if resume else None
+    checkpoint = RunCheckpoint(files.checkpoint, bundle, subject, images, settings)
+    state = checkpoint.load() if resume else None
+    if not replace:
+        _check_own_result(files.concept, checkpoint.facts)
     personalization = Personalization.begin(bundle, subject, images, settings, state)
     if resume:
-        say(f"resuming at step {personalization.step} of {settings.steps}")
-    with interruption() as stop, search_progress(settings.steps) as bar:
-
-        def on_progress(p: Progress) -> None:
-            bar.update(p.step, it_per_s=p.it_per_s, eta_s=p.eta_s, fixed_loss=p.fixed_loss)
-
-        outcome = run_search(
-            personalization,
-            on_progress=on_progress,
-            save=lambda p: save_checkpoint(p.state(), checkpoint, identity=job),
-            should_stop=stop,
-        )
+        complete = ": the search is complete" if personalization.done else ""
+        say(f"resuming at step {personalization.step} of {settings.steps}{complete}")
+    outcome = run_with_progress(personalization, save=lambda p: checkpoint.save(p.state()))
     if not outcome.finished:
         raise InterruptedSearchError(
             f"interrupted at step {outcome.steps} of {settings.steps}; "
-            f"run the same command with --resume to continue from {checkpoint}"
+            f"run the same command with --resume to continue from {files.checkpoint}"
         )
-    save_concept(to_concept(personalization, outcome.fixed_loss_end), out)
-    checkpoint.unlink(missing_ok=True)
-    return Learned(personalization, out, outcome)
+    save_concept(to_concept(personalization, outcome.fixed_loss_end), files.concept)
+    checkpoint.save(personalization.state(), finished=True)
+    return Learned(personalization, files.concept, outcome)
 
 
-def checkpoint_path(out: Path) -> Path:
-    """Return the path of the checkpoint that belongs to the concept file `out`."""
-    return out.with_name(f"{out.stem}.checkpoint.safetensors")
+def run_with_progress(
+    personalization: Personalization, *, save: Callable[[Personalization], None]
+) -> Outcome:
+    """Run the search until it ends or the first Ctrl-C or SIGTERM, and show its progress.
 
-
-def check_writable(out: Path) -> None:
-    """Validate that the concept file can be written, before the search starts.
+    Args:
+        personalization: the search; advanced in place.
+        save: saves a checkpoint.
 
     Raises:
-        InvalidInputError: `out` is a folder, or its folder is missing or not writable.
+        ZoodipError: the search fails.
     """
-    folder = out.parent
-    if out.is_dir():
-        raise InvalidInputError.mismatch("out", got=f"the folder {out}", expected="a file name")
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    with interruption() as stop, show_progress("learning", personalization.settings.steps) as show:
+
+        def on_progress(p: Progress) -> None:
+            show(p.step, f"{speed_and_eta(p.it_per_s, p.eta_s)}, validation loss {p.fixed_loss:.4f}")
+
+        return run_search(personalization, on_progress=on_progress, save=save, should_stop=stop)
+
+
+def _check_own_result(path: Path, facts: RunFacts) -> None:
+    """Validate that an existing concept file is an earlier result of this run.
+
+    Raises:
+        InvalidInputError: it is another file.
+    """
+    if not path.exists():
+        return
+    try:
+        own = facts.describes(load_concept(path))
+    except InvalidInputError:
+        own = False
+    if not own:
         raise InvalidInputError.mismatch(
             "out",
-            got=f"{out}, whose folder is missing or not writable",
-            expected="a file in an existing, writable folder",
+            got=f"{path}, which this run did not write",
+            expected="another file, or --replace to overwrite it",
         )

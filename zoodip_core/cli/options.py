@@ -19,7 +19,8 @@ BaseModelOption = Annotated[
     typer.Option("--base-model", help="Base model from the catalog; default: that of the catalog."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu or cuda; default: cuda if available.")
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps or xpu; default: cuda if available, else cpu."),
 ]
 MaxRowsOption = Annotated[
     int | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from zoodip_core.cli.options import (
     MaxRowsOption,
     parse_assignments,
 )
+
+if TYPE_CHECKING:
+    from zoodip_core.cli.learn import Learned
 
 
 def personalize(
@@ -42,22 +45,31 @@ def personalize(
         list[str] | None, typer.Option("--set", help="Other setting as NAME=VALUE; may be repeated.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option(help="Continue from the checkpoint in the folder of --out.")
+        bool, typer.Option(help="Continue from the checkpoint of --out; a larger --steps extends the search.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Concept file; default: <name>.safetensors.")] = None,
+    replace: Annotated[
+        bool, typer.Option(help="Overwrite the concept file; without --resume, start over.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="New concept file in an existing folder; default: <name>.safetensors.")
+    ] = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a token from images with forward passes only."""
+    from zoodip_core.artifact import file_name
     from zoodip_core.base_models.catalog import Catalog, resolve_settings
     from zoodip_core.base_models.families import detect_family
-    from zoodip_core.cli.learn import check_writable, learn
+    from zoodip_core.cli.learn import learn
+    from zoodip_core.cli.output_files import reserved
+    from zoodip_core.diffusion.device import choose_device
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
     from zoodip_core.images import image_warnings, read_images
     from zoodip_core.personalization.personalize import Subject, check_subject
 
+    choose_device(device)  # before a base model is downloaded
     pictures = read_images(images)
     entry = Catalog.load(catalog).get(base_model)
     folder = find_model_folder(entry)
@@ -66,16 +78,20 @@ def personalize(
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)
     subject = Subject(token, initializer, kind, tuple(caption) if caption else None)
     check_subject(subject, folder, images=len(pictures))
-    target = out or Path(f"{token.strip('<>')}.safetensors")
-    check_writable(target)
-    bundle = load_bundle(entry, device=device, max_rows=max_rows)
-    say_warnings(image_warnings(pictures, bundle.side_px))
-    learned = learn(bundle, subject, pictures, settings, out=target, resume=resume)
-    figures = learned.figures()
-    early = f" ({figures['steps']} of {settings.steps} steps: the validation loss no longer falls)"
-    say(
-        f"{token} learned in {figures['seconds']:.0f} s{early if figures['stopped_early'] else ''}: validation loss "
-        f"{figures['fixed_loss_start']:.4f} → {figures['fixed_loss_end']:.4f}; saved to {target}"
-    )
+    with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
+        bundle = load_bundle(entry, device=device, max_rows=max_rows)
+        say_warnings(image_warnings(pictures, bundle.side_px))
+        learned = learn(bundle, subject, pictures, settings, files=files, resume=resume, replace=replace)
+    _report(learned, token, settings.steps)
     if as_json:
-        print_json(dict(figures))
+        print_json(dict(learned.figures()))
+
+
+def _report(learned: Learned, token: str, total_steps: int) -> None:
+    """Print the result."""
+    outcome = learned.outcome
+    early = f" ({outcome.steps} of {total_steps} steps: the validation loss no longer falls)"
+    say(
+        f"{token} learned in {outcome.seconds:.0f} s{early if outcome.stopped_early else ''}: validation loss "
+        f"{outcome.fixed_loss_start:.4f} → {outcome.fixed_loss_end:.4f}; saved to {learned.artifact}"
+    )

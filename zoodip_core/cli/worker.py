@@ -16,7 +16,9 @@ def worker(
         int | None,
         typer.Option(min=1, help="Maximum number of personalizations in one batch; default: ZOODIP_SLOTS."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: ZOODIP_DEVICE.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps or xpu; default: ZOODIP_DEVICE.")
+    ] = None,
 ) -> None:
     """Run a worker for the configured service; start one worker for each GPU."""
     given = {"SLOTS": slots, "DEVICE": device}

@@ -10,7 +10,11 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from zoodip_core.diffusion.device import empty_cache
 from zoodip_core.errors import OutOfMemoryError
+
+_OUT_OF_MEMORY = ("can't allocate memory", "MPS backend out of memory")
+"""Texts of a RuntimeError of the allocators of CPU and MPS."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,7 @@ class Denoiser:
                 self.max_rows = limit // 2
             else:
                 return torch.cat(parts)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            empty_cache(rows.noisy.device)
 
     @torch.no_grad()
     def _forward(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
@@ -164,5 +167,5 @@ def directional_derivatives(
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out. CUDA has a separate exception type; the CPU allocator raises RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Return whether memory ran out. Only CUDA and XPU have an exception type; CPU and MPS raise RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

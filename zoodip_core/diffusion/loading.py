@@ -21,7 +21,7 @@ from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
-from zoodip_core.diffusion.device import choose_device, compute_dtype
+from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
@@ -85,8 +85,7 @@ class Bundle:
     def release_vae(self) -> None:
         """Free the VAE. A search needs only cached latents."""
         self._vae = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        empty_cache(self.device)
 
     @property
     def modules(self) -> list[nn.Module]:
@@ -120,11 +119,11 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
 
     Args:
         entry: location and precision of the base model.
-        device: "cpu" or "cuda"; None uses CUDA if it is available.
+        device: a device that torch finds, such as "cpu", "cuda", "cuda:1" or "mps"; None uses CUDA if available.
         max_rows: most rows of one U-Net forward pass; None for no limit.
 
     Raises:
-        InvalidInputError: `device` is unknown or not available.
+        InvalidInputError: torch finds no such device.
         InvalidModelError: the folder is incomplete, has no safetensors, or is of an unsupported or unexpected family.
     """
     chosen_device = choose_device(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -17,7 +17,8 @@ from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.files import write_atomically
 from zoodip_core.personalization.personalize import Subject
 
-_IDENTITY = "zoodip.identity"
+IDENTITY = "zoodip.identity"
+"""Key of the header that holds `identity`."""
 
 
 def identity(
@@ -38,9 +39,7 @@ def save_checkpoint(state: dict[str, Tensor], path: Path, *, identity: str) -> N
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    write_atomically(
-        path, save({k: v.contiguous() for k, v in state.items()}, metadata={_IDENTITY: identity})
-    )
+    write_state(state, path, {IDENTITY: identity})
 
 
 def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
@@ -49,17 +48,36 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
     Raises:
         InvalidCheckpointError: the file is missing, damaged, or belongs to another run.
     """
+    state, header = read_state(path)
+    if header.get(IDENTITY) != identity:
+        raise InvalidCheckpointError(
+            f"checkpoint: {path} belongs to other images, other settings or another base model; "
+            "resume with the same ones, or start a new run"
+        )
+    return state
+
+
+def write_state(state: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> None:
+    """Write tensors and the texts of a header atomically.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    write_atomically(
+        path, save({name: tensor.contiguous() for name, tensor in state.items()}, metadata=header)
+    )
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the header that `write_state` wrote.
+
+    Raises:
+        InvalidCheckpointError: the file is missing or damaged.
+    """
     if not path.is_file():
         raise InvalidCheckpointError(f"checkpoint: {path} does not exist; there is nothing to resume")
     try:
         with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get(_IDENTITY)
-            state = {key: file.get_tensor(key) for key in file.offset_keys()}
+            return {key: file.get_tensor(key) for key in file.offset_keys()}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InvalidCheckpointError(f"checkpoint: {path} is damaged: {error}") from error
-    if found != identity:
-        raise InvalidCheckpointError(
-            f"checkpoint: {path} belongs to other images, other settings or another base model; "
-            "resume with the same ones, or start again without --resume"
-        )
-    return state

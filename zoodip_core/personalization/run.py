@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoodip_core.engine import Engine
-from zoodip_core.personalization.cadence import checkpoint_due, measurement_due
+from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.speed import Speedometer
 
@@ -70,6 +70,7 @@ def run_search(
     """
     engine = Engine(personalization.bundle)
     settings = personalization.settings
+    _measure_if_missing(personalization)
     first_step, started = personalization.step, time.perf_counter()
     speedometer = Speedometer()
     while not personalization.done and not should_stop():
@@ -86,6 +87,14 @@ def run_search(
     if not personalization.done:
         save(personalization)
     return _outcome(personalization, first_step, started)
+
+
+def _measure_if_missing(personalization: Personalization) -> None:
+    """Record a validation loss that is due at this step: the last step of a shorter search did not record it."""
+    settings, step = personalization.settings, personalization.step
+    recorded_at = last_measured_step(settings, len(personalization.fixed_losses))
+    if measurement_due(settings, step) and recorded_at < step and not personalization.done:
+        personalization.record_validation_loss()
 
 
 def _outcome(personalization: Personalization, first_step: int, started: float) -> Outcome:

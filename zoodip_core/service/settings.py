@@ -97,7 +97,9 @@ class ServiceSettings(BaseSettings):
         ge=1,
         description="MB for base models in one worker; models in use stay loaded beyond it",
     )
-    device: str | None = Field(default=None, description="cpu or cuda; unset: cuda if available")
+    device: str | None = Field(
+        default=None, description="cpu, cuda, cuda:1, mps or xpu; unset: cuda if available, else cpu"
+    )
     engine: str = Field(
         default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine class"
     )

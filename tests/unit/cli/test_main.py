@@ -126,6 +126,55 @@ def test_same_seed_same_token(zoodip: Zoodip, tmp_path: Path) -> None:
     assert not np.array_equal(a, c)
 
 
+@pytest.mark.slow
+def test_an_existing_concept_is_only_overwritten_on_request(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A second run is refused; --resume extends the first one; --replace starts over. A symlink stays a symlink."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "x.safetensors").symlink_to("real/y.safetensors")
+    assert _personalize(zoodip).code == 0
+    first = (tmp_path / "real" / "y.safetensors").read_bytes()
+    refused = _personalize(zoodip, "--seed", 1, "--json")
+    assert refused.code == 2
+    assert "the existing file x.safetensors" in refused.json["error"]["message"]
+    assert (tmp_path / "real" / "y.safetensors").read_bytes() == first
+    extended = _personalize(zoodip, "--steps", 4, "--resume", "--json")
+    assert extended.code == 0, extended.err
+    assert extended.json["steps"] == 4
+    replaced = _personalize(zoodip, "--replace", "--json")
+    assert (replaced.code, replaced.json["steps"]) == (0, 2)
+    assert (tmp_path / "x.safetensors").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == [
+        "y.checkpoint.safetensors",
+        "y.safetensors",
+    ]
+
+
+@pytest.mark.slow
+def test_resume_does_not_overwrite_a_concept_of_another_run(zoodip: Zoodip, tmp_path: Path) -> None:
+    """The concept file next to the checkpoint was exchanged: --resume refuses to overwrite it."""
+    assert _personalize(zoodip, "--out", "x.safetensors").code == 0
+    assert _personalize(zoodip, "--out", "y.safetensors", "--seed", 1).code == 0
+    (tmp_path / "y.safetensors").replace(tmp_path / "x.safetensors")
+    other = (tmp_path / "x.safetensors").read_bytes()
+    refused = _personalize(zoodip, "--out", "x.safetensors", "--steps", 4, "--resume")
+    assert refused.code == 2
+    assert "which this run did not write" in refused.err
+    assert (tmp_path / "x.safetensors").read_bytes() == other
+    assert _personalize(zoodip, "--out", "x.safetensors", "--steps", 4, "--resume", "--replace").code == 0
+
+
+@pytest.mark.slow
+def test_progress_goes_to_a_log(zoodip: Zoodip) -> None:
+    """Without a terminal, stderr has a line of progress for learning and drawing; stdout has only the JSON object."""
+    learned = _personalize(zoodip, "--json")
+    assert "learning: step 2 of 2, " in learned.err
+    assert "validation loss" in learned.err
+    assert len(learned.out.splitlines()) == 1
+    drawn = zoodip("generate", "--prompt", "a turtle", "--steps", 2, "--json")
+    assert "drawing: step 2 of 2, " in drawn.err
+    assert len(drawn.out.splitlines()) == 1
+
+
 def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
     """Without a catalog file, the embedded model is listed as the default."""
     (model,) = zoodip("models", "--json").json["base_models"]
@@ -147,7 +196,9 @@ def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
         (["--preset", "magic"], ["preset", "'magic'", "paper"]),
         (["--caption", "a turtle"], ["captions: got 1; expected one for each of the 4 images"]),
         (["--out", "missing/x.safetensors"], ["out: got missing/x.safetensors", "writable folder"]),
-        (["--device", "abacus"], ["device", "'abacus'", "cpu"]),
+        (["--out", "/dev/null"], ["out: got the device /dev/null; expected a new or regular file"]),
+        (["--device", "abacus"], ["device: got 'abacus'; expected cpu"]),
+        (["--device", "cuda:99"], ["device: got 'cuda:99'; expected cpu"]),
         (["--resume"], ["checkpoint", "nothing to resume"]),
     ],
 )
