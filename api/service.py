@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from celery import Celery
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
+from api.decoding.decoder import DecodeLimits
+from api.decoding.pool import DecoderPool
 from api.job_watcher import JobWatcher
 from api.key_cache import KeyCache
 from api.rate_limits import RateLimits
@@ -23,8 +24,6 @@ from zoodip_core.service.job_notifications import ChangePublisher
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
-
-_MAX_CONCURRENT_DECODES = 1  # limits the memory for uploads to that of one image
 
 
 @dataclass
@@ -41,9 +40,7 @@ class Service:
     status_batcher: StatusBatcher
     job_watcher: JobWatcher
     change_publisher: ChangePublisher | None
-    decode_slots: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(_MAX_CONCURRENT_DECODES)
-    )
+    decoders: DecoderPool
 
     def wake(self, kind: JobKind, job_id: str) -> None:
         """Notify the workers of a queued job. If the broker is unavailable, they find the row when they poll."""
@@ -54,6 +51,7 @@ class Service:
         await self.key_cache.close()
         await self.rate_limits.close()
         await self.status_batcher.close()
+        self.decoders.close()
         self.database.close()
         if self.change_publisher is not None:
             self.change_publisher.close()
@@ -81,6 +79,10 @@ def start_service(settings: ServiceSettings) -> Service:
         status_batcher=StatusBatcher(database),
         job_watcher=JobWatcher(settings.redis_url),
         change_publisher=publisher,
+        decoders=DecoderPool(
+            settings.decoders,
+            DecodeLimits(settings.image_limits, settings.decode_timeout_s, settings.max_decode_mb),
+        ),
     )
 
 

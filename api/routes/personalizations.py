@@ -43,7 +43,7 @@ _BODY: dict[str, Any] = {
                             "minItems": 1,
                             "maxItems": MAX_IMAGES,
                             "items": {"type": "string", "format": "binary"},
-                            "description": "Reference images: PNG, JPEG or WebP",
+                            "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF",
                         },
                         "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
                     },
@@ -91,14 +91,14 @@ async def create(
     validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
     """Learn a concept from 1 to 16 reference images."""
-    max_file_bytes = int(caller.service.settings.max_file_mb * 1_000_000)
+    max_file_bytes = caller.service.settings.image_limits.max_file_bytes
     async with read_upload(request, max_file_bytes=max_file_bytes, max_files=MAX_IMAGES) as upload:
-        submission = PersonalizationSubmission(
-            parse_request(upload), upload.files_of("images"), request.state.traceparent
-        )
-        if validate_only:
-            return await run_in_threadpool(personalization.validate_only, caller, submission)
-        return await run_in_threadpool(_create, caller, submission, idempotency_key)
+        parsed, files = parse_request(upload), upload.files_of("images")
+        async with caller.service.decoders.reserve(caller.owner) as decoder:
+            submission = PersonalizationSubmission(parsed, files, request.state.traceparent, decoder)
+            if validate_only:
+                return await run_in_threadpool(personalization.validate_only, caller, submission)
+            return await run_in_threadpool(_create, caller, submission, idempotency_key)
 
 
 def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:

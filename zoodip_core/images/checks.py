@@ -18,7 +18,7 @@ _UNIFORM_SIDE_PX = 64
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What warnings need to know of a decoded image.
+    """Facts of a decoded image that warnings depend on.
 
     Attributes:
         width: width in px.

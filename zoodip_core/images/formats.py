@@ -1,4 +1,4 @@
-"""Recognizes image formats by content, and by suffix where the content does not tell."""
+"""Recognizes image formats by content, and by suffix where the content is ambiguous."""
 
 from __future__ import annotations
 
