@@ -35,15 +35,15 @@ class ReferenceImages:
     captions: list[str | None]
     skipped: list[str]
 
-    def captions_with(self, token: str) -> tuple[str | None, ...] | None:
-        """Return the captions that contain the token, with None for the other images; None if there are none."""
-        usable = tuple(c if c is not None and token in c else None for c in self.captions)
-        return usable if any(usable) else None
+    def captions_with(self, token: str, *, default: str) -> tuple[str, ...] | None:
+        """Return the captions that contain the token, and `default` for other images; None if none contains it."""
+        usable = tuple(c if c is not None and _contains(c, token) else None for c in self.captions)
+        return tuple(caption or default for caption in usable) if any(usable) else None
 
     def images_without(self, token: str) -> list[str]:
         """Return the names of the images whose caption lacks the token."""
         pairs = zip(self.names, self.captions, strict=True)
-        return [name for name, caption in pairs if caption is not None and token not in caption]
+        return [name for name, caption in pairs if caption is not None and not _contains(caption, token)]
 
 
 def read_images(paths: Sequence[Path]) -> list[Image.Image]:
@@ -124,6 +124,10 @@ def _is_caption(file: Path) -> bool:
     """Return whether the file is a text file next to a file of the same stem."""
     is_text = file.suffix.lower() == _CAPTION_SUFFIX
     return is_text and any(other != file for other in file.parent.glob(f"{glob.escape(file.stem)}.*"))
+
+
+def _contains(caption: str, token: str) -> bool:
+    return token.lower() in caption.lower()
 
 
 def _head(file: Path) -> bytes:

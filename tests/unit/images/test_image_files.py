@@ -157,8 +157,8 @@ def test_captions_are_read_from_text_files(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("\n")
     read = read_reference_images([tmp_path])
     assert read.captions == ["a photo of a <cat>, café", "a dog", None, None]
-    assert read.captions_with("<cat>") == ("a photo of a <cat>, café", None, None, None)
-    assert read.captions_with("<other>") is None
+    assert read.captions_with("<cat>", default="a <cat>") == ("a photo of a <cat>, café", *["a <cat>"] * 3)
+    assert read.captions_with("<other>", default="a <other>") is None
     assert read.images_without("<cat>") == ["b.png"]
     assert read_reference_images([tmp_path / "a.png"]).captions == ["a photo of a <cat>, café"]
 
