@@ -6,7 +6,7 @@ import re
 
 MAX_SCANS = 32  # encoders write 1 to 20; each scan of a progressive JPEG costs a pass over all pixels
 
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # FF00 is data, FFD0 to FFD7 are restart markers
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # FF00 is data, FFD0 to FFD7 are restart markers
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _WITHOUT_LENGTH = frozenset((0x01, 0xD8))
 

@@ -77,8 +77,9 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image]:
         opacity = [255] * (1 << 16)
         opacity[image.info["transparency"]] = 0
         return _eight_bits(image), image.convert("I").point(opacity, "L")
-    alpha = image.convert("RGBA").getchannel("A")
-    return image.convert("L" if image.mode in ("L", "LA") else "RGB"), alpha
+    with_alpha = image.convert("RGBA")
+    colors = image.convert("L") if image.mode in ("L", "LA") else with_alpha.convert("RGB")
+    return colors, with_alpha.getchannel("A")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -53,6 +53,8 @@ def test_transparency_is_flattened_on_white() -> None:
     palette.putpalette([0, 0, 0, 255, 0, 0])
     data = file_of(palette, transparency=1)
     assert decode_image(data, name="a").getpixel((5, 5)) == (255, 255, 255)
+    data = file_of(palette, transparency=bytes([255, 128]))
+    assert decode_image(data, name="a").getpixel((5, 5)) == (255, 127, 127)
 
 
 def test_every_mode_is_converted_to_rgb() -> None:

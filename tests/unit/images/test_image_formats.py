@@ -194,6 +194,13 @@ def test_scans_of_an_embedded_thumbnail_do_not_count() -> None:
     assert count_scans(data[:2] + segment + data[2:] + thumbnail) == count_scans(data) == 1
 
 
+def test_counting_scans_takes_linear_time() -> None:
+    """Long runs of fill bytes and of markers without content end within the time limit of the test."""
+    assert count_scans(b"\xff\xd8" + b"\xff" * 5_000_000 + b"\0") == 0
+    assert count_scans(b"\xff\xd8" + b"\xff\xda\0\0" * 500_000) == 500_000
+    assert count_scans(b"\xff\xd8" + b"\xff" * 100 + b"\xda\0\2") == 1
+
+
 def test_the_canvas_of_a_webp_is_validated_before_its_decoder_allocates_it() -> None:
     """A header of a few bytes that declares 16,384 × 16,384 px is refused."""
     header = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0" + b"\xff\x3f\0" * 2 + bytes(16)
