@@ -8,17 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from api.decoding.decoder import DecodeLimits, Decoder
-from zoodip_core.service.errors import RateLimitedError
-
-MAX_WAITING = 64  # uploads of one owner
-_RETRY_AFTER_S = 5.0
 
 
 class DecoderPool:
     """Decoder processes that uploads take in turns.
 
     An owner has at most half of the decoders at a time, so one is free for others as a rule. When several owners
-    wait, they take turns.
+    wait, they take turns. The pool does not limit the number of waiting uploads.
     """
 
     def __init__(self, size: int, limits: DecodeLimits) -> None:
@@ -29,11 +25,7 @@ class DecoderPool:
 
     @asynccontextmanager
     async def reserve(self, owner: str) -> AsyncIterator[Decoder]:
-        """Wait for a decoder without occupying a thread; yield it and take it back.
-
-        Raises:
-            RateLimitedError: too many uploads of this owner wait.
-        """
+        """Wait for a decoder without occupying a thread; yield it and take it back."""
         decoder = await self._acquire(owner)
         try:
             yield decoder
@@ -46,11 +38,8 @@ class DecoderPool:
             decoder.close()
 
     async def _acquire(self, owner: str) -> Decoder:
-        queue = self._waiting.setdefault(owner, deque())
-        if len(queue) >= MAX_WAITING:
-            raise RateLimitedError(_RETRY_AFTER_S)
         turn: asyncio.Future[Decoder] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        self._waiting.setdefault(owner, deque()).append(turn)
         self._assign()
         try:
             return await turn

@@ -11,7 +11,7 @@ from PIL import Image
 
 from zoodip_core.cli.console import say
 from zoodip_core.config import ConceptKind
-from zoodip_core.images import ImageLimits, read_reference_images
+from zoodip_core.images import ImageLimits, ReferenceImages, read_reference_images
 from zoodip_core.personalization.captions import TEMPLATES
 
 
@@ -57,19 +57,22 @@ def read_captioned_images(
     say(f"read {_count(len(read.names), 'image')}: {', '.join(read.names)}")
     if read.skipped:
         say(f"skipped {_count(len(read.skipped), 'file')}: {', '.join(read.skipped)}")
-    if captions:
-        used, source = tuple(captions), "--caption"
-    else:
-        default = TEMPLATES[kind][0].replace("{}", token)
-        used, source = read.captions_with(token, default=default), "text files"
-        for name in read.images_without(token):
-            say(f"warning: captions: the text file of {name} is not used; it does not contain {token}")
-    say(f"captions: from {source if used else 'templates'}")
-    if used:
-        for name, caption in zip(read.names, used, strict=False):
-            say(f"  {name}: {caption}")
-    report = {"images": read.names, "skipped": read.skipped, "captions": None if used is None else [*used]}
+    used, source = (tuple(captions), "--caption") if captions else _captions_of_files(read, token, kind)
+    say(f"captions: from {source}")
+    for name, caption in zip(read.names, used or (), strict=False):  # a wrong number is refused later
+        say(f"  {name}: {caption}")
+    report = {"images": read.names, "skipped": read.skipped, "captions": used and list(used)}
     return CaptionedImages(read.images, used, report)
+
+
+def _captions_of_files(
+    read: ReferenceImages, token: str, kind: ConceptKind
+) -> tuple[tuple[str, ...] | None, str]:
+    """Return the captions of text files and where they come from. Warn of those that lack the token."""
+    for name in read.images_without(token):
+        say(f"warning: captions: the text file of {name} is not used; it does not contain {token}")
+    captions = read.captions_with(token, default=TEMPLATES[kind][0].replace("{}", token))
+    return captions, "templates" if captions is None else "text files"
 
 
 def _count(number: int, noun: str) -> str:

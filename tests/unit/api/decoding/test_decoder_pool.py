@@ -1,15 +1,12 @@
-"""The pool of decoders: shares of owners, turns, and the limit of waiting uploads."""
+"""The pool of decoders: shares of owners, turns, and canceled uploads."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from api.decoding.decoder import DecodeLimits
-from api.decoding.pool import MAX_WAITING, DecoderPool
+from api.decoding.pool import DecoderPool
 from zoodip_core.images import ImageLimits
-from zoodip_core.service.errors import RateLimitedError
 
 
 class _Uploads:
@@ -91,22 +88,5 @@ def test_a_canceled_upload_gives_up_its_place_or_its_decoder() -> None:
         just_served.cancel()
         await uploads.begin("e1")
         assert uploads.started[-1] == "e1"
-
-    asyncio.run(run())
-
-
-def test_waiting_uploads_of_an_owner_are_limited() -> None:
-    """One more is refused with a time to wait; another owner is not affected."""
-
-    async def run() -> None:
-        uploads = _Uploads(1)
-        for number in range(1 + MAX_WAITING):
-            await uploads.begin(f"a{number}")
-        refused = await uploads.begin("a-more")
-        with pytest.raises(RateLimitedError) as error:
-            await refused
-        assert error.value.retry_after_s > 0
-        other = await uploads.begin("b1")
-        assert not other.done()
 
     asyncio.run(run())
