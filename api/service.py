@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from api.base_models import BaseModels
+from api.decoding.decoder import DecodeLimits
+from api.decoding.pool import DecoderPool
 from api.job_watcher import JobWatcher
 from api.key_cache import KeyCache
 from api.rate_limits import RateLimits
@@ -24,8 +25,6 @@ from zoodip_core.service.jobs.queue_order import QueueOrder
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
-
-_MAX_CONCURRENT_DECODES = 1  # limits the memory for uploads to that of one image
 
 
 @dataclass
@@ -43,10 +42,8 @@ class Service:
     job_watcher: JobWatcher
     wake_up_publisher: WakeUpPublisher
     change_publisher: ChangePublisher | None
-    upload_slots: UploadSlots = field(default_factory=UploadSlots)
-    decode_slots: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(_MAX_CONCURRENT_DECODES)
-    )
+    upload_slots: UploadSlots
+    decoders: DecoderPool
 
     def wake(self, kind: JobKind, job_id: str) -> None:
         """Wake the workers for a queued job, without waiting for the broker."""
@@ -57,6 +54,7 @@ class Service:
         await self.key_cache.close()
         await self.rate_limits.close()
         await self.status_batcher.close()
+        self.decoders.close()
         self.database.close()
         self.wake_up_publisher.close()
         if self.change_publisher is not None:
@@ -87,6 +85,11 @@ def start_service(settings: ServiceSettings) -> Service:
         job_watcher=JobWatcher(settings.redis_url),
         wake_up_publisher=WakeUpPublisher(celery_app(settings)),
         change_publisher=publisher,
+        upload_slots=UploadSlots(),
+        decoders=DecoderPool(
+            settings.decoders,
+            DecodeLimits(settings.image_limits, settings.decode_timeout_s, settings.max_decode_mb),
+        ),
     )
 
 

@@ -15,7 +15,7 @@ COPY pyproject.toml LICENSE ./
 COPY zoodip_core ./zoodip_core
 COPY api ./api
 COPY worker ./worker
-RUN pip install --no-cache-dir -c constraints.txt '.[service]'
+RUN pip install --no-cache-dir -c constraints.txt '.[heif,service]'
 
 USER 10001
 ENV ZOODIP_DATA_DIR=/data PYTHONUNBUFFERED=1

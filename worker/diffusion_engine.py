@@ -21,6 +21,7 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.images import decode_image, encode_png
+from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
@@ -109,7 +110,9 @@ class DiffusionEngine:
             kind=job.request["kind"],
             captions=None if captions is None else tuple(captions),
         )
-        decoded = [decode_image(image, name=f"reference {k}") for k, image in enumerate(images)]
+        decoded = [
+            decode_image(image, name=f"reference {k}", limits=STORED) for k, image in enumerate(images)
+        ]
         tensors = None if state is None else _tensors(state)
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors

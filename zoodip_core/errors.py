@@ -54,6 +54,7 @@ class InvalidImageError(InvalidInputError):
     """The file is not a usable image."""
 
     code = "invalid_image"
+    reason: str = ""  # what is wrong with the file, without its name
 
 
 class ImageCountError(InvalidInputError):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
+from api.decoding.decoder import Decoder
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
 from api.requests.form_reader import Upload, UploadedFile
@@ -39,11 +40,12 @@ MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
 
 @dataclass(frozen=True)
 class PersonalizationSubmission:
-    """A parsed request for a personalization: its fields, its images and the `traceparent` of its trace."""
+    """A parsed request for a personalization: fields, images, `traceparent` of the trace, reserved decoder."""
 
     request: PersonalizationRequest
     files: list[UploadedFile]
     trace: str | None
+    decoder: Decoder
 
 
 @dataclass(frozen=True)
@@ -221,4 +223,4 @@ def _decode_images(
     store_for: str | None = None,
 ) -> list[InputWarning]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
-    return decode_images(service, submission.files, side_px, store_for=store_for)
+    return decode_images(service, submission.decoder, submission.files, side_px, store_for=store_for)

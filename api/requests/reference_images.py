@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from PIL import Image
-
+from api.decoding.decoder import Decoder
 from api.requests.form_reader import UploadedFile
 from api.service import Service
-from zoodip_core.images import check_image_count, decode_image, encode_png, image_warnings
+from zoodip_core.images import check_image_count, warnings_from_facts
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.object_store import job_prefix, reference_name
 
-MAX_SHORT_SIDE_PX = 1024  # training size of the largest family, SDXL; larger images would be reduced anyway
-
 
 def decode_images(
-    service: Service, files: Sequence[UploadedFile], side_px: int | None, *, store_for: str | None = None
+    service: Service,
+    decoder: Decoder,
+    files: Sequence[UploadedFile],
+    side_px: int | None,
+    *,
+    store_for: str | None = None,
 ) -> list[InputWarning]:
-    """Decode the uploaded images one at a time, so that memory holds only one.
+    """Decode the uploaded images one at a time, so that memory holds only one file.
 
     Args:
         service: provides the object store.
+        decoder: decodes the files.
         files: the uploads.
         side_px: training size of the base model, if known.
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
@@ -36,36 +39,21 @@ def decode_images(
     """
     check_image_count(len(files))
     stored: list[str] = []
+    facts = []
     try:
-        return image_warnings(_decoded(service, files, store_for, stored), side_px)
+        for index, file in enumerate(files):
+            found, png = decoder.decode(file.read(), name=file.name, encode=store_for is not None)
+            facts.append(found)
+            if store_for is not None:
+                name = reference_name(store_for, index)
+                service.objects.put(name, png)
+                stored.append(name)
     except BaseException:
         service.objects.delete(stored)
         raise
+    return warnings_from_facts(facts, side_px)
 
 
 def delete_images(service: Service, job_id: str) -> None:
     """Delete the stored images of a job that is not created."""
     service.objects.delete_all(job_prefix(job_id))
-
-
-def _decoded(
-    service: Service, files: Sequence[UploadedFile], store_for: str | None, stored: list[str]
-) -> Iterator[Image.Image]:
-    """Yield each image as stored. Add the names of the stored objects to `stored`."""
-    for index, file in enumerate(files):
-        with service.decode_slots:
-            image = _shrink(decode_image(file.read(), name=file.name))
-            if store_for is not None:
-                name = reference_name(store_for, index)
-                service.objects.put(name, encode_png(image))
-                stored.append(name)
-        yield image
-        del image  # free the memory before the next image is decoded
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    short = min(image.size)
-    if short <= MAX_SHORT_SIDE_PX:
-        return image
-    size = tuple(max(1, round(side * MAX_SHORT_SIDE_PX / short)) for side in image.size)
-    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)

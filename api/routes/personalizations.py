@@ -43,7 +43,7 @@ _BODY: dict[str, Any] = {
                             "minItems": 1,
                             "maxItems": MAX_IMAGES,
                             "items": {"type": "string", "format": "binary"},
-                            "description": "Reference images: PNG, JPEG or WebP",
+                            "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF",
                         },
                         "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
                     },
@@ -95,15 +95,17 @@ async def create(
         files="images",
         fields=frozenset({"request"}),
         max_files=MAX_IMAGES,
-        max_file_bytes=int(caller.service.settings.max_file_mb * 1_000_000),
+        max_file_bytes=caller.service.settings.image_limits.max_file_bytes,
     )
     slots = caller.service.upload_slots
     slot = slots.open(caller.owner, is_only_owner=caller.key is None)
     async with slot, read_upload(request, schema) as upload:
-        submission = PersonalizationSubmission(parse_request(upload), upload.files, request.state.traceparent)
-        if validate_only:
-            return await slots.run(caller.owner, personalization.validate_only, caller, submission)
-        return await slots.run(caller.owner, _create, caller, submission, idempotency_key)
+        parsed = parse_request(upload)
+        async with caller.service.decoders.reserve(caller.owner) as decoder:
+            submission = PersonalizationSubmission(parsed, upload.files, request.state.traceparent, decoder)
+            if validate_only:
+                return await slots.run(caller.owner, personalization.validate_only, caller, submission)
+            return await slots.run(caller.owner, _create, caller, submission, idempotency_key)
 
 
 def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:

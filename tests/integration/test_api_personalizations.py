@@ -66,9 +66,10 @@ def test_validate_only_creates_nothing(client: TestClient, settings: ServiceSett
     body = response.json()
     assert body["settings"]["steps"] == 30
     assert body["estimated_memory_mb"] > 0
-    (warning,) = body["warnings"]
-    assert (warning["code"], warning["field"]) == ("image_enlarged", "images")
-    assert "40×40" in warning["message"]
+    enlarged, uniform = body["warnings"]
+    assert (enlarged["code"], enlarged["field"]) == ("image_enlarged", "images")
+    assert "40×40" in enlarged["message"]
+    assert (uniform["code"], uniform["field"]) == ("image_uniform", "images")
     assert client.get("/v1/personalizations").json()["data"] == []
     assert _objects(settings) == []
 
@@ -77,7 +78,7 @@ def test_creation_returns_the_warnings_of_validate_only(client: TestClient) -> N
     """The response of the creation, the job and the list contain the same warnings as `validate_only`."""
     validated = create(client, photo((40, 40)), url="/v1/personalizations?validate_only=true").json()
     created = create(client, photo((40, 40))).json()
-    assert [warning["code"] for warning in created["warnings"]] == ["image_enlarged"]
+    assert [warning["code"] for warning in created["warnings"]] == ["image_enlarged", "image_uniform"]
     assert created["warnings"] == validated["warnings"]
     assert client.get(f"/v1/personalizations/{created['id']}").json()["warnings"] == created["warnings"]
     assert client.get("/v1/personalizations").json()["data"][0]["warnings"] == created["warnings"]

@@ -27,15 +27,41 @@ def file_of(image: Image.Image, image_format: str = "PNG", **options: Any) -> by
     return buffer.getvalue()
 
 
+def png_chunk(kind: bytes, body: bytes, *, is_intact: bool = True) -> bytes:
+    """Return a PNG chunk; its checksum is wrong unless `is_intact`."""
+    checksum = zlib.crc32(kind + body) ^ (not is_intact)
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+
+def png_of(
+    width: int, height: int, depth: int, color_type: int, row: bytes, *chunks: bytes, late: bytes = b""
+) -> bytes:
+    """Return a PNG whose rows are all equal.
+
+    Args:
+        width: width in px.
+        height: height in px.
+        depth: bits of a sample.
+        color_type: 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGBA.
+        row: samples of one row.
+        chunks: chunks between header and pixels.
+        late: chunks after the pixels.
+    """
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress((b"\0" + row) * height))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + pixels + late + png_chunk(b"IEND", b"")
+
+
 def png_header(width: int, height: int) -> bytes:
     """Return a PNG of a few bytes whose header declares the given size."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    body = header + png_chunk(b"IDAT", zlib.compress(b"\0")) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def insert_chunks(png: bytes, *chunks: bytes) -> bytes:
+    """Return the PNG with chunks after its header chunk."""
+    return png[:33] + b"".join(chunks) + png[33:]
 
 
 def display_p3() -> bytes:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.images.limits import MAX_SETTABLE_FILE_MB, MAX_SETTABLE_MEGAPIXELS
 
 CatalogOption = Annotated[
     Path | None,
@@ -26,6 +27,26 @@ MaxRowsOption = Annotated[
     int | None,
     typer.Option(
         "--max-rows", min=1, help="Maximum number of U-Net rows in one forward pass; default: no limit."
+    ),
+]
+MaxFileOption = Annotated[
+    float,
+    typer.Option(
+        "--max-file-mb",
+        envvar="ZOODIP_MAX_FILE_MB",
+        min=0.001,
+        max=MAX_SETTABLE_FILE_MB,
+        help="Largest image file, in MB.",
+    ),
+]
+MaxMegapixelsOption = Annotated[
+    float,
+    typer.Option(
+        "--max-image-megapixels",
+        envvar="ZOODIP_MAX_IMAGE_MEGAPIXELS",
+        min=0.001,
+        max=MAX_SETTABLE_MEGAPIXELS,
+        help="Largest image, in megapixels. Larger photos than the base model needs are reduced.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]

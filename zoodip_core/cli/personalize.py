@@ -13,9 +13,12 @@ from zoodip_core.cli.options import (
     CatalogOption,
     DeviceOption,
     JsonOption,
+    MaxFileOption,
+    MaxMegapixelsOption,
     MaxRowsOption,
     parse_assignments,
 )
+from zoodip_core.images.limits import MAX_FILE_BYTES, MAX_PIXELS, ImageLimits
 
 if TYPE_CHECKING:
     from zoodip_core.cli.learn import Learned
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
 
 def personalize(
     images: Annotated[
-        list[Path], typer.Argument(help="1 to 16 PNG, JPEG or WebP files, or folders with them.")
+        list[Path],
+        typer.Argument(
+            help="1 to 16 PNG, JPEG, WebP, HEIC or AVIF files, or folders with them. A .txt file with the name of an "
+            "image is its caption, if it contains the token."
+        ),
     ],
     token: Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")],
     initializer: Annotated[
@@ -33,7 +40,10 @@ def personalize(
         Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
     ] = "object",
     caption: Annotated[
-        list[str] | None, typer.Option(help="Sentence with the token; one for each image, in their order.")
+        list[str] | None,
+        typer.Option(
+            help="Sentence with the token; one for each image, in their order. Replaces the .txt files."
+        ),
     ] = None,
     base_model: BaseModelOption = None,
     preset: Annotated[
@@ -54,6 +64,8 @@ def personalize(
         Path | None, typer.Option(help="New concept file in an existing folder; default: <name>.safetensors.")
     ] = None,
     catalog: CatalogOption = None,
+    max_file_mb: MaxFileOption = MAX_FILE_BYTES / 1e6,
+    max_image_megapixels: MaxMegapixelsOption = MAX_PIXELS / 1e6,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
     as_json: JsonOption = False,
@@ -64,19 +76,22 @@ def personalize(
     from zoodip_core.base_models.families import detect_family
     from zoodip_core.cli.learn import learn
     from zoodip_core.cli.output_files import reserved
+    from zoodip_core.cli.reference_images import read_captioned_images
     from zoodip_core.diffusion.device import choose_device
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
-    from zoodip_core.images import image_warnings, read_images
+    from zoodip_core.images import image_warnings
     from zoodip_core.personalization.personalize import Subject, check_subject
 
     choose_device(device)  # before a base model is downloaded
-    pictures = read_images(images)
+    limits = ImageLimits.of(file_mb=max_file_mb, megapixels=max_image_megapixels)
+    references = read_captioned_images(images, token=token, kind=kind, captions=caption, limits=limits)
+    pictures = references.images
     entry = Catalog.load(catalog).get(base_model)
     folder = find_model_folder(entry)
     overrides = parse_assignments(set_ or [])
     overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)
-    subject = Subject(token, initializer, kind, tuple(caption) if caption else None)
+    subject = Subject(token, initializer, kind, references.captions)
     check_subject(subject, folder, images=len(pictures))
     with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
         bundle = load_bundle(entry, device=device, max_rows=max_rows)
@@ -84,7 +99,7 @@ def personalize(
         learned = learn(bundle, subject, pictures, settings, files=files, resume=resume, replace=replace)
     _report(learned, token, settings.steps)
     if as_json:
-        print_json(dict(learned.figures()))
+        print_json({**learned.figures(), **references.report})
 
 
 def _report(learned: Learned, token: str, total_steps: int) -> None:

@@ -15,6 +15,13 @@ from sqlalchemy.exc import ArgumentError
 
 from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.expectations import expectation
+from zoodip_core.images.limits import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MAX_SETTABLE_FILE_MB,
+    MAX_SETTABLE_MEGAPIXELS,
+    ImageLimits,
+)
 
 _PREFIX = "ZOODIP_"
 _MISSPELLED = 0.88  # similarity from which an unknown name is taken for a misspelled one
@@ -107,8 +114,20 @@ class ServiceSettings(BaseSettings):
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
     keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints to keep for each job")
 
-    max_file_mb: Annotated[float, Field(gt=0, le=10)] = Field(
-        default=10.0, description="Largest reference image file, in MB"
+    max_file_mb: Annotated[float, Field(gt=0, le=MAX_SETTABLE_FILE_MB)] = Field(
+        default=MAX_FILE_BYTES / 1e6, description="Largest reference image file, in MB"
+    )
+    max_image_megapixels: Annotated[float, Field(gt=0, le=MAX_SETTABLE_MEGAPIXELS)] = Field(
+        default=MAX_PIXELS / 1e6, description="Largest reference image, in megapixels"
+    )
+    decoders: int = Field(
+        default=2,
+        ge=1,
+        description="Processes of the API that decode images; one owner uses at most half of them",
+    )
+    decode_timeout_s: Seconds = Field(default=20.0, description="Seconds that decoding one image may take")
+    max_decode_mb: int = Field(
+        default=2_000, ge=100, description="MB of memory that decoding one image may take"
     )
     max_queued: int = Field(default=10_000, ge=1, description="Unfinished jobs that the service accepts")
     retention_days: Annotated[float, Field(gt=0)] | None = Field(
@@ -199,6 +218,11 @@ class ServiceSettings(BaseSettings):
         """URL of the broker if it is Redis, else None."""
         is_redis = (self.broker_url or "").startswith(("redis://", "rediss://"))
         return self.broker_url if is_redis else None
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """Limits of each reference image."""
+        return ImageLimits.of(file_mb=self.max_file_mb, megapixels=self.max_image_megapixels)
 
     @property
     def object_store(self) -> str:

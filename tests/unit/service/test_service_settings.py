@@ -39,7 +39,7 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SLOTS", "many"),
         ("LEASE_S", "5"),  # less than two heartbeats of 10 s
         ("LOG_LEVEL", "verbose"),
-        ("MAX_FILE_MB", "20"),
+        ("MAX_FILE_MB", "201"),
         ("DATABASE_URL", "mysql://db/zoodip"),
         ("DATABASE_URL", "nonsense"),
         ("DATABASE_URL", "postgresql://user:secret@db:port/zoodip"),

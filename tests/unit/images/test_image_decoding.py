@@ -1,9 +1,7 @@
-"""Decoding of images to upright sRGB without metadata, and warnings about usable images."""
+"""Decoding of images to upright sRGB without metadata."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -11,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from tests.tooling.pictures import BLUE, RED, display_p3, file_of, halves
-from zoodip_core.images import decode_image, encode_png, fit_square, image_warnings
+from tests.tooling.pictures import BLUE, RED, display_p3, file_of, halves, png_chunk, png_of
+from zoodip_core.images import decode_image, encode_png, fit_square
 
 
 @pytest.mark.parametrize(("image_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
@@ -55,6 +53,8 @@ def test_transparency_is_flattened_on_white() -> None:
     palette.putpalette([0, 0, 0, 255, 0, 0])
     data = file_of(palette, transparency=1)
     assert decode_image(data, name="a").getpixel((5, 5)) == (255, 255, 255)
+    data = file_of(palette, transparency=bytes([255, 128]))
+    assert decode_image(data, name="a").getpixel((5, 5)) == (255, 127, 127)
 
 
 def test_every_mode_is_converted_to_rgb() -> None:
@@ -69,9 +69,38 @@ def test_every_mode_is_converted_to_rgb() -> None:
 
 
 def test_16_bit_images_are_scaled_and_not_clipped() -> None:
-    """Medium gray in 16 bits is medium gray in 8 bits."""
+    """Samples of 16 bits become the same level in 8 bits, with and without color and alpha."""
     gray = Image.fromarray(np.full((40, 40), 0x8000, dtype=np.uint16))
     assert decode_image(file_of(gray), name="a").getpixel((0, 0)) == (128, 128, 128)
+    rgb = png_of(40, 40, 16, 2, b"\x80\0\x20\0\x10\0" * 40)
+    assert decode_image(rgb, name="a").getpixel((0, 0)) == (128, 32, 16)
+    half_transparent = png_of(40, 40, 16, 4, b"\0\0\x80\0" * 40)
+    assert decode_image(half_transparent, name="a").getpixel((0, 0)) == (127, 127, 127)
+
+
+@pytest.mark.parametrize(
+    ("depth", "color_type", "row", "key", "other"),
+    [
+        (1, 0, b"\xff" * 5, b"\0\1", b"\0\0"),
+        (2, 0, b"\xaa" * 10, b"\0\2", b"\0\1"),
+        (4, 0, b"\x77" * 20, b"\0\7", b"\0\6"),
+        (8, 0, b"\x77" * 40, b"\0\x77", b"\0\x78"),
+        (16, 0, b"\1\2" * 40, b"\1\2", b"\1\3"),
+        (16, 0, b"\xff\xff" * 40, b"\xff\xff", b"\xff\xfe"),
+        (8, 2, b"\1\2\3" * 40, b"\0\1\0\2\0\3", b"\0\1\0\2\0\4"),
+        (16, 2, b"\1\2\3\4\5\6" * 40, b"\1\2\3\4\5\6", b"\1\2\3\4\6\6"),
+    ],
+    ids=["gray-1", "gray-2", "gray-4", "gray-8", "gray-16", "white-16", "rgb-8", "rgb-16"],
+)
+def test_the_transparent_color_of_a_png_is_honored(
+    depth: int, color_type: int, row: bytes, key: bytes, other: bytes
+) -> None:
+    """Pixels of the color in the tRNS chunk are white, at each bit depth; pixels of another color stay."""
+    clear = decode_image(png_of(40, 40, depth, color_type, row, png_chunk(b"tRNS", key)), name="a")
+    assert clear.getpixel((5, 5)) == (255, 255, 255)
+    plain = decode_image(png_of(40, 40, depth, color_type, row), name="a")
+    opaque = decode_image(png_of(40, 40, depth, color_type, row, png_chunk(b"tRNS", other)), name="a")
+    assert opaque == plain
 
 
 def test_an_animated_file_decodes_to_its_first_frame() -> None:
@@ -135,33 +164,3 @@ def test_fit_square_keeps_the_center() -> None:
     square = fit_square(image, 16)
     assert square.size == (16, 16)
     assert set(square.get_flattened_data()) == {BLUE}
-
-
-def test_warnings_name_the_image() -> None:
-    """Small, elongated and duplicate images cause a warning; good images do not."""
-    good = halves(64, 48)
-    assert image_warnings([good], 48) == []
-    small, long = Image.new("RGB", (40, 40)), Image.new("RGB", (200, 100))
-    assert [warning.message for warning in image_warnings([good, small, long, good], 48)] == [
-        "image 2 has 40×40 px: it is enlarged to the 48 px of the base model's training images",
-        "image 3 has 200×100 px: only its center square is used, 50% is cut off",
-        "images 1 and 4 are identical",
-    ]
-
-
-def test_warnings_keep_one_image_in_memory() -> None:
-    """Each image is freed before the next is created, so 16 photos take the memory of one."""
-    created: list[weakref.ref[Image.Image]] = []
-
-    def images() -> Iterator[Image.Image]:
-        for _ in range(3):
-            assert [reference() for reference in created] == [None] * len(created)
-            image = halves()
-            created.append(weakref.ref(image))
-            yield image
-            del image
-
-    assert [warning.message for warning in image_warnings(images(), None)] == [
-        "images 1 and 2 are identical",
-        "images 1 and 3 are identical",
-    ]

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from tests.tooling.pictures import BLUE, RED, display_p3, file_of, halves, png_header
 from zoodip_core import images
 from zoodip_core.errors import ImageCountError, ImageTooLargeError, InvalidImageError
-from zoodip_core.images import decode_image, read_images
+from zoodip_core.images import ImageLimits, decode_image, read_images, read_reference_images
 
 
 def test_the_content_decides_the_format() -> None:
@@ -38,7 +38,7 @@ def test_other_formats_are_named(data: bytes, got: str) -> None:
     """The message names the file, its format and the allowed formats."""
     with pytest.raises(InvalidImageError) as error:
         decode_image(data, name="x.jpg")
-    assert error.value.message == f"images: got 'x.jpg' ({got}); expected PNG, JPEG or WebP"
+    assert error.value.message == f"images: got 'x.jpg' ({got}); expected PNG, JPEG, WebP, HEIC or AVIF"
     assert error.value.field == "images"
 
 
@@ -47,10 +47,9 @@ def test_other_formats_are_named(data: bytes, got: str) -> None:
     [
         (31, 64, "32 to 16384 px"),
         (64, 16_385, "32 to 16384 px"),
-        (8000, 5001, "40 megapixels"),
+        (10_001, 10_000, "100 megapixels"),  # Pillow itself warns from 89 megapixels on
         (32, 641, "20 times"),
-        (10_000, 10_000, "40 megapixels"),  # Pillow itself warns from 89 megapixels on
-        (16_384, 16_384, "40 megapixels"),  # and refuses from 178
+        (16_384, 16_384, "100 megapixels"),  # and refuses from 178
     ],
 )
 def test_bad_sizes_are_refused_before_decoding(
@@ -115,6 +114,62 @@ def test_a_folder_is_read_as_its_images_sorted_by_name(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     found = read_images([tmp_path])
     assert [image.getpixel((0, 0)) for image in found] == [RED, BLUE, (0, 255, 0)]
+
+
+def test_skipped_files_of_a_folder_are_named(tmp_path: Path) -> None:
+    """Files of other formats, damaged optional formats, folders and stray text are listed with the reason."""
+    (tmp_path / "a.png").write_bytes(file_of(halves()))
+    (tmp_path / "b.jxl").write_bytes(b"\xff\x0a" + bytes(40))
+    (tmp_path / "c.hif").write_bytes(b"\0\0\0\x18ftyphevc\0\0\0\0mif1heic" + bytes(40))
+    (tmp_path / "d.dng").write_bytes(b"II+\0" + bytes(40))
+    (tmp_path / "e.gif").write_bytes(file_of(halves(), "GIF"))
+    (tmp_path / "f.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(8))
+    (tmp_path / "notes.txt").write_text("stray")
+    (tmp_path / "more").mkdir()
+    read = read_reference_images([tmp_path])
+    assert read.names == ["a.png"]
+    assert read.skipped == [
+        "b.jxl (JPEG XL)",
+        "c.hif (a truncated or damaged HEIC file)",
+        "d.dng (DNG)",
+        "e.gif (GIF)",
+        "f.mov (a video)",
+        "more (a folder)",
+        "notes.txt (unknown format)",
+    ]
+
+
+def test_a_folder_without_usable_images_says_what_is_there(tmp_path: Path) -> None:
+    """The error about the number of images lists the skipped files."""
+    (tmp_path / "b.jxl").write_bytes(b"\xff\x0a" + bytes(40))
+    with pytest.raises(
+        ImageCountError, match=r"got 0 from .* \(skipped b\.jxl \(JPEG XL\)\); expected 1 to 16"
+    ):
+        read_images([tmp_path])
+
+
+def test_captions_are_read_from_text_files(tmp_path: Path) -> None:
+    """The first line of the `.txt` file of an image is its caption, in a folder and for a single file."""
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        (tmp_path / name).write_bytes(file_of(halves()))
+    (tmp_path / "a.txt").write_bytes("\ufeffa photo of a <cat>, café\r\nsecond line\n".encode())
+    (tmp_path / "b.txt").write_text("a dog\n")
+    (tmp_path / "c.txt").write_text("\n")
+    read = read_reference_images([tmp_path])
+    assert read.captions == ["a photo of a <cat>, café", "a dog", None, None]
+    assert read.captions_with("<cat>", default="a <cat>") == ("a photo of a <cat>, café", *["a <cat>"] * 3)
+    assert read.captions_with("<other>", default="a <other>") is None
+    assert read.images_without("<cat>") == ["b.png"]
+    assert read_reference_images([tmp_path / "a.png"]).captions == ["a photo of a <cat>, café"]
+
+
+def test_limits_can_be_set(tmp_path: Path) -> None:
+    """Larger limits admit a file that the default refuses, and smaller limits refuse it."""
+    (tmp_path / "a.png").write_bytes(file_of(halves()) + bytes(images.MAX_FILE_BYTES))
+    limits = ImageLimits.of(file_mb=11, megapixels=0.004)
+    assert read_reference_images([tmp_path], limits).names == ["a.png"]
+    with pytest.raises(InvalidImageError, match=r"64×48 px\); expected at most 0.003 megapixels"):
+        read_reference_images([tmp_path], ImageLimits.of(file_mb=11, megapixels=0.003))
 
 
 def test_a_broken_image_in_a_folder_is_not_skipped(tmp_path: Path) -> None:

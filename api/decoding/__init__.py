@@ -1,0 +1,1 @@
+"""Decodes uploaded images in separate processes with limits of time and memory."""

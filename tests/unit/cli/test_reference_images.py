@@ -1,0 +1,73 @@
+"""`zoodip personalize` says which images it read, which files it skipped and which captions it used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tooling.pictures import file_of, halves
+from zoodip_core.cli.reference_images import CaptionedImages, read_captioned_images
+from zoodip_core.images import ImageLimits
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Folder with three images, two captions and a file of another format."""
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(file_of(halves()))
+    (tmp_path / "a.txt").write_text("a photo of a <cat> on a blue ground\n")
+    (tmp_path / "b.txt").write_text("a dog\n")
+    (tmp_path / "d.jxl").write_bytes(b"\xff\x0a" + bytes(40))
+    return tmp_path
+
+
+def _read(folder: Path, token: str, captions: list[str] | None = None) -> CaptionedImages:
+    return read_captioned_images(
+        [folder], token=token, kind="object", captions=captions, limits=ImageLimits()
+    )
+
+
+def test_captions_of_text_files_are_used_and_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A caption with the token is used; other images get a template, and the unused file is named."""
+    read = _read(folder, "<cat>")
+    assert read.captions == (
+        "a photo of a <cat> on a blue ground",
+        "a photo of a <cat>",
+        "a photo of a <cat>",
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "read 3 images: a.png, b.png, c.png",
+        "skipped 1 file: d.jxl (JPEG XL)",
+        "warning: captions: the text file of b.png is not used; it does not contain <cat>",
+        "captions: from text files",
+        "  a.png: a photo of a <cat> on a blue ground",
+        "  b.png: a photo of a <cat>",
+        "  c.png: a photo of a <cat>",
+    ]
+    assert read.report == {
+        "images": ["a.png", "b.png", "c.png"],
+        "skipped": ["d.jxl (JPEG XL)"],
+        "captions": list(read.captions),
+    }
+
+
+def test_captions_of_the_command_line_win(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text files are ignored when captions are given."""
+    given = ["one <cat>", "two <cat>", "three <cat>"]
+    assert _read(folder, "<cat>", given).captions == tuple(given)
+    shown = capsys.readouterr().err
+    assert "captions: from --caption" in shown
+    assert "warning" not in shown
+
+
+def test_templates_are_used_without_a_caption_that_has_the_token(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Text files for another subject change nothing, but they are named."""
+    read = _read(folder, "<bird>")
+    assert read.captions is None
+    assert read.report["captions"] is None
+    shown = capsys.readouterr().err
+    assert "the text file of a.png is not used; it does not contain <bird>" in shown
+    assert "captions: from templates" in shown

@@ -1,0 +1,79 @@
+"""Reading of reference images and captions for `zoodip personalize`, with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from zoodip_core.cli.console import say
+from zoodip_core.config import ConceptKind
+from zoodip_core.images import ImageLimits, ReferenceImages, read_reference_images
+from zoodip_core.personalization.captions import TEMPLATES
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Reference images with the captions to use.
+
+    Attributes:
+        images: decoded images, in order.
+        captions: one for each image; None selects the templates.
+        report: names of images and skipped files, and the captions; `--json` prints it.
+    """
+
+    images: list[Image.Image]
+    captions: tuple[str, ...] | None
+    report: dict[str, Any]
+
+
+def read_captioned_images(
+    paths: Sequence[Path],
+    *,
+    token: str,
+    kind: ConceptKind,
+    captions: Sequence[str] | None,
+    limits: ImageLimits,
+) -> CaptionedImages:
+    """Read images and the `.txt` files of the same names, and print their names and captions.
+
+    A text file is used if it contains the token. If at least one is used, an image without one gets the first
+    template of its kind.
+
+    Args:
+        paths: files and folders.
+        token: the placeholder token.
+        kind: "object" or "style".
+        captions: captions from the command line; they replace those of text files.
+        limits: limits of bytes and pixels of each file.
+
+    Raises:
+        InvalidInputError: a file is not usable, or the number of images is out of range.
+    """
+    read = read_reference_images(paths, limits)
+    say(f"read {_count(len(read.names), 'image')}: {', '.join(read.names)}")
+    if read.skipped:
+        say(f"skipped {_count(len(read.skipped), 'file')}: {', '.join(read.skipped)}")
+    used, source = (tuple(captions), "--caption") if captions else _captions_of_files(read, token, kind)
+    say(f"captions: from {source}")
+    for name, caption in zip(read.names, used or (), strict=False):  # a wrong number is refused later
+        say(f"  {name}: {caption}")
+    report = {"images": read.names, "skipped": read.skipped, "captions": used and list(used)}
+    return CaptionedImages(read.images, used, report)
+
+
+def _captions_of_files(
+    read: ReferenceImages, token: str, kind: ConceptKind
+) -> tuple[tuple[str, ...] | None, str]:
+    """Return the captions of text files and where they come from. Warn of those that lack the token."""
+    for name in read.images_without(token):
+        say(f"warning: captions: the text file of {name} is not used; it does not contain {token}")
+    captions = read.captions_with(token, default=TEMPLATES[kind][0].replace("{}", token))
+    return captions, "templates" if captions is None else "text files"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,107 @@
+"""Decodes image files to upright sRGB images without metadata."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from zoodip_core.images import formats
+from zoodip_core.images.geometry import MAX_SHORT_SIDE_PX, shrink
+from zoodip_core.images.headers import MAX_SCANS, count_scans, webp_size
+from zoodip_core.images.limits import ImageLimits, invalid_image
+from zoodip_core.images.pixels import flatten, orientation_of
+from zoodip_core.images.png import strip_png
+
+DEFAULT_LIMITS = ImageLimits()
+
+# Exceptions and warnings of Pillow and pillow-heif for truncated or damaged files.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, AttributeError),
+    *(struct.error, zlib.error, UserWarning, Image.DecompressionBombError),
+)
+
+
+def decode_image(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Decode the first frame of an image file: upright, sRGB, flattened on white, without metadata.
+
+    The short side of the result has at most 1,024 px. JPEG files are reduced while they are decoded.
+
+    Args:
+        data: content of a PNG, JPEG, WebP, AVIF or HEIC file. The content decides the format, not the name.
+        name: name of the file in error messages.
+        limits: limits of bytes and pixels.
+
+    Raises:
+        ImageTooLargeError: the file has too many bytes.
+        InvalidImageError: the format is not allowed, a size is out of range, or the file is damaged. Or it is a
+            HEIC file, and the package that reads it is missing.
+    """
+    limits.check_bytes(len(data), name)
+    image_format = formats.identify(data[: formats.SNIFF_BYTES])
+    if image_format not in formats.READABLE:
+        raise invalid_image(name, formats.describe(name, data[: formats.SNIFF_BYTES]), formats.EXPECTED)
+    try:
+        with _open(data, image_format, name, limits) as image:
+            limits.check_size(image.size, name)
+            if isinstance(image, JpegImageFile):
+                image.draft(None, (2 * MAX_SHORT_SIDE_PX, 2 * MAX_SHORT_SIDE_PX))
+            image.load()
+            turn = orientation_of(image)
+            reduced = shrink(flatten(image))
+            return reduced if turn is None else reduced.transpose(turn)
+    except MemoryError as error:
+        raise invalid_image(name, "takes too much memory to decode", "a smaller image") from error
+    except _DAMAGE as error:
+        raise invalid_image(name, f"a truncated or damaged {image_format} file", formats.EXPECTED) from error
+
+
+def _open(data: bytes, image_format: str, name: str, limits: ImageLimits) -> ImageFile:
+    """Read the header with the plugin of the format.
+
+    Plugins are called directly: `Image.open` has a limit of pixels that is global to the process, and it takes
+    the pictures of a phone for an animation (MPO).
+    """
+    if image_format == formats.PNG:
+        return PngImageFile(BytesIO(strip_png(data)))
+    if image_format == formats.JPEG:
+        return _open_jpeg(data, name)
+    if image_format == formats.WEBP:
+        limits.check_size(webp_size(data), name)
+        return WebPImageFile(BytesIO(data))
+    if image_format == formats.AVIF:
+        return _open_avif(data)
+    return _open_heif(data, image_format, name)
+
+
+def _open_jpeg(data: bytes, name: str) -> ImageFile:
+    scans = count_scans(data)
+    if scans > MAX_SCANS:
+        raise invalid_image(name, f"a JPEG file with {scans} scans", f"at most {MAX_SCANS} scans")
+    return JpegImageFile(BytesIO(data))
+
+
+def _open_avif(data: bytes) -> ImageFile:
+    image = AvifImageFile(BytesIO(data))
+    image.info.pop("xmp", None)  # its orientation does not apply: AVIF declares rotations elsewhere
+    return image
+
+
+def _open_heif(data: bytes, image_format: str, name: str) -> ImageFile:
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError as error:
+        raise invalid_image(
+            name,
+            f"{image_format}; the package pillow-heif is not installed",
+            "pip install 'zoodip[heif]', or the image converted to JPEG",
+        ) from error
+    plugin: type[ImageFile] = HeifImageFile
+    return plugin(BytesIO(data))

@@ -1,0 +1,156 @@
+"""Reads reference images and their captions from files and folders."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from zoodip_core.errors import InvalidImageError
+from zoodip_core.images import formats
+from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image
+from zoodip_core.images.limits import MAX_IMAGES, ImageLimits, check_image_count, invalid_image
+
+_STRICT_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp"))
+_CAPTION_SUFFIX = ".txt"
+_MAX_CAPTION_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class ReferenceImages:
+    """Reference images as read from files.
+
+    Attributes:
+        images: decoded images, in order.
+        names: file name of each image.
+        captions: first line of the `.txt` file of each image; None for an image without one.
+        skipped: files that were not read, each with the reason, such as `b.jxl (JPEG XL)`.
+    """
+
+    images: list[Image.Image]
+    names: list[str]
+    captions: list[str | None]
+    skipped: list[str]
+
+    def captions_with(self, token: str, *, default: str) -> tuple[str, ...] | None:
+        """Return the captions that contain the token, and `default` for other images; None if none contains it."""
+        usable = tuple(c if c is not None and _contains(c, token) else None for c in self.captions)
+        return tuple(caption or default for caption in usable) if any(usable) else None
+
+    def images_without(self, token: str) -> list[str]:
+        """Return the names of the images whose caption lacks the token."""
+        pairs = zip(self.names, self.captions, strict=True)
+        return [name for name, caption in pairs if caption is not None and not _contains(caption, token)]
+
+
+def read_images(paths: Sequence[Path]) -> list[Image.Image]:
+    """Read the images at `paths`, in order. A folder means the images in it, sorted by name.
+
+    The short side of each image is reduced to at most 1,024 px.
+
+    Raises:
+        ImageCountError: there are no images, or more than 16.
+        ImageTooLargeError: a file is larger than 10 MB.
+        InvalidImageError: a file is missing, unreadable or not a usable image.
+    """
+    return read_reference_images(paths).images
+
+
+def read_reference_images(paths: Sequence[Path], limits: ImageLimits = DEFAULT_LIMITS) -> ReferenceImages:
+    """Read the images at `paths` and the captions in `.txt` files of the same names, in order.
+
+    A path to a file must be a usable image. A folder means the images in it, sorted by name: its PNG, JPEG and
+    WebP files must be usable, and other files are skipped if they cannot be read. Hidden files are ignored.
+
+    Args:
+        paths: files and folders.
+        limits: limits of bytes and pixels of each file.
+
+    Raises:
+        ImageCountError: there are no images, or more than 16.
+        ImageTooLargeError: a file has too many bytes.
+        InvalidImageError: a file is missing, unreadable or not a usable image.
+    """
+    found = _Found()
+    for path in paths:
+        found.add(path)
+    if len(found.files) > MAX_IMAGES:
+        check_image_count(len(found.files), sources=paths)
+    read = ReferenceImages([], [], [], found.skipped)
+    for file, must_be_usable in found.files:
+        try:
+            read.images.append(decode_image(_read(file, limits), name=file.name, limits=limits))
+        except InvalidImageError as error:
+            if must_be_usable:
+                raise
+            read.skipped.append(f"{file.name} ({error.reason})")
+            continue
+        read.names.append(file.name)
+        read.captions.append(_caption_of(file))
+    read.skipped.sort()
+    check_image_count(len(read.images), sources=paths, skipped=read.skipped)
+    return read
+
+
+class _Found:
+    """Files to read, each with whether it must be usable, and descriptions of the files to skip."""
+
+    def __init__(self) -> None:
+        self.files: list[tuple[Path, bool]] = []
+        self.skipped: list[str] = []
+
+    def add(self, path: Path) -> None:
+        """Add a file, or the entries of a folder."""
+        if not path.is_dir():
+            self.files.append((path, True))
+            return
+        for entry in sorted(path.iterdir()):
+            if not entry.name.startswith("."):
+                self._add_entry(entry)
+
+    def _add_entry(self, entry: Path) -> None:
+        found = "a folder" if entry.is_dir() else formats.describe(entry.name, _head(entry))
+        is_strict = found in formats.ALWAYS_READABLE or entry.suffix.lower() in _STRICT_SUFFIXES
+        if entry.is_file() and (is_strict or found in formats.READABLE):
+            self.files.append((entry, is_strict))
+        elif not _is_caption(entry):
+            self.skipped.append(f"{entry.name} ({found})")
+
+
+def _is_caption(file: Path) -> bool:
+    """Return whether the file is a text file next to a file of the same stem."""
+    is_text = file.suffix.lower() == _CAPTION_SUFFIX
+    return is_text and any(other != file for other in file.parent.glob(f"{glob.escape(file.stem)}.*"))
+
+
+def _contains(caption: str, token: str) -> bool:
+    return token.lower() in caption.lower()
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(formats.SNIFF_BYTES)
+    except OSError:
+        return b""
+
+
+def _read(file: Path, limits: ImageLimits) -> bytes:
+    try:
+        limits.check_bytes(file.stat().st_size, file.name)
+        return file.read_bytes()
+    except OSError as error:
+        raise invalid_image(str(file), f"unreadable: {error.strerror}", "a readable file") from error
+
+
+def _caption_of(image: Path) -> str | None:
+    """Return the first line of the caption file of an image; None if there is none, or if it is empty."""
+    try:
+        with image.with_suffix(_CAPTION_SUFFIX).open("rb") as stream:
+            text = stream.read(_MAX_CAPTION_BYTES).decode("utf-8-sig", "replace")
+    except OSError:
+        return None
+    return text.partition("\n")[0].strip() or None
