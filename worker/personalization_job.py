@@ -91,8 +91,7 @@ class PersonalizationJob:
             self._objects.put(checkpoint_name(self.job.id, step), self.search.state())
         kept = [*(s for s in self._checkpoints if s != step), step]
         outdated, kept = kept[: -self._settings.keep_checkpoints], kept[-self._settings.keep_checkpoints :]
-        values = {"step": step, "checkpoint_step": step, "checkpoints": kept}
-        self._writer.record(self.lease, ("checkpoint", {"step": step}), values)
+        self._writer.record_checkpoint(self.lease, step, kept)
         self._checkpoints = kept
         self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
 
