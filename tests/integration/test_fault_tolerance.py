@@ -146,7 +146,7 @@ def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> 
 
 
 @OWN_SERVERS
-def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
+def test_job_continues_after_a_database_outage_longer_than_a_lease(stub: ServiceSettings) -> None:
     """The worker drops a job with an expired lease; when PostgreSQL is back, the job resumes at its checkpoint."""
     with start_postgresql() as cluster:
         changed = stub.model_copy(update={"database_url": cluster.url})
@@ -158,7 +158,7 @@ def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSetti
             wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker to drop the job")
             cluster.control("start")
             done = wait_for_job(changed, job_id, *ENDED)
-    assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)
+    assert (done.status, done.step, done.fence) == (Status.SUCCEEDED, 400, 2)
     first, second = (int(line.split()[1]) for line in begins.read_text().splitlines())
     assert first == 0 < second
 

@@ -211,7 +211,7 @@ def test_a_crashed_thread_ends_the_worker(client: TestClient, settings: ServiceS
         assert broken.process.wait(20) == 1
     assert '"thread_crashed"' in broken.log.read_text()
     with worker(settings):
-        assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 2
+        assert wait_for_job(settings, job_id, Status.SUCCEEDED).fence == 2  # claims
 
 
 def test_replace_takes_the_token_when_the_job_succeeds(client: TestClient, settings: ServiceSettings) -> None:
