@@ -10,19 +10,15 @@ from pathlib import Path
 import pytest
 import redis
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
 
 from api.app import create_app
-from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import start_postgresql, start_redis
 from tests.integration.support.workers import (
     STUB,
-    Worker,
     wait_for,
     wait_for_job,
-    wait_until_consuming,
     worker,
 )
 from zoodip_core.service.broker import celery_app, wake
@@ -31,8 +27,6 @@ from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
-from zoodip_core.service.tables import concepts, jobs
-from zoodip_core.service.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
 OWN_SERVERS = pytest.mark.parametrize(
@@ -204,44 +198,4 @@ def test_generation_with_a_deleted_concept_fails(client: TestClient, stub: Servi
     assert failed.error["code"] == "not_found"
     with database.read() as connection:
         assert store.count_active(connection) == 0
-    database.close()
-
-
-def test_killed_workers_lose_and_repeat_no_job(stub: ServiceSettings) -> None:
-    """With three workers that are killed and replaced at random, 1,000 jobs succeed once, with one concept each."""
-    random.seed(0)
-    many = stub.model_copy(update={"max_attempts": 50, "slots": 20})
-    database = Database(many.database)
-    database.migrate()
-    for number in range(1000):
-        queue(database, now=time.time(), token=f"<t{number}>", total_steps=3, request=WITHOUT_PHOTOS)
-
-    def count(*statuses: Status) -> int:
-        with database.read() as connection:
-            return connection.execute(select(func.count()).where(jobs.c.status.in_(statuses))).scalar_one()
-
-    running = [Worker(many, many.data_dir / f"w{n}.log") for n in range(3)]
-    try:
-        wait_until_consuming(many, *running)
-        kills = 0
-        while count(*ENDED) < 1000:
-            if kills < 6 and count(*ENDED) > 100 * (kills + 1):
-                victim = random.randrange(3)
-                running[victim].kill()
-                kills += 1
-                running[victim] = Worker(many, many.data_dir / f"w{2 + kills}.log")
-            time.sleep(0.05)
-    finally:
-        for one in running:
-            one.kill()
-    assert kills == 6
-    assert count(Status.SUCCEEDED) == 1000
-    with database.read() as connection:
-        ends = select(events_table.c.job_id, func.count()).where(
-            events_table.c.type == "status", events_table.c.data["status"].as_string().in_(list(ENDED))
-        )
-        per_job = connection.execute(ends.group_by(events_table.c.job_id)).all()
-        assert len(per_job) == 1000
-        assert {number for _, number in per_job} == {1}
-        assert connection.execute(select(func.count()).select_from(concepts)).scalar_one() == 1000
     database.close()
