@@ -54,7 +54,7 @@ class EngineLoop:
         self._settings = settings
         self._stats = stats
         retrying = RetryingObjectStore(objects, settings.storage_retry_s)
-        self._context = JobContext(writer, retrying, settings, stats, self._check_active)
+        self._context = JobContext(writer, retrying, settings, stats, self._stay_active)
         self._personalizations: list[PersonalizationJob] = []
         self._generations: list[GenerationJob] = []
         self._wake_event = threading.Event()
@@ -119,7 +119,7 @@ class EngineLoop:
         self._run_isolated(job, partial(start, job))
         return True
 
-    def _check_active(self, lease: Lease) -> None:
+    def _stay_active(self, lease: Lease) -> None:
         """Record activity, and end the wait of a job on a lost lease, a stop request or a drain."""
         self.last_activity_at = time.monotonic()
         if self.held_leases.is_lost(lease):

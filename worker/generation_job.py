@@ -102,7 +102,7 @@ class GenerationJob:
 
 
 def may_start_another(running: Sequence[GenerationJob]) -> bool:
-    """Return whether a worker may start a generation beside those that it runs.
+    """Return whether a worker may start one more generation.
 
     Short generations run one after the other, so that the first one is ready early. A long one shares the worker.
     """

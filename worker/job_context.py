@@ -26,14 +26,14 @@ class JobContext:
         objects: object store that retries.
         settings: settings of the service.
         stats: counters and durations.
-        check_active: called while a job waits. Raises JobStopped or LeaseLostError if the wait must end.
+        stay_active: called while a job waits. Raises JobStopped or LeaseLostError if the wait must end.
     """
 
     writer: LeasedWriter
     objects: RetryingObjectStore
     settings: ServiceSettings
     stats: Stats
-    check_active: Callable[[Lease], None]
+    stay_active: Callable[[Lease], None]
 
     def put(self, lease: Lease, name: str, content: bytes) -> None:
         """Store an object of a job.
@@ -43,7 +43,7 @@ class JobContext:
             JobStopped: a stop request or a drain ended the wait for the object store.
             LeaseLostError: the lease was lost during the wait.
         """
-        self.objects.put(name, content, partial(self.check_active, lease))
+        self.objects.put(name, content, partial(self.stay_active, lease))
 
     def get(self, lease: Lease, name: str) -> bytes:
         """Return an object of a job.
@@ -54,4 +54,4 @@ class JobContext:
             JobStopped: a stop request or a drain ended the wait for the object store.
             LeaseLostError: the lease was lost during the wait.
         """
-        return self.objects.get(name, partial(self.check_active, lease))
+        return self.objects.get(name, partial(self.stay_active, lease))

@@ -15,12 +15,7 @@ from api.app import create_app
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import start_postgresql, start_redis
-from tests.integration.support.workers import (
-    STUB,
-    wait_for,
-    wait_for_job,
-    worker,
-)
+from tests.integration.support.workers import STUB, freeze, wait_for, wait_for_job, worker
 from zoodip_core.service.broker import celery_app, wake
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import events, store
@@ -61,20 +56,23 @@ def _wait_for_step(settings: ServiceSettings, job_id: str, step: int) -> None:
     wait_for(settings, job_id, lambda job: job.step >= step, f"step {step}")
 
 
-def test_frozen_worker_changes_nothing_after_its_lease(client: TestClient, stub: ServiceSettings) -> None:
+def test_frozen_worker_changes_nothing_after_its_lease(
+    client: TestClient, database: Database, stub: ServiceSettings
+) -> None:
     """A worker frozen past its lease drops its job after SIGCONT, and the new worker ends it once."""
-    with worker(stub, **SLOW) as first:
-        job_id = create(client, settings={"steps": 250}).json()["id"]
-        _wait_for_step(stub, job_id, 20)
-        first.signal(signal.SIGSTOP)
-        with worker(stub, wait=False, **SLOW) as second:
+    patient = stub.model_copy(update={"lease_s": 5.0})  # the second worker keeps its lease on a busy machine
+    with worker(patient, **SLOW) as first:
+        job_id = create(client, settings={"steps": 1_000}).json()["id"]
+        _wait_for_step(patient, job_id, 20)
+        freeze(first, database)
+        with worker(patient, wait=False, **SLOW) as second:
             wait_until(lambda: '"attempt": 2' in second.log.read_text(), "a second attempt", 60)
             first.signal(signal.SIGCONT)
-            done = wait_for_job(stub, job_id, *ENDED)
-            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job")
+            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job", 60)
+            done = wait_for_job(patient, job_id, *ENDED, timeout_s=120)
     assert done.status is Status.SUCCEEDED
     assert "personalization_succeeded" not in first.log.read_text()
-    assert _statuses(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert _statuses(patient, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
 @OWN_SERVERS
