@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
@@ -10,13 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from worker.engine_protocol import EncodedImage, JobSearch
+from worker.engine_protocol import EncodedImage, JobGeneration, JobSearch
 from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.device import choose_device
-from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.generation import ImageBatch, generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
@@ -27,6 +28,7 @@ from zoodip_core.personalization.concept_conversion import concept_vectors, to_c
 from zoodip_core.personalization.personalize import Personalization, Subject
 from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
@@ -39,6 +41,11 @@ class DiffusionSearch:
     def __init__(self, personalization: Personalization, preview: GenerationSettings) -> None:
         self.personalization = personalization
         self._preview = preview
+
+    @property
+    def bundle(self) -> Bundle:
+        """Base model of the search."""
+        return self.personalization.bundle
 
     @property
     def step(self) -> int:
@@ -81,6 +88,37 @@ class DiffusionSearch:
         return to_concept(self.personalization, self.fixed_losses[-1])
 
 
+class DiffusionGeneration:
+    """Generation on a loaded base model."""
+
+    def __init__(self, bundle: Bundle, batch: ImageBatch, facts: GenerationFacts) -> None:
+        self.bundle = bundle
+        self.images: list[EncodedImage] = []
+        self._batch = batch
+        self._facts = facts
+
+    @property
+    def step(self) -> int:
+        """Number of completed denoising steps."""
+        return self._batch.step
+
+    @property
+    def done(self) -> bool:
+        """Whether all images are drawn."""
+        return self._batch.done
+
+    def advance(self) -> None:
+        """Run one unit of work, and encode the image if it decodes one.
+
+        Raises:
+            ZoodipError: memory is exhausted, or a pixel is NaN or infinite.
+        """
+        self._batch.advance()
+        for drawn in self._batch.images[len(self.images) :]:
+            png = encode_generated(drawn.image, replace(self._facts, seed=drawn.seed))
+            self.images.append(EncodedImage(png, drawn.seed))
+
+
 class DiffusionEngine:
     """Engine that loads each base model on first use."""
 
@@ -89,7 +127,8 @@ class DiffusionEngine:
         self._device = choose_device(settings.device)  # a worker with a wrong device must not claim jobs
         load = partial(load_bundle, device=settings.device)
         self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
-        self._searches: WeakSet[DiffusionSearch] = WeakSet()
+        self._settings = settings
+        self._jobs: WeakSet[DiffusionSearch | DiffusionGeneration] = WeakSet()
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
         """Start the search of a job, or resume it.
@@ -118,7 +157,7 @@ class DiffusionEngine:
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
         search = DiffusionSearch(personalization, self._preview_of(bundle, subject))
-        self._searches.add(search)
+        self._jobs.add(search)
         return search
 
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
@@ -126,43 +165,30 @@ class DiffusionEngine:
         personalizations = [s.personalization for s in searches if isinstance(s, DiffusionSearch)]
         return Engine(personalizations[0].bundle).step(personalizations)
 
-    def generate(
-        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[EncodedImage]:
-        """Draw the images of a job; their PNG metadata holds what is needed to draw them again.
+    def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:
+        """Start the generation of a job; the PNG metadata of its images holds what is needed to draw them again.
 
         Args:
             job: claimed generation.
             concepts: database record and content of each concept in the prompt.
-            before_step: called before each denoising step; an exception from it stops the generation.
 
         Raises:
-            ZoodipError: a concept does not match the base model, or memory is exhausted.
+            ZoodipError: a setting exceeds a limit, or a concept does not match the base model.
         """
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
+        check_generation_limits(settings, bundle.side_px, self._settings)
         vectors = concept_vectors([concept for _, concept in concepts], bundle)
-        try:
-            images = generate(bundle, settings, vectors, before_step=before_step)
-        finally:
-            self._bundles.trim(self._in_use())
-        ids = {record.token: record.id for record, _ in concepts}
-        return [
-            EncodedImage(
-                encode_generated(
-                    drawn.image,
-                    GenerationFacts(
-                        prompt=settings.prompt,
-                        seed=drawn.seed,
-                        base_model=job.base_model,
-                        fingerprint=bundle.fingerprint,
-                        concepts=ids,
-                    ),
-                ),
-                drawn.seed,
-            )
-            for drawn in images
-        ]
+        facts = GenerationFacts(
+            prompt=settings.prompt,
+            seed=settings.seed,
+            base_model=job.base_model,
+            fingerprint=bundle.fingerprint,
+            concepts={record.token: record.id for record, _ in concepts},
+        )
+        generation = DiffusionGeneration(bundle, ImageBatch(bundle, [settings], vectors), facts)
+        self._jobs.add(generation)
+        return generation
 
     def gauges(self) -> dict[str, float]:
         """Return the number of loaded base models and their memory in megabytes."""
@@ -172,11 +198,15 @@ class DiffusionEngine:
             gauges["gpu_memory_mb"] = torch.cuda.memory_reserved(self._device) / 1e6
         return gauges
 
+    def trim(self) -> None:
+        """Free base models that no job uses, as far as the memory budget requires."""
+        self._bundles.trim(self._in_use())
+
     def _bundle(self, name: str) -> Bundle:
         return self._bundles.get(name, self._in_use())
 
     def _in_use(self) -> set[str]:
-        return {search.personalization.bundle.name for search in self._searches}
+        return {job.bundle.name for job in self._jobs}
 
     def _preview_of(self, bundle: Bundle, subject: Subject) -> GenerationSettings:
         ((caption, *_),) = captions_per_image(

@@ -1,21 +1,24 @@
-"""Engine thread: claims jobs, runs generations between steps and steps all personalizations in batches."""
+"""Engine thread: claims jobs, steps all personalizations in batches, and draws generations between the steps."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 
 import structlog
 
 from worker.engine_protocol import JobEngine
-from worker.generation_job import GenerationStopped, run_generation
+from worker.generation_job import GenerationJob, may_start_another
 from worker.held_leases import HeldLeases
+from worker.job_context import JobContext, JobStopped
 from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
 from worker.personalization_job import PersonalizationJob
 from worker.stats import Stats
+from worker.step_batch import step_batch
+from worker.storage_retries import RetryingObjectStore
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import InternalError, LeaseLostError
 from zoodip_core.service.jobs import leases
@@ -30,6 +33,8 @@ _log = structlog.get_logger("zoodip.worker")
 
 class EngineLoop:
     """Runs jobs until drained. Only `run` steps and draws with the engine, and only on its own thread.
+
+    In each round, every personalization takes one step and every generation one unit of work.
 
     `last_activity_at` is the monotonic time at which the thread last polled, stepped or drew.
     """
@@ -46,10 +51,12 @@ class EngineLoop:
         self.last_activity_at = time.monotonic()
         self._engine = engine
         self._writer = writer
-        self._objects = objects
         self._settings = settings
         self._stats = stats
+        retrying = RetryingObjectStore(objects, settings.storage_retry_s)
+        self._context = JobContext(writer, retrying, settings, stats, self._stay_active)
         self._personalizations: list[PersonalizationJob] = []
+        self._generations: list[GenerationJob] = []
         self._wake_event = threading.Event()
         self._drain_event = threading.Event()
 
@@ -78,66 +85,86 @@ class EngineLoop:
                 next_poll_at = time.monotonic() + (0.0 if claimed else self._settings.tick_s)
             self._apply_stop_requests()
             self._step_all()
+            self._advance_generations()
             self._stats.gauges["personalizations"] = float(len(self._personalizations))
-            if not self._personalizations and next_poll_at:
+            if not self._running and next_poll_at:
                 self._wake_event.wait(max(0.0, next_poll_at - time.monotonic()))
         self._requeue_all()
 
+    @property
+    def _running(self) -> list[PersonalizationJob | GenerationJob]:
+        return [*self._personalizations, *self._generations]
+
     def _claim_jobs(self) -> bool:
-        """Run at most one queued generation and start at most one personalization; return whether any was claimed."""
+        """Claim and start at most one generation and one personalization; return whether any was claimed."""
+        self._engine.trim()
         claimed = False
-        job = self._writer.claim_next(JobKind.GENERATION)
-        if job is not None:
-            claimed = True
-            self.held_leases.add(leases.lease_of(job))
-            self._run_isolated(job, partial(self._run_generation, job))
+        if may_start_another(self._generations):
+            claimed = self._claim(JobKind.GENERATION, self._start_generation)
         if len(self._personalizations) < self._settings.slots:
-            job = self._writer.claim_next(JobKind.PERSONALIZATION)
-            if job is not None:
-                claimed = True
-                self.held_leases.add(leases.lease_of(job))
-                self._run_isolated(job, partial(self._start_personalization, job))
+            claimed |= self._claim(JobKind.PERSONALIZATION, self._start_personalization)
         return claimed
 
-    def _run_generation(self, job: Job) -> None:
-        with span("generation", job.trace, job_id=job.id):
-            before_step = partial(self._before_denoising_step, leases.lease_of(job))
-            run_generation(job, self._engine, self._writer, self._objects, self._stats, before_step)
-        self.held_leases.remove(leases.lease_of(job))
+    def _claim(self, kind: JobKind, start: Callable[[Job], None]) -> bool:
+        """Claim and start the oldest job of a kind. A job that must run alone displaces all others."""
+        if any(one.runs_alone for one in self._running):
+            return False
+        job = self._writer.claim_next(kind)
+        if job is None:
+            return False
+        self.held_leases.add(leases.lease_of(job))
+        if leases.runs_alone(job):
+            _log.warning("job_runs_alone", job_id=job.id, attempt=job.attempts)
+            self._requeue_all()
+        self._run_isolated(job, partial(start, job))
+        return True
 
-    def _before_denoising_step(self, lease: Lease) -> None:
-        """Record activity; stop the generation on a lost lease, a stop request or a drain."""
+    def _stay_active(self, lease: Lease) -> None:
+        """Record activity, and end the wait of a job on a lost lease, a stop request or a drain."""
         self.last_activity_at = time.monotonic()
         if self.held_leases.is_lost(lease):
             raise LeaseLostError
         if self.draining or self.held_leases.stop_request(lease) is not None:
-            raise GenerationStopped
+            raise JobStopped
+
+    def _start_generation(self, job: Job) -> None:
+        self._generations.append(GenerationJob(job, self._engine, self._context))
 
     def _start_personalization(self, job: Job) -> None:
         _log.info("personalization_started", job_id=job.id, step=job.checkpoint_step, attempt=job.attempts)
-        personalization = PersonalizationJob(
-            job, self._engine, self._writer, self._objects, self._settings, self._stats
-        )
-        self._personalizations.append(personalization)
+        self._personalizations.append(PersonalizationJob(job, self._engine, self._context))
 
     def _apply_stop_requests(self) -> None:
-        """Drop personalizations whose lease is lost, and stop those with a cancel or pause request."""
-        for personalization in list(self._personalizations):
-            if self.held_leases.is_lost(personalization.lease):
-                _log.warning("lease_lost", job_id=personalization.job.id)
-                self._drop(personalization.lease)
-            elif (stop_request := self.held_leases.stop_request(personalization.lease)) is not None:
-                action = partial(self._stop_as_requested, personalization, stop_request)
-                self._run_isolated(personalization.job, action)
+        """Drop jobs whose lease is lost, and stop those with a cancel or pause request."""
+        for running in self._running:
+            if self.held_leases.is_lost(running.lease):
+                _log.warning("lease_lost", job_id=running.job.id)
+                self._drop(running.lease)
+            elif (stop_request := self.held_leases.stop_request(running.lease)) is not None:
+                self._run_isolated(running.job, partial(self._stop_as_requested, running, stop_request))
 
-    def _stop_as_requested(self, personalization: PersonalizationJob, stop_request: StopRequest) -> None:
+    def _stop_as_requested(
+        self, running: PersonalizationJob | GenerationJob, stop_request: StopRequest
+    ) -> None:
         """Apply the stop request in the database, which may have changed since the last heartbeat."""
         if stop_request == StopRequest.PAUSE:
-            personalization.save_checkpoint()
-        if self._writer.apply_stop_request(personalization.lease) is None:
-            self.held_leases.update([personalization.lease], {personalization.lease.job_id: None})
+            running.save_checkpoint()
+        if self._writer.apply_stop_request(running.lease) is None:
+            self.held_leases.update([running.lease], {running.lease.job_id: None})
         else:
-            self._drop(personalization.lease)
+            self._drop(running.lease)
+
+    def _advance_generations(self) -> None:
+        """Run one unit of work of every generation."""
+        for generation in list(self._generations):
+            self.last_activity_at = time.monotonic()
+            self._run_isolated(generation.job, partial(self._advance, generation))
+
+    def _advance(self, generation: GenerationJob) -> None:
+        generation.advance()
+        if generation.finished:
+            generation.complete()
+            self._drop(generation.lease)
 
     def _step_all(self) -> None:
         """Run one step of every personalization, with one forward pass for each base model."""
@@ -151,19 +178,9 @@ class EngineLoop:
     def _step(self, base_model: str, group: list[PersonalizationJob]) -> None:
         if not group:
             return
-        started = time.perf_counter()
-        errors: Sequence[ZoodipError | None]
-        try:
-            with self._stats.stage("step"):
-                errors = self._engine.step(base_model, [one.search for one in group])
-        except ZoodipError as failure:  # not even one row fits into memory: no search has moved
-            errors = [failure] * len(group)
-        except Exception as failure:  # noqa: BLE001 (translated: jobs on other base models must go on)
-            _log.exception("step_failed", jobs=[one.job.id for one in group])
-            errors = [InternalError(f"the step failed: {type(failure).__name__}")] * len(group)
-        rows = sum(one.search.rows_per_step for one in group)
-        self._stats.record_step(base_model, len(group), rows, time.perf_counter() - started)
-        for personalization, error in zip(group, errors, strict=True):
+        for personalization, error in zip(
+            group, step_batch(self._engine, self._stats, base_model, group), strict=True
+        ):
             if error is not None:
                 self._fail(personalization.lease, error)
             else:
@@ -185,6 +202,8 @@ class EngineLoop:
         except LeaseLostError:
             _log.warning("lease_lost", job_id=job.id)
             self._drop(lease)
+        except JobStopped:
+            self._run_isolated(job, partial(self._give_back, lease))
         except DATABASE_UNAVAILABLE as error:  # the lease will expire, and another worker will resume the job
             _log.warning("job_abandoned", job_id=job.id, error=type(error).__name__)
             self._drop(lease)
@@ -206,15 +225,22 @@ class EngineLoop:
         self._drop(lease)
 
     def _drop(self, lease: Lease) -> None:
+        """Forget a job, and poll for another one in the next round."""
         self.held_leases.remove(lease)
         self._personalizations = [one for one in self._personalizations if one.lease != lease]
+        self._generations = [one for one in self._generations if one.lease != lease]
+        self._wake_event.set()
 
     def _requeue_all(self) -> None:
-        for personalization in list(self._personalizations):
-            self._run_isolated(personalization.job, partial(self._requeue, personalization))
+        for running in self._running:
+            self._run_isolated(running.job, partial(self._requeue, running))
 
-    def _requeue(self, personalization: PersonalizationJob) -> None:
-        personalization.save_checkpoint()
-        self._writer.requeue(personalization.lease)
-        self._drop(personalization.lease)
-        _log.info("personalization_requeued", job_id=personalization.job.id, step=personalization.search.step)
+    def _requeue(self, running: PersonalizationJob | GenerationJob) -> None:
+        running.save_checkpoint()
+        self._give_back(running.lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        """Requeue a job at its last checkpoint, or apply its pending stop request."""
+        job = self._writer.requeue(lease)
+        self._drop(lease)
+        _log.info("job_requeued", job_id=job.id, status=job.status, step=job.step)

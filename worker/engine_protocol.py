@@ -54,6 +54,25 @@ class JobSearch(Protocol):
         """Return the learned concept."""
 
 
+class JobGeneration(Protocol):
+    """One generation in memory."""
+
+    @property
+    def step(self) -> int:
+        """Number of completed denoising steps."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all images are drawn."""
+
+    @property
+    def images(self) -> Sequence[EncodedImage]:
+        """Images that are drawn so far, in the order of their seeds."""
+
+    def advance(self) -> None:
+        """Run one unit of work: a forward pass of limited size, or the decoding of one image."""
+
+
 class JobEngine(Protocol):
     """Engine that holds base models. Only the engine thread of the worker calls it, except for `gauges`."""
 
@@ -63,10 +82,11 @@ class JobEngine(Protocol):
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
         """Run one step of every search on one base model; return an error or None for each."""
 
-    def generate(
-        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[EncodedImage]:
-        """Draw the images of a job; call `before_step` before each step, and let its exceptions pass."""
+    def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:
+        """Start the generation of a job with the concepts of its prompt; nothing is drawn yet."""
+
+    def trim(self) -> None:
+        """Free base models that no search and no generation uses, as far as the memory budget requires."""
 
     def gauges(self) -> dict[str, float]:
         """Return current measurements for /metrics, such as memory use."""

@@ -1,75 +1,110 @@
-"""Run one generation: fetch its concepts, draw its images and store them."""
+"""One claimed generation: fetches its concepts, draws in small units of work, records progress, stores the images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 
 from worker.engine_protocol import JobEngine
-from worker.leased_writes import LeasedWriter
-from worker.stats import Stats
+from worker.job_context import JobContext
 from zoodip_core.artifact import Concept, load_concept
+from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.states import Status
-from zoodip_core.service.object_store import ObjectStore, concept_name, image_name
+from zoodip_core.service.object_store import concept_name, image_name
+from zoodip_core.service.tracing import record_span
+
+_MAX_GENERATIONS = 4
+_TAKE_TURNS_AFTER_S = 5.0
+_LONGEST_SILENCE_S = 1.0  # progress is recorded at the next step after this time, however slow the steps are
 
 
-class GenerationStopped(Exception):  # noqa: N818 (a control signal, not an error)
-    """A stop request or a drain ended the generation before all images were drawn."""
+class GenerationJob:
+    """A claimed job and its images. Every method can raise LeaseLostError: the job is no longer this worker's."""
+
+    def __init__(self, job: Job, engine: JobEngine, context: JobContext) -> None:
+        self.job = job
+        self.lease = leases.lease_of(job)
+        self.runs_alone = leases.runs_alone(job)
+        self.started_at = time.monotonic()
+        self._context = context
+        self._began_at = self._recorded_at = time.time()
+        self._concepts = self._fetch_concepts()
+        self._generation = engine.begin_generation(job, [*self._concepts])
+        self._speedometer = Speedometer()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images are drawn."""
+        return self._generation.done
+
+    def advance(self) -> None:
+        """Run one unit of work.
+
+        Raises:
+            ZoodipError: memory is exhausted, or the base model produced no image.
+        """
+        step = self._generation.step
+        with self._context.stats.stage("generate"):
+            self._generation.advance()
+        if self._generation.step > step:
+            self._speedometer.record_step()
+            self._record_progress_if_due()
+
+    def save_checkpoint(self) -> None:
+        """Do nothing: a generation that stops starts again."""
+
+    def complete(self) -> None:
+        """Store the images and finish the job, or cancel it if that was requested after the last step.
+
+        Raises:
+            StorageError: the object store fails.
+            JobStopped: a stop request or a drain ended the wait for the object store.
+        """
+        if self._context.writer.apply_stop_request(self.lease) is not None:
+            return
+        for k, image in enumerate(self._generation.images):
+            self._context.put(self.lease, image_name(self.job.id, k), image.png)
+        result = {
+            "seeds": [image.seed for image in self._generation.images],
+            "concepts": {record.token: record.id for record, _ in self._concepts},
+        }
+        values = {"step": self.job.total_steps, "result": result}
+        self._context.writer.finish(self.lease, Status.SUCCEEDED, values)
+        record_span("generation", self.job.trace, self._began_at, time.time(), job_id=self.job.id)
+        self._context.stats.counters["generations"] += 1
+
+    def _record_progress_if_due(self) -> None:
+        step, now = self._generation.step, time.time()
+        is_due = step % self._context.settings.progress_every == 0 or step == self.job.total_steps
+        if not is_due and now - self._recorded_at < _LONGEST_SILENCE_S:
+            return
+        self._recorded_at = now
+        values = {
+            "step": step,
+            "it_per_s": self._speedometer.it_per_s,
+            "eta_s": self._speedometer.eta_s(self.job.total_steps - step),
+        }
+        event = {**values, "total_steps": self.job.total_steps}
+        self._context.writer.record_progress(self.lease, ("progress", event), values)
+
+    def _fetch_concepts(self) -> list[tuple[ConceptRecord, Concept]]:
+        with self._context.writer.database.read() as connection:
+            ids = self.job.request["concepts"].values()
+            records = [concepts.find(connection, concept_id) for concept_id in ids]
+        return [(record, self._load(record)) for record in records]
+
+    def _load(self, record: ConceptRecord) -> Concept:
+        return load_concept(self._context.get(self.lease, concept_name(record.id)), token=record.token)
 
 
-def run_generation(
-    job: Job,
-    engine: JobEngine,
-    writer: LeasedWriter,
-    objects: ObjectStore,
-    stats: Stats,
-    before_step: Callable[[], None],
-) -> None:
-    """Draw and store the images of a claimed job, and finish it.
+def may_start_another(running: Sequence[GenerationJob]) -> bool:
+    """Return whether a worker may start one more generation.
 
-    A cancelled job ends as cancelled. A job that stops for another reason is requeued. In both cases no
-    image is stored.
-
-    Args:
-        job: claimed generation.
-        engine: draws the images.
-        writer: writes under the lease of the job.
-        objects: holds the concept files and receives the images.
-        stats: counts the generation and its duration.
-        before_step: called before each denoising step; raises GenerationStopped to stop.
-
-    Raises:
-        LeaseLostError: the lease is lost.
-        ZoodipError: a concept is missing or does not match, memory is exhausted, or the object store fails.
+    Short generations run one after the other, so that the first one is ready early. A long one shares the worker.
     """
-    lease = leases.lease_of(job)
-    found = _fetch_concepts(job, writer, objects)
-    try:
-        with stats.stage("generate"):
-            pictures = engine.generate(job, found, before_step)
-    except GenerationStopped:
-        writer.requeue(lease)
-        return
-    if writer.apply_stop_request(lease) is not None:  # cancelled after the last step
-        return
-    for k, picture in enumerate(pictures):
-        objects.put(image_name(job.id, k), picture.png)
-    result = {
-        "seeds": [picture.seed for picture in pictures],
-        "concepts": {record.token: record.id for record, _ in found},
-    }
-    writer.finish(lease, Status.SUCCEEDED, {"step": job.total_steps, "result": result})
-    stats.counters["generations"] += 1
-
-
-def _fetch_concepts(
-    job: Job, writer: LeasedWriter, objects: ObjectStore
-) -> list[tuple[ConceptRecord, Concept]]:
-    with writer.database.read() as connection:
-        records = [concepts.find(connection, concept_id) for concept_id in job.request["concepts"].values()]
-    return [
-        (record, load_concept(objects.get(concept_name(record.id)), token=record.token)) for record in records
-    ]
+    long_since = time.monotonic() - _TAKE_TURNS_AFTER_S
+    return len(running) < _MAX_GENERATIONS and all(one.started_at < long_since for one in running)

@@ -1,6 +1,6 @@
 """Background thread: renews leases, polls for cancel and pause requests, requeues jobs and reports this worker.
 
-It requeues jobs of any worker whose lease has expired.
+It requeues jobs of other workers whose lease has expired, and those that this worker has abandoned.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ import threading
 import time
 
 import structlog
+from sqlalchemy import Connection
 
 from worker.engine_loop import EngineLoop
 from worker.engine_protocol import JobEngine
+from worker.lease_monitor import LeaseMonitor
 from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
 from worker.stats import Stats
 from zoodip_core.service import worker_registry
-from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs import leases, reaping
 from zoodip_core.service.settings import ServiceSettings
 
 _STOP_REQUEST_POLL_S = 0.25
@@ -43,6 +45,7 @@ class Heartbeat:
         self._writer = writer
         self._settings = settings
         self._stats = stats
+        self._monitor = LeaseMonitor(settings.lease_s, longest_gap_s=settings.heartbeat_s)
         self._stop_event = threading.Event()
         self._next_heartbeat_at = 0.0
         self._next_tick_at = 0.0
@@ -105,8 +108,15 @@ class Heartbeat:
         self._stats.gauges[worker_registry.ENGINE_IDLE] = idle_s
         with self._writer.database.write() as connection:
             now = time.time()
-            for job in leases.reap(connection, now, self._settings.max_attempts):
-                _log.warning("lease_expired", job_id=job.id, status=job.status, attempts=job.attempts)
+            self._reap(connection, now)
             stats = self._stats.snapshot()
             draining = self._engine_loop.draining
             worker_registry.report(connection, self._writer.worker_id, now, draining=draining, stats=stats)
+
+    def _reap(self, connection: Connection, now: float) -> None:
+        """Requeue jobs with expired leases; never one that this worker runs, whose lease the next round renews."""
+        held = set(self._engine_loop.held_leases.leases())
+        watched = [term for term in reaping.terms(connection) if term.lease not in held]
+        expired = self._monitor.expired(watched, time.monotonic())
+        for job in reaping.reap(connection, expired, now, self._settings.max_attempts):
+            _log.warning("lease_expired", job_id=job.id, status=job.status, attempts=job.attempts)

@@ -56,13 +56,13 @@ class LeasedWriter:
         except DATABASE_UNAVAILABLE:
             _log.warning("progress_dropped", job_id=lease.job_id)
 
-    def record(self, lease: Lease, event: tuple[str, dict[str, Any]], values: dict[str, Any]) -> None:
-        """Record an event that must not be lost, such as a checkpoint.
+    def record_checkpoint(self, lease: Lease, step: int, kept: list[int]) -> None:
+        """Record a stored checkpoint and the steps of all stored ones, this one last.
 
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        self.write_with_retry(lambda c: leases.record(c, lease, time.time(), event=event, values=values))
+        self.write_with_retry(lambda c: leases.record_checkpoint(c, lease, time.time(), step, kept))
 
     def finish(self, lease: Lease, target: Status, values: dict[str, Any] | None = None) -> Job:
         """Move the job to a final or queued state and end the lease.

@@ -2,62 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
+import structlog
 from sqlalchemy import Connection
 
 from worker.engine_protocol import JobEngine, JobSearch
-from worker.leased_writes import LeasedWriter
-from worker.stats import Stats
+from worker.job_context import JobContext
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import StorageError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
 from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.states import Status
-from zoodip_core.service.object_store import (
-    ObjectStore,
-    checkpoint_name,
-    concept_name,
-    preview_name,
-    reference_name,
-)
-from zoodip_core.service.settings import ServiceSettings
+from zoodip_core.service.object_store import checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.service.tracing import record_span, span
+
+_log = structlog.get_logger("zoodip.worker")
 
 
 class PersonalizationJob:
     """A claimed job and its search. Every method can raise LeaseLostError: the job is no longer this worker's."""
 
-    def __init__(
-        self,
-        job: Job,
-        engine: JobEngine,
-        writer: LeasedWriter,
-        objects: ObjectStore,
-        settings: ServiceSettings,
-        stats: Stats,
-    ) -> None:
+    def __init__(self, job: Job, engine: JobEngine, context: JobContext) -> None:
         self.job = job
         self.lease = leases.lease_of(job)
-        self._writer = writer
-        self._objects = objects
-        self._settings = settings
-        self._stats = stats
+        self.runs_alone = leases.runs_alone(job)
+        self._context = context
+        self._writer = context.writer
+        self._stats = context.stats
         self._search_settings = PersonalizationSettings.parse(job.request["settings"])
         self._checkpoints = list(job.checkpoints)
-        with stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
+        with self._stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._start_search(engine)
         self._progress_at = time.time()
         self._speedometer = Speedometer()
         self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
-        if not job.checkpoint_step:
+        if not job.checkpoint_step or self.search.step < job.checkpoint_step:
             self._record_progress()
 
     @property
@@ -73,11 +60,11 @@ class PersonalizationJob:
             self._measure()
         if self.finished:  # also after a measurement, with stop="auto"
             return
-        if step % self._settings.progress_every == 0:
+        if step % self._context.settings.progress_every == 0:
             self._record_progress()
         if checkpoint_due(self._search_settings, step):
             self.save_checkpoint()
-        if step % self._settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
+        if step % self._context.settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
             self._draw_preview()
 
     def save_checkpoint(self) -> None:
@@ -85,16 +72,18 @@ class PersonalizationJob:
 
         Raises:
             StorageError: the object store fails; the previous checkpoint stays.
+            JobStopped: a stop request or a drain ended the wait for the object store.
         """
         step = self.search.step
         with self._stats.stage("checkpoint"), span("personalization.checkpoint", self.job.trace, step=step):
-            self._objects.put(checkpoint_name(self.job.id, step), self.search.state())
+            self._context.put(self.lease, checkpoint_name(self.job.id, step), self.search.state())
         kept = [*(s for s in self._checkpoints if s != step), step]
-        outdated, kept = kept[: -self._settings.keep_checkpoints], kept[-self._settings.keep_checkpoints :]
-        values = {"step": step, "checkpoint_step": step, "checkpoints": kept}
-        self._writer.record(self.lease, ("checkpoint", {"step": step}), values)
+        limit = self._context.settings.keep_checkpoints
+        outdated, kept = kept[:-limit], kept[-limit:]
+        self._writer.record_checkpoint(self.lease, step, kept)
+        self.runs_alone = self.runs_alone and step <= max(self._checkpoints, default=0)
         self._checkpoints = kept
-        self._objects.delete(checkpoint_name(self.job.id, old) for old in outdated)
+        self._context.objects.delete([checkpoint_name(self.job.id, old) for old in outdated])
 
     def complete(self) -> None:
         """Store the concept file, then insert its row and finish the job in one transaction.
@@ -121,24 +110,17 @@ class PersonalizationJob:
             from_personalization=self.job.id,
         )
         with self._stats.stage("save"):
-            self._objects.put(concept_name(record.id), export_concept(learned, "diffusers"))
+            content = export_concept(learned, "diffusers")
+            self._context.put(self.lease, concept_name(record.id), content)
         try:
             replaced = self._commit(record)
         except ZoodipError:  # no row was written; after a lost commit reply the orphan cleanup decides
-            self._try_delete([concept_name(record.id)])
+            self._context.objects.delete([concept_name(record.id)])
             raise
         if replaced is not None:  # the next purge deletes the data of its job, which may be large
-            self._try_delete([concept_name(replaced.id)])
-        if self._settings.delete_references_on_success:
-            self._try_delete(self._reference_names())
-
-    def _try_delete(self, names: list[str]) -> None:
-        """Delete objects if the object store permits; the daily orphan cleanup retries.
-
-        A failure must not change the result of the job.
-        """
-        with contextlib.suppress(StorageError):
-            self._objects.delete(names)
+            self._context.objects.delete([concept_name(replaced.id)])
+        if self._context.settings.delete_references_on_success:
+            self._context.objects.delete(self._reference_names())
 
     def _commit(self, record: ConceptRecord) -> ConceptRecord | None:
         """Insert the row of the concept and finish the job in one transaction; return the concept it replaces."""
@@ -160,10 +142,29 @@ class PersonalizationJob:
         return self._writer.write_with_retry(write)
 
     def _start_search(self, engine: JobEngine) -> JobSearch:
-        images = [self._objects.get(name) for name in self._reference_names()]
-        step = self.job.checkpoint_step
-        state = self._objects.get(checkpoint_name(self.job.id, step)) if step else None
-        return engine.begin(self.job, images, state)
+        """Start at the newest checkpoint that is usable; at step 0 if none is."""
+        images = [self._context.get(self.lease, name) for name in self._reference_names()]
+        while self._checkpoints:
+            try:
+                state = self._context.get(self.lease, checkpoint_name(self.job.id, self._checkpoints[-1]))
+                search = engine.begin(self.job, images, state)
+            except (NotFoundError, InvalidCheckpointError) as error:
+                step = self._checkpoints.pop()
+                _log.error("checkpoint_unusable", job_id=self.job.id, step=step, error=error.message)
+            else:
+                break
+        else:
+            search = engine.begin(self.job, images, None)
+        if search.step != self.job.checkpoint_step:
+            self._record_lost_checkpoints(search.step)
+        return search
+
+    def _record_lost_checkpoints(self, step: int) -> None:
+        values = {"step": step, "checkpoint_step": step, "checkpoints": self._checkpoints}
+        self._writer.write_with_retry(
+            lambda connection: leases.record(connection, self.lease, time.time(), values=values)
+        )
+        _log.warning("steps_lost", job_id=self.job.id, step=step, lost_steps=self.job.checkpoint_step - step)
 
     def _measure(self) -> None:
         with self._stats.stage("measure"):
@@ -194,7 +195,7 @@ class PersonalizationJob:
     def _draw_preview(self) -> None:
         step = self.search.step
         with self._stats.stage("preview"):
-            self._objects.put(preview_name(self.job.id, step), self.search.preview())
+            self._context.put(self.lease, preview_name(self.job.id, step), self.search.preview())
         self._writer.record_progress(self.lease, ("preview", {"step": step}), {"step": step})
 
     def _reference_names(self) -> list[str]:

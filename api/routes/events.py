@@ -1,11 +1,11 @@
-"""Server-sent events of a personalization: replays stored events, then follows new ones until the job ends."""
+"""Server-sent events of a job: replays stored events, then follows new ones until the job ends."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -22,34 +22,53 @@ from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.records import Event, Job
 from zoodip_core.service.jobs.states import ENDED, JobKind
 
-router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
+router = APIRouter()
 
 PING_EVERY_S = 15.0
 _POLL_EVERY_S = 0.25
 
 
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "Events until the job ends"},
+    204: {"description": "The job has ended and there are no events after `Last-Event-ID`"},
+    **problems(404),
+}
+_LastEventId = Annotated[
+    str | None, Header(pattern=r"^\d{1,18}$", description="Id of the last event that the client received")
+]
+
+
 @router.get(
-    "/{id}/events",
+    "/v1/personalizations/{id}/events",
     summary="Stream events of a personalization",
+    tags=["personalizations"],
     response_class=StreamingResponse,
-    responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Events until the job ends"},
-        204: {"description": "The job has ended and there are no events after `Last-Event-ID`"},
-        **problems(404),
-    },
+    responses=_RESPONSES,
 )
-async def follow(
-    request: Request,
-    caller: Reader,
-    id: Id,
-    last_event_id: Annotated[
-        str | None, Header(pattern=r"^\d{1,18}$", description="Id of the last event that the client received")
-    ] = None,
+async def follow_personalization(
+    request: Request, caller: Reader, id: Id, last_event_id: _LastEventId = None
 ) -> Response:
     """Stream `progress`, `preview`, `checkpoint` and `status` events. `Last-Event-ID` resumes after that event."""
-    seen = int(last_event_id or 0)
-    job, first = await run_in_threadpool(_read, caller.service, id, seen, caller.owner)
-    if job.ended and not first and last_event_id is not None:
+    return await _follow(request, caller, JobKind.PERSONALIZATION, id, int(last_event_id or 0))
+
+
+@router.get(
+    "/v1/generations/{id}/events",
+    summary="Stream events of a generation",
+    tags=["generations"],
+    response_class=StreamingResponse,
+    responses=_RESPONSES,
+)
+async def follow_generation(
+    request: Request, caller: Reader, id: Id, last_event_id: _LastEventId = None
+) -> Response:
+    """Stream `progress` and `status` events. `Last-Event-ID` resumes after that event."""
+    return await _follow(request, caller, JobKind.GENERATION, id, int(last_event_id or 0))
+
+
+async def _follow(request: Request, caller: Caller, kind: JobKind, job_id: str, seen: int) -> Response:
+    job, first = await run_in_threadpool(_read, caller, kind, job_id, seen)
+    if job.ended and not first and seen:
         return Response(status_code=204)  # makes an EventSource stop reconnecting
     stream = _stream(request, caller, job, first, seen)
     return StreamingResponse(
@@ -59,10 +78,10 @@ async def follow(
     )
 
 
-def _read(service: Service, job_id: str, seen: int, owner: str) -> tuple[Job, list[Event]]:
-    with service.database.read() as connection:
+def _read(caller: Caller, kind: JobKind, job_id: str, seen: int) -> tuple[Job, list[Event]]:
+    with caller.service.database.read() as connection:
         # Read the job before its events: if the job has ended, its last event is already stored.
-        job = store.find(connection, job_id, owner=owner, kind=JobKind.PERSONALIZATION)
+        job = store.find(connection, job_id, owner=caller.owner, kind=kind)
         return job, events.after(connection, job_id, seen)
 
 
@@ -76,7 +95,7 @@ async def _read_again(
     try:
         if await request.is_disconnected() or not await is_still_authorized(request, caller):
             return None
-        return await run_in_threadpool(_read, caller.service, job.id, seen, caller.owner)
+        return await run_in_threadpool(_read, caller, job.kind, job.id, seen)
     except NotFoundError:
         return None
     except (OperationalError, InterfaceError, PoolTimeoutError):

@@ -27,6 +27,7 @@ from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
 from zoodip_core.service import concepts
 from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
@@ -99,6 +100,8 @@ def _create(
 def _prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None) -> Creation:
     entry, _ = caller.service.base_models.facts(body.base_model)
     settings = _settings(body, entry.generation)
+    facts = caller.service.base_models.complete_facts(entry.name)  # without files, the worker checks the size
+    check_generation_limits(settings, None if facts is None else facts.side_px, caller.service.settings)
     job_id = new_id("gen")
 
     def insert_row(connection: Connection) -> StoredResponse:

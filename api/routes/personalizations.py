@@ -12,7 +12,13 @@ from sqlalchemy import Connection
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
+from api.idempotent_create import (
+    IdempotencyKey,
+    IdempotentCreate,
+    check_concept_quota,
+    check_job_quota,
+    hash_request,
+)
 from api.problems import problems
 from api.requests import personalization
 from api.requests.form_reader import FormSchema
@@ -20,7 +26,9 @@ from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metad
 from api.requests.personalization import PersonalizationSubmission, parse_request, prepare_creation
 from api.requests.uploads import read_upload
 from zoodip_core.images import MAX_IMAGES
-from zoodip_core.service.jobs import store
+from zoodip_core.service import concepts
+from zoodip_core.service.database import acquire_creation_lock
+from zoodip_core.service.jobs import resumption, store
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.snapshots import list_page, snapshot
 from zoodip_core.service.jobs.states import JobKind, Status
@@ -174,8 +182,24 @@ def pause(caller: Writer, id: Id) -> Response:
     responses=problems(404, 409),
 )
 def resume(caller: Writer, id: Id) -> Response:
-    """Continue from the checkpoint."""
-    return _change(caller, id, store.resume)
+    """Continue from the checkpoint: a paused personalization, or a failed one whose error is retryable."""
+
+    def change(connection: Connection, job: Job, now: float) -> Job:
+        if resumption.is_resumable(job):
+            _check_creatable_again(connection, caller, job)
+        return resumption.resume(connection, job, now)
+
+    return _change(caller, id, change)
+
+
+def _check_creatable_again(connection: Connection, caller: Caller, failed: Job) -> None:
+    """Validate that a failed job can count as unfinished again: quotas may be exhausted, its token taken."""
+    acquire_creation_lock(connection)
+    token = failed.token or ""
+    check_job_quota(connection, caller)
+    check_concept_quota(connection, caller, failed.base_model, token)
+    if not failed.request["replace"]:
+        concepts.check_token_available(connection, failed.owner, failed.base_model, token)
 
 
 def _change(caller: Caller, job_id: str, change: Callable[[Connection, Job, float], Job]) -> Response:

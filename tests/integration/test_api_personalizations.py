@@ -213,3 +213,24 @@ def test_generation_is_not_a_personalization(client: TestClient, settings: Servi
     with database.read() as connection:
         assert store.count_active(connection) == 1
     database.close()
+
+
+def test_a_failed_job_is_resumed_only_while_its_token_is_free(
+    client: TestClient, settings: ServiceSettings
+) -> None:
+    """After a retryable error the job is queued again; a token that another job took meanwhile is refused."""
+    created = create(client)
+    url = created.headers["Location"]
+    error = {"code": "storage_failed", "message": "the disk is full", "retryable": True}
+    running = _run(settings, created.json()["id"])
+    database = Database(settings.database)
+    with database.write() as connection:
+        leases.finish(connection, leases.lease_of(running), Status.FAILED, NOW, {"error": error})
+    database.close()
+    other = create(client).headers["Location"]
+    refused = client.post(f"{url}/resume")
+    assert (refused.status_code, refused.json()["code"]) == (409, "token_taken")
+    assert client.get(url).json()["error"]["code"] == "storage_failed"
+    client.post(f"{other}/cancel")
+    resumed = client.post(f"{url}/resume").json()
+    assert (resumed["status"], resumed["error"], resumed["finished_at"]) == ("queued", None, None)

@@ -10,19 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
 
 from api.app import create_app
-from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import start_postgresql, start_redis
 from tests.integration.support.workers import (
     STUB,
-    Worker,
+    freeze,
     wait_for,
     wait_for_job,
-    wait_until_consuming,
     worker,
 )
 from zoodip_core.service.broker import WakeUpPublisher, celery_app
@@ -31,8 +28,6 @@ from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
-from zoodip_core.service.tables import concepts, jobs
-from zoodip_core.service.tables import events as events_table
 
 SLOW = {"STUB_STEP_S": "0.02"}
 OWN_SERVERS = pytest.mark.parametrize(
@@ -67,20 +62,23 @@ def _wait_for_step(settings: ServiceSettings, job_id: str, step: int) -> None:
     wait_for(settings, job_id, lambda job: job.step >= step, f"step {step}")
 
 
-def test_frozen_worker_changes_nothing_after_its_lease(client: TestClient, stub: ServiceSettings) -> None:
+def test_frozen_worker_changes_nothing_after_its_lease(
+    client: TestClient, database: Database, stub: ServiceSettings
+) -> None:
     """A worker frozen past its lease drops its job after SIGCONT, and the new worker ends it once."""
-    with worker(stub, **SLOW) as first:
-        job_id = create(client, settings={"steps": 250}).json()["id"]
-        _wait_for_step(stub, job_id, 20)
-        first.signal(signal.SIGSTOP)
-        with worker(stub, wait=False, **SLOW) as second:
+    patient = stub.model_copy(update={"lease_s": 5.0})  # the second worker keeps its lease on a busy machine
+    with worker(patient, **SLOW) as first:
+        job_id = create(client, settings={"steps": 1_000}).json()["id"]
+        _wait_for_step(patient, job_id, 20)
+        freeze(first, database)
+        with worker(patient, wait=False, **SLOW) as second:
             wait_until(lambda: '"attempt": 2' in second.log.read_text(), "a second attempt", 60)
             first.signal(signal.SIGCONT)
-            done = wait_for_job(stub, job_id, *ENDED)
-            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job")
+            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job", 60)
+            done = wait_for_job(patient, job_id, *ENDED, timeout_s=120)
     assert done.status is Status.SUCCEEDED
     assert "personalization_succeeded" not in first.log.read_text()
-    assert _statuses(stub, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert _statuses(patient, job_id) == ["queued", "running", "queued", "running", "succeeded"]
 
 
 @OWN_SERVERS
@@ -147,7 +145,7 @@ def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> 
 
 
 @OWN_SERVERS
-def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSettings) -> None:
+def test_job_continues_after_a_database_outage_longer_than_a_lease(stub: ServiceSettings) -> None:
     """The worker drops a job with an expired lease; when PostgreSQL is back, the job resumes at its checkpoint."""
     with start_postgresql() as cluster:
         changed = stub.model_copy(update={"database_url": cluster.url})
@@ -159,7 +157,7 @@ def test_database_outage_longer_than_a_lease_costs_an_attempt(stub: ServiceSetti
             wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker to drop the job")
             cluster.control("start")
             done = wait_for_job(changed, job_id, *ENDED)
-    assert (done.status, done.step, done.attempts) == (Status.SUCCEEDED, 400, 2)
+    assert (done.status, done.step, done.fence) == (Status.SUCCEEDED, 400, 2)
     first, second = (int(line.split()[1]) for line in begins.read_text().splitlines())
     assert first == 0 < second
 
@@ -205,44 +203,4 @@ def test_generation_with_a_deleted_concept_fails(client: TestClient, stub: Servi
     assert failed.error["code"] == "not_found"
     with database.read() as connection:
         assert store.count_active(connection) == 0
-    database.close()
-
-
-def test_killed_workers_lose_and_repeat_no_job(stub: ServiceSettings) -> None:
-    """With three workers that are killed and replaced at random, 1,000 jobs succeed once, with one concept each."""
-    random.seed(0)
-    many = stub.model_copy(update={"max_attempts": 50, "slots": 20})
-    database = Database(many.database)
-    database.migrate()
-    for number in range(1000):
-        queue(database, now=time.time(), token=f"<t{number}>", total_steps=3, request=WITHOUT_PHOTOS)
-
-    def count(*statuses: Status) -> int:
-        with database.read() as connection:
-            return connection.execute(select(func.count()).where(jobs.c.status.in_(statuses))).scalar_one()
-
-    running = [Worker(many, many.data_dir / f"w{n}.log") for n in range(3)]
-    try:
-        wait_until_consuming(many, *running)
-        kills = 0
-        while count(*ENDED) < 1000:
-            if kills < 6 and count(*ENDED) > 100 * (kills + 1):
-                victim = random.randrange(3)
-                running[victim].kill()
-                kills += 1
-                running[victim] = Worker(many, many.data_dir / f"w{2 + kills}.log")
-            time.sleep(0.05)
-    finally:
-        for one in running:
-            one.kill()
-    assert kills == 6
-    assert count(Status.SUCCEEDED) == 1000
-    with database.read() as connection:
-        ends = select(events_table.c.job_id, func.count()).where(
-            events_table.c.type == "status", events_table.c.data["status"].as_string().in_(list(ENDED))
-        )
-        per_job = connection.execute(ends.group_by(events_table.c.job_id)).all()
-        assert len(per_job) == 1000
-        assert {number for _, number in per_job} == {1}
-        assert connection.execute(select(func.count()).select_from(concepts)).scalar_one() == 1000
     database.close()

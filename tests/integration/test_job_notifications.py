@@ -21,7 +21,7 @@ from tests.integration.support.servers import RedisServer, shared_redis_url, sta
 from tests.integration.support.workers import STUB, worker
 from zoodip_core.service.database import Database
 from zoodip_core.service.job_notifications import ChangePublisher, channel
-from zoodip_core.service.jobs import store
+from zoodip_core.service.jobs import resumption, store
 from zoodip_core.service.settings import ServiceSettings
 
 
@@ -113,7 +113,7 @@ def test_rolled_back_change_is_not_published(tmp_path: Path) -> None:
     assert changed == [first.id]
     with database.write() as connection:
         paused = store.pause(connection, first, NOW)
-        store.resume(connection, paused, NOW)
+        resumption.resume(connection, paused, NOW)
     assert changed == [first.id, first.id]
     database.close()
 

@@ -14,10 +14,10 @@ from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.database import Database
 from zoodip_core.service.errors import ConflictError, NotFoundError, TokenTakenError
 from zoodip_core.service.ids import new_id
-from zoodip_core.service.jobs import events, leases, store
+from zoodip_core.service.jobs import events, leases, resumption, store
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.snapshots import list_page, snapshots
-from zoodip_core.service.jobs.states import TRANSITIONS, JobKind, Status, is_legal
+from zoodip_core.service.jobs.states import ENDED, TRANSITIONS, JobKind, Status, is_legal
 from zoodip_core.service.object_store import ObjectStore, concept_name, reference_name
 from zoodip_core.service.settings import ServiceSettings
 
@@ -50,12 +50,12 @@ def test_only_legal_transitions_succeed(database: Database, source: Status) -> N
             assert moved.status is target
 
 
-def test_final_states_have_no_transitions() -> None:
-    """Succeeded, failed and cancelled are final."""
-    assert {status for status, targets in TRANSITIONS.items() if not targets} == {
-        Status.SUCCEEDED,
-        Status.FAILED,
-        Status.CANCELLED,
+def test_only_a_failed_job_goes_on_after_its_end() -> None:
+    """Succeeded and cancelled are final; a failed job can be resumed."""
+    assert {status: TRANSITIONS[status] for status in ENDED} == {
+        Status.SUCCEEDED: frozenset(),
+        Status.FAILED: {Status.QUEUED},
+        Status.CANCELLED: frozenset(),
     }
 
 
@@ -91,7 +91,7 @@ def test_cancel_pause_and_resume_are_idempotent(database: Database) -> None:
         for _ in range(2):
             assert store.pause(connection, job, NOW).status is Status.PAUSED
         for _ in range(2):
-            assert store.resume(connection, job, NOW + 5).status is Status.QUEUED
+            assert resumption.resume(connection, job, NOW + 5).status is Status.QUEUED
         running = leases.claim(connection, job.id, "w", NOW, 30.0)
         assert running is not None
         assert store.cancel(connection, running, NOW).stop_request == "cancel"
@@ -101,7 +101,7 @@ def test_cancel_pause_and_resume_are_idempotent(database: Database) -> None:
         with pytest.raises(ConflictError):
             store.pause(connection, running, NOW)
         with pytest.raises(ConflictError):
-            store.resume(connection, running, NOW)
+            resumption.resume(connection, running, NOW)
 
 
 def test_resume_continues_at_the_checkpoint(database: Database) -> None:
@@ -111,7 +111,7 @@ def test_resume_continues_at_the_checkpoint(database: Database) -> None:
     with database.write() as connection:
         leases.record(connection, lease, NOW, values={"step": 73, "checkpoint_step": 73, "checkpoints": [73]})
         leases.finish(connection, lease, Status.PAUSED, NOW)
-        assert store.resume(connection, job, NOW).step == 73
+        assert resumption.resume(connection, job, NOW).step == 73
 
 
 def test_owners_see_only_their_jobs(database: Database) -> None:

@@ -15,9 +15,11 @@ from sqlalchemy.exc import OperationalError
 from tests.integration.support.photos import create
 from tests.integration.support.stub_engine import StubEngine, StubSearch
 from tests.integration.support.workers import STUB
+from worker.job_context import JobContext
 from worker.leased_writes import LeasedWriter
 from worker.personalization_job import PersonalizationJob
 from worker.stats import Stats
+from worker.storage_retries import RetryingObjectStore
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases, store
 from zoodip_core.service.jobs.states import JobKind, Status
@@ -59,7 +61,8 @@ def test_concept_survives_a_lost_commit_reply(client: TestClient, settings: Serv
         job = leases.claim_next(connection, JobKind.PERSONALIZATION, "w", time.time(), 30.0)
     assert job is not None
     writer = LeasedWriter(database, "w", 30.0)
-    personalization = PersonalizationJob(job, StubEngine(settings), writer, objects, settings, Stats())
+    context = JobContext(writer, RetryingObjectStore(objects, 1.0), settings, Stats(), lambda _: None)
+    personalization = PersonalizationJob(job, StubEngine(settings), context)
     assert isinstance(personalization.search, StubSearch)
     while not personalization.finished:
         personalization.search.advance()

@@ -1,4 +1,4 @@
-"""If storage fails, the job fails with a retryable error and keeps its last checkpoint."""
+"""A worker waits for storage that fails; then the job fails with a retryable error and keeps its last checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stub(settings: ServiceSettings) -> ServiceSettings:
     """Settings with a stub engine. The worker's log is also on the full disk."""
     settings.data_dir.mkdir(exist_ok=True)
     changed = {"engine": STUB, "lease_s": 5.0, "heartbeat_s": 0.4, "tick_s": 0.2, "log_level": "INFO"}
-    return settings.model_copy(update=changed)
+    return settings.model_copy(update={**changed, "storage_retry_s": 2.0})
 
 
 def _api(settings: ServiceSettings) -> TestClient:
@@ -81,7 +81,7 @@ def _learn(client: TestClient, settings: ServiceSettings, token: str) -> np.ndar
 def test_lost_object_store_fails_the_job_and_not_the_worker(
     stub: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When S3 stops after a checkpoint, the job fails for good; after S3 restarts, the same worker runs new jobs."""
+    """When S3 stops after a checkpoint, the job fails; after S3 restarts, it can be resumed on the same worker."""
     with start_s3() as s3:
         for name, value in s3.environment.items():
             monkeypatch.setenv(name, value)
@@ -91,9 +91,12 @@ def test_lost_object_store_fails_the_job_and_not_the_worker(
             _wait_for_checkpoint(with_s3, job_id)
             s3.stop()
             failed = wait_for_job(with_s3, job_id, Status.FAILED)
-            assert client.post(f"/v1/personalizations/{job_id}/resume").status_code == 409
             s3.start()
             _check_failed(client, with_s3, failed)
+            assert client.post(f"/v1/personalizations/{job_id}/resume").status_code == 200
+            wait_for(with_s3, job_id, lambda job: job.checkpoint_step > failed.checkpoint_step, "progress")
+            client.post(f"/v1/personalizations/{job_id}/cancel")
+            wait_for_job(with_s3, job_id, Status.CANCELLED)
             again = _learn(client, with_s3, "<my-dog>")
             assert np.array_equal(again, _learn(client, with_s3, "<undisturbed>"))
             assert running.process.poll() is None
@@ -123,6 +126,43 @@ def test_full_disk_fails_the_job_and_leaves_no_partial_files(
         assert np.array_equal(_learn(client, stub, "<my-dog>"), _learn(client, stub, "<undisturbed>"))
 
 
+def _fill_disk(settings: ServiceSettings, running: Worker, job_id: str) -> None:
+    """Fill the disk after the next checkpoint, and return when the worker has waited for longer than a lease."""
+    _wait_for_checkpoint(settings, job_id)
+    _limit_files(running, 0)
+    end = time.time() + 3 * settings.lease_s
+    wait_for(settings, job_id, lambda job: (job.lease_expires_at or 0.0) > end, "renewals of the lease")
+
+
+def test_full_disk_is_waited_for(client: TestClient, stub: ServiceSettings) -> None:
+    """If space is free again in time, the job succeeds in its first attempt. Its lease stays valid meanwhile."""
+    patient = stub.model_copy(update={"storage_retry_s": 600.0, "lease_s": 2.0})
+    with worker(patient, **SLOW) as running:
+        job_id = create(client, settings={**ENDLESS, "steps": 60}).json()["id"]
+        _fill_disk(patient, running, job_id)
+        assert wait_for_job(patient, job_id, Status.RUNNING).step < 60
+        _limit_files(running, resource.RLIM_INFINITY)
+        done = wait_for_job(patient, job_id, Status.SUCCEEDED, Status.FAILED)
+    assert (done.error, done.fence) == (None, 1)
+
+
+def test_full_disk_does_not_delay_a_cancel_or_a_drain(client: TestClient, stub: ServiceSettings) -> None:
+    """While the worker waits for space, a job is cancelled, and SIGTERM requeues another at its checkpoint."""
+    patient = stub.model_copy(update={"storage_retry_s": 600.0, "lease_s": 1.0})
+    with worker(patient, **SLOW) as running:
+        cancelled = create(client, token="<cancelled>", settings=ENDLESS).json()["id"]
+        _fill_disk(patient, running, cancelled)
+        client.post(f"/v1/personalizations/{cancelled}/cancel")
+        wait_for_job(patient, cancelled, Status.CANCELLED)
+        _limit_files(running, resource.RLIM_INFINITY)
+        requeued = create(client, token="<requeued>", settings=ENDLESS).json()["id"]
+        _fill_disk(patient, running, requeued)
+        running.process.terminate()
+        assert running.process.wait(20) == 0
+    job = wait_for_job(patient, requeued, Status.QUEUED)
+    assert job.step == job.checkpoint_step > 0
+
+
 def test_full_disk_with_the_database_delays_the_job(stub: ServiceSettings) -> None:
     """If the failure cannot be recorded either, the job resumes at its checkpoint once space is free."""
     one_disk = stub.model_copy(update={"database_url": None, "lease_s": 1.0})
@@ -135,7 +175,7 @@ def test_full_disk_with_the_database_delays_the_job(stub: ServiceSettings) -> No
         assert lost.status is Status.RUNNING
         _limit_files(running, resource.RLIM_INFINITY)
         done = wait_for_job(one_disk, job_id, Status.SUCCEEDED, Status.FAILED)
-    assert (done.error, done.attempts) == (None, 2)
+    assert (done.error, done.fence) == (None, 2)
     assert begins.read_text().splitlines() == [f"{job_id} 0", f"{job_id} {lost.checkpoint_step}"]
 
 

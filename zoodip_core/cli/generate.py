@@ -44,7 +44,7 @@ def generate(
     from zoodip_core import artifact
     from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.config import GenerationSettings
-    from zoodip_core.diffusion.generation import generate as draw
+    from zoodip_core.diffusion.generation import ImageBatch
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.files import write_atomically
     from zoodip_core.personalization.concept_conversion import concept_vectors
@@ -67,8 +67,12 @@ def generate(
     if out.exists() and not out.is_dir():
         raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
-    with drawing_progress(settings.steps) as before_step:
-        drawn = draw(bundle, settings, concept_vectors(concepts, bundle), before_step=before_step)
+    batch = ImageBatch(bundle, [settings], concept_vectors(concepts, bundle))
+    with drawing_progress(settings.steps) as update:
+        while not batch.done:
+            batch.advance()
+            update(batch.step)
+    drawn = batch.images
     _make_folder(out)
     files = []
     for image in drawn:

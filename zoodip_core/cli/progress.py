@@ -41,23 +41,21 @@ def show_progress(task: str, total_steps: int) -> Iterator[ShowProgress]:
 
 
 @contextmanager
-def drawing_progress(total_steps: int) -> Iterator[Callable[[], None]]:
-    """Show the progress of a generation; yield the function to call before each denoising step."""
-    speedometer: Speedometer | None = None
-    step = 0
+def drawing_progress(total_steps: int) -> Iterator[Callable[[int], None]]:
+    """Show the progress of a generation; yield the function to call with the number of completed steps."""
+    speedometer = Speedometer()
+    shown = 0
 
-    def before_step() -> None:
-        nonlocal speedometer, step
-        if speedometer is None:  # the first step starts now: the text is encoded
-            speedometer = Speedometer()
-            return
-        step = min(step + 1, total_steps)
-        speedometer.record_step()
-        show(step, figures(speedometer, total_steps - step))
+    def update(step: int) -> None:
+        nonlocal shown
+        for _ in range(step - shown):
+            speedometer.record_step()
+        if step > shown:
+            shown = step
+            show(step, figures(speedometer, total_steps - step))
 
     with show_progress("drawing", total_steps) as show:
-        yield before_step
-        before_step()  # the last step has ended
+        yield update
 
 
 def figures(speedometer: Speedometer, remaining_steps: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,11 +15,14 @@ from torch import Tensor
 
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.denoising import Rows
-from zoodip_core.diffusion.latents import decode_latents
+from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, PromptStates
 from zoodip_core.diffusion.schedulers import make_scheduler
 from zoodip_core.errors import InvalidSettingsError
+
+MAX_CELLS = 65_536
+"""Latent cells of one forward pass of a generation: 16 rows of 512 x 512 px with 8 px a cell."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,7 @@ class GeneratedImage:
 
 
 def generate(
-    bundle: Bundle,
-    settings: GenerationSettings,
-    concepts: ConceptVectors | None = None,
-    *,
-    before_step: Callable[[], None] = lambda: None,
+    bundle: Bundle, settings: GenerationSettings, concepts: ConceptVectors | None = None
 ) -> list[GeneratedImage]:
     """Generate the images of a prompt. Image k uses the seed `seed + k`, so it does not depend on `n`.
 
@@ -43,7 +42,6 @@ def generate(
         bundle: the base model.
         settings: prompt, number of images, size, steps, guidance scale, seed and scheduler.
         concepts: vectors of each learned token that the prompt can use.
-        before_step: called before each denoising step; an exception that it raises ends the generation.
 
     Returns:
         `settings.n` images, in the order of their seeds.
@@ -55,17 +53,12 @@ def generate(
         OutOfMemoryError: not even one row fits into memory.
         ImageNotFiniteError: a pixel is NaN or infinite.
     """
-    (drawn,) = generate_together(bundle, [settings], concepts, before_step=before_step)
+    (drawn,) = generate_together(bundle, [settings], concepts)
     return drawn
 
 
-@torch.no_grad()
 def generate_together(
-    bundle: Bundle,
-    requests: Sequence[GenerationSettings],
-    concepts: ConceptVectors | None = None,
-    *,
-    before_step: Callable[[], None] = lambda: None,
+    bundle: Bundle, requests: Sequence[GenerationSettings], concepts: ConceptVectors | None = None
 ) -> list[list[GeneratedImage]]:
     """Generate the images of several prompts in one batch.
 
@@ -75,7 +68,6 @@ def generate_together(
         bundle: the base model.
         requests: one or more settings that differ only in prompt, number of images and seed.
         concepts: as in `generate`.
-        before_step: as in `generate`.
 
     Returns:
         For each request, its images.
@@ -84,27 +76,88 @@ def generate_together(
         InvalidSettingsError: two requests differ in another setting.
         ZoodipError: as in `generate`.
     """
-    shared = _shared_settings(requests)
-    side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
-    _check_size(bundle, side)
-    scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
-    scheduler.set_timesteps(shared.steps, device=bundle.device)
-    seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    latents = _initial_noise(bundle, side, generators) * scheduler.init_noise_sigma
-    branches = _conditioning(bundle, requests, concepts or {})
-    time_ids = bundle.time_ids(side)
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
-    for t in scheduler.timesteps:
-        before_step()
-        noisy = scheduler.scale_model_input(latents, t)
-        rows = Rows.cat([_rows(noisy, t, states, time_ids) for states in branches])
-        output = _guided(bundle.denoiser.predict(rows), shared.guidance_scale, len(branches))
-        latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
-    images = decode_latents(bundle.vae, latents)
-    drawn = iter(GeneratedImage(image, seed) for image, seed in zip(images, seeds, strict=True))
+    batch = ImageBatch(bundle, requests, concepts)
+    while not batch.done:
+        batch.advance()
+    drawn = iter(batch.images)
     return [list(islice(drawn, settings.n)) for settings in requests]
+
+
+class ImageBatch:
+    """Images that are drawn together, in small units of work, so that the caller can stop or do other work between.
+
+    Each unit needs a bounded amount of memory: a forward pass of at most `MAX_CELLS`, or the decoding of one image.
+
+    Args:
+        bundle: the base model.
+        requests: one or more settings that differ only in prompt, number of images and seed.
+        concepts: vectors of each learned token that the prompts can use.
+
+    Attributes:
+        step: number of completed denoising steps, of those that the requests ask for.
+        images: decoded images, request by request; all of them once `done` is true.
+
+    Raises:
+        ZoodipError: a setting is not allowed, as in `generate_together`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        requests: Sequence[GenerationSettings],
+        concepts: ConceptVectors | None = None,
+    ) -> None:
+        shared = _shared_settings(requests)
+        self._bundle = bundle
+        self._side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
+        _check_size(bundle, self._side)
+        self._steps, self._guidance_scale = shared.steps, shared.guidance_scale
+        self._scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
+        self._scheduler.set_timesteps(shared.steps, device=bundle.device)
+        self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
+        with torch.no_grad():
+            self._branches = _conditioning(bundle, requests, concepts or {})
+        self.step = 0
+        self.images: list[GeneratedImage] = []
+        self._work = self._draw()
+
+    @property
+    def done(self) -> bool:
+        """Whether all images are drawn."""
+        return len(self.images) == len(self._seeds)
+
+    def advance(self) -> None:
+        """Run one unit of work.
+
+        Raises:
+            OutOfMemoryError: not even one row fits into memory.
+            ImageNotFiniteError: a pixel is NaN or infinite.
+        """
+        with torch.no_grad():
+            next(self._work)
+
+    def _draw(self) -> Iterator[None]:
+        """Denoise and decode; yield after each unit of work."""
+        scheduler = self._scheduler
+        generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
+        latents = _initial_noise(self._bundle, self._side, generators) * scheduler.init_noise_sigma
+        time_ids = self._bundle.time_ids(self._side)
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
+        for count, t in enumerate(scheduler.timesteps, start=1):
+            noisy = scheduler.scale_model_input(latents, t)
+            predicted: list[Tensor] = []
+            for rows in _chunks(Rows.cat([_rows(noisy, t, states, time_ids) for states in self._branches])):
+                if predicted:
+                    yield
+                predicted.append(self._bundle.denoiser.predict(rows))
+            output = _guided(torch.cat(predicted), self._guidance_scale, len(self._branches))
+            latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
+            self.step = self._steps * count // len(scheduler.timesteps)  # some schedulers take more timesteps
+            yield
+        for latent, seed in zip(latents, self._seeds, strict=True):
+            self.images.append(GeneratedImage(decode_latent(self._bundle.vae, latent), seed))
+            yield
 
 
 def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettings:
@@ -170,6 +223,13 @@ def _rows(
     count = len(noisy)
     repeated_ids = None if time_ids is None else time_ids.expand(count, -1)
     return Rows(noisy, t.expand(count), states.states, states.pooled, repeated_ids)
+
+
+def _chunks(rows: Rows) -> Iterator[Rows]:
+    """Split rows into parts of at most `MAX_CELLS`, or of one row."""
+    height, width = rows.noisy.shape[-2:]
+    limit = max(1, MAX_CELLS // (height * width))
+    return (rows[first : first + limit] for first in range(0, len(rows), limit))
 
 
 def _initial_noise(

@@ -59,15 +59,14 @@ def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
 
 
 @torch.no_grad()
-def decode_latents(vae: Any, latents: Float[Tensor, "images c h w"]) -> list[Image.Image]:
-    """Decode latents in the U-Net's scale to images, one at a time to keep peak memory low.
+def decode_latent(vae: Any, latent: Float[Tensor, "c h w"]) -> Image.Image:
+    """Decode one latent in the U-Net's scale. Decoding several at once would only need more memory.
 
     Raises:
         ImageNotFiniteError: a pixel is NaN or infinite.
     """
-    parameter = next(vae.parameters())
-    scaled = (latents / vae.config.scaling_factor).to(parameter)
-    return [to_image(_finite(vae.decode(latent[None], return_dict=False)[0][0])) for latent in scaled]
+    scaled = (latent / vae.config.scaling_factor).to(next(vae.parameters()))
+    return to_image(_finite(vae.decode(scaled[None], return_dict=False)[0][0]))
 
 
 def _finite(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:

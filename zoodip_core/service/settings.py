@@ -86,7 +86,11 @@ class ServiceSettings(BaseSettings):
     tick_s: Seconds = Field(
         default=1.0, description="Seconds between two database polls for jobs whose message was lost"
     )
-    max_attempts: int = Field(default=3, ge=1, description="Attempts at a job before a worker crash fails it")
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="Crashes of a worker that fail the job, if it runs alone and saves no checkpoint in between",
+    )
     drain_s: Seconds = Field(
         default=25.0, description="Seconds after SIGTERM to save checkpoints and requeue jobs"
     )
@@ -110,10 +114,25 @@ class ServiceSettings(BaseSettings):
     engine: str = Field(
         default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine class"
     )
+    storage_retry_s: Seconds = Field(
+        default=60.0,
+        description="Seconds for which a worker retries a failing object store, such as a full disk",
+    )
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
     preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
     keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints to keep for each job")
 
+    max_generation_images: int = Field(default=64, ge=1, le=64, description="Images of one generation")
+    max_generation_steps: int = Field(
+        default=1_000, ge=1, le=1_000, description="Denoising steps of one generation"
+    )
+    max_generation_area: Annotated[float, Field(gt=0)] = Field(
+        default=4.0, description="Largest area of a generated image; 1 is the native area of its base model"
+    )
+    max_generation_cost: Annotated[float, Field(gt=0)] = Field(
+        default=20_000.0,
+        description="Images × steps × area of one generation; an image of the native area in one step costs 1",
+    )
     max_file_mb: Annotated[float, Field(gt=0, le=MAX_SETTABLE_FILE_MB)] = Field(
         default=MAX_FILE_BYTES / 1e6, description="Largest reference image file, in MB"
     )

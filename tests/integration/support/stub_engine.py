@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from worker.engine_protocol import EncodedImage, JobSearch
+from worker.engine_protocol import EncodedImage, JobGeneration, JobSearch
 from zoodip_core.artifact import Concept
-from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
@@ -31,6 +32,7 @@ from zoodip_core.service.settings import ServiceSettings
 WIDTH = 32
 NAN_SEED = 666  # the loss of a search with this seed becomes NaN at step 5
 HUGE_SEED = 667  # a search with this seed runs out of memory
+POISON_SEED = 668  # a search with this seed kills its worker in its first step
 
 
 class StubSearch:
@@ -41,7 +43,10 @@ class StubSearch:
         search_settings = job.request["settings"]
         self.seed, self._may_stop = int(search_settings["seed"]), search_settings["stop"] == "auto"
         self._token = job.token or ""
-        restored = {"step": 0, "fixed_losses": [1.0]} if state is None else json.loads(state)
+        try:
+            restored = {"step": 0, "fixed_losses": [1.0]} if state is None else json.loads(state)
+        except ValueError as error:
+            raise InvalidCheckpointError from error
         self.step, self.fixed_losses = int(restored["step"]), list(restored["fixed_losses"])
         self.rows_per_step = 2
 
@@ -77,6 +82,34 @@ class StubSearch:
         return Concept(self._token, "sd1", {"clip": vectors}, fingerprint="0" * 64)
 
 
+class StubGeneration:
+    """Generation whose steps follow the clock; its images have one color."""
+
+    def __init__(self, job: Job, draw_s: float) -> None:
+        self._job = job
+        self._draw_s = draw_s
+        self._began_at = time.monotonic()
+        self.step = 0
+        self.images: list[EncodedImage] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the images are drawn."""
+        return bool(self.images)
+
+    def advance(self) -> None:
+        """Wait for at most 0.02 s; draw all images at the end."""
+        elapsed_s = time.monotonic() - self._began_at
+        if elapsed_s < self._draw_s:
+            self.step = int(self._job.total_steps * elapsed_s / self._draw_s)
+            time.sleep(0.02)
+            return
+        self.step = self._job.total_steps
+        settings = self._job.request["settings"]
+        seeds = [settings["seed"] + k for k in range(settings["n"])]
+        self.images = [EncodedImage(_png(seed), seed) for seed in seeds]
+
+
 class StubEngine:
     """Engine of `StubSearch`; environment variables set its speed and faults."""
 
@@ -99,22 +132,20 @@ class StubEngine:
     def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
         """Run one step of each search."""
         self._record_call("step")
+        if any(isinstance(search, StubSearch) and search.seed == POISON_SEED for search in searches):
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self._step_s)
         if any(isinstance(search, StubSearch) and search.seed == HUGE_SEED for search in searches):
             raise OutOfMemoryError
         return [search.advance() for search in searches if isinstance(search, StubSearch)]
 
-    def generate(
-        self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]], before_step: Callable[[], None]
-    ) -> list[EncodedImage]:
-        """Return PNG images of one color."""
+    def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:
+        """Start a generation of `STUB_DRAW_S` seconds."""
         self._record_call("draw")
-        end = time.monotonic() + self._draw_s
-        while time.monotonic() < end:
-            before_step()
-            time.sleep(0.02)
-        settings = job.request["settings"]
-        return [EncodedImage(_png(settings["seed"] + k), settings["seed"] + k) for k in range(settings["n"])]
+        return StubGeneration(job, self._draw_s)
+
+    def trim(self) -> None:
+        """Do nothing: there are no base models."""
 
     def _record_call(self, call: str) -> None:
         if self._calls_path:

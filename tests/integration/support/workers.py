@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tests.integration.support.processes import stop, wait_until
 from zoodip_core.service import worker_registry
@@ -56,6 +60,34 @@ class Worker:
         """Send SIGKILL, as the kernel does when memory is exhausted."""
         self.signal(signal.SIGKILL)
         self.process.wait()
+
+
+def freeze(running: Worker, database: Database) -> None:
+    """Send SIGSTOP to a worker outside of a transaction: a frozen one could block all other writers."""
+
+    def is_frozen_outside() -> bool:
+        running.signal(signal.SIGSTOP)
+        if not _is_write_locked(database):
+            return True
+        running.signal(signal.SIGCONT)
+        return False
+
+    wait_until(is_frozen_outside, "a moment without a transaction of the worker")
+
+
+def _is_write_locked(database: Database) -> bool:
+    """Return whether an unfinished transaction has written."""
+    try:
+        if database.is_sqlite:
+            with closing(sqlite3.connect(str(database.engine.url.database), timeout=0.2)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        else:
+            with database.write() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '200ms'"))
+                connection.execute(text("LOCK TABLE jobs, events, workers IN EXCLUSIVE MODE"))
+    except (sqlite3.OperationalError, OperationalError):
+        return True
+    return False
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import torch
 
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings
-from zoodip_core.diffusion.generation import generate, generate_together
+from zoodip_core.diffusion import generation
+from zoodip_core.diffusion.generation import ImageBatch, generate, generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InvalidSettingsError, UnknownSchedulerError, UnknownTokenError
 
@@ -50,20 +51,59 @@ def test_images_equal_those_of_diffusers(
         assert np.abs(np.asarray(a.image, int) - np.asarray(b, int)).max() <= 1
 
 
-def test_generation_can_be_stopped_before_any_step(bundles: dict[str, Bundle]) -> None:
-    """`before_step` runs before each step. Its exception ends the generation and leaves the model unchanged."""
+def test_images_are_drawn_in_bounded_units_of_work(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each unit runs a limited number of rows or decodes one image; the images are the same, up to rounding."""
+    bundle = bundles["sd1"]
+    settings = GenerationSettings(prompt="a dog", n=3, steps=2, scheduler="ddim")
+    whole = generate(bundle, settings)
+    cells = (bundle.side_px // bundle.scale_factor) ** 2
+    monkeypatch.setattr(generation, "MAX_CELLS", 4 * cells)
+    sizes: list[int] = []
+    predict = bundle.denoiser.predict
+    monkeypatch.setattr(bundle.denoiser, "predict", lambda rows: sizes.append(len(rows)) or predict(rows))
+    batch = ImageBatch(bundle, [settings])
+    states = []
+    while not batch.done:
+        batch.advance()
+        states.append((batch.step, len(sizes), len(batch.images)))
+    assert sizes == [4, 2, 4, 2]  # two branches of three images
+    assert states == [(0, 1, 0), (1, 2, 0), (1, 3, 0), (2, 4, 0), (2, 4, 1), (2, 4, 2), (2, 4, 3)]
+    for a, b in zip(batch.images, whole, strict=True):
+        assert a.seed == b.seed
+        assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1
+
+
+def test_one_large_image_is_drawn_row_by_row(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If one row is larger than the limit, each unit of work is one row."""
+    bundle, sizes = bundles["sd1"], []
+    monkeypatch.setattr(generation, "MAX_CELLS", 1)
+    predict = bundle.denoiser.predict
+    monkeypatch.setattr(bundle.denoiser, "predict", lambda rows: sizes.append(len(rows)) or predict(rows))
+    settings = GenerationSettings(prompt="a dog", steps=2, width=128, height=128, scheduler="ddim")
+    generate(bundle, settings)
+    assert sizes == [1, 1, 1, 1]
+
+
+def test_steps_end_at_the_requested_number(bundles: dict[str, Bundle]) -> None:
+    """The scheduler `pndm` takes one more timestep than steps; the reported step never exceeds the request."""
+    batch = ImageBatch(bundles["sd1"], [GenerationSettings(prompt="a dog", steps=3, scheduler="pndm")])
+    steps = []
+    while not batch.done:
+        batch.advance()
+        steps.append(batch.step)
+    assert steps == sorted(steps)
+    assert steps[-1] == 3
+
+
+def test_unfinished_images_leave_the_model_unchanged(bundles: dict[str, Bundle]) -> None:
+    """A batch that is dropped between two steps changes nothing for the next generation."""
     settings = GenerationSettings(prompt="a dog", steps=3, scheduler="ddim")
-    steps: list[None] = []
-    whole = generate(bundles["sd1"], settings, before_step=lambda: steps.append(None))
-    assert len(steps) == 3
-
-    def stop() -> None:
-        steps.pop()
-        if len(steps) == 1:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        generate(bundles["sd1"], settings, before_step=stop)
+    whole = generate(bundles["sd1"], settings)
+    ImageBatch(bundles["sd1"], [settings]).advance()
     assert generate(bundles["sd1"], settings)[0].image == whole[0].image
 
 

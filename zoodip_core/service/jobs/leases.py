@@ -1,4 +1,4 @@
-"""Leases: claim jobs by compare-and-set, renew, write under a fencing token, requeue, reap expired leases.
+"""Leases: claim jobs by compare-and-set, renew, write under a fencing token, requeue.
 
 Each claim increments the job's `fence`. A worker's writes include the fence of its claim, so a worker whose lease
 expired cannot change a job that another worker has claimed.
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, case, func, or_, select, update
 
 from zoodip_core.errors import ZoodipError
-from zoodip_core.service.errors import LeaseLostError, WorkerLostError
+from zoodip_core.service.errors import LeaseLostError
 from zoodip_core.service.jobs import events, store
 from zoodip_core.service.jobs.records import Job, Lease
-from zoodip_core.service.jobs.states import JobKind, Status, StopRequest
+from zoodip_core.service.jobs.states import SHARED_ATTEMPTS, JobKind, Status, StopRequest
 from zoodip_core.service.tables import jobs
 
 _UNCOUNTED = {"attempts": jobs.c.attempts - 1}  # only starts that end with a dead worker count as attempts
@@ -72,6 +72,11 @@ def lease_of(job: Job) -> Lease:
     return Lease(job_id=job.id, owner=job.lease_owner or "", fence=job.fence)
 
 
+def runs_alone(job: Job) -> bool:
+    """Return whether the worker of a claimed job must run no other job, because this one may kill it."""
+    return job.attempts > SHARED_ATTEMPTS
+
+
 def heartbeat(
     connection: Connection, leases: Iterable[Lease], now: float, lease_s: float
 ) -> dict[str, StopRequest | None]:
@@ -80,7 +85,7 @@ def heartbeat(
     Returns:
         The job id of each renewed lease, with the client's stop request or None.
     """
-    held = [_held(lease) for lease in leases]
+    held = [held_by(lease) for lease in leases]
     if not held:
         return {}
     extend = (
@@ -101,7 +106,7 @@ def stop_requests(connection: Connection, leases: Iterable[Lease]) -> dict[str, 
     Returns:
         The job id of each valid lease, with the client's stop request or None.
     """
-    held = [_held(lease) for lease in leases]
+    held = [held_by(lease) for lease in leases]
     if not held:
         return {}
     rows = connection.execute(select(jobs.c.id, jobs.c.stop_request).where(or_(*held)))
@@ -129,12 +134,34 @@ def record(
         LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
     changed = connection.execute(
-        update(jobs).where(_held(lease)).values(**(values or {})) if values else _touch(lease)
+        update(jobs).where(held_by(lease)).values(**(values or {})) if values else _touch(lease)
     )
     if changed.rowcount == 0:
         raise LeaseLostError()
     if event is not None:
         events.append(connection, lease.job_id, event[0], event[1], now)
+
+
+def record_checkpoint(connection: Connection, lease: Lease, now: float, step: int, kept: list[int]) -> None:
+    """Record a stored checkpoint. If it is ahead of the previous one, earlier attempts are forgotten.
+
+    Args:
+        connection: Write transaction.
+        lease: The worker's lease of the job.
+        now: Seconds since 1970.
+        step: Step of the checkpoint.
+        kept: Steps of all stored checkpoints, this one last.
+
+    Raises:
+        LeaseLostError: The worker no longer holds the lease; nothing was written.
+    """
+    values = {
+        "step": step,
+        "checkpoint_step": step,
+        "checkpoints": kept,
+        "attempts": case((jobs.c.checkpoint_step < step, 1), else_=jobs.c.attempts),
+    }
+    record(connection, lease, now, event=("checkpoint", {"step": step}), values=values)
 
 
 def finish(
@@ -163,7 +190,7 @@ def apply_stop_request(connection: Connection, lease: Lease, now: float) -> Job 
     Raises:
         LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
-    row = connection.execute(select(jobs.c.stop_request).where(_held(lease)).with_for_update()).first()
+    row = connection.execute(select(jobs.c.stop_request).where(held_by(lease)).with_for_update()).first()
     if row is None:
         raise LeaseLostError()
     (stop_request,) = row
@@ -185,40 +212,15 @@ def requeue(connection: Connection, lease: Lease, now: float) -> Job:
     )
 
 
-def reap(connection: Connection, now: float, max_attempts: int) -> list[Job]:
-    """Requeue jobs with expired leases.
-
-    A job with a stop request is cancelled or paused instead. A job with `max_attempts` attempts fails.
-
-    Returns:
-        The changed jobs.
-    """
-    expired = and_(jobs.c.status == Status.RUNNING, jobs.c.lease_expires_at < now)
-    rows = connection.execute(select(jobs.c.id, jobs.c.stop_request, jobs.c.attempts).where(expired)).all()
-    reaped = []
-    for job_id, stop_request, attempts in rows:
-        values: dict[str, Any] = {}
-        if stop_request is not None:
-            target = Status.CANCELLED if stop_request == StopRequest.CANCEL else Status.PAUSED
-        elif attempts >= max_attempts:
-            error = WorkerLostError(f"the worker died in each of {attempts} attempts")
-            target, values = Status.FAILED, {"error": error_of(error)}
-        else:
-            target = Status.QUEUED
-        job = store.transition(connection, job_id, target, now, condition=expired, values=values)
-        if job is not None:
-            reaped.append(job)
-    return reaped
-
-
 def error_of(error: ZoodipError) -> dict[str, Any]:
     """Return an error in the form stored with a job: code, message and retryable."""
     return {"code": error.code, "message": error.message, "retryable": error.retryable}
 
 
-def _held(lease: Lease) -> ColumnElement[bool]:
+def held_by(lease: Lease) -> ColumnElement[bool]:
+    """Return the condition that a worker still holds the lease."""
     return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.status == Status.RUNNING)
 
 
 def _touch(lease: Lease) -> Update:
-    return update(jobs).where(_held(lease)).values(fence=jobs.c.fence)
+    return update(jobs).where(held_by(lease)).values(fence=jobs.c.fence)

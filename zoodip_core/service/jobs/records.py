@@ -10,7 +10,10 @@ from zoodip_core.service.jobs.states import ENDED, JobKind, Status, StopRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A personalization or a generation: its request, state, progress and lease."""
+    """A personalization or a generation: its request, state, progress and lease.
+
+    `attempts` counts starts since the last checkpoint. A start that ends with a pause or a drain is not counted.
+    """
 
     id: str
     kind: JobKind
@@ -102,6 +105,14 @@ class Lease:
     job_id: str
     owner: str
     fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTerm:
+    """A lease as last granted or renewed. The next renewal gives another `expires_at`."""
+
+    lease: Lease
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

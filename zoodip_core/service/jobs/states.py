@@ -37,11 +37,14 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     ),
     Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
+    Status.FAILED: frozenset({Status.QUEUED}),  # resumed, if its error is retryable
     Status.CANCELLED: frozenset(),
 }
 
-ENDED = frozenset(status for status, targets in TRANSITIONS.items() if not targets)
+SHARED_ATTEMPTS = 2
+"""Attempts of a job beside others on one worker. In later attempts the job runs alone."""
+
+ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 ACTIVE = frozenset(Status) - ENDED
 
 

@@ -183,29 +183,6 @@ def _request_stop(
     return current
 
 
-def resume(connection: Connection, job: Job, now: float) -> Job:
-    """Requeue a paused job, which then continues from its checkpoint, or withdraw a pending pause request.
-
-    Raises:
-        ConflictError: The job has ended.
-    """
-    moved = transition(
-        connection, job.id, Status.QUEUED, now, sources=frozenset({Status.PAUSED}), values={"queued_at": now}
-    )
-    if moved is not None:
-        return moved
-    running = and_(
-        jobs.c.id == job.id, jobs.c.status == Status.RUNNING, jobs.c.stop_request == StopRequest.PAUSE
-    )
-    connection.execute(
-        update(jobs).where(running).values(stop_request=None)
-    )  # the worker has not stopped yet
-    current = find(connection, job.id)
-    if current.ended:
-        raise ConflictError(f"a {current.status} job cannot be resumed")
-    return current
-
-
 def remove(connection: Connection, job: Job) -> None:
     """Delete an ended job with its events and webhook deliveries.
 
