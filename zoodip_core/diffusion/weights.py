@@ -48,9 +48,7 @@ def load_quantized(
         InvalidModelError: a file is damaged, or a tensor is missing, unexpected, of a wrong shape or not finite. The
             message names both.
     """
-    sources = _match_tensors(
-        model, {source.name: source for path in files for source in stored_tensors(path)}
-    )
+    sources = check_names(model, files)
     tied = _tied_names(model)
     bits = precision if precision in ("int8", "nf4") else None
     for name, source in sources.items():
@@ -64,10 +62,40 @@ def load_quantized(
             stored = _copy(_read(source), device, dtype, channels_last=channels_last)
             for place in tied.get(name, (name,)):
                 _set(model, place, stored)
-        if not all(extreme.isfinite() for extreme in stored.aminmax()):  # aminmax propagates NaN
-            raise InvalidModelError(f"{source.path}: {source.name} holds NaN or overflows {dtype}")
+        _check_finite(source, stored)
     _compute_buffers(model, device)
     return model.requires_grad_(False).eval()
+
+
+def check_names(model: nn.Module, files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """Validate names, shapes and dtypes of the tensors in the files; return them by their names in the model.
+
+    Args:
+        model: model built from its configuration; its weights are not read.
+        files: its weight files (see `weight_files`).
+
+    Raises:
+        InvalidModelError: a file is damaged, or a tensor is missing, unexpected, of a wrong shape or kind of dtype.
+    """
+    return _match_tensors(model, {tensor.name: tensor for path in files for tensor in stored_tensors(path)})
+
+
+def check_values(files: Sequence[Path]) -> None:
+    """Validate that every value is finite; one tensor at a time is in memory.
+
+    Raises:
+        InvalidModelError: a file is damaged, or a value is NaN or infinite.
+    """
+    for path in files:
+        for tensor in stored_tensors(path):
+            values = _read(tensor)
+            if values.is_floating_point():
+                _check_finite(tensor, values)
+
+
+def _check_finite(source: StoredTensor, values: Tensor) -> None:
+    if not all(extreme.isfinite() for extreme in values.aminmax()):  # aminmax propagates NaN
+        raise InvalidModelError(f"{source.path}: {source.name} holds NaN or overflows {values.dtype}")
 
 
 def _copy(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, channels_last: bool) -> Tensor:

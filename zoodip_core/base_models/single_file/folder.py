@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from zoodip_core.base_models.families import Family
@@ -26,23 +25,6 @@ from zoodip_core.errors import InvalidModelError
 _EMA = "model_ema."
 
 
-@dataclass(frozen=True)
-class CheckpointFacts:
-    """Facts about a checkpoint that its folder does not show.
-
-    Attributes:
-        family: model family.
-        process: noise process of the U-Net.
-        weights: which copy of the U-Net is used.
-        license: license that the metadata of the file states.
-    """
-
-    family: Family
-    process: NoiseProcess
-    weights: str
-    license: str | None
-
-
 def write_pipeline_folder(
     folder: Path,
     checkpoint: Path,
@@ -50,7 +32,7 @@ def write_pipeline_folder(
     listed_as: str,
     prediction_type: PredictionType | None = None,
     ema: bool = False,
-) -> CheckpointFacts:
+) -> dict[str, str]:
     """Write a folder in diffusers' layout whose weights stay in the checkpoint.
 
     Args:
@@ -59,6 +41,9 @@ def write_pipeline_folder(
         listed_as: path of the checkpoint for the maps; a relative path is relative to a network's folder.
         prediction_type: what the U-Net predicts; None detects it.
         ema: whether to use the moving average of the U-Net's weights instead of the last weights.
+
+    Returns:
+        Notes for people: which copy of the U-Net is used, and how the prediction type was found.
 
     Raises:
         InvalidModelError: the file is not such a checkpoint; the message names what it is.
@@ -78,9 +63,8 @@ def write_pipeline_folder(
             "base_model", got=f"{checkpoint}, which has other layers ({error})", expected=ACCEPTED
         ) from error
     copies = "the moving average (EMA)" if ema else "the last weights; the moving average (EMA) is not read"
-    return CheckpointFacts(
-        family, process, copies if has_copy else "the only copy", header.metadata.get("modelspec.license")
-    )
+    notes = {"weights": copies} if has_copy else {}
+    return {"checkpoint": str(checkpoint), "prediction_type_from": process.found, **notes}
 
 
 def _write(

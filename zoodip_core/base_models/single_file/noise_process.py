@@ -49,7 +49,7 @@ def detect_noise_process(
     """
     zero_snr = "ztsnr" in header.tensors
     if given is not None:
-        return NoiseProcess(given, zero_snr, "given with --prediction-type")
+        return NoiseProcess(given, zero_snr, "--prediction-type")
     stated = header.metadata.get("modelspec.prediction_type")
     if stated is not None:
         if stated not in _STATED:
@@ -58,13 +58,13 @@ def detect_noise_process(
                 got=f"{path}, whose metadata states the prediction type {stated!r}",
                 expected="epsilon or v",
             )
-        return NoiseProcess(_STATED[stated], zero_snr, "stated by the metadata of the file")
+        return NoiseProcess(_STATED[stated], zero_snr, "the metadata of the file")
     if "v_pred" in header.tensors:
-        return NoiseProcess("v_prediction", zero_snr, "stated by the tensor v_pred")
+        return NoiseProcess("v_prediction", zero_snr, "the tensor v_pred")
     if family != "sd2":
-        return NoiseProcess("epsilon", zero_snr, f"that of {family}")
+        return NoiseProcess("epsilon", zero_snr, f"the family {family}")
     return NoiseProcess(
-        _guess(path, header), zero_snr, "guessed from the weights; --prediction-type overrides it"
+        _guess(path, header), zero_snr, "a guess from the weights; --prediction-type overrides it"
     )
 
 
