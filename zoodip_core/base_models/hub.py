@@ -76,7 +76,7 @@ def find_snapshot(hub_id: str, revision: str | None, variant: str | None) -> Sna
         info = HfApi().model_info(hub_id, revision=revision or MAIN, files_metadata=True)
     assert info.sha is not None, "the hub names the commit of a revision"
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    names = _chosen_files(hub_id, sizes, variant)
+    names = choose_files(hub_id, sizes, variant)
     return Snapshot(hub_id, revision or MAIN, info.sha, {name: sizes[name] for name in names})
 
 
@@ -109,8 +109,13 @@ def snapshot_folder(hub_id: str, revision: str | None, variant: str | None) -> P
     return cached if cached is not None else download(find_snapshot(hub_id, revision, variant))
 
 
-def _chosen_files(hub_id: str, files: Mapping[str, int], variant: str | None) -> list[str]:
+def choose_files(hub_id: str, files: Mapping[str, int], variant: str | None) -> list[str]:
     """Return the names of the files to download.
+
+    Args:
+        hub_id: the repository, for messages.
+        files: names of all its files.
+        variant: as in `find_snapshot`.
 
     Raises:
         InvalidModelError: the repository has no pipeline in diffusers' layout, or no safetensors weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,10 +143,10 @@ def _located(catalog: Path, model: NewModel) -> Iterator[_Location]:
     is_hub_id = not source.exists() and _HUB_ID.fullmatch(model.source) is not None
     _check_options(model, is_file=is_file, is_hub_id=is_hub_id)
     if source.suffix in _PICKLES and not is_hub_id:
-        target = source.with_suffix(".safetensors").name
+        target = source.with_suffix(".safetensors")
         raise InvalidModelError(
             f"source: got {source}, a pickle, which can run code; expected {_SOURCE}. "
-            f"To convert it: {CONVERSION} {source.name} {target}"
+            f"To convert it: {CONVERSION} {shlex.quote(str(source))} {shlex.quote(str(target))}"
         )
     if is_file:
         with _checkpoint(catalog, model, source) as location:

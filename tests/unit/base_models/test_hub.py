@@ -13,6 +13,36 @@ from pathlib import Path
 import pytest
 
 from tests.tooling.hub import COMMIT, Hub, running_hub
+from zoodip_core.base_models.hub import choose_files
+
+SD15_ON_THE_HUB = [
+    ".gitattributes",
+    "LICENSE.md",
+    "README.md",
+    "feature_extractor/preprocessor_config.json",
+    "model_index.json",
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "v1-5-pruned-emaonly.safetensors",
+    "v1-5-pruned.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+]
 
 LOAD = """
 import sys
@@ -68,6 +98,20 @@ def weights(folder: str) -> set[str]:
 def downloads(hub: Hub) -> list[str]:
     """Return the requests for the content of files."""
     return [request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]
+
+
+def test_only_needed_files_are_downloaded() -> None:
+    """Of SD1.5's files, only configs, the tokenizer and one copy of each weight are downloaded; no pickle."""
+    files = dict.fromkeys(SD15_ON_THE_HUB, 1)
+    for variant, infix in ((None, ""), ("fp16", ".fp16")):
+        taken = set(choose_files("owner/sd15", files, variant))
+        assert {name for name in taken if name.endswith("safetensors")} == {
+            f"text_encoder/model{infix}.safetensors",
+            f"unet/diffusion_pytorch_model{infix}.safetensors",
+            f"vae/diffusion_pytorch_model{infix}.safetensors",
+        }
+        assert {"model_index.json", "tokenizer/merges.txt", "tokenizer/vocab.json", "LICENSE.md"} <= taken
+        assert not any(name.endswith((".bin", ".onnx")) or "safety" in name for name in taken)
 
 
 @pytest.mark.slow
