@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.families import Family, detect_family, embedding_widths
-from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.base_models.hub import cached_snapshot
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
@@ -35,8 +35,13 @@ class BaseModelFacts:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of its weights, cached by file name, size and modification time."""
+        """SHA-256 of its weight files, cached by file name, size and modification time."""
         return fingerprint(self.folder)
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """SHA-256 of its weights in any file layout and half precision, cached like `fingerprint`."""
+        return weights_fingerprint(self.folder)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:

@@ -136,7 +136,13 @@ class DiffusionEngine:
         """
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
-        vectors = concept_vectors([concept for _, concept in concepts], bundle)
+        vectors = concept_vectors(
+            [concept for _, concept in concepts],
+            bundle,
+            mismatch_allowed=[  # an import that allowed it was checked against these files
+                concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint
+            ],
+        )
         try:
             images = generate(bundle, settings, vectors, before_step=before_step)
         finally:

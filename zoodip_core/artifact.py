@@ -22,6 +22,7 @@ from zoodip_core.embedding_file import (
 )
 from zoodip_core.errors import InvalidTokenError, ModelMismatchError
 from zoodip_core.files import write_atomically
+from zoodip_core.input_warnings import InputWarning, WarningCode
 
 Form = Literal["diffusers", "a1111", "comfyui"]
 
@@ -56,8 +57,10 @@ class Concept:
         embeddings: text encoder → fp32 [vectors, width]; "clip", or "clip_l" and "clip_g" for SDXL.
         kind: "object" or "style".
         base_model: name of the base model; None in files of other programs, as are the next two.
-        fingerprint: fingerprint of the base model's weights.
+        fingerprint: fingerprint of the base model's files.
         provenance: how the concept was learned.
+        weights_fingerprint: fingerprint of the base model's weights in any file layout and half precision; None in
+            files of other programs and of zoodip 0.1.
     """
 
     token: str
@@ -67,6 +70,7 @@ class Concept:
     base_model: str | None = None
     fingerprint: str | None = None
     provenance: Provenance | None = None
+    weights_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         check_token_format(self.token)
@@ -111,6 +115,7 @@ class _Header:
     base_model: str | None
     fingerprint: str | None
     provenance: Provenance | None
+    weights_fingerprint: str | None = None
     format: Literal[1] = field(default=1)
 
 
@@ -143,6 +148,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
         concept.base_model,
         concept.fingerprint,
         concept.provenance,
+        concept.weights_fingerprint,
     )
     values = json.dumps(_HEADER.dump_python(header, mode="json"), sort_keys=True, ensure_ascii=False)
     return write_embedding_file(embeddings, {_METADATA_KEY: values})
@@ -189,17 +195,30 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
         header.base_model,
         header.fingerprint,
         header.provenance,
+        header.weights_fingerprint,
     )
     return concept if token is None else replace(concept, token=token)
 
 
-def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]) -> None:
-    """Validate that a concept belongs to a base model.
+def check_compatible(
+    concept: Concept,
+    fingerprint: str,
+    widths: tuple[int, ...],
+    *,
+    weights_fingerprint: str | None = None,
+    allow_mismatch: bool = False,
+) -> InputWarning | None:
+    """Validate that a concept belongs to a base model: the same files, or the same weights in other files.
 
     Args:
         concept: without a fingerprint, only its widths are compared.
-        fingerprint: fingerprint of the base model.
-        widths: embedding widths of the base model's text encoders, in order.
+        fingerprint: fingerprint of the base model's files.
+        widths: embedding widths of the base model's text encoders, in order; each family has others.
+        weights_fingerprint: fingerprint of its weights in any layout and half precision; None compares files only.
+        allow_mismatch: whether another model of the same widths, such as a fine-tune, gives a warning instead.
+
+    Returns:
+        A warning if the concept was learned on other weights, else None.
 
     Raises:
         ModelMismatchError: the widths or fingerprints differ; the message names both.
@@ -210,11 +229,22 @@ def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]
             got=f"{concept.token} of width {_join_widths(concept.widths)}",
             expected=f"width {_join_widths(widths)} of the base model",
         )
-    if concept.fingerprint is not None and concept.fingerprint != fingerprint:
-        origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
-        raise ModelMismatchError.mismatch(
-            "concept", got=f"{concept.token} of {origin}", expected=f"the base model {fingerprint}"
+    has_same_weights = None not in (weights_fingerprint, concept.weights_fingerprint) and (
+        weights_fingerprint == concept.weights_fingerprint
+    )
+    if concept.fingerprint in (None, fingerprint) or has_same_weights:
+        return None
+    origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
+    if allow_mismatch:
+        message = (
+            f"{concept.token} was learned on {origin}; it may draw its subject less exactly on other weights"
         )
+        return InputWarning(WarningCode.MODEL_MISMATCH, "concept", message)
+    raise ModelMismatchError.mismatch(
+        "concept",
+        got=f"{concept.token} of {origin}",
+        expected=f"the base model {fingerprint}; allow_model_mismatch accepts another one of the same width",
+    )
 
 
 def _read(source: Path | bytes) -> bytes:

@@ -28,6 +28,7 @@ from zoodip_core.artifact import Concept, check_compatible, export_concept, file
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.idempotency import StoredResponse
@@ -58,6 +59,11 @@ _BODY: dict[str, Any] = {
                             "type": "string",
                             "enum": ["true", "false"],
                             "description": "Whether to replace a concept with the same token",
+                        },
+                        "allow_model_mismatch": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "Whether to accept a concept of another base model of the same width",
                         },
                     },
                 }
@@ -130,7 +136,7 @@ def delete(caller: Writer, id: Id) -> Response:
     "",
     summary="Import a concept",
     status_code=201,
-    response_model=schemas.Concept,
+    response_model=schemas.ImportedConcept,
     responses=problems(409, 413, 415),
     openapi_extra=_BODY,
 )
@@ -144,25 +150,36 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
     files = upload.files_of("file")
     if not files:
         raise InvalidArtifactError.mismatch("file", got="no file", expected="one safetensors file")
-    replace = upload.fields.get("replace", "false")
-    if replace not in ("true", "false"):
-        raise InvalidInputError.mismatch("replace", got=repr(replace), expected="true or false")
+    replace, allow_mismatch = _flag(upload, "replace"), _flag(upload, "allow_model_mismatch")
     creation = IdempotentCreate(
         caller,
         "POST /v1/concepts",
         key,
         hash_request(dict(upload.fields), [file.digest.hexdigest() for file in files]),
     )
-    return creation.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
+    return creation.run(
+        lambda: _prepare_creation(
+            caller, upload, files[0].read(), replace=replace, allow_mismatch=allow_mismatch
+        )
+    )
 
 
-def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Creation:
+def _flag(upload: Upload, name: str) -> bool:
+    value = upload.fields.get(name, "false")
+    if value not in ("true", "false"):
+        raise InvalidInputError.mismatch(name, got=repr(value), expected="true or false")
+    return value == "true"
+
+
+def _prepare_creation(
+    caller: Caller, upload: Upload, content: bytes, *, replace: bool, allow_mismatch: bool
+) -> Creation:
     entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
         raise InvalidInputError.mismatch(
             "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
         )
-    concept = _read(content, upload.fields.get("token"), facts)
+    concept, warnings = _read(content, upload.fields.get("token"), facts, allow_mismatch=allow_mismatch)
     now = time.time()
     record = ConceptRecord(
         id=new_id("con", now),
@@ -177,10 +194,12 @@ def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace
         from_personalization=None,
     )
     caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
-    return _creation(caller, record, replace=replace)
+    return _creation(caller, record, warnings, replace=replace)
 
 
-def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation:
+def _creation(
+    caller: Caller, record: ConceptRecord, warnings: list[InputWarning], *, replace: bool
+) -> Creation:
     objects = caller.service.objects
     replaced: list[str] = []
 
@@ -188,7 +207,7 @@ def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creati
         check_concept_quota(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
         replaced.extend([] if previous is None else [previous.id])
-        body = serializers.concept(record).model_dump(mode="json")
+        body = serializers.imported_concept(record, warnings).model_dump(mode="json")
         return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
     def delete_replaced(_response: StoredResponse) -> None:
@@ -204,8 +223,10 @@ def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creati
     )
 
 
-def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
-    """Read the concept of a file and validate that it fits the base model.
+def _read(
+    content: bytes, token: str | None, facts: BaseModelFacts, *, allow_mismatch: bool
+) -> tuple[Concept, list[InputWarning]]:
+    """Read the concept of a file and validate that it fits the base model; return it with warnings.
 
     Raises:
         InvalidArtifactError: The file is not a concept in safetensors form.
@@ -214,9 +235,15 @@ def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
     """
     try:
         concept = load_concept(content, token=token)
-        check_compatible(concept, facts.fingerprint, facts.widths)
+        warning = check_compatible(
+            concept,
+            facts.fingerprint,
+            facts.widths,
+            weights_fingerprint=facts.weights_fingerprint,
+            allow_mismatch=allow_mismatch,
+        )
     except (InvalidArtifactError, ModelMismatchError) as error:
         error.field = "file"  # name of the part in the body
         raise
     check_token(concept.token, facts.vocabulary)
-    return concept
+    return concept, [] if warning is None else [warning]

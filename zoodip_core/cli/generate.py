@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoodip_core.cli.console import print_json, say
+from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
 from zoodip_core.errors import InvalidInputError
 
@@ -33,6 +33,13 @@ def generate(
         int | None, typer.Option(help="Height in pixels; default: that of the base model.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder; created if missing.")] = Path("images"),
+    allow_model_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-model-mismatch",
+            help="Use concepts of another base model of the same width, with a warning.",
+        ),
+    ] = False,
     base_model: BaseModelOption = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
@@ -46,7 +53,7 @@ def generate(
     from zoodip_core.diffusion.generation import generate as draw
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.files import write_atomically
-    from zoodip_core.personalization.concept_conversion import concept_vectors
+    from zoodip_core.personalization.concept_conversion import concept_vectors, mismatch_warnings
     from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
@@ -66,7 +73,10 @@ def generate(
     if out.exists() and not out.is_dir():
         raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
-    drawn = draw(bundle, settings, concept_vectors(concepts, bundle))
+    allowed = [learned.token for learned in concepts] if allow_model_mismatch else []
+    vectors = concept_vectors(concepts, bundle, mismatch_allowed=allowed)
+    say_warnings(mismatch_warnings(concepts, bundle))
+    drawn = draw(bundle, settings, vectors)
     _make_folder(out)
     files = []
     for image in drawn:

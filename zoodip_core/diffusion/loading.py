@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
-from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, Precision
@@ -37,7 +37,8 @@ class Bundle:
         name: name in the catalog.
         family: `sd1`, `sd2` or `sdxl`.
         folder: pipeline folder.
-        fingerprint: SHA-256 that identifies the weights.
+        fingerprint: SHA-256 that identifies the files.
+        weights_fingerprint: SHA-256 that identifies the weights in any file layout and half precision.
         precision: how weights are stored.
         device: device of all networks.
         dtype: compute dtype.
@@ -53,6 +54,7 @@ class Bundle:
     family: Family
     folder: Path
     fingerprint: str
+    weights_fingerprint: str
     precision: Precision
     device: torch.device
     dtype: torch.dtype
@@ -134,6 +136,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         family=family,
         folder=folder,
         fingerprint=fingerprint(folder),
+        weights_fingerprint=weights_fingerprint(folder),
         precision=entry.precision,
         device=chosen_device,
         dtype=dtype,

@@ -61,7 +61,7 @@ def refusal(catalog: Path, name: str, source: object, **options: object) -> str:
 
 
 def minimal(**changes: Tensor | None) -> Tensors:
-    """Return the tensors that tell what a checkpoint of SD1 is, with some replaced, added or (None) left out."""
+    """Return the tensors that show a checkpoint of SD1, with some replaced, added or (None) left out."""
     tensors: dict[str, Tensor | None] = {
         f"{UNET}input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3),
         f"{UNET}out.2.weight": torch.zeros(4, 8, 3, 3),
