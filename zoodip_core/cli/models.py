@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
     from zoodip_core.base_models.registration import NewModel
 
-models = typer.Typer(name="models", help="List, add, show, verify and remove base models.")
+models = typer.Typer(name="models")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name in the catalog.")]
 
 
 @models.callback(invoke_without_command=True)
+def _list_by_default(
+    context: typer.Context, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """List, add, show, verify and remove base models; without a command, list them."""
+    context.obj = catalog
+    if context.invoked_subcommand is None:
+        list_models(context, catalog, as_json)
+
+
+@models.command("list")
 def list_models(context: typer.Context, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
-    """List the base models that can be personalized, or run a command."""
+    """List the base models that can be personalized; `zoodip models` does the same."""
     from zoodip_core.base_models.catalog import Catalog
 
-    if context.invoked_subcommand is not None:
-        context.obj = catalog
-        return
-    loaded = Catalog.load(catalog)
+    loaded = Catalog.load(catalog or context.obj)
     rows = [
         {
             "name": entry.name,
