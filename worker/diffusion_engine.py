@@ -139,9 +139,7 @@ class DiffusionEngine:
         vectors = concept_vectors(
             [concept for _, concept in concepts],
             bundle,
-            mismatch_allowed=[  # an import that allowed it was checked against these files
-                concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint
-            ],
+            mismatch_allowed=_checked_tokens(concepts, bundle),
         )
         try:
             images = generate(bundle, settings, vectors, before_step=before_step)
@@ -189,6 +187,11 @@ class DiffusionEngine:
         )
         defaults = self._catalog.get(bundle.name).generation
         return GenerationSettings.parse({**defaults, "prompt": caption, "seed": PREVIEW_SEED})
+
+
+def _checked_tokens(concepts: Sequence[tuple[ConceptRecord, Concept]], bundle: Bundle) -> list[str]:
+    """Return the tokens of concepts whose import or search was checked against the files of the base model."""
+    return [concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint]
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:

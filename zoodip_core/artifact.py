@@ -20,9 +20,8 @@ from zoodip_core.embedding_file import (
     read_embedding_file,
     write_embedding_file,
 )
-from zoodip_core.errors import InvalidTokenError, ModelMismatchError
+from zoodip_core.errors import InvalidTokenError
 from zoodip_core.files import write_atomically
-from zoodip_core.input_warnings import InputWarning, WarningCode
 
 Form = Literal["diffusers", "a1111", "comfyui"]
 
@@ -200,53 +199,6 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
     return concept if token is None else replace(concept, token=token)
 
 
-def check_compatible(
-    concept: Concept,
-    fingerprint: str,
-    widths: tuple[int, ...],
-    *,
-    weights_fingerprint: str | None = None,
-    allow_mismatch: bool = False,
-) -> InputWarning | None:
-    """Validate that a concept belongs to a base model: the same files, or the same weights in other files.
-
-    Args:
-        concept: without a fingerprint, only its widths are compared.
-        fingerprint: fingerprint of the base model's files.
-        widths: embedding widths of the base model's text encoders, in order; each family has others.
-        weights_fingerprint: fingerprint of its weights in any layout and half precision; None compares files only.
-        allow_mismatch: whether another model of the same widths, such as a fine-tune, gives a warning instead.
-
-    Returns:
-        A warning if the concept was learned on other weights, else None.
-
-    Raises:
-        ModelMismatchError: the widths or fingerprints differ; the message names both.
-    """
-    if concept.widths != tuple(widths):
-        raise ModelMismatchError.mismatch(
-            "concept",
-            got=f"{concept.token} of width {_join_widths(concept.widths)}",
-            expected=f"width {_join_widths(widths)} of the base model",
-        )
-    has_same_weights = None not in (weights_fingerprint, concept.weights_fingerprint) and (
-        weights_fingerprint == concept.weights_fingerprint
-    )
-    if concept.fingerprint in (None, fingerprint) or has_same_weights:
-        return None
-    origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
-    if allow_mismatch:
-        message = (
-            f"{concept.token} was learned on {origin}; it may draw its subject less exactly on other weights"
-        )
-        return InputWarning(WarningCode.MODEL_MISMATCH, "concept", message)
-    raise ModelMismatchError.mismatch(
-        "concept",
-        got=f"{concept.token} of {origin}",
-        expected=f"the base model {fingerprint}; allow_model_mismatch accepts another one of the same width",
-    )
-
-
 def _read(source: Path | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
@@ -266,7 +218,3 @@ def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vector
         raise invalid_artifact(f"{len(embeddings)} tensors ({keys})", "one tensor, or clip_l and clip_g")
     ((key, value),) = embeddings.items()
     return ("sd2" if value.shape[1] == SD2_WIDTH else "sd1"), {"clip": value}, key
-
-
-def _join_widths(widths: tuple[int, ...]) -> str:
-    return " + ".join(str(width) for width in widths)

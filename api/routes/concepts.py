@@ -24,8 +24,9 @@ from api.idempotent_create import (
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import Upload, read_upload
-from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
+from zoodip_core.artifact import Concept, export_concept, file_name, load_concept
 from zoodip_core.base_models.vocabulary import check_token
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
 from zoodip_core.input_warnings import InputWarning

@@ -21,12 +21,12 @@ from tests.tooling.concepts import FAMILIES, FORMS, assert_same, concept
 from zoodip_core.artifact import (
     Concept,
     Form,
-    check_compatible,
     export_concept,
     load_concept,
     save_concept,
 )
 from zoodip_core.base_models.families import Family
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.errors import InvalidArtifactError, InvalidTokenError, ModelMismatchError, StorageError
 
 

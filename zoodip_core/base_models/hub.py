@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -185,13 +186,15 @@ class _HubErrors:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if not isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled, OSError, httpx2.HTTPError)):
+        if not isinstance(error, (HFValidationError, OfflineModeIsEnabled, OSError, httpx2.HTTPError)):
             return
         got, expected = self._reason(error)
         raise InvalidModelError.mismatch("base_model", got=got, expected=expected) from error
 
     def _reason(self, error: BaseException) -> tuple[str, str]:
         """Return the two parts of the message: what the model is, and what is needed."""
+        if isinstance(error, HFValidationError):
+            return repr(self._hub_id), "a hub id (owner/name)"
         if isinstance(error, GatedRepoError):
             return (
                 f"{self._hub_id}, whose access is restricted",

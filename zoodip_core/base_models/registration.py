@@ -9,7 +9,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from zoodip_core.config import Precision
 from zoodip_core.errors import InvalidInputError, InvalidModelError, StorageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _SOURCE = "a folder in diffusers' layout, a .safetensors checkpoint, or a hub id (owner/name)"
 CONVERSION = (
@@ -64,11 +64,31 @@ class NewModel:
 
 @dataclass
 class _Location:
-    """Where a model's files are: its folder, the fields of its entry, and what makes a new folder permanent."""
+    """Folder of a model, fields of its entry, and the final name of a folder that was written under another one."""
 
     folder: Path
     fields: dict[str, Any]
-    commit: Callable[[], None] = field(default=lambda: None)
+    target: Path | None = None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Give the folder its final name; if the block fails, the folder that was there before is back."""
+        if self.target is None:
+            yield
+            return
+        previous = self.folder.with_suffix(".old")
+        try:
+            if self.target.exists():
+                self.target.rename(previous)
+            self.folder.rename(self.target)
+            yield
+        except BaseException:
+            if self.target.exists():
+                self.target.rename(self.folder)
+            if previous.exists():
+                previous.rename(self.target)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)
 
 
 def add_model(catalog: Path, model: NewModel, check: Callable[[Path], None]) -> ModelFacts:
@@ -95,8 +115,10 @@ def add_model(catalog: Path, model: NewModel, check: Callable[[Path], None]) -> 
             values["family"] = facts.family
         values["fingerprint"] = facts.fingerprint
         BaseModelEntry.model_validate(values)
-        location.commit()
-        write_entry(catalog, values)
+        with location.installed():
+            write_entry(catalog, values)
+    if values.get("path") != relative_path(_written_folder(catalog, model.name), catalog):
+        _delete_written_folder(catalog, model.name)  # of the entry that was replaced
     return facts
 
 
@@ -111,11 +133,9 @@ def remove_model(catalog: Path, name: str) -> Path | None:
         StorageError: the catalog cannot be written.
     """
     fields = remove_entry(catalog, name)
-    written = _written_folder(catalog, name)
-    if fields.get("path") != relative_path(written, catalog) or not _is_written_folder(written):
+    if fields.get("path") != relative_path(_written_folder(catalog, name), catalog):
         return None
-    shutil.rmtree(written, ignore_errors=True)
-    return written
+    return _delete_written_folder(catalog, name)
 
 
 def _check_name(catalog: Path, model: NewModel) -> None:
@@ -137,10 +157,10 @@ def _check_name(catalog: Path, model: NewModel) -> None:
 
 @contextmanager
 def _located(catalog: Path, model: NewModel) -> Iterator[_Location]:
-    """Find the files of the source; a folder that is written for a checkpoint disappears unless it is committed."""
+    """Find the files of the source; a folder that is written for a checkpoint disappears unless it is installed."""
     source = Path(model.source).expanduser()
     is_file = source.is_file()
-    is_hub_id = not source.exists() and _HUB_ID.fullmatch(model.source) is not None
+    is_hub_id = not source.exists() and _is_hub_id(model.source)
     _check_options(model, is_file=is_file, is_hub_id=is_hub_id)
     if source.suffix in _PICKLES and not is_hub_id:
         target = source.with_suffix(".safetensors")
@@ -165,34 +185,35 @@ def _located(catalog: Path, model: NewModel) -> Iterator[_Location]:
 
 @contextmanager
 def _checkpoint(catalog: Path, model: NewModel, source: Path) -> Iterator[_Location]:
-    """Write the folder of a checkpoint under a temporary name; `commit` gives it its name."""
+    """Write the folder of a checkpoint under a temporary name, and delete it unless it is installed."""
     target = _written_folder(catalog, model.name)
     if target.exists() and not (model.replace and _is_written_folder(target)):
         raise InvalidInputError.mismatch(
             "name", got=f"{model.name!r}, whose folder {target} exists already", expected="another name"
         )
     draft = target.with_name(f".{model.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _write_draft(draft, catalog, model, source)
+        yield _Location(draft, {"path": relative_path(target, catalog)}, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if target.parent.is_dir() and not any(target.parent.iterdir()):
+            target.parent.rmdir()
+
+
+def _write_draft(draft: Path, catalog: Path, model: NewModel, source: Path) -> None:
     listed = relative_path(source, catalog)
     listed_as = listed if Path(listed).is_absolute() else f"../../../{listed}"
-
-    def commit() -> None:
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
-
     try:
         draft.mkdir(parents=True)
         notes = write_pipeline_folder(
             draft, source, listed_as=listed_as, prediction_type=model.prediction_type, ema=model.ema
         )
-        _write_notes(draft, notes)
-        yield _Location(draft, {"path": relative_path(target, catalog)}, commit)
+        index = draft / "model_index.json"
+        values = json.loads(index.read_text(encoding="utf-8")) | {NOTES: notes}
+        index.write_text(json.dumps(values, indent=2), encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if target.parent.is_dir() and not any(target.parent.iterdir()):
-            target.parent.rmdir()
+        raise StorageError(f"{draft} could not be written: {error.strerror or error}") from error
 
 
 def _check_options(model: NewModel, *, is_file: bool, is_hub_id: bool) -> None:
@@ -232,11 +253,18 @@ def _written_folder(catalog: Path, name: str) -> Path:
     return catalog.absolute().with_suffix(".d") / name
 
 
+def _is_hub_id(source: str) -> bool:
+    return _HUB_ID.fullmatch(source) is not None and not source.endswith((".safetensors", *_PICKLES))
+
+
 def _is_written_folder(folder: Path) -> bool:
     return (folder / "unet" / MAP_NAME).is_file()
 
 
-def _write_notes(folder: Path, notes: dict[str, str]) -> None:
-    index = folder / "model_index.json"
-    values = json.loads(index.read_text(encoding="utf-8")) | {NOTES: notes}
-    index.write_text(json.dumps(values, indent=2), encoding="utf-8")
+def _delete_written_folder(catalog: Path, name: str) -> Path | None:
+    """Delete the folder that `add_model` wrote for a checkpoint, and return it; None if there is none."""
+    folder = _written_folder(catalog, name)
+    if not _is_written_folder(folder):
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

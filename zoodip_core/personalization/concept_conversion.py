@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import torch
 
 from zoodip_core import __version__
-from zoodip_core.artifact import ENCODERS, Concept, Provenance, check_compatible
+from zoodip_core.artifact import ENCODERS, Concept, Provenance
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.errors import InvalidInputError

@@ -89,14 +89,19 @@ def unet_config(tensors: Tensors, family: Family, *, side_cells: int, pooled_wid
     if family == "sd2":
         config["upcast_attention"] = True  # SD2.1's attention overflows in fp16
     if family == "sdxl":
-        added = tensors["label_emb.0.0.weight"].shape[1]
-        config |= {
-            "transformer_layers_per_block": [max(depth, 1) for depth in depths],
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": (added - pooled_width) // _TIME_IDS,
-            "projection_class_embeddings_input_dim": added,
-        }
+        config["transformer_layers_per_block"] = [max(depth, 1) for depth in depths]
+        config |= _added_conditions(tensors, pooled_width)
     return config
+
+
+def _added_conditions(tensors: Tensors, pooled_width: int) -> Config:
+    """Return the configuration of SDXL's conditioning on the pooled text state and the time ids."""
+    added = tensors["label_emb.0.0.weight"].shape[1]
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (added - pooled_width) // _TIME_IDS,
+        "projection_class_embeddings_input_dim": added,
+    }
 
 
 def vae_levels(tensors: Tensors) -> int:

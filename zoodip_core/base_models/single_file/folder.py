@@ -51,7 +51,7 @@ def write_pipeline_folder(
     header = read_header(checkpoint)
     family = recognize(checkpoint, header)
     process = detect_noise_process(checkpoint, header, family, prediction_type)
-    has_copy = any(key.startswith(_EMA) for key in header.tensors)
+    has_copy = f"{_EMA}diffusion_modelinput_blocks00weight" in header.tensors
     if ema and not has_copy:
         raise InvalidModelError.mismatch(
             "ema", got=f"{checkpoint}, which has no {_EMA}* tensors", expected="a checkpoint with both copies"

@@ -19,6 +19,7 @@ from zoodip_core.base_models.footprint import parameter_counts
 from zoodip_core.base_models.single_file.folder import write_pipeline_folder
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.diffusion.weights import load_quantized
+from zoodip_core.errors import InvalidModelError
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +144,18 @@ def test_the_moving_average_is_read_only_on_request(tmp_path: Path) -> None:
     assert torch.equal(2 * weights(last, "unet")[name], weights(ema, "unet")[name])
     assert weights_fingerprint(last) == weights_fingerprint(source) != weights_fingerprint(ema)
     assert fingerprint(last) != fingerprint(ema)
+
+
+def test_counters_of_a_pruned_average_are_no_copy(tmp_path: Path) -> None:
+    """Pruned files may keep `model_ema.num_updates` without the weights."""
+    source = write_published_like(tmp_path / "source", "sd1")
+
+    def leave_counters(tensors: dict[str, Tensor]) -> None:
+        tensors["model_ema.num_updates"] = torch.zeros(1, dtype=torch.int32)
+
+    checkpoint = write_single_file(source, tmp_path / "pruned.safetensors", change=leave_counters)
+    with pytest.raises(InvalidModelError, match=r"ema: got .*, which has no model_ema\.\* tensors"):
+        written(checkpoint, ema=True)
 
 
 def test_keys_of_old_text_encoders_are_read(tmp_path: Path) -> None:
