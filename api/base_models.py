@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.families import Family, detect_family, embedding_widths
-from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.footprint import weights_mb
+from zoodip_core.base_models.hub import cached_snapshot
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.errors import ZoodipError
 
@@ -37,8 +35,13 @@ class BaseModelFacts:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of its weights, cached by file name, size and modification time."""
+        """SHA-256 of its weight files, cached by file name, size and modification time."""
         return fingerprint(self.folder)
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """SHA-256 of its weights in any file layout and half precision, cached like `fingerprint`."""
+        return weights_fingerprint(self.folder)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -105,8 +108,6 @@ class BaseModels:
 
 
 def _downloaded_facts(entry: BaseModelEntry) -> BaseModelFacts | None:
-    try:
-        facts = BaseModelFacts(entry, Path(snapshot_download(entry.hub_id or "", local_files_only=True)))
-    except (LocalEntryNotFoundError, OSError):
-        return None
-    return facts if facts.is_complete else None
+    folder = cached_snapshot(entry.hub_id or "", entry.revision)
+    facts = None if folder is None else BaseModelFacts(entry, folder)
+    return facts if facts is not None and facts.is_complete else None

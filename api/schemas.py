@@ -109,6 +109,12 @@ class Concept(BaseModel):
     from_personalization: str | None = Field(description="Job that learned it; null for an import")
 
 
+class ImportedConcept(Concept):
+    """An imported concept, with warnings about its file."""
+
+    warnings: list[InputWarning] = Field(description="Warnings about the file; empty if there are none")
+
+
 class BaseModelInfo(BaseModel):
     """A base model of the catalog."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,6 +77,13 @@ def concept(record: ConceptRecord) -> schemas.Concept:
         vectors=record.vectors,
         created_at=timestamp(record.created_at) or "",
         from_personalization=record.from_personalization,
+    )
+
+
+def imported_concept(record: ConceptRecord, warnings: Iterable[InputWarning]) -> schemas.ImportedConcept:
+    """Convert an imported concept to its response body."""
+    return schemas.ImportedConcept(
+        **concept(record).model_dump(), warnings=[warning(found) for found in warnings]
     )
 
 

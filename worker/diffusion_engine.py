@@ -178,7 +178,11 @@ class DiffusionEngine:
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
         check_generation_limits(settings, bundle.side_px, self._settings)
-        vectors = concept_vectors([concept for _, concept in concepts], bundle)
+        vectors = concept_vectors(
+            [concept for _, concept in concepts],
+            bundle,
+            mismatch_allowed=_checked_tokens(concepts, bundle),
+        )
         facts = GenerationFacts(
             prompt=settings.prompt,
             seed=settings.seed,
@@ -218,6 +222,11 @@ class DiffusionEngine:
         )
         defaults = self._catalog.get(bundle.name).generation
         return GenerationSettings.parse({**defaults, "prompt": caption, "seed": PREVIEW_SEED})
+
+
+def _checked_tokens(concepts: Sequence[tuple[ConceptRecord, Concept]], bundle: Bundle) -> list[str]:
+    """Return the tokens of concepts whose import or search was checked against the files of the base model."""
+    return [concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint]
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:

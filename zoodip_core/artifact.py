@@ -20,7 +20,7 @@ from zoodip_core.embedding_file import (
     read_embedding_file,
     write_embedding_file,
 )
-from zoodip_core.errors import InvalidTokenError, ModelMismatchError
+from zoodip_core.errors import InvalidTokenError
 from zoodip_core.files import write_atomically
 
 Form = Literal["diffusers", "a1111", "comfyui"]
@@ -58,8 +58,10 @@ class Concept:
         embeddings: text encoder → fp32 [vectors, width]; "clip", or "clip_l" and "clip_g" for SDXL.
         kind: "object" or "style".
         base_model: name of the base model; None in files of other programs, as are the next two.
-        fingerprint: fingerprint of the base model's weights.
+        fingerprint: fingerprint of the base model's files.
         provenance: how the concept was learned.
+        weights_fingerprint: fingerprint of the base model's weights in any file layout and half precision; None in
+            files of other programs and of zoodip 0.1.
     """
 
     token: str
@@ -69,6 +71,7 @@ class Concept:
     base_model: str | None = None
     fingerprint: str | None = None
     provenance: Provenance | None = None
+    weights_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         check_token_format(self.token)
@@ -113,6 +116,7 @@ class _Header:
     base_model: str | None
     fingerprint: str | None
     provenance: Provenance | None
+    weights_fingerprint: str | None = None
     format: Literal[1] = field(default=1)
 
 
@@ -145,6 +149,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
         concept.base_model,
         concept.fingerprint,
         concept.provenance,
+        concept.weights_fingerprint,
     )
     values = json.dumps(_HEADER.dump_python(header, mode="json"), sort_keys=True, ensure_ascii=False)
     return write_embedding_file(embeddings, {_METADATA_KEY: values})
@@ -191,32 +196,9 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
         header.base_model,
         header.fingerprint,
         header.provenance,
+        header.weights_fingerprint,
     )
     return concept if token is None else replace(concept, token=token)
-
-
-def check_compatible(concept: Concept, fingerprint: str, widths: tuple[int, ...]) -> None:
-    """Validate that a concept belongs to a base model.
-
-    Args:
-        concept: without a fingerprint, only its widths are compared.
-        fingerprint: fingerprint of the base model.
-        widths: embedding widths of the base model's text encoders, in order.
-
-    Raises:
-        ModelMismatchError: the widths or fingerprints differ; the message names both.
-    """
-    if concept.widths != tuple(widths):
-        raise ModelMismatchError.mismatch(
-            "concept",
-            got=f"{concept.token} of width {_join_widths(concept.widths)}",
-            expected=f"width {_join_widths(widths)} of the base model",
-        )
-    if concept.fingerprint is not None and concept.fingerprint != fingerprint:
-        origin = f"{concept.base_model or 'another base model'} ({concept.fingerprint})"
-        raise ModelMismatchError.mismatch(
-            "concept", got=f"{concept.token} of {origin}", expected=f"the base model {fingerprint}"
-        )
 
 
 def _read(source: Path | bytes) -> bytes:
@@ -238,7 +220,3 @@ def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vector
         raise invalid_artifact(f"{len(embeddings)} tensors ({keys})", "one tensor, or clip_l and clip_g")
     ((key, value),) = embeddings.items()
     return ("sd2" if value.shape[1] == SD2_WIDTH else "sd1"), {"clip": value}, key
-
-
-def _join_widths(widths: tuple[int, ...]) -> str:
-    return " + ".join(str(width) for width in widths)

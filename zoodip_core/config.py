@@ -12,6 +12,7 @@ from zoodip_core.expectations import expectation
 
 ConceptKind = Literal["object", "style"]
 Precision = Literal["int8", "nf4", "fp16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("int8", "nf4", "fp16", "fp32")
 EstimatorName = Literal["rge", "spsa", "one_point"]
 DirectionsName = Literal["gaussian", "orthogonal"]
 DerivativeName = Literal["loss_difference", "residual"]

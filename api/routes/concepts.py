@@ -24,10 +24,12 @@ from api.problems import problems
 from api.requests.form_reader import FormSchema, Upload
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import read_upload
-from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
+from zoodip_core.artifact import Concept, export_concept, file_name, load_concept
 from zoodip_core.base_models.vocabulary import check_token
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.idempotency import StoredResponse
@@ -38,7 +40,7 @@ router = APIRouter(prefix="/v1/concepts", tags=["concepts"])
 
 _FORM = FormSchema(
     files="file",
-    fields=frozenset({"token", "base_model", "replace"}),
+    fields=frozenset({"token", "base_model", "replace", "allow_model_mismatch"}),
     max_files=1,
     max_file_bytes=MAX_FILE_BYTES,
 )
@@ -64,6 +66,11 @@ _BODY: dict[str, Any] = {
                             "type": "string",
                             "enum": ["true", "false"],
                             "description": "Whether to replace a concept with the same token",
+                        },
+                        "allow_model_mismatch": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "Whether to accept a concept of another base model of the same width",
                         },
                     },
                 }
@@ -136,7 +143,7 @@ def delete(caller: Writer, id: Id) -> Response:
     "",
     summary="Import a concept",
     status_code=201,
-    response_model=schemas.Concept,
+    response_model=schemas.ImportedConcept,
     responses=problems(408, 409, 413, 415),
     openapi_extra=_BODY,
 )
@@ -153,9 +160,7 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
         raise InvalidArtifactError.mismatch("file", got="no file", expected="one safetensors file")
     # A browser sends an empty text for an input without a value.
     fields = {name: value for name, value in upload.fields.items() if value}
-    replace = fields.get("replace", "false")
-    if replace not in ("true", "false"):
-        raise InvalidInputError.mismatch("replace", got=repr(replace), expected="true or false")
+    replace, allow_mismatch = _flag(fields, "replace"), _flag(fields, "allow_model_mismatch")
     creation = IdempotentCreate(
         caller,
         "POST /v1/concepts",
@@ -163,16 +168,27 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
         hash_request(fields, [file.digest.hexdigest() for file in upload.files]),
     )
     content = upload.files[0].read()
-    return creation.run(lambda: _prepare_creation(caller, fields, content, replace=replace == "true"))
+    return creation.run(
+        lambda: _prepare_creation(caller, fields, content, replace=replace, allow_mismatch=allow_mismatch)
+    )
 
 
-def _prepare_creation(caller: Caller, fields: dict[str, str], content: bytes, *, replace: bool) -> Creation:
+def _flag(fields: dict[str, str], name: str) -> bool:
+    value = fields.get(name, "false")
+    if value not in ("true", "false"):
+        raise InvalidInputError.mismatch(name, got=repr(value), expected="true or false")
+    return value == "true"
+
+
+def _prepare_creation(
+    caller: Caller, fields: dict[str, str], content: bytes, *, replace: bool, allow_mismatch: bool
+) -> Creation:
     entry, facts = caller.service.base_models.facts(fields.get("base_model"))
     if facts is None:
         raise InvalidInputError.mismatch(
             "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
         )
-    concept = _read(content, fields.get("token"), facts)
+    concept, warnings = _read(content, fields.get("token"), facts, allow_mismatch=allow_mismatch)
     now = time.time()
     record = ConceptRecord(
         id=new_id("con", now),
@@ -187,10 +203,12 @@ def _prepare_creation(caller: Caller, fields: dict[str, str], content: bytes, *,
         from_personalization=None,
     )
     caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
-    return _creation(caller, record, replace=replace)
+    return _creation(caller, record, warnings, replace=replace)
 
 
-def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creation:
+def _creation(
+    caller: Caller, record: ConceptRecord, warnings: list[InputWarning], *, replace: bool
+) -> Creation:
     objects = caller.service.objects
     replaced: list[str] = []
 
@@ -198,7 +216,7 @@ def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creati
         check_concept_quota(connection, caller, record.base_model, record.token)
         previous = concepts.add(connection, record, replace=replace)
         replaced.extend([] if previous is None else [previous.id])
-        body = serializers.concept(record).model_dump(mode="json")
+        body = serializers.imported_concept(record, warnings).model_dump(mode="json")
         return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
 
     def delete_replaced(_response: StoredResponse) -> None:
@@ -214,8 +232,10 @@ def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creati
     )
 
 
-def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
-    """Read the concept of a file and validate that it fits the base model.
+def _read(
+    content: bytes, token: str | None, facts: BaseModelFacts, *, allow_mismatch: bool
+) -> tuple[Concept, list[InputWarning]]:
+    """Read the concept of a file and validate that it fits the base model; return it with warnings.
 
     Raises:
         InvalidArtifactError: The file is not a concept in safetensors form.
@@ -224,9 +244,15 @@ def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
     """
     try:
         concept = load_concept(content, token=token)
-        check_compatible(concept, facts.fingerprint, facts.widths)
+        warning = check_compatible(
+            concept,
+            facts.fingerprint,
+            facts.widths,
+            weights_fingerprint=facts.weights_fingerprint,
+            allow_mismatch=allow_mismatch,
+        )
     except (InvalidArtifactError, ModelMismatchError) as error:
         error.field = "file"  # name of the part in the body
         raise
     check_token(concept.token, facts.vocabulary)
-    return concept
+    return concept, [] if warning is None else [warning]

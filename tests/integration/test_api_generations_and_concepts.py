@@ -32,6 +32,7 @@ def test_concept_is_imported_and_exported_in_three_formats(
     created = _import(client, tiny_concept(catalog))
     assert created.status_code == 201
     concept = created.json()
+    assert concept.pop("warnings") == []
     assert (concept["token"], concept["vectors"], concept["base_model"]) == ("<my-dog>", 2, "tiny")
     assert client.get(created.headers["Location"]).json() == concept
     assert client.get("/v1/concepts").json()["data"] == [concept]
@@ -57,6 +58,8 @@ def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettin
         (tiny, {"base_model": "other"}, "model_mismatch", "file"),
         (tiny, {"base_model": "nope"}, "unknown_base_model", "base_model"),
         (tiny, {"replace": "perhaps"}, "invalid_input", "replace"),
+        (tiny, {"allow_model_mismatch": "1"}, "invalid_input", "allow_model_mismatch"),
+        (wide, {"token": "<a>", "allow_model_mismatch": "true"}, "model_mismatch", "file"),
     ):
         answer = _import(client, content, **fields)
         assert (answer.status_code, answer.json()["code"]) == (422, code)
@@ -68,6 +71,18 @@ def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettin
     assert (taken.status_code, taken.json()["code"]) == (409, "token_taken")
     assert _import(client, tiny, replace="true").status_code == 201
     assert len(client.get("/v1/concepts").json()["data"]) == 1
+
+
+def test_a_concept_of_a_fine_tune_is_imported_on_request(client: TestClient, catalog: Path) -> None:
+    """With `allow_model_mismatch`, a concept of other weights of the same width is stored, with a warning."""
+    imported = _import(client, tiny_concept(catalog), base_model="other", allow_model_mismatch="true")
+    assert imported.status_code == 201, imported.text
+    (warning,) = imported.json()["warnings"]
+    assert (warning["code"], warning["field"]) == ("model_mismatch", "concept")
+    assert warning["message"].startswith("<my-dog> was learned on tiny (")
+    assert imported.json()["base_model"] == "other"
+    plain = _import(client, tiny_concept(catalog), base_model="tiny", allow_model_mismatch="true")
+    assert plain.json()["warnings"] == []
 
 
 def test_generation_is_queued_with_its_concepts(client: TestClient, catalog: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from api.app import create_app
+from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.photos import create, photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import Worker, wait_for_job, wait_until_consuming, worker
@@ -96,6 +97,19 @@ def test_a_generation_does_not_wait_for_personalizations(
             assert client.get(url).json()["status"] == "running"
             client.post(f"{url}/cancel")
             wait_for_job(fast_settings, url.rpartition("/")[2], Status.CANCELLED)
+
+
+def test_a_concept_of_a_fine_tune_draws(
+    client: TestClient, fast_settings: ServiceSettings, catalog: Path
+) -> None:
+    """The worker accepts a concept of other weights whose import allowed it."""
+    file = {"file": ("x.safetensors", tiny_concept(catalog))}
+    fields = {"base_model": "other", "allow_model_mismatch": "true"}
+    assert client.post("/v1/concepts", files=file, data=fields).status_code == 201
+    body = {"prompt": "a photo of a <my-dog>", "base_model": "other"}
+    with worker(fast_settings):
+        drawn = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"})
+    assert drawn.json()["status"] == "succeeded", drawn.text
 
 
 def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings: ServiceSettings) -> None:

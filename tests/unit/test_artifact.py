@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from tests.tooling.concepts import FAMILIES, FORMS, assert_same, concept
 from zoodip_core.artifact import (
     Concept,
     Form,
-    check_compatible,
     export_concept,
     load_concept,
     save_concept,
 )
 from zoodip_core.base_models.families import Family
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.errors import InvalidArtifactError, InvalidTokenError, ModelMismatchError, StorageError
 
 
@@ -135,6 +136,28 @@ def test_the_wrong_base_model_raises_an_error_that_names_both() -> None:
     ):
         check_compatible(learned, "cd" * 32, (32, 64))
     check_compatible(concept("sdxl", fingerprint=None), "cd" * 32, (32, 64))
+
+
+def test_the_same_weights_in_another_file_match() -> None:
+    """Either fingerprint is enough: that of the files, or that of the weights."""
+    learned = replace(concept("sdxl"), weights_fingerprint="ef" * 32)
+    widths = (32, 64)
+    assert check_compatible(learned, "cd" * 32, widths, weights_fingerprint="ef" * 32) is None
+    assert check_compatible(learned, "ab" * 32, widths, weights_fingerprint="00" * 32) is None
+    for one, weights in ((learned, "00" * 32), (learned, None), (concept("sdxl"), "ef" * 32)):
+        with pytest.raises(ModelMismatchError, match="allow_model_mismatch accepts another one"):
+            check_compatible(one, "cd" * 32, widths, weights_fingerprint=weights)
+    assert load_concept(export_concept(learned, "comfyui")).weights_fingerprint == "ef" * 32
+
+
+def test_another_model_of_the_same_width_is_a_warning_on_request() -> None:
+    """A concept of a fine-tune is accepted; one of another width is not."""
+    warning = check_compatible(concept("sdxl"), "cd" * 32, (32, 64), allow_mismatch=True)
+    assert warning is not None
+    assert (warning.code, warning.field) == ("model_mismatch", "concept")
+    assert "<my-dog> was learned on emoji (abab" in warning.message
+    with pytest.raises(ModelMismatchError, match="of width 32"):
+        check_compatible(concept("sdxl"), "cd" * 32, (32,), allow_mismatch=True)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_partial_file(

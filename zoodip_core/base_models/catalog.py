@@ -37,7 +37,10 @@ class BaseModelEntry(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     path: Path | None = None
     hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str | None = Field(None, min_length=1)  # of hub_id: commit, tag or branch
+    variant: Literal["fp16"] | None = None  # of hub_id: which files to download
     family: Family | None = None  # required with hub_id: settings depend on it before the download
+    fingerprint: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")  # of the files when the model was added
     precision: Precision = "int8"
     default: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
@@ -53,6 +56,8 @@ class BaseModelEntry(BaseModel):
             raise ValueError("either path or hub_id, and not both")
         if self.hub_id is not None and self.family is None:
             raise ValueError(f"family next to hub_id, one of {', '.join(get_args(Family))}")
+        if self.hub_id is None and (self.revision is not None or self.variant is not None):
+            raise ValueError("revision and variant next to hub_id only")
         return self
 
     @property
@@ -80,6 +85,14 @@ class Catalog:
         embedded = _read(EMBEDDED)
         added = [] if path is None else _read(path)
         for number, entry in enumerate(added):
+            if entry.path is not None and entry.path.is_file():
+                raise _fault(
+                    path,
+                    number,
+                    "path",
+                    f"the file {entry.path}",
+                    "a folder; `zoodip models add` adds a file",
+                )
             if entry.path is not None and not entry.path.is_dir():
                 raise _fault(
                     path, number, "path", f"{entry.path}, which does not exist", "an existing folder"

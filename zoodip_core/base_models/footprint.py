@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
+from zoodip_core.base_models.tensor_files import parameter_count
 from zoodip_core.base_models.weight_files import weight_files
-from zoodip_core.errors import InvalidModelError
 
 _BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+def parameter_counts(folder: Path) -> dict[str, int]:
+    """Return the number of parameters of each network of a pipeline folder.
+
+    Raises:
+        InvalidModelError: weights are missing, damaged, or not safetensors.
+    """
+    parts = [part for part in _PARTS if (folder / part).is_dir()]
+    return {part: sum(parameter_count(file) for file in weight_files(folder / part)) for part in parts}
 
 
 def weights_mb(folder: Path, precision: str) -> float:
@@ -20,15 +27,4 @@ def weights_mb(folder: Path, precision: str) -> float:
     Raises:
         InvalidModelError: weights are missing, damaged, or not safetensors.
     """
-    parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
-    weights = sum(_parameter_count(file) for part in parts for file in weight_files(part))
-    return weights * _BYTES_PER_WEIGHT[precision] / 1e6
-
-
-def _parameter_count(file: Path) -> int:
-    """Return the number of parameters in a safetensors file, from its header."""
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InvalidModelError(f"base_model: {file} is damaged: {error}") from error
+    return sum(parameter_counts(folder).values()) * _BYTES_PER_WEIGHT[precision] / 1e6

@@ -1,10 +1,11 @@
-"""The safetensors files of one network: a single file, or the shards that an index lists."""
+"""The weight files of one network: a safetensors file, the shards that an index lists, or a map of a checkpoint."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from zoodip_core.base_models.tensor_files import MAP_NAME
 from zoodip_core.errors import InvalidModelError
 
 _VARIANTS = ("", ".fp16")  # file names on the hub; one variant is enough
@@ -13,7 +14,7 @@ _REFUSED = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of one network.
+    """Return the weight files of one network, for `stored_tensors`.
 
     Args:
         folder: folder of the network, such as `unet/` of a pipeline in diffusers' layout.
@@ -21,6 +22,8 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         InvalidModelError: the folder holds no safetensors weights, or an index names a missing file.
     """
+    if (folder / MAP_NAME).is_file():
+        return [folder / MAP_NAME]
     stem = _STEMS.get(folder.name, "model")
     for variant in _VARIANTS:
         single = folder / f"{stem}{variant}.safetensors"

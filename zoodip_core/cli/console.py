@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -62,6 +62,19 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print a table with a row for each field on stdout; nested fields are named `group.field`."""
+    print_table(["field", "value"], list(_field_rows(fields)))
+
+
+def _field_rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _field_rows(value, f"{prefix}{name}.")
+        else:
+            yield [f"{prefix}{name}", "" if value is None else str(value)]
 
 
 def report(error: ZoodipError, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoodip_core.cli.console import print_json, say
+from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
 from zoodip_core.cli.progress import drawing_progress
 from zoodip_core.errors import InvalidInputError
@@ -34,6 +34,13 @@ def generate(
         int | None, typer.Option(help="Height in pixels; default: that of the base model.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder; created if missing.")] = Path("images"),
+    allow_model_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-model-mismatch",
+            help="Use concepts of another base model of the same width, with a warning.",
+        ),
+    ] = False,
     base_model: BaseModelOption = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
@@ -47,7 +54,7 @@ def generate(
     from zoodip_core.diffusion.generation import ImageBatch
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.files import write_atomically
-    from zoodip_core.personalization.concept_conversion import concept_vectors
+    from zoodip_core.personalization.concept_conversion import concept_vectors, mismatch_warnings
     from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
@@ -67,7 +74,10 @@ def generate(
     if out.exists() and not out.is_dir():
         raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
-    batch = ImageBatch(bundle, [settings], concept_vectors(concepts, bundle))
+    allowed = [learned.token for learned in concepts] if allow_model_mismatch else []
+    vectors = concept_vectors(concepts, bundle, mismatch_allowed=allowed)
+    say_warnings(mismatch_warnings(concepts, bundle))
+    batch = ImageBatch(bundle, [settings], vectors)
     with drawing_progress(settings.steps) as update:
         while not batch.done:
             batch.advance()

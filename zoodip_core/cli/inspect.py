@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zoodip_core.cli.console import print_json, print_table
+from zoodip_core.cli.console import print_fields, print_json
 from zoodip_core.cli.options import JsonOption
 
 
@@ -31,13 +30,4 @@ def inspect(
     if as_json:
         print_json(fields)
     else:
-        print_table(["field", "value"], list(_rows(fields)))
-
-
-def _rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
-    """Yield a row for each field; nested fields are named `group.field`."""
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _rows(value, f"{prefix}{name}.")
-        else:
-            yield [f"{prefix}{name}", "" if value is None else str(value)]
+        print_fields(fields)

@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 app.command()(personalize)
 app.command()(generate)
-app.command()(models)
+app.add_typer(models)
 app.command()(inspect)
 app.command()(demo)
 add_service_commands(app)

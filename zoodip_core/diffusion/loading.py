@@ -7,35 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
-from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
+from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache
+from zoodip_core.diffusion.empty_networks import empty_network
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
-
-HUB_FILES = (
-    "model_index.json",
-    *(f"{part}/*.json" for part in ("unet", "vae", "scheduler", "text_encoder*", "tokenizer*")),
-    *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder*")),
-    "tokenizer*/*.txt",
-)
-"""Patterns of the files that are downloaded from a hub id."""
-HUB_LEFT = ("*.fp16.*", "*non_ema*", "*flax*", "*openvino*", "*onnx*")
-"""Patterns of files that are never downloaded: second copies of the same weights."""
 
 
 @dataclass
@@ -48,7 +37,8 @@ class Bundle:
         name: name in the catalog.
         family: `sd1`, `sd2` or `sdxl`.
         folder: pipeline folder.
-        fingerprint: SHA-256 that identifies the weights.
+        fingerprint: SHA-256 that identifies the files.
+        weights_fingerprint: SHA-256 that identifies the weights in any file layout and half precision.
         precision: how weights are stored.
         device: device of all networks.
         dtype: compute dtype.
@@ -64,6 +54,7 @@ class Bundle:
     family: Family
     folder: Path
     fingerprint: str
+    weights_fingerprint: str
     precision: Precision
     device: torch.device
     dtype: torch.dtype
@@ -144,6 +135,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         family=family,
         folder=folder,
         fingerprint=fingerprint(folder),
+        weights_fingerprint=weights_fingerprint(folder),
         precision=entry.precision,
         device=chosen_device,
         dtype=dtype,
@@ -159,7 +151,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
 def find_model_folder(entry: BaseModelEntry) -> Path:
     """Return the folder of a base model, downloading a hub id on first use.
 
-    Only configs, tokenizers and safetensors are downloaded.
+    Only configs, tokenizers, licenses and safetensors are downloaded.
 
     Raises:
         InvalidModelError: the hub has no such model, or the model is not on disk and the hub is unreachable.
@@ -167,22 +159,12 @@ def find_model_folder(entry: BaseModelEntry) -> Path:
     if entry.hub_id is None:
         assert entry.path is not None, "the catalog requires a path or a hub id"
         return entry.path
-    try:
-        return Path(snapshot_download(entry.hub_id, allow_patterns=[*HUB_FILES], ignore_patterns=[*HUB_LEFT]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InvalidModelError(
-            f"base_model: {entry.name} ({entry.hub_id}) cannot be downloaded from the hub: {error}",
-            field="base_model",
-        ) from error
+    return snapshot_folder(entry.hub_id, entry.revision, entry.variant)
 
 
 def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel.from_config(
-            diffusers.UNet2DConditionModel.load_config(folder / "unet")
-        )
     return load_quantized(
-        unet,
+        empty_network(folder, "unet"),
         weight_files(folder / "unet"),
         precision=precision,
         device=device,
@@ -192,8 +174,7 @@ def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: 
 
 
 def _load_vae(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    with torch.device("meta"):
-        vae = diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
+    vae: Any = empty_network(folder, "vae")
     if vae.config.force_upcast:
         dtype = torch.float32  # SDXL's VAE overflows in fp16
     return load_quantized(vae, weight_files(folder / "vae"), precision=precision, device=device, dtype=dtype)
@@ -205,14 +186,13 @@ def _load_encoders(
     suffixes = ("", "_2") if family == "sdxl" else ("",)
     encoders = []
     for suffix in suffixes:
-        projected = suffix == "_2"
-        kind = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
-        part = f"text_encoder{suffix}"
-        config = transformers.CLIPTextConfig.from_pretrained(folder / part, attn_implementation="sdpa")
-        with torch.device("meta"):
-            model = kind._from_config(config)
+        part, projected = f"text_encoder{suffix}", suffix == "_2"
         model = load_quantized(
-            model, weight_files(folder / part), precision=precision, device=device, dtype=dtype
+            empty_network(folder, part),
+            weight_files(folder / part),
+            precision=precision,
+            device=device,
+            dtype=dtype,
         )
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
         encoders.append(TextEncoder(tokenizer, model, penultimate=family == "sdxl", projected=projected))

@@ -5,16 +5,14 @@ The unquantized model is never in memory as a whole. The peak is the quantized m
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from zoodip_core.base_models.tensor_files import THIRDS, StoredTensor, stored_tensors
 from zoodip_core.config import Precision
 from zoodip_core.diffusion.quantize import is_quantizable, quantize_layer
 from zoodip_core.errors import InvalidModelError
@@ -22,24 +20,6 @@ from zoodip_core.errors import InvalidModelError
 # names of attention layers in VAEs before diffusers 0.18
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _COMPUTED = ("position_ids",)  # computed by the model; old CLIP files contain it
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Location, shape and dtype of a tensor in a file."""
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    def read(self) -> Tensor:
-        """Return the tensor, memory-mapped from the file.
-
-        The file is opened for each tensor, because pages of an open mapping count as resident memory.
-        """
-        with _opened(self.path) as file:
-            return file.get_tensor(self.name)  # type: ignore[no-any-return]
 
 
 def load_quantized(
@@ -55,7 +35,7 @@ def load_quantized(
 
     Args:
         model: model built from its configuration under `torch.device("meta")`.
-        files: its .safetensors files (see `weight_files`).
+        files: its weight files (see `weight_files`).
         precision: "int8" and "nf4" quantize every Linear and Conv2d; "fp16" and "fp32" store all weights in `dtype`.
         device: device that each tensor is moved to before it is quantized.
         dtype: dtype of biases, norms, embeddings and activations.
@@ -68,24 +48,54 @@ def load_quantized(
         InvalidModelError: a file is damaged, or a tensor is missing, unexpected, of a wrong shape or not finite. The
             message names both.
     """
-    sources = _match_tensors(model, {source.name: source for path in files for source in _sources(path)})
+    sources = check_names(model, files)
     tied = _tied_names(model)
     bits = precision if precision in ("int8", "nf4") else None
     for name, source in sources.items():
         owner, _, attribute = name.rpartition(".")
         layer = model.get_submodule(owner)
         if bits and attribute == "weight" and is_quantizable(layer) and name not in tied:
-            tensor = source.read().to(device)
+            tensor = _read(source).to(device)
             weight = quantize_layer(layer, tensor, precision=bits, dtype=dtype, channels_last=channels_last)
             stored = weight.scale
         else:
-            stored = _copy(source.read(), device, dtype, channels_last=channels_last)
+            stored = _copy(_read(source), device, dtype, channels_last=channels_last)
             for place in tied.get(name, (name,)):
                 _set(model, place, stored)
-        if not all(extreme.isfinite() for extreme in stored.aminmax()):  # aminmax propagates NaN
-            raise InvalidModelError(f"{source.path}: {source.name} holds NaN or overflows {dtype}")
+        _check_finite(source, stored)
     _compute_buffers(model, device)
     return model.requires_grad_(False).eval()
+
+
+def check_names(model: nn.Module, files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """Validate names, shapes and dtypes of the tensors in the files; return them by their names in the model.
+
+    Args:
+        model: model built from its configuration; its weights are not read.
+        files: its weight files (see `weight_files`).
+
+    Raises:
+        InvalidModelError: a file is damaged, or a tensor is missing, unexpected, of a wrong shape or kind of dtype.
+    """
+    return _match_tensors(model, {tensor.name: tensor for path in files for tensor in stored_tensors(path)})
+
+
+def check_values(files: Sequence[Path]) -> None:
+    """Validate that every value is finite; one tensor at a time is in memory.
+
+    Raises:
+        InvalidModelError: a file is damaged, or a value is NaN or infinite.
+    """
+    for path in files:
+        for tensor in stored_tensors(path):
+            values = _read(tensor)
+            if values.is_floating_point():
+                _check_finite(tensor, values)
+
+
+def _check_finite(source: StoredTensor, values: Tensor) -> None:
+    if not all(extreme.isfinite() for extreme in values.aminmax()):  # aminmax propagates NaN
+        raise InvalidModelError(f"{source.path}: {source.name} holds NaN or overflows {values.dtype}")
 
 
 def _copy(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
@@ -95,37 +105,35 @@ def _copy(tensor: Tensor, device: torch.device | str, dtype: torch.dtype, *, cha
     return tensor.to(device, kind, copy=True, memory_format=order)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file for reading.
+def _read(tensor: StoredTensor) -> Tensor:
+    """Return the view of a tensor, memory-mapped from the file.
+
+    The file is opened for each tensor, because pages of an open mapping count as resident memory.
 
     Raises:
-        InvalidModelError: the file has another format, or is missing or damaged.
+        InvalidModelError: the file is missing or damaged.
     """
-    if path.suffix != ".safetensors":  # other formats, such as pickle, can run code
-        raise InvalidModelError.mismatch("base_model", got=path, expected="a .safetensors file")
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        with safe_open(tensor.path, framework="pt") as file:
+            if tensor.place.view in THIRDS:
+                values: Tensor = file.get_slice(tensor.place.key)[tensor.rows]
+            else:
+                values = file.get_tensor(tensor.place.key)
     except (SafetensorError, OSError) as error:
-        raise InvalidModelError(f"{path} cannot be read as safetensors: {error}") from error
+        raise InvalidModelError(f"{tensor.path} cannot be read as safetensors: {error}") from error
+    if tensor.place.view == "transposed":
+        return values.T
+    return values.reshape(tensor.shape) if tensor.place.view == "matrix" else values
 
 
-def _sources(path: Path) -> list[_Source]:
-    with _opened(path) as file:
-        names = file.offset_keys()  # in file order, for sequential reads
-        slices = [(name, file.get_slice(name)) for name in names]
-        return [_Source(path, name, tuple(view.get_shape()), view.get_dtype()) for name, view in slices]
-
-
-def _match_tensors(model: nn.Module, sources: dict[str, _Source]) -> dict[str, _Source]:
+def _match_tensors(model: nn.Module, sources: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
     """Map each name in the model to its tensor in the files, checking names, shapes and dtypes.
 
     Raises:
         InvalidModelError: a tensor is missing, unexpected, or of another shape or kind of dtype.
     """
     expected = model.state_dict()
-    matched: dict[str, _Source] = {}
+    matched: dict[str, StoredTensor] = {}
     for source in sources.values():
         name = _name_in_model(source.name, expected)
         if name is None:
@@ -139,9 +147,9 @@ def _match_tensors(model: nn.Module, sources: dict[str, _Source]) -> dict[str, _
             raise InvalidModelError(
                 f"{source.path}: {source.name} has shape {source.shape}; the configuration has {shape}"
             )
-        if expected[name].is_floating_point() and not source.dtype.startswith(("F", "BF")):
+        if expected[name].is_floating_point() and not source.stored.dtype.startswith(("F", "BF")):
             raise InvalidModelError(
-                f"{source.path}: {source.name} holds {source.dtype}, not floating-point numbers"
+                f"{source.path}: {source.name} holds {source.stored.dtype}, not floating-point numbers"
             )
         matched[name] = source
     tied = _tied_names(model)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import torch
 
 from zoodip_core import __version__
-from zoodip_core.artifact import ENCODERS, Concept, Provenance, check_compatible
+from zoodip_core.artifact import ENCODERS, Concept, Provenance
+from zoodip_core.compatibility import check_compatible
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.errors import InvalidInputError
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.personalization.personalize import Personalization
 
 _VERSIONED = ("torch", "diffusers", "transformers", "bitsandbytes")
 
 
-def concept_vectors(concepts: Sequence[Concept], bundle: Bundle) -> ConceptVectors:
+def concept_vectors(
+    concepts: Sequence[Concept], bundle: Bundle, *, mismatch_allowed: Collection[str] = ()
+) -> ConceptVectors:
     """Return token → vectors for the concepts, after checking that they match the base model.
+
+    Args:
+        concepts: concepts with different tokens.
+        bundle: the base model.
+        mismatch_allowed: tokens of concepts that may have been learned on other weights of the same widths.
 
     Raises:
         ModelMismatchError: a concept belongs to another base model, or has other embedding widths.
@@ -27,13 +36,33 @@ def concept_vectors(concepts: Sequence[Concept], bundle: Bundle) -> ConceptVecto
     """
     vectors: dict[str, list[torch.Tensor]] = {}
     for concept in concepts:
-        check_compatible(concept, bundle.fingerprint, bundle.prompts.widths)
+        _check(concept, bundle, allow_mismatch=concept.token in mismatch_allowed)
         if concept.token in vectors:
             raise InvalidInputError.mismatch(
                 "concept", got=f"{concept.token} twice", expected="each token once"
             )
         vectors[concept.token] = [torch.from_numpy(part.copy()) for part in concept.embeddings.values()]
     return vectors
+
+
+def mismatch_warnings(concepts: Sequence[Concept], bundle: Bundle) -> list[InputWarning]:
+    """Return a warning for each concept that was learned on other weights than those of the base model.
+
+    Raises:
+        ModelMismatchError: a concept has other embedding widths.
+    """
+    checked = [_check(concept, bundle, allow_mismatch=True) for concept in concepts]
+    return [warning for warning in checked if warning is not None]
+
+
+def _check(concept: Concept, bundle: Bundle, *, allow_mismatch: bool) -> InputWarning | None:
+    return check_compatible(
+        concept,
+        bundle.fingerprint,
+        bundle.prompts.widths,
+        weights_fingerprint=bundle.weights_fingerprint,
+        allow_mismatch=allow_mismatch,
+    )
 
 
 def to_concept(personalization: Personalization, fixed_loss_end: float) -> Concept:
@@ -53,6 +82,7 @@ def to_concept(personalization: Personalization, fixed_loss_end: float) -> Conce
         kind=subject.kind,
         base_model=bundle.name,
         fingerprint=bundle.fingerprint,
+        weights_fingerprint=bundle.weights_fingerprint,
         provenance=Provenance(
             initializer=subject.initializer,
             settings=settings.model_dump(),

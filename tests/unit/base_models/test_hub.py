@@ -1,0 +1,227 @@
+"""Base models from a hub: choice of files, resumed downloads, use without network, and clear errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tooling.hub import COMMIT, Hub, running_hub
+from zoodip_core.base_models.hub import choose_files
+
+SD15_ON_THE_HUB = [
+    ".gitattributes",
+    "LICENSE.md",
+    "README.md",
+    "feature_extractor/preprocessor_config.json",
+    "model_index.json",
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "v1-5-pruned-emaonly.safetensors",
+    "v1-5-pruned.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+
+LOAD = """
+import sys
+from huggingface_hub import constants
+from zoodip_core.base_models.hub import snapshot_folder
+from zoodip_core.errors import ZoodipError
+constants.DOWNLOAD_CHUNK_SIZE = 1_000  # what is lost of a broken download; the test model is small
+try:
+    print(snapshot_folder(sys.argv[1], sys.argv[2] or None, sys.argv[3] or None))
+except ZoodipError as error:
+    print("error:", error.message)
+"""
+
+
+@pytest.fixture
+def hub(family_folder: dict[str, Path], tmp_path: Path) -> Iterator[Hub]:
+    """Run a hub that has `owner/tiny`, with weights in full precision only."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(family_folder["sd1"], folder)
+    (folder / "LICENSE.md").write_text("CreativeML Open RAIL-M")
+    with running_hub() as hub:
+        hub.repositories["owner/tiny"] = folder
+        yield hub
+
+
+Load = Callable[..., str]
+
+
+@pytest.fixture
+def load(hub: Hub, tmp_path: Path) -> Load:
+    """Return a function that gets a model from the hub in another process, with a cache for this test."""
+
+    def run(hub_id: str, revision: str = "", variant: str = "", **environment: str) -> str:
+        names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD, hub_id, revision, variant],
+            env={**os.environ, **names, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        run.progress = done.stderr  # type: ignore[attr-defined]
+        return done.stdout.strip()
+
+    return run
+
+
+def weights(folder: str) -> set[str]:
+    """Return the names of the safetensors files in a folder."""
+    return {str(file.relative_to(folder)) for file in Path(folder).rglob("*.safetensors")}
+
+
+def downloads(hub: Hub) -> list[str]:
+    """Return the requests for the content of files."""
+    return [request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]
+
+
+def test_only_needed_files_are_downloaded() -> None:
+    """Of SD1.5's files, only configs, the tokenizer and one copy of each weight are downloaded; no pickle."""
+    files = dict.fromkeys(SD15_ON_THE_HUB, 1)
+    for variant, infix in ((None, ""), ("fp16", ".fp16")):
+        taken = set(choose_files("owner/sd15", files, variant))
+        assert {name for name in taken if name.endswith("safetensors")} == {
+            f"text_encoder/model{infix}.safetensors",
+            f"unet/diffusion_pytorch_model{infix}.safetensors",
+            f"vae/diffusion_pytorch_model{infix}.safetensors",
+        }
+        assert {"model_index.json", "tokenizer/merges.txt", "tokenizer/vocab.json", "LICENSE.md"} <= taken
+        assert not any(name.endswith((".bin", ".onnx")) or "safety" in name for name in taken)
+
+
+@pytest.mark.slow
+def test_a_model_is_downloaded_once_and_used_without_network(hub: Hub, load: Load) -> None:
+    """The second use asks the hub nothing, so it works offline, and a branch that moves does not change the model."""
+    folder = load("owner/tiny")
+    assert COMMIT in folder
+    assert (Path(folder) / "LICENSE.md").is_file()
+    assert "Fetching 13 files: 100%" in load.progress  # type: ignore[attr-defined]
+    asked = len(hub.requests)
+    assert load("owner/tiny") == load("owner/tiny", COMMIT) == folder
+    assert load("owner/tiny", HF_HUB_OFFLINE="1") == folder
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.slow
+def test_a_broken_connection_is_resumed(hub: Hub, load: Load) -> None:
+    """The second request asks for the missing bytes only, and the file is complete."""
+    name = "unet/diffusion_pytorch_model.safetensors"
+    hub.cut[name] = 100_000
+    folder = load("owner/tiny")
+    assert (Path(folder) / name).read_bytes() == (hub.repositories["owner/tiny"] / name).read_bytes()
+    assert [line.partition(name)[2].strip() for line in downloads(hub) if name in line] == [
+        "",
+        "bytes=100000-",
+    ]
+
+
+@pytest.mark.slow
+def test_a_repository_with_half_precision_only(hub: Hub, load: Load) -> None:
+    """Its fp16 files are used, with and without `variant`; with both copies, the variant decides."""
+    source = hub.repositories["owner/tiny"]
+    both, half = source.with_name("both"), source.with_name("half")
+    for target in (both, half):
+        shutil.copytree(source, target)
+        for file in list(target.rglob("*.safetensors")):
+            (shutil.copy if target == both else shutil.move)(file, file.with_suffix(".fp16.safetensors"))
+    hub.repositories |= {"owner/half": half, "owner/both": both}
+    assert all(".fp16." in name for name in weights(load("owner/half")))
+    assert all(".fp16." not in name for name in weights(load("owner/both")))
+    assert load("owner/tiny", "", "fp16").startswith("error: variant: got fp16, but owner/tiny has only ")
+
+
+@pytest.mark.slow
+def test_the_variant_selects_one_of_two_copies(hub: Hub, load: Load) -> None:
+    """Only the files of the variant are downloaded."""
+    source = hub.repositories["owner/tiny"]
+    for file in list(source.rglob("*.safetensors")):
+        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+    assert all(".fp16." in name for name in weights(load("owner/tiny", "", "fp16")))
+
+
+def _without(pattern: str) -> Callable[[Hub], None]:
+    def change(hub: Hub) -> None:
+        for file in list(hub.repositories["owner/tiny"].rglob(pattern)):
+            file.rename(file.with_name("pytorch_model.bin"))
+
+    return change
+
+
+def _checkpoint_only(hub: Hub) -> None:
+    folder = hub.repositories["owner/tiny"]
+    (folder / "model_index.json").unlink()
+    (folder / "anime-v3.safetensors").write_bytes(b"")
+
+
+FAULTS: dict[str, tuple[str, str, Callable[[Hub], object], str]] = {
+    "missing": ("owner/none", "", lambda _: None, "owner/none, which does not exist on .* or is private"),
+    "revision": (
+        "owner/tiny",
+        "v9",
+        lambda _: None,
+        "got revision 'v9' of owner/tiny; expected a branch, tag",
+    ),
+    "gated": (
+        "owner/tiny",
+        "",
+        lambda hub: hub.gated.add("owner/tiny"),
+        "whose access is restricted.*HF_TOKEN",
+    ),
+    "full disk": (
+        "owner/tiny",
+        "",
+        lambda hub: hub.sizes.update({"unet/diffusion_pytorch_model.safetensors": 10**17}),
+        "which needs 100,000,000.0 GB, with .* GB free",
+    ),
+    "pickles": ("owner/tiny", "", _without("*.safetensors"), "without safetensors weights in unet/"),
+    "one file": (
+        "owner/tiny",
+        "",
+        _checkpoint_only,
+        "without model_index.json but anime-v3.safetensors.*: download",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_has_one_clear_error(hub: Hub, load: Load, fault: str) -> None:
+    """The message names the repository and what is needed."""
+    hub_id, revision, change, message = FAULTS[fault]
+    change(hub)
+    printed = load(hub_id, revision)
+    assert re.search(f"^error: .*{message}", printed, re.DOTALL), printed
+    assert len(printed.splitlines()) == 1
+    assert "Traceback" not in load.progress  # type: ignore[attr-defined]
+
+
+def test_an_unreachable_hub(load: Load) -> None:
+    """A connection that cannot be made is one error that names the hub."""
+    printed = load("owner/tiny", HF_ENDPOINT="http://127.0.0.1:9")
+    assert printed.startswith("error: base_model: got owner/tiny, whose download failed")
+    assert printed.endswith("expected a connection to http://127.0.0.1:9")

@@ -1,0 +1,88 @@
+"""Facts about a base model for people: family, noise process, sizes, memory, license and fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoodip_core.base_models.families import Family, detect_family, read_config
+from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.footprint import parameter_counts, weights_mb
+from zoodip_core.base_models.safetensors_header import read_header
+from zoodip_core.base_models.tensor_files import data_file
+from zoodip_core.base_models.weight_files import weight_files
+from zoodip_core.config import PRECISIONS
+
+NOTES = "_zoodip"
+"""Key in model_index.json of facts about a checkpoint in one file that its folder does not show otherwise."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Facts about the files of a base model.
+
+    Attributes:
+        family: model family.
+        prediction_type: what the U-Net predicts.
+        side_px: side of the training images in pixels.
+        parameters: part → number of parameters.
+        memory_mb: precision → memory of all weights in 10⁶ bytes.
+        license: license file, or license that the file states; None if there is none.
+        fingerprint: fingerprint of the files.
+        notes: facts that only the checkpoint in one file shows, such as which weights are used.
+    """
+
+    family: Family
+    prediction_type: str
+    side_px: int
+    parameters: dict[str, int]
+    memory_mb: dict[str, int]
+    license: str | None
+    fingerprint: str
+    notes: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as plain values, in the order in which they are shown."""
+        total = {"total": sum(self.parameters.values())}
+        return {
+            "family": self.family,
+            "prediction_type": self.prediction_type,
+            "default_size": f"{self.side_px} × {self.side_px}",
+            "parameters": total | self.parameters,
+            "memory_mb": self.memory_mb,
+            "license": self.license,
+            "fingerprint": self.fingerprint,
+            **self.notes,
+        }
+
+
+def read_model_facts(folder: Path) -> ModelFacts:
+    """Read the facts of a pipeline folder.
+
+    Raises:
+        InvalidModelError: the folder is incomplete, or the model is not supported.
+    """
+    family = detect_family(folder)
+    scheduler = read_config(folder, "scheduler/scheduler_config.json")
+    blocks = read_config(folder, "vae/config.json").get("block_out_channels", ())
+    cells = read_config(folder, "unet/config.json").get("sample_size", 64)
+    return ModelFacts(
+        family=family,
+        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        side_px=int(cells) * 2 ** (len(blocks) - 1),
+        parameters=parameter_counts(folder),
+        memory_mb={precision: round(weights_mb(folder, precision)) for precision in PRECISIONS},
+        license=_license(folder),
+        fingerprint=fingerprint(folder),
+        notes=dict(read_config(folder, "model_index.json").get(NOTES, {})),
+    )
+
+
+def _license(folder: Path) -> str | None:
+    """Return the license file of the folder, or the license that the checkpoint states."""
+    files = sorted(file for file in folder.glob("LICENSE*") if file.is_file())
+    if files:
+        return str(files[0])
+    (unet, *_) = weight_files(folder / "unet")
+    return read_header(data_file(unet)).metadata.get("modelspec.license")

@@ -1,0 +1,1 @@
+"""Checkpoints of Stable Diffusion in one file: recognition, names of their tensors, and configurations."""

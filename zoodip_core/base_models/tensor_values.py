@@ -1,0 +1,52 @@
+"""Reads values of stored tensors without torch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoodip_core.base_models.safetensors_header import ITEM_BYTES
+from zoodip_core.base_models.tensor_files import StoredTensor
+from zoodip_core.errors import InvalidModelError
+
+_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+def read_values(tensor: StoredTensor, count: int | None = None) -> NDArray[np.float32]:
+    """Return the first values of a tensor in the row-major order of its view, in fp32.
+
+    Args:
+        tensor: a stored tensor of floating-point numbers.
+        count: number of values; None, or more than there are, for all.
+
+    Raises:
+        InvalidModelError: the tensor does not hold fp64, fp32, fp16 or bf16, or the file cannot be read.
+    """
+    size = math.prod(tensor.shape)
+    count = size if count is None else min(count, size)
+    if tensor.place.view == "transposed":  # the first values lie in all rows
+        stored = _read(tensor, 0, size).reshape(tensor.stored.shape)
+        return np.ascontiguousarray(stored.T).reshape(-1)[:count]
+    row = size // tensor.shape[0] if tensor.shape and tensor.shape[0] else 0
+    return _read(tensor, (tensor.rows.start or 0) * row, count)
+
+
+def _read(tensor: StoredTensor, first: int, count: int) -> NDArray[np.float32]:
+    dtype = tensor.stored.dtype
+    if dtype not in _NUMPY:
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"{tensor.place.key} as {dtype} in {tensor.path}",
+            expected="floating-point weights as F32, F16 or BF16",
+        )
+    offset = tensor.stored.start + first * ITEM_BYTES[dtype]
+    try:
+        values = np.fromfile(tensor.path, _NUMPY[dtype], count, offset=offset)
+    except OSError as error:
+        raise InvalidModelError(f"base_model: {tensor.path} cannot be read: {error.strerror}") from error
+    if dtype == "BF16":  # the upper half of an fp32 number
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

@@ -1,0 +1,37 @@
+"""Networks of a pipeline folder without weights, on the meta device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from zoodip_core.base_models.families import TEXT_ENCODERS, Family
+
+
+def network_parts(family: Family) -> tuple[str, ...]:
+    """Return the folders of all networks of a family."""
+    return (*TEXT_ENCODERS[family], "unet", "vae")
+
+
+def empty_network(folder: Path, part: str) -> nn.Module:
+    """Build one network from its configuration; it allocates no memory.
+
+    Args:
+        folder: pipeline folder.
+        part: "unet", "vae", "text_encoder" or "text_encoder_2".
+    """
+    if part.startswith("text_encoder"):
+        projected = part == "text_encoder_2"
+        kind = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
+        config = transformers.CLIPTextConfig.from_pretrained(folder / part, attn_implementation="sdpa")
+        with torch.device("meta"):
+            encoder: nn.Module = kind._from_config(config)
+        return encoder
+    kind = diffusers.UNet2DConditionModel if part == "unet" else diffusers.AutoencoderKL
+    with torch.device("meta"):
+        network: nn.Module = kind.from_config(kind.load_config(folder / part))
+    return network
