@@ -38,7 +38,7 @@ class Provenance:
     seed: int
     steps: int  # completed
     forwards: int
-    precision: str  # of the base model during the search
+    precision: str  # of the base model during the search, as `PartPrecisions` prints it
     images: int
     fixed_loss_start: float | None
     fixed_loss_end: float | None

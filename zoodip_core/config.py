@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,31 @@ SubspaceName = Literal["subspace_gradient", "none"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
+
+
+@dataclass(frozen=True)
+class PartPrecisions:
+    """Precision of each part of a base model. Both text encoders of SDXL have the same."""
+
+    unet: Precision
+    text_encoder: Precision
+    vae: Precision
+
+    @classmethod
+    def of(cls, precision: Precision) -> PartPrecisions:
+        """Return the parts of a named precision: `nf4` is an NF4 U-Net with INT8 text encoders and VAE.
+
+        Source: arXiv:2503.14868v1, Sec. 5.1 ("INT4 U-Net")
+        """
+        others: Precision = "int8" if precision == "nf4" else precision
+        return cls(unet=precision, text_encoder=others, vae=others)
+
+    def __str__(self) -> str:
+        """The named precision, or `U-Net/text encoder/VAE` if no name has these parts."""
+        if self == self.of(self.unet):
+            return self.unet
+        return f"{self.unet}/{self.text_encoder}/{self.vae}"
+
 
 EVALUATIONS: dict[EstimatorName, Callable[[int], int]] = {
     "rge": lambda n: n + 1,

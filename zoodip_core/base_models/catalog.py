@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoodip_core.base_models.families import Family
-from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision
+from zoodip_core.config import ConceptKind, PartPrecisions, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 from zoodip_core.expectations import expectation
 
@@ -39,6 +39,9 @@ class BaseModelEntry(BaseModel):
     hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
     family: Family | None = None  # required with hub_id: settings depend on it before the download
     precision: Precision = "int8"
+    unet_precision: Precision | None = None  # a part without its own has that of `precision`
+    text_encoder_precision: Precision | None = None
+    vae_precision: Precision | None = None
     default: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
@@ -54,6 +57,16 @@ class BaseModelEntry(BaseModel):
         if self.hub_id is not None and self.family is None:
             raise ValueError(f"family next to hub_id, one of {', '.join(get_args(Family))}")
         return self
+
+    @property
+    def precisions(self) -> PartPrecisions:
+        """Precision of each part."""
+        named = PartPrecisions.of(self.precision)
+        return PartPrecisions(
+            unet=self.unet_precision or named.unet,
+            text_encoder=self.text_encoder_precision or named.text_encoder,
+            vae=self.vae_precision or named.vae,
+        )
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -132,7 +145,7 @@ def resolve_settings(
     """
     if preset not in ("default", "paper"):
         raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected="default or paper")
-    values = _PAPER[family] | (_PAPER_NF4 if entry.precision == "nf4" else {})
+    values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
     entry_settings = entry.settings if preset == "default" else {}
     return PersonalizationSettings.parse(values | entry_settings | overrides)
 

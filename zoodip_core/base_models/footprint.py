@@ -8,21 +8,31 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from zoodip_core.base_models.weight_files import weight_files
+from zoodip_core.config import PartPrecisions, Precision
 from zoodip_core.errors import InvalidModelError
 
-_BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
-_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_BYTES_PER_WEIGHT: dict[Precision, float] = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
 
 
-def weights_mb(folder: Path, precision: str) -> float:
-    """Return the memory of all networks of a pipeline folder at a precision, in 10⁶ bytes.
+def weights_mb(folder: Path, precisions: PartPrecisions) -> float:
+    """Return the memory of all networks of a pipeline folder, each at its precision, in 10⁶ bytes.
 
     Raises:
         InvalidModelError: weights are missing, damaged, or not safetensors.
     """
-    parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
-    weights = sum(_parameter_count(file) for part in parts for file in weight_files(part))
-    return weights * _BYTES_PER_WEIGHT[precision] / 1e6
+    parts = {
+        "unet": precisions.unet,
+        "vae": precisions.vae,
+        "text_encoder": precisions.text_encoder,
+        "text_encoder_2": precisions.text_encoder,
+    }
+    size_bytes = sum(
+        _parameter_count(file) * _BYTES_PER_WEIGHT[precision]
+        for part, precision in parts.items()
+        if (folder / part).is_dir()
+        for file in weight_files(folder / part)
+    )
+    return size_bytes / 1e6
 
 
 def _parameter_count(file: Path) -> int:

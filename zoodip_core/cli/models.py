@@ -15,7 +15,7 @@ def models(catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
         {
             "name": entry.name,
             "default": entry.name == loaded.default.name,
-            "precision": entry.precision,
+            "precision": str(entry.precisions),
             "source": str(entry.path or entry.hub_id),
         }
         for entry in loaded.entries

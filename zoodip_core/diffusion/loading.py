@@ -19,7 +19,7 @@ from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.weight_files import weight_files
-from zoodip_core.config import ConceptKind, Precision
+from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
@@ -49,9 +49,9 @@ class Bundle:
         family: `sd1`, `sd2` or `sdxl`.
         folder: pipeline folder.
         fingerprint: SHA-256 that identifies the weights.
-        precision: how weights are stored.
+        precisions: how the weights of each part are stored.
         device: device of all networks.
-        dtype: compute dtype.
+        dtype: compute dtype of the U-Net.
         prompts: tokenizers and text encoders.
         denoiser: the U-Net.
         schedule: noise schedule of the U-Net's training.
@@ -64,7 +64,7 @@ class Bundle:
     family: Family
     folder: Path
     fingerprint: str
-    precision: Precision
+    precisions: PartPrecisions
     device: torch.device
     dtype: torch.dtype
     prompts: PromptEncoder
@@ -79,7 +79,7 @@ class Bundle:
     def vae(self) -> Any:
         """The VAE, loaded on first use."""
         if self._vae is None:
-            self._vae = _load_vae(self.folder, self.precision, self.device, self.dtype)
+            self._vae = _load_vae(self.folder, self.family, self.precisions.vae, self.device)
         return self._vae
 
     def release_vae(self) -> None:
@@ -136,23 +136,26 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
             got=f"{entry.name} in {folder} of the family {family}",
             expected=f"the family {entry.family}, as in the catalog",
         )
-    dtype = compute_dtype(chosen_device, entry.precision)
+    precisions = entry.precisions
+    if "fp32" in (precisions.unet, precisions.text_encoder, precisions.vae):
+        _disable_tf32()
+    dtype = compute_dtype(chosen_device, precisions.unet)
     index = read_config(folder, "model_index.json")
-    unet = _load_unet(folder, entry.precision, chosen_device, dtype)
-    encoders = _load_encoders(folder, family, entry.precision, chosen_device, dtype)
+    unet = _load_unet(folder, precisions.unet, chosen_device, dtype)
+    encoders = _load_encoders(folder, family, precisions.text_encoder, chosen_device)
     return Bundle(
         name=entry.name,
         family=family,
         folder=folder,
         fingerprint=fingerprint(folder),
-        precision=entry.precision,
+        precisions=precisions,
         device=chosen_device,
         dtype=dtype,
         prompts=PromptEncoder(encoders),
         denoiser=Denoiser(unet, dtype=dtype, max_rows=max_rows),
         schedule=noise_schedule(folder / "scheduler"),
         scale_factor=2 ** (len(read_config(folder, "vae/config.json")["block_out_channels"]) - 1),
-        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", False)),
+        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
     )
 
@@ -177,6 +180,15 @@ def find_model_folder(entry: BaseModelEntry) -> Path:
         ) from error
 
 
+def _disable_tf32() -> None:
+    """Make fp32 on CUDA mean fp32, for the whole process. TF32 has a mantissa of 10 bits, as fp16 has.
+
+    torch enables TF32 for convolutions by default.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel.from_config(
@@ -192,17 +204,22 @@ def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: 
     )
 
 
-def _load_vae(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _load_vae(folder: Path, family: Family, precision: Precision, device: torch.device) -> nn.Module:
+    """Load the VAE; in fp32 if its configuration asks for it, or if SDXL's is silent about it.
+
+    SDXL's VAE overflows in fp16. diffusers takes a missing `force_upcast` as true for every family.
+    """
     with torch.device("meta"):
         vae = diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
-    if vae.config.force_upcast:
-        dtype = torch.float32  # SDXL's VAE overflows in fp16
+    upcast = read_config(folder, "vae/config.json").get("force_upcast", family == "sdxl")
+    dtype = torch.float32 if upcast else compute_dtype(device, precision)
     return load_quantized(vae, weight_files(folder / "vae"), precision=precision, device=device, dtype=dtype)
 
 
 def _load_encoders(
-    folder: Path, family: Family, precision: Precision, device: torch.device, dtype: torch.dtype
+    folder: Path, family: Family, precision: Precision, device: torch.device
 ) -> list[TextEncoder]:
+    dtype = compute_dtype(device, precision)
     suffixes = ("", "_2") if family == "sdxl" else ("",)
     encoders = []
     for suffix in suffixes:

@@ -173,6 +173,13 @@ def test_the_paper_preset_has_the_papers_values_for_each_family(
     assert resolve_settings(entry, family, "default", {}) == PersonalizationSettings.parse(changed | {"n": 8})
 
 
+def test_the_precision_of_the_u_net_decides_the_papers_settings(tmp_path: Path) -> None:
+    """An NF4 U-Net needs μ = 1e-2, whatever precision the other parts have."""
+    entry = BaseModelEntry(name="a", path=tmp_path, unet_precision="nf4", vae_precision="fp32")
+    assert str(entry.precisions) == "nf4/int8/fp32"
+    assert resolve_settings(entry, "sd1", "paper", {}).mu == 1e-2
+
+
 def test_settings_of_the_request_take_precedence() -> None:
     """They override the settings of the catalog entry and of the family."""
     entry = Catalog.load().default
