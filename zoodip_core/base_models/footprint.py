@@ -20,11 +20,13 @@ def weights_mb(folder: Path, precisions: PartPrecisions) -> float:
     Raises:
         InvalidModelError: weights are missing, damaged, or not safetensors.
     """
-    parts = {
+    # in fp16, text encoders are stored in the fp32 that they compute in
+    text: Precision = "fp32" if precisions.text_encoder == "fp16" else precisions.text_encoder
+    parts: dict[str, Precision] = {
         "unet": precisions.unet,
         "vae": precisions.vae,
-        "text_encoder": precisions.text_encoder,
-        "text_encoder_2": precisions.text_encoder,
+        "text_encoder": text,
+        "text_encoder_2": text,
     }
     size_bytes = sum(
         _parameter_count(file) * _BYTES_PER_WEIGHT[precision]

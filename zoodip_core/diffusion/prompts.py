@@ -217,9 +217,9 @@ def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) ->
 def _run(
     encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
-    """Run the encoder on input embeddings; the forward method of transformers accepts only ids."""
+    """Run the encoder on input embeddings, in the dtype of its layers; transformers' forward accepts only ids."""
     body = encoder.body
-    hidden = body.embeddings(inputs_embeds=embedded.to(encoder.table.dtype))
+    hidden = body.embeddings(inputs_embeds=embedded.to(body.final_layer_norm.weight.dtype))
     before_last = hidden
     for layer in body.encoder.layers:
         before_last = hidden
