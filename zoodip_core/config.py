@@ -18,6 +18,9 @@ DirectionsName = Literal["gaussian", "orthogonal"]
 DerivativeName = Literal["loss_difference", "residual"]
 EstimateScaleName = Literal["mean", "dimension"]
 SubspaceName = Literal["subspace_gradient", "none"]
+NullDirectionsName = Literal["keep", "remove"]
+ImageSamplingName = Literal["with_replacement", "without_replacement"]
+ImageFitName = Literal["crop", "squash"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
@@ -122,6 +125,14 @@ class SearchSettings(_Settings):
     nu: float = Field(
         1e-3, gt=0, lt=1, description="Share of variance that the projection drops (ν), Eq. (6)"
     )
+    null_directions: NullDirectionsName = Field(
+        "keep",
+        description="Directions without any variance in the history: keep them, or remove them as printed",
+    )
+    image_sampling: ImageSamplingName = Field(
+        "with_replacement",
+        description="Image of a step: drawn from all, or from those that this round has not used yet",
+    )
     timesteps: TimestepsName = Field(
         "partial_uniform",
         description="Distribution of the timesteps: uniform in [t_low, t_high), or by `snr`",
@@ -153,6 +164,9 @@ class PersonalizationSettings(SearchSettings):
 
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")
+    image_fit: ImageFitName = Field(
+        "crop", description="How an image becomes a square: cropped to its center, or squashed"
+    )
     stop: StopName = Field(
         "steps",
         description="End after all steps, or earlier once the validation loss has stopped falling (`auto`)",

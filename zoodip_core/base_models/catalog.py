@@ -14,7 +14,7 @@ from zoodip_core.config import ConceptKind, PartPrecisions, PersonalizationSetti
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 from zoodip_core.expectations import expectation
 
-Preset = Literal["default", "paper"]
+Preset = Literal["default", "paper", "script"]
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "catalog.toml"
 
@@ -25,6 +25,14 @@ _PAPER: dict[Family, dict[str, Any]] = {
     "sdxl": {"mu": 1e-2, "t_low": 700, "steps": 20_000},
 }
 _PAPER_NF4: dict[str, Any] = {"mu": 1e-2}  # "INT4 U-Net"
+_AS_PRINTED: dict[str, Any] = {"null_directions": "remove"}  # Eq. (7), to the last row
+_SCRIPT: dict[str, Any] = _AS_PRINTED | {
+    "learning_rate": 1e-2,
+    "estimate_scale": "dimension",
+    "image_sampling": "without_replacement",
+    "image_fit": "squash",
+}
+_PRESETS: dict[Preset, dict[str, Any]] = {"default": {}, "paper": _AS_PRINTED, "script": _SCRIPT}
 
 _Template = Annotated[str, Field(pattern=r"\{\}")]
 
@@ -137,17 +145,19 @@ def resolve_settings(
     Args:
         entry: the base model; the preset "default" uses its settings.
         family: its family.
-        preset: "default", or "paper" for the settings that the paper prints.
+        preset: "default", "paper" for the settings that the paper prints, or "script" for those of the authors'
+            published script.
         overrides: settings of the request; they take precedence.
 
     Raises:
         InvalidSettingsError: an unknown preset or setting, or a value that is not allowed.
     """
-    if preset not in ("default", "paper"):
-        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected="default or paper")
+    if preset not in _PRESETS:
+        names = ", ".join(_PRESETS)
+        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected=f"one of {names}")
     values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
-    entry_settings = entry.settings if preset == "default" else {}
-    return PersonalizationSettings.parse(values | entry_settings | overrides)
+    own = entry.settings if preset == "default" else _PRESETS[preset]  # type: ignore[index]
+    return PersonalizationSettings.parse(values | own | overrides)
 
 
 def _read(path: Path) -> list[BaseModelEntry]:

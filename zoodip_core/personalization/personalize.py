@@ -20,9 +20,10 @@ from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
-from zoodip_core.images import check_image_count, fit_square
+from zoodip_core.images import check_image_count
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
+from zoodip_core.personalization.image_fit import fit_image
 from zoodip_core.personalization.samples import References, Sample, candidates_request, samples_request
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
@@ -96,7 +97,7 @@ class Personalization:
         Args:
             bundle: the frozen base model; its VAE is released after encoding.
             subject: what to learn.
-            images: 1 to 16 RGB images; each is cropped to its center square.
+            images: 1 to 16 RGB images; each becomes a square as `settings.image_fit` says.
             settings: settings of the search.
             state: tensors of `state()` to resume from; None starts a new search.
 
@@ -114,7 +115,8 @@ class Personalization:
         )
         vectors = {subject.token: settings.vectors}
         prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
-        posteriors = encode_images(bundle.vae, [fit_square(image, bundle.side_px) for image in images])
+        squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
+        posteriors = encode_images(bundle.vae, squares)
         bundle.release_vae()
         return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
 

@@ -30,9 +30,7 @@ def half(
 
 
 def _in_fp64(encoder: PromptEncoder) -> PromptEncoder:
-    parts = [
-        dataclasses.replace(part, model=copy.deepcopy(part.model).double()) for part in encoder.encoders
-    ]
+    parts = [dataclasses.replace(part, model=copy.deepcopy(part.model).double()) for part in encoder.encoders]
     return PromptEncoder(parts)
 
 
@@ -42,9 +40,7 @@ def _slopes(encoder: PromptEncoder, candidates: Float[Tensor, "rows flat"]) -> F
     prompt = encoder.tokenize(f"a photo of a {TOKEN} in the snow", {TOKEN: 1})
     embedded = encoder.embed_candidates(prompt, TOKEN, candidates, 1)
     states = encoder.encode(embedded, [prompt] * len(candidates)).states.double()
-    weights = torch.randn(
-        states.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    weights = torch.randn(states.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return ((states[1:] - states[0]) * weights).sum(dim=(1, 2)) / MU
 
 

@@ -80,7 +80,5 @@ def test_without_the_end_token_sdxl_draws_another_picture(
 ) -> None:
     """SDXL's published `eos_token_id` of 2 makes transformers pool the state of the learned token."""
     file = tmp_path / "my-dog.safetensors"
-    difference = _largest_difference(
-        bundles["sdxl"], family_folder["sdxl"], "sdxl", 1, file, set_end=False
-    )
+    difference = _largest_difference(bundles["sdxl"], family_folder["sdxl"], "sdxl", 1, file, set_end=False)
     assert difference > 1
