@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.errors import ImageNotFiniteError
 
 
@@ -48,8 +49,13 @@ def to_image(pixels: Float[Tensor, "3 height width"]) -> Image.Image:
 
 
 @torch.no_grad()
+@typed_out_of_memory("Encoding an image")
 def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
-    """Encode images of the model's size, one at a time to keep peak memory low."""
+    """Encode images of the model's size, one at a time to keep peak memory low.
+
+    Raises:
+        OutOfMemoryError: one image does not fit.
+    """
     pixels = [view for image in images for view in (to_tensor(image), to_tensor(image).flip(-1))]
     moments = [_encode(vae, view) for view in pixels]
     mean = torch.stack([mean for mean, _ in moments])
@@ -59,11 +65,13 @@ def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
 
 
 @torch.no_grad()
+@typed_out_of_memory("Decoding an image")
 def decode_latents(vae: Any, latents: Float[Tensor, "images c h w"]) -> list[Image.Image]:
     """Decode latents in the U-Net's scale to images, one at a time to keep peak memory low.
 
     Raises:
         ImageNotFiniteError: a pixel is NaN or infinite.
+        OutOfMemoryError: one image does not fit.
     """
     parameter = next(vae.parameters())
     scaled = (latents / vae.config.scaling_factor).to(parameter)

@@ -22,6 +22,7 @@ from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
@@ -115,6 +116,7 @@ class Bundle:
         return torch.tensor([[*side, 0, 0, *side]], dtype=torch.float32, device=self.device)
 
 
+@typed_out_of_memory("Loading the base model")
 def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None) -> Bundle:
     """Load a base model of the catalog, quantizing each weight as it is read.
 
@@ -126,6 +128,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
     Raises:
         InvalidInputError: `device` is unknown or not available.
         InvalidModelError: the folder is incomplete, has no safetensors, or is of an unsupported or unexpected family.
+        OutOfMemoryError: the model does not fit.
     """
     chosen_device = choose_device(device)
     folder = find_model_folder(entry)
@@ -204,6 +207,7 @@ def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: 
     )
 
 
+@typed_out_of_memory("Loading the VAE")
 def _load_vae(folder: Path, family: Family, precision: Precision, device: torch.device) -> nn.Module:
     """Load the VAE; in fp32 if its configuration asks for it, or if SDXL's is silent about it.
 

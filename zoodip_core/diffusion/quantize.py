@@ -72,7 +72,7 @@ class Int8Weight(QuantizedWeight):
 
 
 def _least_scale(dtype: torch.dtype) -> float:
-    """Return the least scale above 0 by which fp32 weights can be divided: fp16's smallest subnormal number is one."""
+    """Return the least scale: the smallest normal number, or the smallest subnormal one for fp16."""
     return 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny
 
 

@@ -1,6 +1,6 @@
 """Image sampling: the reference image of a step.
 
-The paper samples an image in each step. The published script shuffles all images and uses each once before it shuffles
+The paper samples an image in each step. The published script shuffles all images and uses each once. Then it shuffles
 them again.
 """
 

@@ -88,5 +88,5 @@ def test_another_process_is_refused(file: str, key: str, value: object) -> None:
 @pytest.mark.parametrize("betas", [[0.1], [0.5] * 999, [0.5] * 999 + [2], "linear", {"0": 0.1}])
 def test_trained_betas_must_fit_the_timesteps(betas: object) -> None:
     """One number between 0 and 1 for each timestep."""
-    with pytest.raises(InvalidModelError, match="trained_betas .*expected 1000 numbers"):
+    with pytest.raises(InvalidModelError, match=r"trained_betas .*expected 1000 numbers"):
         _check(SCHEDULER, trained_betas=betas)

@@ -16,7 +16,7 @@ from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.diffusion.prompts import PromptEncoder, flatten
 
 MU, DIRECTIONS = 1e-3, 16
-TOKEN = "<it>"  # noqa: S105
+TOKEN = "<it>"
 
 
 @pytest.fixture(params=["sd1", "sdxl"])

@@ -165,7 +165,7 @@ def test_only_sdxls_vae_is_upcast_by_default(
 def test_sdxl_encodes_an_empty_prompt_as_zeros_by_default(
     with_config: object, family: str, value: bool | None, zeros: bool
 ) -> None:
-    """diffusers' pipeline of SDXL has this default, so an index without the key means it."""
+    """Diffusers' pipeline of SDXL has this default, so an index without the key means it."""
     bundle = with_config(family, "model_index.json", force_zeros_for_empty_prompt=value)  # type: ignore[operator]
     assert bundle.zero_empty_prompt is zeros
 
