@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakSet
 
+import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -23,12 +24,15 @@ from zoodip_core.images import decode_image, encode_png
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 PREVIEW_SEED = 0
+
+_log = structlog.get_logger("zoodip.worker")
 
 
 class DiffusionSearch:
@@ -84,7 +88,7 @@ class DiffusionEngine:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
-        load = partial(load_bundle, device=settings.device)
+        load = partial(load_bundle, device=settings.device, max_rows=settings.max_rows)
         self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
         self._searches: WeakSet[DiffusionSearch] = WeakSet()
 
@@ -112,6 +116,7 @@ class DiffusionEngine:
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
+        personalization.on_recovery = partial(_log_recovery, job.id)
         search = DiffusionSearch(personalization, self._preview_of(bundle, subject))
         self._searches.add(search)
         return search
@@ -183,6 +188,10 @@ class DiffusionEngine:
         )
         defaults = self._catalog.get(bundle.name).generation
         return GenerationSettings.parse({**defaults, "prompt": caption, "seed": PREVIEW_SEED})
+
+
+def _log_recovery(job_id: str, recovery: Recovery) -> None:
+    _log.warning("search_recovered", job_id=job_id, kind=recovery.kind, step=recovery.step)
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:

@@ -92,7 +92,7 @@ def anchor_identity(bundles: BundleCache, case: Learnable, settings: Personaliza
     """Return what the pictures of an anchor depend on besides prompts and seeds."""
     bundle = bundles.at()
     found = identity(case.subject, settings, bundle.fingerprint, list(case.references))
-    return f"{found} {bundle.precisions}"
+    return f"{found} {bundle.precision}"
 
 
 def compose_real(prompts: Sequence[Prompt], each: int, world: World) -> Pictures:

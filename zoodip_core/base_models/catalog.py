@@ -156,7 +156,7 @@ def resolve_settings(
         names = ", ".join(_PRESETS)
         raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected=f"one of {names}")
     values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
-    own = entry.settings if preset == "default" else _PRESETS[preset]  # type: ignore[index]
+    own = entry.settings if preset == "default" else _PRESETS[preset]
     return PersonalizationSettings.parse(values | own | overrides)
 
 

@@ -73,6 +73,7 @@ def learn(
     job = identity(subject, settings, bundle.fingerprint, images)
     state = load_checkpoint(checkpoint, identity=job) if resume else None
     personalization = Personalization.begin(bundle, subject, images, settings, state)
+    personalization.on_recovery = lambda recovery: say(f"warning: {recovery.message}")
     if resume:
         say(f"resuming at step {personalization.step} of {settings.steps}")
     with interruption() as stop, search_progress(settings.steps) as bar:

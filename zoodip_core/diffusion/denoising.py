@@ -103,8 +103,8 @@ class Denoiser:
     def predict(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
         """Return the U-Net's output for each row, in fp32.
 
-        If memory runs out, the forward pass is repeated with fewer rows. Later calls find the largest batch that fits,
-        and try larger ones again from time to time.
+        If memory runs out, the forward pass is repeated with fewer rows. Later calls find the largest batch that
+        fits. From time to time they try larger ones again.
 
         Raises:
             OutOfMemoryError: a single row does not fit.

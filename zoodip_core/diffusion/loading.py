@@ -77,6 +77,11 @@ class Bundle:
     _vae: nn.Module | None = None
 
     @property
+    def precision(self) -> str:
+        """How the weights are stored, in one word where all parts follow from it."""
+        return str(self.precisions)
+
+    @property
     def vae(self) -> Any:
         """The VAE, loaded on first use."""
         if self._vae is None:
@@ -240,7 +245,8 @@ def _load_encoders(
         model = load_quantized(
             model, weight_files(folder / part), precision=precision, device=device, dtype=torch.float32
         )
-        model.get_input_embeddings().to(compute_dtype(device, precision))
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
-        encoders.append(TextEncoder(tokenizer, model, penultimate=family == "sdxl", projected=projected))
+        encoder = TextEncoder(tokenizer, model, penultimate=family == "sdxl", projected=projected)
+        encoder.body.embeddings.token_embedding.to(compute_dtype(device, precision))
+        encoders.append(encoder)
     return encoders

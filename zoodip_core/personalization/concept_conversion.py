@@ -59,7 +59,7 @@ def to_concept(personalization: Personalization, fixed_loss_end: float) -> Conce
             seed=settings.seed,
             steps=personalization.step,
             forwards=personalization.forwards,
-            precision=str(bundle.precisions),
+            precision=bundle.precision,
             images=len(personalization.references.posteriors),
             fixed_loss_start=personalization.fixed_loss_start,
             fixed_loss_end=fixed_loss_end,

@@ -137,6 +137,10 @@ class TokenSearch:
             self._pending = self._propose()
         return self._pending[0]
 
+    def redraw(self) -> None:
+        """Discard the pending proposal. The next one has another timestep, noise and directions, and maybe image."""
+        self._generator_before, self._pending = self._generator.get_state(), None
+
     def _propose(self) -> tuple[Proposal, Tensor]:
         """Draw a proposal and its directions, in the order image, mirror, timestep, noise seed, directions."""
         generator, settings = self._generator, self._settings

@@ -37,7 +37,7 @@ def test_every_allocator_is_recognized(error: Exception) -> None:
     """Each library reports it in another way; the typed error keeps the cause and says what did not fit."""
     assert is_out_of_memory(error)
     with (
-        pytest.raises(OutOfMemoryError, match="^Decoding does not fit in the memory") as caught,
+        pytest.raises(OutOfMemoryError, match=r"^Decoding does not fit in the memory") as caught,
         typed_out_of_memory("Decoding"),
     ):
         raise error

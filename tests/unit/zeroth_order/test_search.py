@@ -79,6 +79,19 @@ def test_without_replacement_each_round_uses_every_image_once(seed: int) -> None
     assert [p.image for p in proposals] != [p.image for p in other]
 
 
+def test_redraw_replaces_the_pending_proposal() -> None:
+    """The next proposal has other samples and directions. It is not a step, and a restored search repeats it."""
+    search = started()
+    first = search.ask()
+    search.redraw()
+    restored = TokenSearch.restore(search.state(), small(), images=3, alphas_cumprod=ALPHAS)
+    second = search.ask()
+    assert search.step == 0
+    assert second.noise_seed != first.noise_seed
+    assert not second.candidates.equal(first.candidates)
+    assert restored.ask().candidates.equal(second.candidates)
+
+
 def test_does_not_flip_by_default() -> None:
     """With flip=False (Algorithm 1 as printed), no proposal is mirrored."""
     assert not any(p.flipped for p in advance(started(steps=100), 100))
