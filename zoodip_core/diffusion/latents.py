@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from zoodip_core.diffusion import vae_strips
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.errors import ImageNotFiniteError
 
@@ -75,7 +77,7 @@ def decode_latents(vae: Any, latents: Float[Tensor, "images c h w"]) -> list[Ima
     """
     parameter = next(vae.parameters())
     scaled = (latents / vae.config.scaling_factor).to(parameter)
-    return [to_image(_finite(vae.decode(latent[None], return_dict=False)[0][0])) for latent in scaled]
+    return [to_image(_finite(vae_strips.decode(vae, latent[None])[0])) for latent in scaled]
 
 
 def _finite(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
@@ -88,6 +90,6 @@ def _encode(
     vae: Any, view: Float[Tensor, "3 height width"]
 ) -> tuple[Float[Tensor, "c h w"], Float[Tensor, "c h w"]]:
     parameter = next(vae.parameters())
-    posterior = vae.encode(view[None].to(parameter), return_dict=False)[0]
+    posterior = DiagonalGaussianDistribution(vae_strips.encode(vae, view[None].to(parameter)))
     scale = vae.config.scaling_factor
     return (posterior.mean[0].float().cpu() * scale, posterior.std[0].float().cpu() * scale)
