@@ -69,8 +69,8 @@ def measure_job(entry: BaseModelEntry, *, device: str, n: int, images: int = 1) 
         n: directions of a step.
         images: images of the generation; a preview has one.
     """
-    settings = PersonalizationSettings(steps=1, n=n, fixed_rows=n + 1)
-    prompt = GenerationSettings(prompt=f"a photo of a {SUBJECT.token}", steps=DENOISING_STEPS)
+    settings = PersonalizationSettings.parse({"steps": 1, "n": n, "fixed_rows": n + 1})
+    prompt = GenerationSettings.parse({"prompt": f"a photo of a {SUBJECT.token}", "steps": DENOISING_STEPS})
     with _Meter(device) as meter:
         bundle = load_bundle(entry, device=device)
         load = meter.read()

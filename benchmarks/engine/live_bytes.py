@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Context that tracks the storages that operations create inside it.
 
     A storage counts from the operation that returns it until it is freed. Memory that a kernel allocates and frees
@@ -22,17 +22,19 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.current = 0
         self.peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and record the storages of its inputs' and outputs' tensors."""
-        inputs = {id_of(tensor) for tensor in tree_iter((args, kwargs)) if isinstance(tensor, torch.Tensor)}
+        inputs = {
+            _storage_id(tensor) for tensor in tree_iter((args, kwargs)) if isinstance(tensor, torch.Tensor)
+        }
         result = func(*args, **(kwargs or {}))
         for tensor in tree_iter(result):
-            if isinstance(tensor, torch.Tensor) and id_of(tensor) not in inputs:
+            if isinstance(tensor, torch.Tensor) and _storage_id(tensor) not in inputs:
                 self._add(tensor.untyped_storage())
         return result
 
@@ -50,6 +52,6 @@ class LiveBytes(TorchDispatchMode):
         self.current -= size
 
 
-def id_of(tensor: torch.Tensor) -> int:
+def _storage_id(tensor: torch.Tensor) -> int:
     """Return the address of the tensor's storage object; views of one storage share it."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)

@@ -39,7 +39,7 @@ def encode(vae: Any, image: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 moment
             hidden = _convolved(sampler.conv, _rows_of(hidden), hidden, padding=(0, 1))
     hidden = _middle(encoder.mid_block, hidden)
     hidden = _convolved(encoder.conv_out, _activated(encoder.conv_norm_out, hidden), hidden)
-    return hidden if vae.quant_conv is None else vae.quant_conv(hidden)  # type: ignore[no-any-return]
+    return hidden if vae.quant_conv is None else vae.quant_conv(hidden)
 
 
 def decode(vae: Any, latent: Float[Tensor, "1 c cells_h cells_w"]) -> Float[Tensor, "1 3 h w"]:
@@ -83,13 +83,8 @@ def _resnet(block: Any, hidden: Tensor) -> Tensor:
         for first, last, strip in residual:
             hidden[:, :, first:last] += strip
         return hidden.div_(block.output_scale_factor)
-    for (
-        first,
-        last,
-        strip,
-    ) in residual:  # `inner` is read by later strips, so the sum needs a tensor of its own
-        if first == 0:
-            output = strip.new_empty(*inner.shape)
+    output = torch.empty_like(inner)  # not `inner` itself, which later strips read
+    for first, last, strip in residual:
         output[:, :, first:last] = block.conv_shortcut(hidden[:, :, first:last]) + strip
     return output.div_(block.output_scale_factor)
 
@@ -167,7 +162,7 @@ def _activated(norm: Any, hidden: Tensor) -> _Rows:
 def _channel_statistics(hidden: Tensor) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """Return mean and variance of each channel in fp64, from strips."""
     step = max(1, STRIP_PIXELS // hidden.shape[3])
-    parts = hidden.split(step, dim=2)
+    parts = torch.split(hidden, step, dim=2)
     moments = [torch.var_mean(part.float(), dim=(0, 2, 3), correction=0) for part in parts]
     shares = torch.tensor([part.shape[2] / hidden.shape[2] for part in parts], dtype=torch.float64)
     shares = shares.to(hidden.device)[:, None]

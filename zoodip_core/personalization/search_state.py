@@ -13,7 +13,7 @@ from zoodip_core.errors import InvalidCheckpointError
 
 @dataclass(frozen=True)
 class SearchState:
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
         search: tensors of `TokenSearch.state`.

@@ -51,7 +51,7 @@ def _recorded(personalization: Personalization) -> list[Recovery]:
 
 
 def test_a_bad_step_is_drawn_again(engine: _FaultyEngine, learned: Personalization) -> None:
-    """Up to three times, with another timestep and noise; the step then completes, and later steps start anew."""
+    """Up to three times, with another timestep and noise. The next step has three attempts again."""
     recoveries = _recorded(learned)
     first = learned.search.ask()
     engine.faults = 3

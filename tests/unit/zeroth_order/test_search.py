@@ -70,7 +70,7 @@ def test_samples_all_images_mirrors_and_noise_seeds() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_without_replacement_each_round_uses_every_image_once(seed: int) -> None:
-    """The published script shuffles the images anew for each round; orders depend on the seed."""
+    """The published script shuffles the images again for each round; orders depend on the seed."""
     proposals = advance(started(image_sampling="without_replacement", steps=60, seed=seed), 60)
     rounds = [tuple(p.image for p in proposals[start : start + 3]) for start in range(0, 60, 3)]
     assert all(sorted(one) == [0, 1, 2] for one in rounds)
