@@ -150,22 +150,20 @@ def _activated(norm: Any, hidden: Tensor) -> _Rows:
     grouped = mean.view(norm.num_groups, -1)
     group_mean = grouped.mean(dim=1, keepdim=True)
     spread = (variance.view_as(grouped) + (grouped - group_mean).square()).mean(dim=1, keepdim=True)
-    center = group_mean.expand_as(grouped).reshape(1, -1, 1, 1).float()
-    factor = (spread + norm.eps).rsqrt().expand_as(grouped).reshape(-1) * norm.weight.double()
-    factor = factor.view(1, -1, 1, 1).float()
-    bias = norm.bias.view(1, -1, 1, 1).float()
+    factor = (spread + norm.eps).rsqrt().expand_as(grouped).reshape(-1) * norm.weight.cpu().double()
+    columns = (group_mean.expand_as(grouped).reshape(-1), factor, norm.bias)
+    center, scale, shift = (column.view(1, -1, 1, 1).to(hidden.device, torch.float32) for column in columns)
     return lambda first, last: functional.silu(
-        (hidden[:, :, first:last].float() - center).mul_(factor).add_(bias)
+        (hidden[:, :, first:last].float() - center).mul_(scale).add_(shift)
     ).to(hidden.dtype)
 
 
 def _channel_statistics(hidden: Tensor) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Return mean and variance of each channel in fp64, from strips."""
+    """Return mean and variance of each channel in fp64 and on the CPU, because some devices have no fp64."""
     step = max(1, STRIP_PIXELS // hidden.shape[3])
     parts = torch.split(hidden, step, dim=2)
     moments = [torch.var_mean(part.float(), dim=(0, 2, 3), correction=0) for part in parts]
-    shares = torch.tensor([part.shape[2] / hidden.shape[2] for part in parts], dtype=torch.float64)
-    shares = shares.to(hidden.device)[:, None]
-    variances, means = (torch.stack(column).double() for column in zip(*moments, strict=True))
+    shares = torch.tensor([[part.shape[2] / hidden.shape[2]] for part in parts], dtype=torch.float64)
+    variances, means = (torch.stack(column).cpu().double() for column in zip(*moments, strict=True))
     mean = (shares * means).sum(dim=0)
     return mean, (shares * (variances + (means - mean).square())).sum(dim=0)

@@ -48,7 +48,11 @@ class SearchState:
         if losses is None or not len(losses):
             raise InvalidCheckpointError.mismatch("checkpoint", got="no fixed_losses", expected="one or more")
         mark = search.pop("precision", None)
-        saved = precision if mark is None else bytes(mark.flatten().tolist()).decode(errors="replace")
+        saved = (
+            precision
+            if mark is None
+            else bytes(mark.flatten().to(torch.uint8).tolist()).decode(errors="replace")
+        )
         if saved != precision:
             raise InvalidCheckpointError.mismatch(
                 "checkpoint",
