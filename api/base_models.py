@@ -72,7 +72,7 @@ class BaseModelFacts:
     @cached_property
     def weights_mb(self) -> float:
         """Memory of its weights in MB at the precision of the catalog entry."""
-        return weights_mb(self.folder, self.entry.precision)
+        return weights_mb(self.folder, self.entry.precisions)
 
 
 class BaseModels:

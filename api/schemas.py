@@ -121,7 +121,9 @@ class BaseModelInfo(BaseModel):
     id: str = Field(examples=["emoji"])
     object: Literal["base_model"] = "base_model"
     family: str | None = Field(description="sd1, sd2 or sdxl; null while unknown")
-    precision: str = Field(description="How the weights are stored: int8, nf4, fp16 or fp32")
+    precision: str = Field(
+        description="How the weights are stored: int8, nf4, fp16 or fp32; `U-Net/text encoder/VAE` where they differ"
+    )
     default: bool = Field(description="Whether requests without `base_model` use it")
     side_px: int | None = Field(description="Side of its training images in pixels; null while unknown")
     fingerprint: str | None = Field(description="SHA-256 of its weights; null while unknown")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
+import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -26,6 +27,7 @@ from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits
@@ -33,6 +35,8 @@ from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 PREVIEW_SEED = 0
+
+_log = structlog.get_logger("zoodip.worker")
 
 
 class DiffusionSearch:
@@ -125,7 +129,7 @@ class DiffusionEngine:
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
         self._device = choose_device(settings.device)  # a worker with a wrong device must not claim jobs
-        load = partial(load_bundle, device=settings.device)
+        load = partial(load_bundle, device=settings.device, max_rows=settings.max_rows)
         self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
         self._settings = settings
         self._jobs: WeakSet[DiffusionSearch | DiffusionGeneration] = WeakSet()
@@ -156,6 +160,7 @@ class DiffusionEngine:
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
+        personalization.on_recovery = partial(_log_recovery, job.id)
         search = DiffusionSearch(personalization, self._preview_of(bundle, subject))
         self._jobs.add(search)
         return search
@@ -227,6 +232,10 @@ class DiffusionEngine:
 def _checked_tokens(concepts: Sequence[tuple[ConceptRecord, Concept]], bundle: Bundle) -> list[str]:
     """Return the tokens of concepts whose import or search was checked against the files of the base model."""
     return [concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint]
+
+
+def _log_recovery(job_id: str, recovery: Recovery) -> None:
+    _log.warning("search_recovered", job_id=job_id, kind=recovery.kind, step=recovery.step)
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:

@@ -40,7 +40,7 @@ class ModelCache:
         """
         if name not in self._loaded:
             entry = self._catalog.get(name)
-            self._make_room(weights_mb(find_model_folder(entry), entry.precision), in_use)
+            self._make_room(weights_mb(find_model_folder(entry), entry.precisions), in_use)
             self._loaded[name] = self._load(entry)
         self._loaded.move_to_end(name)
         return self._loaded[name]

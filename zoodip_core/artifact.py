@@ -28,7 +28,7 @@ Form = Literal["diffusers", "a1111", "comfyui"]
 ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
 _METADATA_KEY = "zoodip"
 # Any name, because a newer version can have more precisions; short and printable, because databases store it.
-PrecisionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]{1,20}$")]
+PrecisionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+/-]{1,20}$")]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Provenance:
     seed: int
     steps: int  # completed
     forwards: int
-    precision: PrecisionName  # of the base model during the search
+    precision: PrecisionName  # of the base model during the search, as `PartPrecisions` prints it
     images: int
     fixed_loss_start: float | None
     fixed_loss_end: float | None

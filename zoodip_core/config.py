@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,9 +19,37 @@ DirectionsName = Literal["gaussian", "orthogonal"]
 DerivativeName = Literal["loss_difference", "residual"]
 EstimateScaleName = Literal["mean", "dimension"]
 SubspaceName = Literal["subspace_gradient", "none"]
+NullDirectionsName = Literal["keep", "remove"]
+ImageSamplingName = Literal["with_replacement", "without_replacement"]
+ImageFitName = Literal["crop", "squash"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
+
+
+@dataclass(frozen=True)
+class PartPrecisions:
+    """Precision of each part of a base model. Both text encoders of SDXL have the same."""
+
+    unet: Precision
+    text_encoder: Precision
+    vae: Precision
+
+    @classmethod
+    def of(cls, precision: Precision) -> PartPrecisions:
+        """Return the parts of a named precision: `nf4` is an NF4 U-Net with INT8 text encoders and VAE.
+
+        Source: arXiv:2503.14868v1, Sec. 5.1 ("INT4 U-Net")
+        """
+        others: Precision = "int8" if precision == "nf4" else precision
+        return cls(unet=precision, text_encoder=others, vae=others)
+
+    def __str__(self) -> str:
+        """The named precision, or `U-Net/text encoder/VAE` if no name has these parts."""
+        if self == self.of(self.unet):
+            return self.unet
+        return f"{self.unet}/{self.text_encoder}/{self.vae}"
+
 
 EVALUATIONS: dict[EstimatorName, Callable[[int], int]] = {
     "rge": lambda n: n + 1,
@@ -97,6 +126,14 @@ class SearchSettings(_Settings):
     nu: float = Field(
         1e-3, gt=0, lt=1, description="Share of variance that the projection drops (ν), Eq. (6)"
     )
+    null_directions: NullDirectionsName = Field(
+        "keep",
+        description="Directions without any variance in the history: keep them, or remove them as printed",
+    )
+    image_sampling: ImageSamplingName = Field(
+        "with_replacement",
+        description="Image of a step: drawn from all, or from those that this round has not used yet",
+    )
     timesteps: TimestepsName = Field(
         "partial_uniform",
         description="Distribution of the timesteps: uniform in [t_low, t_high), or by `snr`",
@@ -128,6 +165,9 @@ class PersonalizationSettings(SearchSettings):
 
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")
+    image_fit: ImageFitName = Field(
+        "crop", description="How an image becomes a square: cropped to its center, or squashed"
+    )
     stop: StopName = Field(
         "steps",
         description="End after all steps, or earlier once the validation loss has stopped falling (`auto`)",

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import Prompt
-from zoodip_core.errors import ZoodipError
+from zoodip_core.errors import LossNotFiniteError, ZoodipError
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class BatchedSearch(Protocol):
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
         """Complete one step of the search with the predictions for the requested rows."""
 
+    def recover(self) -> bool:
+        """Prepare another attempt after a loss that is not finite. Return whether there is one."""
+
 
 class Engine:
     """Advances any number of searches by one step with one text-encoder and one U-Net forward pass."""
@@ -46,6 +49,8 @@ class Engine:
     def step(self, searchers: Sequence[BatchedSearch]) -> list[ZoodipError | None]:
         """Advance every search by one step. An error of one search does not affect the others.
 
+        A search whose loss is not finite is repeated alone as long as it can recover.
+
         Returns:
             The error of each search, or None.
 
@@ -53,9 +58,25 @@ class Engine:
             OutOfMemoryError: not even one row fits in memory; no search has advanced.
         """
         predictions = self.evaluate([searcher.build_request() for searcher in searchers])
-        return [
-            _apply_predictions(s, prediction) for s, prediction in zip(searchers, predictions, strict=True)
-        ]
+        return [self._advance(s, prediction) for s, prediction in zip(searchers, predictions, strict=True)]
+
+    def _advance(
+        self, searcher: BatchedSearch, prediction: Float[Tensor, "rows c h w"]
+    ) -> ZoodipError | None:
+        while True:
+            try:
+                searcher.apply_predictions(prediction)
+            except LossNotFiniteError as error:
+                if not searcher.recover():
+                    return error
+            except ZoodipError as error:
+                return error
+            else:
+                return None
+            try:
+                (prediction,) = self.evaluate([searcher.build_request()])
+            except ZoodipError as error:
+                return error
 
     @torch.no_grad()
     def evaluate(self, requests: Sequence[Request]) -> list[Float[Tensor, "rows c h w"]]:
@@ -74,13 +95,3 @@ class Engine:
         )
         prediction = self.bundle.denoiser.predict(rows).cpu()
         return list(torch.split(prediction, [len(request.prompts) for request in requests]))
-
-
-def _apply_predictions(
-    searcher: BatchedSearch, prediction: Float[Tensor, "rows c h w"]
-) -> ZoodipError | None:
-    try:
-        searcher.apply_predictions(prediction)
-    except ZoodipError as error:
-        return error
-    return None

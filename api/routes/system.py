@@ -31,7 +31,7 @@ def base_models(caller: Reader) -> Response:
             schemas.BaseModelInfo(
                 id=entry.name,
                 family=entry.family if facts is None else facts.family,
-                precision=entry.precision,
+                precision=str(entry.precisions),
                 default=entry.default,
                 side_px=None if facts is None else facts.side_px,
                 fingerprint=None if facts is None else facts.fingerprint,

@@ -1,5 +1,8 @@
 """`python -m benchmarks.engine`: speed, memory and quantized share of the embedded model and of SD1.5's shapes.
 
+A second table has the memory of a whole job: loading, encoding, a step, a preview and a generation. On CUDA it shows
+the bytes that the allocator has allocated. Elsewhere it counts the bytes of live tensors, with fp32 activations.
+
 Every row runs in a separate process, so that it has separate memory peaks. SD1.5 has random weights, built in a
 temporary folder (2 GB); they cost as much as trained ones.
 """
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.engine.process import measure_apart
+from benchmarks.engine.process import measure_apart, measure_job_apart
 from benchmarks.quantization.__main__ import print_table
 from tests.tooling.models import build_sd15
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
@@ -29,6 +32,7 @@ HEAD = (
     "step peak, MB",
     "quantized",
 )
+JOB_HEAD = ("model", "precision", "n", *("load", "begin", "step", "preview", "generation", "peak, MB"))
 PRECISIONS: tuple[Precision, ...] = ("int8", "nf4", "fp32")
 
 
@@ -45,14 +49,33 @@ def main() -> None:
     options = parser.parse_args()
     emoji = Catalog.load().get("emoji")
     rows = _rows(emoji, options, n=2, steps=options.steps) + _rows(emoji, options, n=8, steps=options.steps)
+    jobs = _job_rows(emoji, options)
     if not options.small:
         with tempfile.TemporaryDirectory() as folder:
-            build_sd15(Path(folder), parts=("unet", "text_encoder"))
+            build_sd15(Path(folder))
             large = BaseModelEntry.model_validate({"name": "sd15-shapes", "path": folder})
             rows += _rows(large, options, n=1, steps=options.steps if options.device == "cuda" else 1)
             if options.device == "cuda":
                 rows += _rows(large, options, n=4, steps=options.steps)
+            jobs += _job_rows(large, options)
     print_table(HEAD, rows)
+    print(f"\nMemory of a whole job, {_counted(options.device)}:\n")
+    print_table(JOB_HEAD, jobs)
+
+
+def _counted(device: str) -> str:
+    return "allocated on CUDA" if device.startswith("cuda") else "in live tensors (fp32 activations)"
+
+
+def _job_rows(entry: BaseModelEntry, options: argparse.Namespace) -> list[list[str]]:
+    """Return the memory of a whole job with two directions, one row for each precision."""
+    rows = []
+    for precision in PRECISIONS:
+        chosen = entry.model_copy(update={"precision": precision})
+        found = measure_job_apart(chosen, n=2, device=options.device, threads=options.threads)
+        parts = (found.load, found.begin, found.step, found.preview, found.generation, found.peak)
+        rows.append([entry.name, precision, "2", *(f"{size / 1e6:.0f}" for size in parts)])
+    return rows
 
 
 def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: int) -> list[list[str]]:

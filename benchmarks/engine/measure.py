@@ -88,7 +88,8 @@ def _unloaded_vae(bundle: Bundle) -> nn.Module:
     """Return the autoencoder as it would be stored, without allocating memory."""
     config = json.loads((Path(bundle.folder) / "vae" / "config.json").read_text())
     vae = meta_model("AutoencoderKL", {key: value for key, value in config.items() if key[0] != "_"})
-    return quantize_model(vae, precision=bundle.precision) if bundle.precision in ("int8", "nf4") else vae
+    precision = bundle.precisions.vae
+    return quantize_model(vae, precision=precision) if precision in ("int8", "nf4") else vae
 
 
 def _used_bytes(device: str, *, peak: bool) -> int:

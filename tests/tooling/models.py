@@ -102,7 +102,7 @@ def write_pipeline(
     for ending, name, text, pad in zip(endings, family.text_classes, family.text, family.pads, strict=False):
         size = write_tokenizer(folder / f"tokenizer{ending}", words, pad_token=pad)
         index[f"tokenizer{ending}"] = ["transformers", "CLIPTokenizer"]
-        models.append((f"text_encoder{ending}", name, with_tokens(text, size, pad)))
+        models.append((f"text_encoder{ending}", name, with_tokens(text, size)))
     for number, (part, name, config) in enumerate(models):
         library, stem = ("transformers", "model") if name.startswith("CLIP") else ("diffusers", "")
         index[part] = [library, name]
@@ -117,12 +117,13 @@ def write_pipeline(
     return folder
 
 
-def with_tokens(config: dict[str, Any], vocabulary: int, pad_token: str) -> dict[str, Any]:
-    """Return the text configuration with ids of start, end and padding; an existing vocab_size is kept."""
-    size = int(config.get("vocab_size", vocabulary))
-    pad = 0 if pad_token == "!" else vocabulary - 1
-    ids = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": pad}
-    return {"model_type": "clip_text_model", "vocab_size": size} | config | ids
+def with_tokens(config: dict[str, Any], vocabulary: int) -> dict[str, Any]:
+    """Return the text configuration with the size of the vocabulary; an existing vocab_size is kept.
+
+    The ids are those of the published configurations. They are wrong: the tokenizer ends a text with another id.
+    """
+    ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    return {"model_type": "clip_text_model", "vocab_size": vocabulary} | config | ids
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoodip_core.base_models.families import Family
-from zoodip_core.config import ConceptKind, PersonalizationSettings, Precision
+from zoodip_core.config import ConceptKind, PartPrecisions, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 from zoodip_core.expectations import expectation
 
-Preset = Literal["default", "paper"]
+Preset = Literal["default", "paper", "script"]
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "catalog.toml"
 
@@ -25,6 +25,14 @@ _PAPER: dict[Family, dict[str, Any]] = {
     "sdxl": {"mu": 1e-2, "t_low": 700, "steps": 20_000},
 }
 _PAPER_NF4: dict[str, Any] = {"mu": 1e-2}  # "INT4 U-Net"
+_AS_PRINTED: dict[str, Any] = {"null_directions": "remove"}  # Eq. (7), to the last row
+_SCRIPT: dict[str, Any] = _AS_PRINTED | {
+    "learning_rate": 1e-2,
+    "estimate_scale": "dimension",
+    "image_sampling": "without_replacement",
+    "image_fit": "squash",
+}
+_PRESETS: dict[Preset, dict[str, Any]] = {"default": {}, "paper": _AS_PRINTED, "script": _SCRIPT}
 
 _Template = Annotated[str, Field(pattern=r"\{\}")]
 
@@ -42,6 +50,9 @@ class BaseModelEntry(BaseModel):
     family: Family | None = None  # required with hub_id: settings depend on it before the download
     fingerprint: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")  # of the files when the model was added
     precision: Precision = "int8"
+    unet_precision: Precision | None = None  # a part without its own has that of `precision`
+    text_encoder_precision: Precision | None = None
+    vae_precision: Precision | None = None
     default: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
@@ -59,6 +70,16 @@ class BaseModelEntry(BaseModel):
         if self.hub_id is None and (self.revision is not None or self.variant is not None):
             raise ValueError("revision and variant next to hub_id only")
         return self
+
+    @property
+    def precisions(self) -> PartPrecisions:
+        """Precision of each part."""
+        named = PartPrecisions.of(self.precision)
+        return PartPrecisions(
+            unet=self.unet_precision or named.unet,
+            text_encoder=self.text_encoder_precision or named.text_encoder,
+            vae=self.vae_precision or named.vae,
+        )
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -137,17 +158,19 @@ def resolve_settings(
     Args:
         entry: the base model; the preset "default" uses its settings.
         family: its family.
-        preset: "default", or "paper" for the settings that the paper prints.
+        preset: "default", "paper" for the settings that the paper prints, or "script" for those of the authors'
+            published script.
         overrides: settings of the request; they take precedence.
 
     Raises:
         InvalidSettingsError: an unknown preset or setting, or a value that is not allowed.
     """
-    if preset not in ("default", "paper"):
-        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected="default or paper")
-    values = _PAPER[family] | (_PAPER_NF4 if entry.precision == "nf4" else {})
-    entry_settings = entry.settings if preset == "default" else {}
-    return PersonalizationSettings.parse(values | entry_settings | overrides)
+    if preset not in _PRESETS:
+        names = ", ".join(_PRESETS)
+        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected=f"one of {names}")
+    values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
+    own = entry.settings if preset == "default" else _PRESETS[preset]
+    return PersonalizationSettings.parse(values | own | overrides)
 
 
 def _read(path: Path) -> list[BaseModelEntry]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from zoodip_core.base_models.noise_process import check_noise_process
 from zoodip_core.errors import InvalidModelError
 
 Family = Literal["sd1", "sd2", "sdxl"]
@@ -17,7 +18,6 @@ TEXT_ENCODERS: dict[Family, tuple[str, ...]] = {
 }
 SD2_WIDTH = 1024  # OpenCLIP ViT-H's hidden size
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_REQUIRED = ("vae/config.json", "scheduler/scheduler_config.json")
 _EXPECTED = "Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
 
 
@@ -35,9 +35,10 @@ def detect_family(folder: Path) -> Family:
         raise InvalidModelError.mismatch("base_model", got=f"{pipeline} in {folder}", expected=_EXPECTED)
     unet = read_config(folder, "unet/config.json")
     text = read_config(folder, "text_encoder/config.json")
-    for name in _REQUIRED:
-        read_config(folder, name)
+    vae = read_config(folder, "vae/config.json")
+    scheduler = read_config(folder, "scheduler/scheduler_config.json")
     _check_latents(folder, unet)
+    check_noise_process(scheduler, unet, vae)
     has_time_ids = unet.get("addition_embed_type") == "text_time"
     has_second_encoder = (folder / "text_encoder_2/config.json").is_file()
     if has_time_ids != has_second_encoder:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from zoodip_core.base_models.tensor_files import parameter_count
 from zoodip_core.base_models.weight_files import weight_files
+from zoodip_core.config import PartPrecisions, Precision
 
-_BYTES_PER_WEIGHT = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
+_BYTES_PER_WEIGHT: dict[Precision, float] = {"int8": 1.01, "nf4": 0.56, "fp16": 2.0, "fp32": 4.0}
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
@@ -21,10 +22,14 @@ def parameter_counts(folder: Path) -> dict[str, int]:
     return {part: sum(parameter_count(file) for file in weight_files(folder / part)) for part in parts}
 
 
-def weights_mb(folder: Path, precision: str) -> float:
-    """Return the memory of all networks of a pipeline folder at a precision, in 10⁶ bytes.
+def weights_mb(folder: Path, precisions: PartPrecisions) -> float:
+    """Return the memory of all networks of a pipeline folder, each at its precision, in 10⁶ bytes.
 
     Raises:
         InvalidModelError: weights are missing, damaged, or not safetensors.
     """
-    return sum(parameter_counts(folder).values()) * _BYTES_PER_WEIGHT[precision] / 1e6
+    # In fp16, text encoders are stored in the fp32 that they compute in.
+    text: Precision = "fp32" if precisions.text_encoder == "fp16" else precisions.text_encoder
+    chosen: dict[str, Precision] = {"unet": precisions.unet, "vae": precisions.vae}
+    counts = parameter_counts(folder).items()
+    return sum(count * _BYTES_PER_WEIGHT[chosen.get(part, text)] for part, count in counts) / 1e6

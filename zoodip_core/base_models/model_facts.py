@@ -12,7 +12,7 @@ from zoodip_core.base_models.footprint import parameter_counts, weights_mb
 from zoodip_core.base_models.safetensors_header import read_header
 from zoodip_core.base_models.tensor_files import data_file
 from zoodip_core.base_models.weight_files import weight_files
-from zoodip_core.config import PRECISIONS
+from zoodip_core.config import PRECISIONS, PartPrecisions
 
 NOTES = "_zoodip"
 """Key in model_index.json of facts about a checkpoint in one file that its folder does not show otherwise."""
@@ -72,7 +72,9 @@ def read_model_facts(folder: Path) -> ModelFacts:
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         side_px=int(cells) * 2 ** (len(blocks) - 1),
         parameters=parameter_counts(folder),
-        memory_mb={precision: round(weights_mb(folder, precision)) for precision in PRECISIONS},
+        memory_mb={
+            precision: round(weights_mb(folder, PartPrecisions.of(precision))) for precision in PRECISIONS
+        },
         license=_license(folder),
         fingerprint=fingerprint(folder),
         notes=dict(read_config(folder, "model_index.json").get(NOTES, {})),

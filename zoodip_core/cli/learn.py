@@ -78,6 +78,7 @@ def learn(
     if not replace:
         _check_own_result(files.concept, checkpoint.facts)
     personalization = Personalization.begin(bundle, subject, images, settings, state)
+    personalization.on_recovery = lambda recovery: say(f"warning: {recovery.message}")
     if resume:
         complete = ": the search is complete" if personalization.done else ""
         say(f"resuming at step {personalization.step} of {settings.steps}{complete}")

@@ -40,7 +40,7 @@ def list_models(context: typer.Context, catalog: CatalogOption = None, as_json: 
         {
             "name": entry.name,
             "default": entry.name == loaded.default.name,
-            "precision": entry.precision,
+            "precision": str(entry.precisions),
             "source": str(entry.path or entry.hub_id),
         }
         for entry in loaded.entries

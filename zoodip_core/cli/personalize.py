@@ -47,7 +47,7 @@ def personalize(
     ] = None,
     base_model: BaseModelOption = None,
     preset: Annotated[
-        str, typer.Option(help="default: settings tuned for the base model; paper: settings of the paper.")
+        str, typer.Option(help="default: tuned for the base model; paper: as printed; script: as published.")
     ] = "default",
     steps: Annotated[int | None, typer.Option(help="Number of steps (iterations of Algorithm 1).")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the search.")] = None,

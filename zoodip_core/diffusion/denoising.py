@@ -11,10 +11,9 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from zoodip_core.diffusion.device import empty_cache
+from zoodip_core.diffusion.memory import is_out_of_memory
+from zoodip_core.diffusion.row_limit import RowLimit
 from zoodip_core.errors import OutOfMemoryError
-
-_OUT_OF_MEMORY = ("can't allocate memory", "MPS backend out of memory")
-"""Texts of a RuntimeError of the allocators of CPU and MPS."""
 
 
 @dataclass(frozen=True)
@@ -93,35 +92,47 @@ class Denoiser:
     Attributes:
         unet: the frozen U-Net.
         dtype: compute dtype of the activations.
-        max_rows: most rows of one forward pass; None for no limit. Halved when memory runs out.
+        max_rows: most rows of one forward pass; None for no limit.
     """
 
     def __init__(self, unet: Any, *, dtype: torch.dtype, max_rows: int | None = None) -> None:
         self.unet = unet
         self.dtype = dtype
         self.max_rows = max_rows
+        self._limits: dict[tuple[int, int], RowLimit] = {}  # by height and width of the latents
 
     def predict(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
         """Return the U-Net's output for each row, in fp32.
 
-        If memory runs out, halve `max_rows` and repeat the forward pass.
+        If memory runs out, the forward pass is repeated with fewer rows. Later calls find the largest batch that
+        fits. From time to time they try larger ones again.
 
         Raises:
             OutOfMemoryError: a single row does not fit.
         """
-        while True:
-            limit = min(self.max_rows or len(rows), len(rows))
+        limit = self._limit(rows)
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(rows):
+            size = limit.size(len(rows) - done)
             try:
-                parts = [self._forward(rows[k : k + limit]) for k in range(0, len(rows), limit)]
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                parts.append(self._forward(rows[done : done + size]))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
-                if limit == 1:
+                limit.record_failure(size)
+                if size == 1:
                     raise OutOfMemoryError from error
-                self.max_rows = limit // 2
             else:
-                return torch.cat(parts)
-            empty_cache(rows.noisy.device)
+                limit.record_success(size)
+                done += size
+                continue
+            empty_cache(rows.noisy.device)  # after the handler, because its traceback holds tensors
+        return torch.cat(parts)
+
+    def _limit(self, rows: Rows) -> RowLimit:
+        height, width = rows.noisy.shape[2:]
+        return self._limits.setdefault((height, width), RowLimit(self.max_rows))
 
     @torch.no_grad()
     def _forward(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
@@ -164,8 +175,3 @@ def directional_derivatives(
     residual = prediction[0] - target
     change = prediction[1:] - prediction[0]
     return 2 * (change * residual).flatten(1).mean(dim=1) / mu
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out. Only CUDA and XPU have an exception type; CPU and MPS raise RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

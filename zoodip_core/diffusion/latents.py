@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from zoodip_core.diffusion import vae_strips
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.errors import ImageNotFiniteError
 
 
@@ -48,8 +51,13 @@ def to_image(pixels: Float[Tensor, "3 height width"]) -> Image.Image:
 
 
 @torch.no_grad()
+@typed_out_of_memory("Encoding an image")
 def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
-    """Encode images of the model's size, one at a time to keep peak memory low."""
+    """Encode images of the model's size, one at a time to keep peak memory low.
+
+    Raises:
+        OutOfMemoryError: one image does not fit.
+    """
     pixels = [view for image in images for view in (to_tensor(image), to_tensor(image).flip(-1))]
     moments = [_encode(vae, view) for view in pixels]
     mean = torch.stack([mean for mean, _ in moments])
@@ -59,14 +67,16 @@ def encode_images(vae: Any, images: Sequence[Image.Image]) -> Posteriors:
 
 
 @torch.no_grad()
+@typed_out_of_memory("Decoding an image")
 def decode_latent(vae: Any, latent: Float[Tensor, "c h w"]) -> Image.Image:
     """Decode one latent in the U-Net's scale. Decoding several at once would only need more memory.
 
     Raises:
         ImageNotFiniteError: a pixel is NaN or infinite.
+        OutOfMemoryError: one image does not fit.
     """
     scaled = (latent / vae.config.scaling_factor).to(next(vae.parameters()))
-    return to_image(_finite(vae.decode(scaled[None], return_dict=False)[0][0]))
+    return to_image(_finite(vae_strips.decode(vae, scaled[None])[0]))
 
 
 def _finite(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
@@ -79,6 +89,6 @@ def _encode(
     vae: Any, view: Float[Tensor, "3 height width"]
 ) -> tuple[Float[Tensor, "c h w"], Float[Tensor, "c h w"]]:
     parameter = next(vae.parameters())
-    posterior = vae.encode(view[None].to(parameter), return_dict=False)[0]
+    posterior = DiagonalGaussianDistribution(vae_strips.encode(vae, view[None].to(parameter)))
     scale = vae.config.scaling_factor
     return (posterior.mean[0].float().cpu() * scale, posterior.std[0].float().cpu() * scale)

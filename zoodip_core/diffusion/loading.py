@@ -17,10 +17,11 @@ from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.base_models.weight_files import weight_files
-from zoodip_core.config import ConceptKind, Precision
+from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache
 from zoodip_core.diffusion.empty_networks import empty_network
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
@@ -39,9 +40,9 @@ class Bundle:
         folder: pipeline folder.
         fingerprint: SHA-256 that identifies the files.
         weights_fingerprint: SHA-256 that identifies the weights in any file layout and half precision.
-        precision: how weights are stored.
+        precisions: how the weights of each part are stored.
         device: device of all networks.
-        dtype: compute dtype.
+        dtype: compute dtype of the U-Net.
         prompts: tokenizers and text encoders.
         denoiser: the U-Net.
         schedule: noise schedule of the U-Net's training.
@@ -55,7 +56,7 @@ class Bundle:
     folder: Path
     fingerprint: str
     weights_fingerprint: str
-    precision: Precision
+    precisions: PartPrecisions
     device: torch.device
     dtype: torch.dtype
     prompts: PromptEncoder
@@ -67,10 +68,15 @@ class Bundle:
     _vae: nn.Module | None = None
 
     @property
+    def precision(self) -> str:
+        """How the weights are stored, in one word where all parts follow from it."""
+        return str(self.precisions)
+
+    @property
     def vae(self) -> Any:
         """The VAE, loaded on first use."""
         if self._vae is None:
-            self._vae = _load_vae(self.folder, self.precision, self.device, self.dtype)
+            self._vae = _load_vae(self.folder, self.family, self.precisions.vae, self.device)
         return self._vae
 
     def release_vae(self) -> None:
@@ -105,6 +111,7 @@ class Bundle:
         return torch.tensor([[*side, 0, 0, *side]], dtype=torch.float32, device=self.device)
 
 
+@typed_out_of_memory("Loading the base model")
 def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None) -> Bundle:
     """Load a base model of the catalog, quantizing each weight as it is read.
 
@@ -116,6 +123,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
     Raises:
         InvalidInputError: torch finds no such device.
         InvalidModelError: the folder is incomplete, has no safetensors, or is of an unsupported or unexpected family.
+        OutOfMemoryError: the model does not fit.
     """
     chosen_device = choose_device(device)
     folder = find_model_folder(entry)
@@ -126,24 +134,27 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
             got=f"{entry.name} in {folder} of the family {family}",
             expected=f"the family {entry.family}, as in the catalog",
         )
-    dtype = compute_dtype(chosen_device, entry.precision)
+    precisions = entry.precisions
+    if "fp32" in (precisions.unet, precisions.text_encoder, precisions.vae):
+        _disable_tf32()
+    dtype = compute_dtype(chosen_device, precisions.unet)
     index = read_config(folder, "model_index.json")
-    unet = _load_unet(folder, entry.precision, chosen_device, dtype)
-    encoders = _load_encoders(folder, family, entry.precision, chosen_device, dtype)
+    unet = _load_unet(folder, precisions.unet, chosen_device, dtype)
+    encoders = _load_encoders(folder, family, precisions.text_encoder, chosen_device)
     return Bundle(
         name=entry.name,
         family=family,
         folder=folder,
         fingerprint=fingerprint(folder),
         weights_fingerprint=weights_fingerprint(folder),
-        precision=entry.precision,
+        precisions=precisions,
         device=chosen_device,
         dtype=dtype,
         prompts=PromptEncoder(encoders),
         denoiser=Denoiser(unet, dtype=dtype, max_rows=max_rows),
         schedule=noise_schedule(folder / "scheduler"),
         scale_factor=2 ** (len(read_config(folder, "vae/config.json")["block_out_channels"]) - 1),
-        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", False)),
+        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
     )
 
@@ -162,6 +173,15 @@ def find_model_folder(entry: BaseModelEntry) -> Path:
     return snapshot_folder(entry.hub_id, entry.revision, entry.variant)
 
 
+def _disable_tf32() -> None:
+    """Make fp32 on CUDA mean fp32, for the whole process. TF32 has a mantissa of 10 bits, as fp16 has.
+
+    torch enables TF32 for convolutions by default.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
     return load_quantized(
         empty_network(folder, "unet"),
@@ -173,16 +193,26 @@ def _load_unet(folder: Path, precision: Precision, device: torch.device, dtype: 
     )
 
 
-def _load_vae(folder: Path, precision: Precision, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    vae: Any = empty_network(folder, "vae")
-    if vae.config.force_upcast:
-        dtype = torch.float32  # SDXL's VAE overflows in fp16
+@typed_out_of_memory("Loading the VAE")
+def _load_vae(folder: Path, family: Family, precision: Precision, device: torch.device) -> nn.Module:
+    """Load the VAE; in fp32 if its configuration asks for it, or if SDXL's is silent about it.
+
+    SDXL's VAE overflows in fp16. diffusers takes a missing `force_upcast` as true for every family.
+    """
+    upcast = read_config(folder, "vae/config.json").get("force_upcast", family == "sdxl")
+    dtype = torch.float32 if upcast else compute_dtype(device, precision)
+    vae = empty_network(folder, "vae")
     return load_quantized(vae, weight_files(folder / "vae"), precision=precision, device=device, dtype=dtype)
 
 
 def _load_encoders(
-    folder: Path, family: Family, precision: Precision, device: torch.device, dtype: torch.dtype
+    folder: Path, family: Family, precision: Precision, device: torch.device
 ) -> list[TextEncoder]:
+    """Load the text encoders. They compute in fp32 at every precision; only the vocabulary can be stored in 16 bits.
+
+    Rounding to fp16 would destroy the difference μe of two candidates whose values have grown. SD1.5's text encoder
+    has 1.6 % of a step's operations (figures: docs/explanation/quantization.md).
+    """
     suffixes = ("", "_2") if family == "sdxl" else ("",)
     encoders = []
     for suffix in suffixes:
@@ -192,8 +222,10 @@ def _load_encoders(
             weight_files(folder / part),
             precision=precision,
             device=device,
-            dtype=dtype,
+            dtype=torch.float32,
         )
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
-        encoders.append(TextEncoder(tokenizer, model, penultimate=family == "sdxl", projected=projected))
+        encoder = TextEncoder(tokenizer, model, penultimate=family == "sdxl", projected=projected)
+        encoder.body.embeddings.token_embedding.to(compute_dtype(device, precision))
+        encoders.append(encoder)
     return encoders

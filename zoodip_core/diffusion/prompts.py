@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.errors import InvalidCaptionError, UnknownTokenError
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class PromptEncoder:
             embedded.append(rows)
         return tuple(embedded)
 
+    @typed_out_of_memory("Encoding the prompts")
     def encode(
         self, embedded: Sequence[Float[Tensor, "rows tokens _"]], prompts: Sequence[Prompt]
     ) -> PromptStates:
@@ -153,6 +155,9 @@ class PromptEncoder:
         Args:
             embedded: input embeddings, one tensor for each encoder.
             prompts: one for each row; they give the end of each text.
+
+        Raises:
+            OutOfMemoryError: the rows do not fit.
         """
         states: list[Tensor] = []
         pooled = None
@@ -217,9 +222,9 @@ def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) ->
 def _run(
     encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
-    """Run the encoder on input embeddings; the forward method of transformers accepts only ids."""
+    """Run the encoder on input embeddings, in the dtype of its layers; transformers' forward accepts only ids."""
     body = encoder.body
-    hidden = body.embeddings(inputs_embeds=embedded.to(encoder.table.dtype))
+    hidden = body.embeddings(inputs_embeds=embedded.to(body.final_layer_norm.weight.dtype))
     before_last = hidden
     for layer in body.encoder.layers:
         before_last = hidden

@@ -39,7 +39,7 @@ class Int8Weight(QuantizedWeight):
     """INT8 weight W ≈ s · clamp(round(W/s), −128, 127) with one scale s for each output channel.
 
     s is the smallest scale that clamps no weight. It is rounded to the compute dtype *before* W is divided by it,
-    so storing it in 16 bits costs no accuracy.
+    so storing it in 16 bits costs no accuracy. In fp16 it can be subnormal.
 
     Source: arXiv:2503.14868v1, Eq. (2)
     """
@@ -61,7 +61,7 @@ class Int8Weight(QuantizedWeight):
             exact = weight[rows].detach().to(torch.float32, copy=True)
             highest, lowest = exact.amax(rest, keepdim=True), exact.amin(rest, keepdim=True)
             smallest = torch.maximum(highest / INT8_HIGH, lowest / INT8_LOW)
-            scale[rows] = smallest.clamp_min(torch.finfo(dtype).tiny)
+            scale[rows] = smallest.clamp_min(_least_scale(dtype))
             values[rows] = exact.div_(scale[rows]).round_().clamp_(INT8_LOW, INT8_HIGH)
         self.register_buffer("values", values)
         self.register_buffer("scale", scale)
@@ -69,6 +69,11 @@ class Int8Weight(QuantizedWeight):
     def forward(self) -> Float[Tensor, "out ..."]:
         """The weight in the compute dtype."""
         return self.values.to(self.scale.dtype).mul_(self.scale)
+
+
+def _least_scale(dtype: torch.dtype) -> float:
+    """Return the least scale: the smallest normal number, or the smallest subnormal one for fp16."""
+    return 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny
 
 
 class Nf4Weight(QuantizedWeight):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,16 @@ from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
-from zoodip_core.engine import Engine, Request
-from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
-from zoodip_core.images import check_image_count, fit_square
+from zoodip_core.engine import Request
+from zoodip_core.errors import LossNotFiniteError
+from zoodip_core.images import check_image_count
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
-from zoodip_core.personalization.samples import References, Sample, candidates_request, samples_request
+from zoodip_core.personalization.image_fit import fit_image
+from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
+from zoodip_core.personalization.samples import References, Sample, candidates_request
+from zoodip_core.personalization.search_state import SearchState
+from zoodip_core.personalization.validation import validation_loss
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 
@@ -61,26 +64,41 @@ class Personalization:
         self.references = references
         self.settings = settings
         self.validation_set = references.validation_set(settings.fixed_rows)
-        alphas = bundle.schedule.alphas_cumprod
-        images = len(references.posteriors)
+        self.on_recovery: Callable[[Recovery], None] = lambda _: None
+        self._sample: Sample | None = None
+        self._redraws = 0  # of the current step
+        self._rate_halved = False
         if state is None:
             start = _initial_theta(bundle, subject.initializer, settings.vectors)
             self.search = TokenSearch(
-                start, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
+                start,
+                settings,
+                images=len(references.posteriors),
+                alphas_cumprod=bundle.schedule.alphas_cumprod,
+                flip=settings.flip,
             )
             self.fixed_losses = [self.measure_validation_loss()]
         else:
-            state = dict(state)
-            losses = state.pop("fixed_losses", None)
-            if losses is None or not len(losses):
-                raise InvalidCheckpointError.mismatch(
-                    "checkpoint", got="no fixed_losses", expected="one or more"
-                )
-            self.search = TokenSearch.restore(
-                state, settings, images=images, alphas_cumprod=alphas, flip=settings.flip
-            )
-            self.fixed_losses = [float(loss) for loss in losses]
-        self._sample: Sample | None = None
+            self._load(state)
+        self._last_state = self.state()  # that `recover` goes back to
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        """Replace the search by a saved one.
+
+        Raises:
+            InvalidCheckpointError: the state is incomplete, or from weights of another precision.
+        """
+        saved = SearchState.decode(state, self.bundle.precision)
+        self._rate_halved = saved.rate_halved
+        rate = self.settings.learning_rate / (2 if self._rate_halved else 1)
+        self.search = TokenSearch.restore(
+            saved.search,
+            self.settings.model_copy(update={"learning_rate": rate}),
+            images=len(self.references.posteriors),
+            alphas_cumprod=self.bundle.schedule.alphas_cumprod,
+            flip=self.settings.flip,
+        )
+        self.fixed_losses = saved.fixed_losses
 
     @classmethod
     def begin(
@@ -96,13 +114,13 @@ class Personalization:
         Args:
             bundle: the frozen base model; its VAE is released after encoding.
             subject: what to learn.
-            images: 1 to 16 RGB images; each is cropped to its center square.
+            images: 1 to 16 RGB images; each becomes a square as `settings.image_fit` says.
             settings: settings of the search.
             state: tensors of `state()` to resume from; None starts a new search.
 
         Raises:
             InvalidInputError: names the field: images, token, initializer or captions.
-            InvalidCheckpointError: `state` does not match the settings.
+            InvalidCheckpointError: `state` does not match the settings or the precision of the base model.
         """
         check_subject(subject, bundle.folder, images=len(images))
         captions = captions_per_image(
@@ -114,7 +132,8 @@ class Personalization:
         )
         vectors = {subject.token: settings.vectors}
         prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
-        posteriors = encode_images(bundle.vae, [fit_square(image, bundle.side_px) for image in images])
+        squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
+        posteriors = encode_images(bundle.vae, squares)
         bundle.release_vae()
         return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
 
@@ -140,6 +159,33 @@ class Personalization:
             self.search.tell(Derivatives(directional_derivatives(prediction, target, self.settings.mu)))
         else:
             self.search.tell(Losses(row_losses(prediction, target.expand_as(prediction))))
+        self._redraws = 0
+
+    def recover(self) -> bool:
+        """Repeat a step whose loss is not finite; after three times go back to the last `state()`, once.
+
+        A repeated step has another timestep and noise. A search that went back continues with half the learning rate.
+        `on_recovery` is called each time.
+
+        Returns:
+            Whether the search can go on.
+        """
+        if self._redraws < MAX_REDRAWS:
+            self._redraws += 1
+            self.search.redraw()
+            self.on_recovery(redrawn(self.step, self._redraws))
+            return True
+        return self._go_back()
+
+    def _go_back(self) -> bool:
+        """Restore the last state with half the learning rate. Return false if that was done before."""
+        if self._rate_halved:
+            return False
+        step = self.step
+        self._load(self._last_state | {"rate_halved": torch.tensor(True)})
+        self._redraws = 0
+        self.on_recovery(restored(step, self.step, self.settings.learning_rate / 2))
+        return True
 
     @property
     def step(self) -> int:
@@ -179,45 +225,41 @@ class Personalization:
     def record_validation_loss(self) -> float:
         """Measure the validation loss and append it to `fixed_losses`, which `stop="auto"` evaluates.
 
-        Call it every `measure_every` steps.
+        Call it every `measure_every` steps. If the loss is not finite, the search goes back as in `recover`.
 
         Raises:
-            LossNotFiniteError: the loss is NaN or infinite.
+            LossNotFiniteError: the loss is NaN or infinite, and the search is complete or went back before.
         """
-        loss = self.measure_validation_loss()
-        self.fixed_losses.append(loss)
-        return loss
+        try:
+            self.fixed_losses.append(self.measure_validation_loss())
+        except LossNotFiniteError:
+            if self.done or not self._go_back():
+                raise
+        return self.fixed_losses[-1]
 
     def measure_validation_loss(self) -> float:
-        """Return the validation loss: the mean over the same images, noises and timesteps each time.
-
-        Each forward pass has as many rows as a step, so a measurement needs no more memory than the search.
+        """Return the validation loss of the current token.
 
         Raises:
             LossNotFiniteError: the loss is NaN or infinite.
         """
-        losses = [
-            self._losses(self.validation_set[k : k + self.search.forwards_per_step])
-            for k in range(0, len(self.validation_set), self.search.forwards_per_step)
-        ]
-        loss = float(torch.cat(losses).mean())
-        if not math.isfinite(loss):
-            raise LossNotFiniteError(f"the validation loss is {loss} at step {self.step}")
-        return loss
-
-    def _losses(self, samples: Sequence[Sample]) -> Float[Tensor, " samples"]:
-        request = samples_request(
-            self.bundle.prompts, samples, self.subject.token, self.search.theta, self.settings.vectors
+        return validation_loss(
+            self.bundle,
+            self.validation_set,
+            self.subject.token,
+            self.search.theta,
+            vectors=self.settings.vectors,
+            rows=self.search.forwards_per_step,
         )
-        (prediction,) = Engine(self.bundle).evaluate([request])
-        return row_losses(prediction, torch.stack([sample.target for sample in samples]))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a resumed run needs for bit-identical results. Call it between steps."""
-        return {
-            **self.search.state(),
-            "fixed_losses": torch.tensor(self.fixed_losses, dtype=torch.float64),
-        }
+        """Return the tensors that a resumed run needs for bit-identical results. Call it between steps.
+
+        `recover` goes back to the last state that this method has returned.
+        """
+        saved = SearchState(self.search.state(), self.fixed_losses, self._rate_halved, self.bundle.precision)
+        self._last_state = saved.encode()
+        return dict(self._last_state)
 
 
 def check_subject(subject: Subject, folder: Path, *, images: int) -> None:

@@ -103,6 +103,11 @@ class ServiceSettings(BaseSettings):
         description="Seconds without engine progress before a worker counts as not ready; a step may take as long",
     )
     slots: int = Field(default=8, ge=1, description="Personalizations that one worker runs in one batch")
+    max_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most rows of one U-Net forward pass; unset: as many as fit into memory",
+    )
     max_bundle_mb: int = Field(
         default=16_000,
         ge=1,

@@ -28,6 +28,7 @@ from zoodip_core.zeroth_order.estimator import (
     Losses,
     gradient_estimate,
 )
+from zoodip_core.zeroth_order.image_sampling import IMAGE_SAMPLING
 from zoodip_core.zeroth_order.state import check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
@@ -87,8 +88,8 @@ class TokenSearch:
         if images < 1:
             raise AssertionError(f"images: got {images}; expected at least 1")
         self._settings = settings
-        self._images = images
         self._flip = flip
+        self._image_sampling = IMAGE_SAMPLING[settings.image_sampling](images, settings.seed)
         self._timesteps = TIMESTEPS[settings.timesteps].from_settings(settings, alphas_cumprod)
         self._estimator = ESTIMATORS[settings.estimator]
         self._adam = ZOAdam.from_settings(settings)
@@ -136,10 +137,14 @@ class TokenSearch:
             self._pending = self._propose()
         return self._pending[0]
 
+    def redraw(self) -> None:
+        """Discard the pending proposal. The next one has another timestep, noise and directions, and maybe image."""
+        self._generator_before, self._pending = self._generator.get_state(), None
+
     def _propose(self) -> tuple[Proposal, Tensor]:
         """Draw a proposal and its directions, in the order image, mirror, timestep, noise seed, directions."""
         generator, settings = self._generator, self._settings
-        image = self._draw(self._images)  # Alg. 1 l.3
+        image = self._image_sampling.sample(self._step, generator)  # Alg. 1 l.3
         flipped = self._flip and self._draw(2) == 1
         timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)

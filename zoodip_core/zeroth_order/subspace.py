@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoodip_core.config import SearchSettings, SubspaceName
+from zoodip_core.config import NullDirectionsName, SearchSettings, SubspaceName
 
 
 @runtime_checkable
@@ -60,15 +60,16 @@ class SubspaceGradient:
     Source: arXiv:2503.14868v1, Eq. (4) to (8).
     """
 
-    def __init__(self, d: int, tau: int, nu: float) -> None:
+    def __init__(self, d: int, tau: int, nu: float, null_directions: NullDirectionsName) -> None:
         self._nu = nu
+        self._null_directions = null_directions
         self._token_history = torch.zeros(tau, d)
         self._removed = torch.zeros(0, d)  # Alg. 1 l.1
 
     @classmethod
     def from_settings(cls, d: int, settings: SearchSettings) -> SubspaceGradient:
         """Return the projection for these settings; it is the identity before the first update."""
-        return cls(d, settings.tau, settings.nu)
+        return cls(d, settings.tau, settings.nu, settings.null_directions)
 
     @property
     def removed(self) -> Float[Tensor, "rows d"]:
@@ -88,7 +89,9 @@ class SubspaceGradient:
 
     def update(self) -> None:
         """Compute P from the history, then clear it: P ← updateP(B, ν), B ← 0."""
-        self._removed = low_variance_directions(self._token_history, self._nu)
+        self._removed = low_variance_directions(
+            self._token_history, self._nu, null_directions=self._null_directions
+        )
         self._token_history.zero_()
 
     def state(self) -> dict[str, Tensor]:
@@ -135,7 +138,9 @@ class FullSpace:
         """Do nothing: there is no state."""
 
 
-def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) -> Float[Tensor, "rows d"]:
+def low_variance_directions(
+    token_history: Float[Tensor, "tau d"], nu: float, *, null_directions: NullDirectionsName
+) -> Float[Tensor, "rows d"]:
     """Return P: the principal directions after those that explain more than 1 − ν of the history's variance.
 
     The computation uses double precision, in which a dimension that never moved has a deviation of exactly 0.
@@ -143,6 +148,8 @@ def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) ->
     Args:
         token_history: B: the last τ tokens, one a row.
         nu: ν: share of the variance that P may hold, from 0 to 1.
+        null_directions: whether P ends before the directions whose variance is numerically zero, or includes those
+            that Eq. (7) prints. Rounding decides where these point, so P would differ from machine to machine.
 
     Returns:
         Orthonormal rows in the dtype of the history. There are at most min(τ, d) − 1, so at least one direction
@@ -160,9 +167,16 @@ def low_variance_directions(token_history: Float[Tensor, "tau d"], nu: float) ->
         return token_history.new_zeros(0, token_history.shape[1])
     explained = variance.cumsum(0) / variance.sum()
     i_star = int((explained <= 1 - nu).sum()) + 1  # Alg. 2 l.4
-    removed: Tensor = directions[i_star:]  # Alg. 2 l.5
+    end = _rank(singular_values, standardized) if null_directions == "keep" else len(directions)
+    removed: Tensor = directions[i_star:end]  # Alg. 2 l.5
     # Contiguous strides, also for one row: a matrix product chooses its kernel, and its rounding, by strides.
     return removed.to(token_history.dtype).clone(memory_format=torch.contiguous_format)  # Alg. 2 l.6
+
+
+def _rank(singular_values: Float[Tensor, " rows"], matrix: Float[Tensor, "tau d"]) -> int:
+    """Return the number of singular values above rounding, by the usual tolerance of a numerical rank."""
+    tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps
+    return int((singular_values > tolerance * singular_values[0]).sum())
 
 
 SUBSPACES: Mapping[SubspaceName, type[SubspaceGradient] | type[FullSpace]] = {

@@ -168,9 +168,31 @@ def test_the_paper_preset_has_the_papers_values_for_each_family(
     entry = BaseModelEntry.model_validate(
         {"name": "a", "path": tmp_path, "precision": precision, "settings": {"n": 8}}
     )
-    expected = PersonalizationSettings.parse(changed)
+    expected = PersonalizationSettings.parse(changed | {"null_directions": "remove"})
     assert resolve_settings(entry, family, "paper", {}) == expected
     assert resolve_settings(entry, family, "default", {}) == PersonalizationSettings.parse(changed | {"n": 8})
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_the_script_preset_differs_from_the_paper_as_the_script_does(tmp_path: Path, family: Family) -> None:
+    """Rate, divisor, sampling and fitting of images are those of the published script; the rest is the paper's."""
+    entry = BaseModelEntry(name="a", path=tmp_path, settings={"n": 8})
+    paper, script = (resolve_settings(entry, family, preset, {}) for preset in ("paper", "script"))
+    differing = {name: value for name, value in script.model_dump().items() if value != getattr(paper, name)}
+    assert {"learning_rate": 1e-2} | differing == {
+        "learning_rate": 1e-2,
+        "estimate_scale": "dimension",
+        "image_sampling": "without_replacement",
+        "image_fit": "squash",
+    }
+    assert script.learning_rate == 1e-2
+
+
+def test_the_precision_of_the_u_net_decides_the_papers_settings(tmp_path: Path) -> None:
+    """An NF4 U-Net needs μ = 1e-2, whatever precision the other parts have."""
+    entry = BaseModelEntry(name="a", path=tmp_path, unet_precision="nf4", vae_precision="fp32")
+    assert str(entry.precisions) == "nf4/int8/fp32"
+    assert resolve_settings(entry, "sd1", "paper", {}).mu == 1e-2
 
 
 def test_settings_of_the_request_take_precedence() -> None:

@@ -69,6 +69,11 @@ def test_open_clips_width_makes_it_sd2(edited: Callable[..., Path]) -> None:
             "a U-Net with 9 input and 4 output channels in .*; expected a text-to-image model",
         ),
         ("unet/config.json", {"addition_embed_type": "text_time"}, "time ids without a second text encoder"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "EDMEulerScheduler"},
+            "got _class_name 'EDMEulerScheduler' in scheduler/scheduler_config.json; expected DDIMScheduler",
+        ),
     ],
 )
 def test_other_pipelines_are_refused(

@@ -1,4 +1,4 @@
-"""The denoiser batches all rows and halves the batch when memory runs out; the loss is Eq. (1)."""
+"""The denoiser batches all rows that fit into memory; the loss is Eq. (1)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from zoodip_core.diffusion.denoising import (
     directional_derivatives,
     row_losses,
 )
+from zoodip_core.diffusion.row_limit import RETRY_AFTER
 from zoodip_core.errors import OutOfMemoryError
 
 
@@ -40,16 +41,64 @@ def _rows(count: int) -> Rows:
 CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"
 
 
-def test_out_of_memory_halves_the_batch() -> None:
-    """If 3 rows fit, 8 rows run as 2 + 2 + 2 + 2, and later forward passes start at that size."""
+def test_out_of_memory_finds_the_largest_batch_that_fits() -> None:
+    """If 5 rows fit, 6 rows run as 3 + 3 at first, then as 5 + 1: no forward pass fails twice at one size."""
+    unet = _SmallUnet(5, CPU_MESSAGE)
+    denoiser = Denoiser(unet, dtype=torch.float32)
+    rows = _rows(6)
+    for batches in ([6, 3, 3], [4, 2], [5, 1], [5, 1]):
+        unet.batches.clear()
+        assert torch.equal(denoiser.predict(rows), rows.noisy * 2)
+        assert unet.batches == batches
+
+
+@pytest.mark.parametrize("room", range(1, 12))
+@pytest.mark.parametrize("wanted", [1, 2, 6, 11, 64])
+def test_every_room_is_found(room: int, wanted: int) -> None:
+    """After a few forward passes, the batch is the largest that fits, whatever that is."""
+    unet = _SmallUnet(room, CPU_MESSAGE)
+    denoiser = Denoiser(unet, dtype=torch.float32)
+    for _ in range(8):
+        unet.batches.clear()
+        denoiser.predict(_rows(wanted))
+    assert max(unet.batches) == min(room, wanted)
+
+
+def test_the_batch_grows_again_when_memory_is_free() -> None:
+    """Sizes that did not fit are tried again after a number of forward passes."""
     unet = _SmallUnet(3, CPU_MESSAGE)
     denoiser = Denoiser(unet, dtype=torch.float32)
-    rows = _rows(8)
-    assert torch.equal(denoiser.predict(rows), rows.noisy * 2)
-    assert denoiser.max_rows == 2
+    for _ in range(4):
+        denoiser.predict(_rows(12))
+    unet.room = 12
+    for _ in range(RETRY_AFTER):
+        denoiser.predict(_rows(12))
     unet.batches.clear()
-    denoiser.predict(rows)
-    assert unet.batches == [2, 2, 2, 2]
+    denoiser.predict(_rows(12))
+    assert unet.batches == [12]
+
+
+def test_the_batch_shrinks_when_memory_is_taken() -> None:
+    """A size that has fitted can fail later; the search for a smaller one starts below half of it."""
+    unet = _SmallUnet(64, CPU_MESSAGE)
+    denoiser = Denoiser(unet, dtype=torch.float32)
+    denoiser.predict(_rows(64))
+    unet.room = 3
+    unet.batches.clear()
+    denoiser.predict(_rows(64))
+    assert unet.batches[:6] == [64, 32, 16, 8, 4, 2]
+
+
+def test_a_large_image_does_not_limit_small_ones() -> None:
+    """Each size of latents has its own limit."""
+    unet = _SmallUnet(1, CPU_MESSAGE)
+    denoiser = Denoiser(unet, dtype=torch.float32)
+    denoiser.predict(_rows(4))
+    unet.room = 4
+    large = torch.zeros(4, 4, 6, 6)
+    unet.batches.clear()
+    denoiser.predict(Rows(large, torch.zeros(4, dtype=torch.long), torch.zeros(4, 3, 5)))
+    assert unet.batches == [4]
 
 
 def test_a_single_row_that_does_not_fit() -> None:

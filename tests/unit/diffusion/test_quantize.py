@@ -77,6 +77,15 @@ def test_a_scale_in_16_bits_costs_no_accuracy(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("size", "allowed"), [(1e-2, 0.0085), (1e-3, 0.0085), (1e-4, 0.0085), (1e-5, 0.011)])
+def test_small_channels_keep_their_accuracy(size: float, allowed: float, dtype: torch.dtype) -> None:
+    """A scale can be subnormal in fp16, so a channel of standard deviation 1e-4 loses no more than one of 1."""
+    weight = torch.randn(64, 1024, generator=torch.Generator().manual_seed(1)) * size
+    code = Int8Weight(weight, dtype)
+    assert relative_error(code.values * code.scale.float(), weight) < allowed
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 7), (3, 3, 3, 3)], ids=str)
 def test_nf4_keeps_the_shape_with_the_usual_error(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Kernels, odd sizes and partial blocks keep their shape, with NF4's usual error of about 9 %."""

@@ -13,6 +13,7 @@ from tests.tooling.models import build_family
 from worker.model_cache import ModelCache
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
+from zoodip_core.config import PartPrecisions
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.errors import InvalidModelError, UnknownBaseModelError
 
@@ -37,7 +38,7 @@ def model_mb(catalog: Catalog) -> float:
     """Return the memory of one base model with its VAE, in megabytes."""
     path = catalog.get("a").path
     assert path is not None
-    return weights_mb(path, "fp32")
+    return weights_mb(path, PartPrecisions.of("fp32"))
 
 
 @pytest.mark.slow

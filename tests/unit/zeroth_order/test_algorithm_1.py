@@ -64,7 +64,14 @@ def test_the_search_equals_a_plain_transliteration(scale: str, tau: int, nu: flo
     """
     start = torch.randn(D, generator=torch.Generator().manual_seed(1))
     settings = SearchSettings(
-        steps=45, seed=9, mu=1e-2, learning_rate=2e-2, tau=tau, nu=nu, estimate_scale=scale
+        steps=45,
+        seed=9,
+        mu=1e-2,
+        learning_rate=2e-2,
+        tau=tau,
+        nu=nu,
+        estimate_scale=scale,
+        null_directions="remove",
     )
     search, removed = TokenSearch(start, settings, images=IMAGES, flip=True), set()
     for theta, rows in algorithm_1(start, settings):

@@ -20,6 +20,8 @@ OPTIONS = {
     "directions": st.sampled_from(["gaussian", "orthogonal"]),
     "estimate_scale": st.sampled_from(["mean", "dimension"]),
     "subspace": st.sampled_from(["subspace_gradient", "none"]),
+    "null_directions": st.sampled_from(["keep", "remove"]),
+    "image_sampling": st.sampled_from(["with_replacement", "without_replacement"]),
     "timesteps": st.sampled_from(["partial_uniform", "snr"]),
     "learning_rate_schedule": st.sampled_from(["constant", "cosine"]),
     "n": st.integers(1, 3),

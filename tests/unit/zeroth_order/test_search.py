@@ -68,6 +68,30 @@ def test_samples_all_images_mirrors_and_noise_seeds() -> None:
     assert max(p.noise_seed for p in proposals) > 2**62
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_without_replacement_each_round_uses_every_image_once(seed: int) -> None:
+    """The published script shuffles the images again for each round; orders depend on the seed."""
+    proposals = advance(started(image_sampling="without_replacement", steps=60, seed=seed), 60)
+    rounds = [tuple(p.image for p in proposals[start : start + 3]) for start in range(0, 60, 3)]
+    assert all(sorted(one) == [0, 1, 2] for one in rounds)
+    assert len(set(rounds)) == 6
+    other = advance(started(image_sampling="without_replacement", steps=60, seed=seed + 7), 60)
+    assert [p.image for p in proposals] != [p.image for p in other]
+
+
+def test_redraw_replaces_the_pending_proposal() -> None:
+    """The next proposal has other samples and directions. It is not a step, and a restored search repeats it."""
+    search = started()
+    first = search.ask()
+    search.redraw()
+    restored = TokenSearch.restore(search.state(), small(), images=3, alphas_cumprod=ALPHAS)
+    second = search.ask()
+    assert search.step == 0
+    assert second.noise_seed != first.noise_seed
+    assert not second.candidates.equal(first.candidates)
+    assert restored.ask().candidates.equal(second.candidates)
+
+
 def test_does_not_flip_by_default() -> None:
     """With flip=False (Algorithm 1 as printed), no proposal is mirrored."""
     assert not any(p.flipped for p in advance(started(steps=100), 100))
@@ -201,7 +225,8 @@ def test_accepts_half_precision_losses_with_a_graph() -> None:
 
 def test_pure_noise_alone_removes_most_of_the_history() -> None:
     """Caveat about Fig. 8: at the paper's settings, losses without signal remove about 106 of 128 dimensions."""
-    search = TokenSearch(torch.zeros(768), SearchSettings(steps=256), images=1)
+    settings = SearchSettings(steps=256, null_directions="remove")
+    search = TokenSearch(torch.zeros(768), settings, images=1)
     generator = torch.Generator().manual_seed(0)
     removed = set()
     while not search.done:
