@@ -22,7 +22,8 @@ from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.images import decode_image, encode_png
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job

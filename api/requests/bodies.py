@@ -59,7 +59,9 @@ class PersonalizationRequest(_Request):
         json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"},
     )
     initializer: str = Field(
-        max_length=100, description="Vocabulary word whose embedding the search starts from", examples=["dog"]
+        max_length=100,
+        description="Vocabulary word whose embedding the search starts from, or one word for each vector",
+        examples=["dog"],
     )
     kind: ConceptKind = Field(default="object", description="Whether to learn an object or a style")
     base_model: str | None = Field(

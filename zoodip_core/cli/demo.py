@@ -55,7 +55,7 @@ def demo(
     from zoodip_core.cli.learn import learn
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.diffusion.scoring import Scorer
-    from zoodip_core.personalization.personalize import Subject
+    from zoodip_core.personalization.subject import Subject
 
     out.mkdir(parents=True, exist_ok=True)
     demo_subject = DemoSubject.read(ASSETS)

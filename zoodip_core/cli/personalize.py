@@ -24,7 +24,8 @@ def personalize(
     ],
     token: Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")],
     initializer: Annotated[
-        str, typer.Option(help="Word of the vocabulary that describes the subject, such as dog.")
+        str,
+        typer.Option(help="Word that describes the subject, such as dog, or one word for each vector."),
     ],
     kind: Annotated[
         Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
@@ -56,7 +57,7 @@ def personalize(
     from zoodip_core.cli.learn import check_writable, learn
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
     from zoodip_core.images import image_warnings, read_images
-    from zoodip_core.personalization.personalize import Subject, check_subject
+    from zoodip_core.personalization.subject import Subject, resolve_subject
 
     pictures = read_images(images)
     entry = Catalog.load(catalog).get(base_model)
@@ -64,8 +65,14 @@ def personalize(
     overrides = parse_assignments(set_ or [])
     overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)
-    subject = Subject(token, initializer, kind, tuple(caption) if caption else None)
-    check_subject(subject, folder, images=len(pictures))
+    subject, warnings = resolve_subject(
+        Subject(token, initializer, kind, tuple(caption) if caption else None),
+        folder,
+        images=len(pictures),
+        vectors=settings.vectors,
+        templates=entry.templates.get(kind),
+    )
+    say_warnings(warnings)
     target = out or Path(f"{token.strip('<>')}.safetensors")
     check_writable(target)
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
