@@ -91,7 +91,7 @@ class GenerationRequest(_Request):
     prompt: str = Field(
         min_length=1,
         max_length=2000,
-        description="Text to draw; may contain tokens of the caller's concepts",
+        description="Text to draw; may contain tokens of the caller's concepts. It has no syntax for weights",
         examples=["a photo of <my-dog> on a beach"],
     )
     negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
@@ -99,8 +99,9 @@ class GenerationRequest(_Request):
     size: str | None = Field(
         default=None,
         max_length=20,
-        description="Width and height in pixels, in multiples of 8; null selects the size of the base model",
-        examples=["512x512"],
+        description="Width and height in pixels, in multiples of the base model's latent cell, 8 px for Stable "
+        "Diffusion; null selects the size of the base model",
+        examples=["64x64"],
     )
     steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps")
     guidance_scale: float | None = Field(
