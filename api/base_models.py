@@ -12,6 +12,8 @@ from zoodip_core.base_models.families import Family, detect_family, embedding_wi
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.footprint import weights_mb
 from zoodip_core.base_models.hub import cached_snapshot
+from zoodip_core.base_models.image_size import latent_cell_px, native_side_px
+from zoodip_core.base_models.text_window import TextWindow, text_windows
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.errors import ZoodipError
 
@@ -51,9 +53,17 @@ class BaseModelFacts:
     @cached_property
     def side_px(self) -> int:
         """Side in pixels of the square images that it was trained on."""
-        blocks = json.loads((self.folder / "vae/config.json").read_text())["block_out_channels"]
-        cells = json.loads((self.folder / "unet/config.json").read_text())["sample_size"]
-        return int(cells * 2 ** (len(blocks) - 1))
+        return native_side_px(self.folder)
+
+    @cached_property
+    def latent_cell_px(self) -> int:
+        """Number in pixels of which the sides of its images are multiples."""
+        return latent_cell_px(self.folder)
+
+    @cached_property
+    def text_windows(self) -> tuple[TextWindow, ...]:
+        """Window of each text encoder, with its vocabulary."""
+        return text_windows(self.folder)
 
     @cached_property
     def timesteps(self) -> int:
@@ -65,7 +75,7 @@ class BaseModelFacts:
     def is_complete(self) -> bool:
         """Whether every fact can be read. A download in progress or a damaged file makes this false."""
         try:
-            return all((self.vocabulary, self.side_px, self.weights_mb, self.widths, self.timesteps))
+            return all((self.text_windows, self.side_px, self.weights_mb, self.widths, self.timesteps))
         except (ZoodipError, OSError, ValueError, LookupError):
             return False
 

@@ -26,8 +26,9 @@ from zoodip_core.images import decode_image, encode_png
 from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
+from zoodip_core.personalization.subject import Subject
 from zoodip_core.png_metadata import GenerationFacts, encode_generated
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits

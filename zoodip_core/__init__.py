@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from zoodip_core.errors import ZoodipError
     from zoodip_core.images import read_images
     from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
-    from zoodip_core.personalization.personalize import Personalization, Subject
+    from zoodip_core.personalization.personalize import Personalization
     from zoodip_core.personalization.run import run_search
+    from zoodip_core.personalization.subject import Subject
 
 __version__ = "0.1.0"
 
@@ -51,8 +52,9 @@ _MODULES = {
     "errors": ("ZoodipError",),
     "images": ("read_images",),
     "personalization.concept_conversion": ("concept_vectors", "to_concept"),
-    "personalization.personalize": ("Personalization", "Subject"),
+    "personalization.personalize": ("Personalization",),
     "personalization.run": ("run_search",),
+    "personalization.subject": ("Subject",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

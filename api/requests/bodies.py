@@ -59,7 +59,9 @@ class PersonalizationRequest(_Request):
         json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"},
     )
     initializer: str = Field(
-        max_length=100, description="Vocabulary word whose embedding the search starts from", examples=["dog"]
+        max_length=100,
+        description="Vocabulary word whose embedding the search starts from, or one word for each vector",
+        examples=["dog"],
     )
     kind: ConceptKind = Field(default="object", description="Whether to learn an object or a style")
     base_model: str | None = Field(
@@ -89,7 +91,7 @@ class GenerationRequest(_Request):
     prompt: str = Field(
         min_length=1,
         max_length=2000,
-        description="Text to draw; may contain tokens of the caller's concepts",
+        description="Text to draw; may contain tokens of the caller's concepts. It has no syntax for weights",
         examples=["a photo of <my-dog> on a beach"],
     )
     negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
@@ -97,8 +99,9 @@ class GenerationRequest(_Request):
     size: str | None = Field(
         default=None,
         max_length=20,
-        description="Width and height in pixels, in multiples of 8; null selects the size of the base model",
-        examples=["512x512"],
+        description="Width and height in pixels, in multiples of the base model's latent cell, 8 px for Stable "
+        "Diffusion; null selects the size of the base model",
+        examples=["64x64"],
     )
     steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps")
     guidance_scale: float | None = Field(

@@ -22,11 +22,12 @@ from api.requests.reference_images import decode_images, delete_images
 from api.requests.webhook_url import check_webhook
 from api.service import Service
 from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
-from zoodip_core.base_models.vocabulary import check_initializer, check_token, check_token_format
+from zoodip_core.base_models.vocabulary import check_token_format
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.input_warnings import InputWarning
-from zoodip_core.personalization.captions import check_captions
+from zoodip_core.personalization.captions import read_captions
+from zoodip_core.personalization.subject import Subject, resolve_subject
 from zoodip_core.service import concepts, worker_registry
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
@@ -50,11 +51,16 @@ class PersonalizationSubmission:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """Base model and settings of a submission. `facts` is None while only workers have the base model's files."""
+    """Resolved submission: base model, settings, captions as they are read, and warnings about them.
+
+    `facts` is None while only workers have the files of the base model.
+    """
 
     entry: BaseModelEntry
     facts: BaseModelFacts | None
     settings: PersonalizationSettings
+    captions: tuple[str, ...] | None
+    warnings: list[InputWarning]
 
 
 def parse_request(upload: Upload) -> PersonalizationRequest:
@@ -86,7 +92,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         ZoodipError: The same errors as the creation.
     """
     resolved = _resolve(caller.service, submission)
-    warnings = _decode_images(caller.service, submission, resolved)
+    warnings = resolved.warnings + _decode_images(caller.service, submission, resolved)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
         workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
@@ -115,7 +121,7 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> C
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
     job_id = new_id("per")
-    warnings = _decode_images(caller.service, submission, resolved, store_for=job_id)
+    warnings = resolved.warnings + _decode_images(caller.service, submission, resolved, store_for=job_id)
     new = _new_job(job_id, caller, submission, resolved, warnings)
 
     def insert_row(connection: Connection) -> StoredResponse:
@@ -155,7 +161,7 @@ def _new_job(
         request={
             "initializer": request.initializer,
             "kind": request.kind,
-            "captions": request.captions,
+            "captions": None if resolved.captions is None else list(resolved.captions),
             "settings": resolved.settings.model_dump(),
             "replace": request.replace,
             "images": len(submission.files),
@@ -178,12 +184,32 @@ def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolv
     settings = resolve_settings(entry, family, preset, overrides)
     _check_settings(settings, facts)
     check_token_format(request.token)
+    captions, warnings = _read_captions(submission, entry, facts, vectors=settings.vectors)
+    return _Resolved(entry, facts, settings, captions, warnings)
+
+
+def _read_captions(
+    submission: PersonalizationSubmission,
+    entry: BaseModelEntry,
+    facts: BaseModelFacts | None,
+    *,
+    vectors: int,
+) -> tuple[tuple[str, ...] | None, list[InputWarning]]:
+    """Validate the subject of a submission; return its captions as they are read, and warnings about them."""
+    request, images = submission.request, len(submission.files)
+    captions = None if request.captions is None else tuple(request.captions)
     if facts is not None:
-        check_token(request.token, facts.vocabulary)
-        check_initializer(request.initializer, facts.vocabulary)
-    if request.captions is not None:
-        check_captions(request.captions, images=len(submission.files), token=request.token)
-    return _Resolved(entry, facts, settings)
+        subject, warnings = resolve_subject(
+            Subject(request.token, request.initializer, request.kind, captions),
+            facts.folder,
+            images=images,
+            vectors=vectors,
+            templates=entry.templates.get(request.kind),
+        )
+        return subject.captions, warnings
+    if captions is None:
+        return None, []
+    return read_captions(captions, images=images, token=request.token)
 
 
 def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | None) -> None:

@@ -5,33 +5,24 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Connection
 
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
-from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, check_job_quota, hash_request
+from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.problems import problems
 from api.requests.bodies import GenerationRequest
+from api.requests.generation import prepare_creation
 from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metadata_filter
 from api.service import Service
-from zoodip_core.base_models.scheduler_names import check_scheduler
-from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
-from zoodip_core.config import GenerationSettings
-from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
-from zoodip_core.service import concepts
 from zoodip_core.service.errors import NotFoundError
-from zoodip_core.service.generation_limits import check_generation_limits
-from zoodip_core.service.idempotency import StoredResponse
-from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
-from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import list_page, snapshot
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import image_name
@@ -39,7 +30,6 @@ from zoodip_core.service.object_store import image_name
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 KIND = JobKind.GENERATION
 
-_SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
 _MAX_WAIT_S = 120
 _POLL_EVERY_S = 0.1
@@ -94,69 +84,7 @@ def _create(
     trace: str | None,
 ) -> Response:
     creation = IdempotentCreate(caller, "POST /v1/generations", key, hash_request(body.model_dump(), []))
-    return creation.run(lambda: _prepare_creation(caller, body, trace))
-
-
-def _prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None) -> Creation:
-    entry, _ = caller.service.base_models.facts(body.base_model)
-    settings = _settings(body, entry.generation)
-    facts = caller.service.base_models.complete_facts(entry.name)  # without files, the worker checks the size
-    check_generation_limits(settings, None if facts is None else facts.side_px, caller.service.settings)
-    job_id = new_id("gen")
-
-    def insert_row(connection: Connection) -> StoredResponse:
-        check_job_quota(connection, caller)
-        found = _concepts(connection, caller.owner, entry.name, body)
-        new = NewJob(
-            id=job_id,
-            kind=KIND,
-            owner=caller.owner,
-            base_model=entry.name,
-            total_steps=settings.steps,
-            metadata=body.metadata,
-            trace=trace,
-            request={"settings": settings.model_dump(), "concepts": found},
-        )
-        job = store.add(connection, new, time.time())
-        response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
-        return StoredResponse(
-            status_code=202,
-            headers={"Location": f"/v1/generations/{job.id}"},
-            body=response.model_dump(mode="json"),
-        )
-
-    return Creation(
-        insert_row=insert_row,
-        row_exists=lambda connection: store.exists(connection, job_id),
-        after_commit=lambda _: caller.service.wake(KIND, job_id),
-    )
-
-
-def _settings(body: GenerationRequest, defaults: dict[str, Any]) -> GenerationSettings:
-    check_scheduler(body.scheduler)
-    size = {}
-    if body.size is not None:
-        match = _SIZE.fullmatch(body.size)
-        if match is None or any(int(side) % 8 for side in match.groups()):
-            raise InvalidSettingsError.mismatch(
-                "size", got=repr(body.size), expected="WIDTHxHEIGHT in multiples of 8, such as 512x512"
-            )
-        size = {"width": int(match[1]), "height": int(match[2])}
-    names = ("prompt", "negative_prompt", "n", "seed", "scheduler", "steps", "guidance_scale")
-    given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
-    return GenerationSettings.parse({**defaults, **given, **size})
-
-
-def _concepts(connection: Connection, owner: str, base_model: str, body: GenerationRequest) -> dict[str, str]:
-    tokens = set(TOKEN_PATTERN.findall(f"{body.prompt} {body.negative_prompt}"))
-    if not tokens:
-        return {}
-    found = concepts.find_by_tokens(connection, owner, base_model, tokens)
-    for token in sorted(tokens - set(found)):
-        raise UnknownTokenError.mismatch(
-            "prompt", got=token, expected=f"a token of your concepts on {base_model}"
-        )
-    return {token: concept.id for token, concept in found.items()}
+    return creation.run(lambda: prepare_creation(caller, body, trace))
 
 
 async def _wait(service: Service, owner: str, job_id: str, accepted: Response, wait_s: int) -> Response:

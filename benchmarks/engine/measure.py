@@ -19,8 +19,9 @@ from zoodip_core.diffusion.latents import Posteriors
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.quantize import quantization_report, quantize_model
 from zoodip_core.engine import Engine
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.samples import References
+from zoodip_core.personalization.subject import Subject
 
 SUBJECT = Subject(token="<it>", initializer="cat")  # noqa: S106
 

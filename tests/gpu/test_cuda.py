@@ -14,7 +14,8 @@ from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.engine import Engine
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 
 DEMO = Path(__file__).parents[2] / "zoodip_core" / "assets" / "demo"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +16,22 @@ from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.jobs import NOW
 from tests.integration.support.photos import photo
 from zoodip_core.service.database import Database
-from zoodip_core.service.jobs import leases
+from zoodip_core.service.jobs import leases, store
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import ObjectStore, image_name
 from zoodip_core.service.settings import ServiceSettings
 
 
-def _import(client: TestClient, content: bytes, **fields: str) -> object:
+def _import(client: TestClient, content: bytes, **fields: str) -> Any:
     return client.post("/v1/concepts", files={"file": ("x.safetensors", content)}, data=fields)
+
+
+def _request_of(settings: ServiceSettings, job_id: str) -> dict[str, Any]:
+    database = Database(settings.database)
+    with database.read() as connection:
+        job = store.find(connection, job_id)
+    database.close()
+    return job.request
 
 
 def test_concept_is_imported_and_exported_in_three_formats(
@@ -93,7 +102,7 @@ def test_generation_is_queued_with_its_concepts(client: TestClient, catalog: Pat
     _import(client, tiny_concept(catalog))
     created = client.post(
         "/v1/generations",
-        json={"prompt": "a <my-dog> on <Beach>", "n": 2, "size": "64x64"},
+        json={"prompt": "a <my-dog> on a beach", "n": 2, "size": "64x64"},
         headers={"Prefer": "wait=0"},
     )
     assert created.status_code == 202
@@ -118,6 +127,95 @@ def test_concept_of_another_base_model_is_unknown(client: TestClient, catalog: P
     assert client.get("/v1/generations").json()["data"] == []
 
 
+@pytest.mark.parametrize("size", ["8x8", "4096x8", "64x64", "72x1024"])
+def test_sizes_of_the_command_are_accepted(client: TestClient, size: str) -> None:
+    """Every side from 8 to 4,096 px that is a multiple of the latent cell is allowed."""
+    assert client.post("/v1/generations", json={"prompt": "a dog", "size": size}).status_code == 202
+
+
+def test_size_error_gives_the_rule(client: TestClient) -> None:
+    """The message has the range, the multiple and the size of the base model."""
+    refused = client.post("/v1/generations", json={"prompt": "a dog", "size": "8x4"})
+    assert refused.json()["detail"] == (
+        "size: got '8x4'; expected WIDTHxHEIGHT, such as 64x64: each side from 8 to 4096 px and a multiple of 8"
+    )
+
+
+@pytest.mark.parametrize(
+    "spelling", ["<My-Dog>", "< my-dog >", "<my-dog", "my-dog>", "&lt;my-dog&gt;", "<My Dog>", "my-dog"]
+)
+def test_tokens_in_other_spellings_are_read(
+    client: TestClient, settings: ServiceSettings, catalog: Path, spelling: str
+) -> None:
+    """The job draws the token. The first response and later ones have the prompt as it is read, and a warning.
+
+    `my` is not in the vocabulary, so that `my-dog` can only mean the token.
+    """
+    concept = _import(client, tiny_concept(catalog)).json()
+    body = {"prompt": f"a {spelling} in the snow", "negative_prompt": "a <MY-DOG>"}
+    created = client.post("/v1/generations", json=body)
+    assert created.status_code == 202
+    assert created.json()["prompt"] == "a <my-dog> in the snow"
+    warnings = created.json()["warnings"]
+    assert [(warning["code"], warning["field"]) for warning in warnings] == [
+        ("spelling_corrected", "prompt"),
+        ("spelling_corrected", "negative_prompt"),
+    ]
+    assert warnings[0]["message"] == f"{spelling!r} is read as the token <my-dog>"
+    assert client.get(created.headers["Location"]).json()["warnings"] == warnings
+    request = _request_of(settings, created.json()["id"])
+    assert request["settings"]["negative_prompt"] == "a <my-dog>"
+    assert request["concepts"] == {"<my-dog>": concept["id"]}
+
+
+def test_an_ordinary_word_is_no_token(client: TestClient, settings: ServiceSettings, catalog: Path) -> None:
+    """`dog` stays a word although a concept <dog> exists; the warning says how to write the token."""
+    _import(client, tiny_concept(catalog), token="<dog>")
+    _import(client, tiny_concept(catalog), token="<cat>")
+    created = client.post("/v1/generations", json={"prompt": "a dog by a <cat>"})
+    (warning,) = created.json()["warnings"]
+    assert (warning["code"], warning["field"]) == ("concept_unused", "prompt")
+    assert "write <dog>" in warning["message"]
+    assert list(_request_of(settings, created.json()["id"])["concepts"]) == ["<cat>"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "got"),
+    [
+        ({"prompt": "a <my-dgo>"}, "prompt", "<my-dgo>"),
+        ({"prompt": "a <My-Dgo in the snow"}, "prompt", "<My-Dgo"),
+        ({"prompt": "a &lt;my_dog&gt;"}, "prompt", "&lt;my_dog&gt;"),
+        ({"prompt": "a dog", "negative_prompt": "a < My-Dgo >"}, "negative_prompt", "< My-Dgo >"),
+    ],
+)
+def test_unknown_tokens_name_similar_ones(
+    client: TestClient, catalog: Path, fields: dict[str, str], field: str, got: str
+) -> None:
+    """Text that looks like a token and is none is refused, and the message names similar tokens of the caller."""
+    _import(client, tiny_concept(catalog))
+    refused = client.post("/v1/generations", json=fields)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_token")
+    assert refused.json()["errors"][0]["field"] == field
+    assert refused.json()["detail"] == (
+        f"{field}: got {got}; expected a token of your concepts on tiny; did you mean <my-dog>?"
+    )
+    assert client.get("/v1/generations").json()["data"] == []
+
+
+def test_prompts_that_do_not_fit_the_window(client: TestClient, catalog: Path) -> None:
+    """A learned token beyond the window is refused. Other dropped text is named in a warning."""
+    _import(client, tiny_concept(catalog))
+    long = "in the snow " * 30
+    for fields in ({"prompt": f"{long}<my-dog>"}, {"prompt": "a dog", "negative_prompt": f"{long}<my-dog>"}):
+        refused = client.post("/v1/generations", json=fields)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_caption")
+        assert refused.json()["errors"][0]["field"] == list(fields)[-1]
+    created = client.post("/v1/generations", json={"prompt": f"a <my-dog> {long}at night"})
+    (warning,) = created.json()["warnings"]
+    assert (warning["code"], warning["field"]) == ("prompt_truncated", "prompt")
+    assert "at night'" in warning["message"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "field"),
     [
@@ -125,6 +223,8 @@ def test_concept_of_another_base_model_is_unknown(client: TestClient, catalog: P
         ({"n": 0}, "invalid_request", "n"),
         ({"size": "64"}, "invalid_settings", "size"),
         ({"size": "65x64"}, "invalid_settings", "size"),
+        ({"size": "4x8"}, "invalid_settings", "size"),
+        ({"size": "4104x8"}, "invalid_settings", "size"),
         ({"scheduler": "magic"}, "unknown_scheduler", "scheduler"),
         ({"base_model": "nope"}, "unknown_base_model", "base_model"),
         ({"seeed": 1}, "invalid_request", "seeed"),

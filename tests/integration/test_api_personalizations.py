@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.integration.support.jobs import NOW
@@ -234,3 +236,47 @@ def test_a_failed_job_is_resumed_only_while_its_token_is_free(
     client.post(f"{other}/cancel")
     resumed = client.post(f"{url}/resume").json()
     assert (resumed["status"], resumed["error"], resumed["finished_at"]) == ("queued", None, None)
+
+
+@pytest.mark.parametrize("url", ["/v1/personalizations", "/v1/personalizations?validate_only=true"])
+@pytest.mark.parametrize(
+    ("request_fields", "code", "field"),
+    [
+        ({"captions": ["a photo of a cat " * 20 + "<my-dog>"]}, "invalid_caption", "captions"),
+        ({"captions": ["a <my-dog> and a <cat>"]}, "unknown_token", "captions"),
+        ({"captions": ["a dog"]}, "invalid_caption", "captions"),
+        ({"captions": ["a <my-dog> " * 5], "settings": {"vectors": 16}}, "invalid_caption", "captions"),
+        ({"initializer": "red dog"}, "invalid_initializer", "initializer"),
+        ({"initializer": "red dog", "settings": {"vectors": 3}}, "invalid_initializer", "initializer"),
+    ],
+)
+def test_jobs_that_must_fail_are_refused(
+    client: TestClient, url: str, request_fields: dict[str, Any], code: str, field: str
+) -> None:
+    """A request that the worker would refuse gets 422 at once, and no job is created."""
+    refused = create(client, url=url, **request_fields)
+    assert (refused.status_code, refused.json()["code"]) == (422, code)
+    assert refused.json()["errors"][0]["field"] == field
+    assert client.get("/v1/personalizations").json()["data"] == []
+
+
+@pytest.mark.parametrize("url", ["/v1/personalizations", "/v1/personalizations?validate_only=true"])
+def test_too_many_vectors_are_refused(client: TestClient, settings: ServiceSettings, url: str) -> None:
+    """The embedded model reads 14 tokens, so 16 vectors do not fit. The message has the largest number."""
+    refused = create(client, url=url, base_model="emoji", initializer="turtle", settings={"vectors": 16})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_settings")
+    assert refused.json()["errors"][0]["field"] == "settings.vectors"
+    assert "expected at most 10" in refused.json()["detail"]
+    assert _objects(settings) == []
+
+
+def test_captions_are_stored_as_they_are_read(client: TestClient, settings: ServiceSettings) -> None:
+    """The job gets the token's own spelling; the response has a warning for each correction and for dropped text."""
+    caption = "a <My-Dog> " + "in the snow " * 40
+    created = create(client, captions=[caption], initializer="red dog", settings={"vectors": 2})
+    assert [(warning["code"], warning["field"]) for warning in created.json()["warnings"]] == [
+        ("spelling_corrected", "captions[0]"),
+        ("prompt_truncated", "captions[0]"),
+    ]
+    job = _run(settings, created.json()["id"])
+    assert job.request["captions"] == [caption.lower()]

@@ -35,32 +35,48 @@ class Vocabulary:
         """Return the tokens of the text, as the vocabulary spells them."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).tokens)
 
+    def character_positions(self, text: str) -> list[int]:
+        """Return where each token of the text starts, in characters."""
+        return [start for start, _ in self.tokenizer.encode(text, add_special_tokens=False).offsets]
+
     def is_word(self, text: str) -> bool:
         """Return whether the text is a single token already."""
         return text in self.added or self.single_token_id(text) is not None
 
     def single_token_id(self, word: str) -> int | None:
         """Return the id of the word if it is a single token, else None."""
-        if word.strip() in self.added:
+        ids = self.word_ids(word)
+        return ids[0] if ids is not None and len(ids) == 1 else None
+
+    def word_ids(self, text: str) -> tuple[int, ...] | None:
+        """Return the ids of the words of a text, or None if a word is not a single token or there is none.
+
+        Digits and punctuation marks count as words, as in the tokenizer.
+        """
+        if not self.added.isdisjoint(text.split()):
             return None
-        encoding = self.tokenizer.encode(word, add_special_tokens=False)
-        text = self.tokenizer.normalizer.normalize_str(word)
-        pieces = [piece for piece, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-        if len(pieces) != 1 or encoding.tokens != [pieces[0] + _WORD_END]:
-            return None  # several tokens, none, or the token for unknown characters
-        return int(encoding.ids[0])
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        normal = self.tokenizer.normalizer.normalize_str(text)
+        words = [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+        if not words or encoding.tokens != [word + _WORD_END for word in words]:
+            return None  # a word has several tokens, or is the token for unknown characters
+        return tuple(encoding.ids)
 
 
 @functools.lru_cache(maxsize=16)  # reading CLIP's vocabulary takes 0.25 s
-def vocabulary(folder: Path) -> Vocabulary:
-    """Read the vocabulary from `tokenizer/` of a pipeline folder.
+def vocabulary(folder: Path, part: str = "tokenizer") -> Vocabulary:
+    """Read the vocabulary of a pipeline folder.
 
     Like transformers, it reads `tokenizer.json` if it exists, else `vocab.json` and `merges.txt`.
+
+    Args:
+        folder: the pipeline folder.
+        part: folder of the tokenizer in it; SDXL also has `tokenizer_2`.
 
     Raises:
         InvalidModelError: a file is missing or damaged.
     """
-    place = folder / "tokenizer"
+    place = folder / part
     try:
         tokenizer_json = place / "tokenizer.json"
         ids, merges, added = (
@@ -99,21 +115,30 @@ def check_token(token: str, vocabulary: Vocabulary) -> None:
     check_token_format(token)
 
 
-def check_initializer(word: str, vocabulary: Vocabulary) -> int:
-    """Validate an initializer and return its token id.
+def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> tuple[int, ...]:
+    """Validate an initializer: one word for all vectors of the token, or one word for each vector.
+
+    Returns:
+        The id of each word.
 
     Raises:
-        InvalidInitializerError: the word is not a single token; the message shows how it splits.
+        InvalidInitializerError: a word is not a single token, or the number of words matches neither.
     """
-    token_id = vocabulary.single_token_id(word)
-    if token_id is None:
-        parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(word))
+    ids = vocabulary.word_ids(text)
+    if ids is None:
+        parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(text))
         raise InvalidInitializerError.mismatch(
             "initializer",
-            got=f"{word!r}, which splits into {parts or 'nothing'}",
-            expected="a word that is a single token of the base model",
+            got=f"{text!r}, which splits into {parts or 'nothing'}",
+            expected="words that are single tokens of the base model",
         )
-    return token_id
+    if len(ids) not in (1, vectors):
+        raise InvalidInitializerError.mismatch(
+            "initializer",
+            got=f"{text!r}, which has {len(ids)} words",
+            expected=f"one word for all vectors, or vectors={len(ids)} for one vector each",
+        )
+    return ids
 
 
 def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:

@@ -91,7 +91,8 @@ def _learn(bundle: Bundle, entry: BaseModelEntry, demo_subject: DemoSubject, out
     from zoodip_core.base_models.catalog import resolve_settings
     from zoodip_core.cli.learn import Learned, run_with_progress
     from zoodip_core.personalization.concept_conversion import to_concept
-    from zoodip_core.personalization.personalize import Personalization, Subject
+    from zoodip_core.personalization.personalize import Personalization
+    from zoodip_core.personalization.subject import Subject
 
     captions = tuple(caption.replace("{}", PLACEHOLDER) for caption in demo_subject.captions)
     subject = Subject(PLACEHOLDER, demo_subject.initializer, "object", captions)

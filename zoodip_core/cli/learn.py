@@ -18,10 +18,11 @@ from zoodip_core.diffusion.device import peak_memory_mb
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InterruptedSearchError, InvalidInputError
 from zoodip_core.personalization.concept_conversion import to_concept
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.run import Outcome, Progress, run_search
 from zoodip_core.personalization.run_checkpoint import RunCheckpoint
 from zoodip_core.personalization.run_facts import RunFacts
+from zoodip_core.personalization.subject import Subject
 
 
 @dataclass(frozen=True)

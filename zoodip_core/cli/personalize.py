@@ -34,7 +34,8 @@ def personalize(
     ],
     token: Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")],
     initializer: Annotated[
-        str, typer.Option(help="Word of the vocabulary that describes the subject, such as dog.")
+        str,
+        typer.Option(help="Word that describes the subject, such as dog, or one word for each vector."),
     ],
     kind: Annotated[
         Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
@@ -80,7 +81,7 @@ def personalize(
     from zoodip_core.diffusion.device import choose_device
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
     from zoodip_core.images import image_warnings
-    from zoodip_core.personalization.personalize import Subject, check_subject
+    from zoodip_core.personalization.subject import Subject, resolve_subject
 
     choose_device(device)  # before a base model is downloaded
     limits = ImageLimits.of(file_mb=max_file_mb, megapixels=max_image_megapixels)
@@ -91,8 +92,14 @@ def personalize(
     overrides = parse_assignments(set_ or [])
     overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)
-    subject = Subject(token, initializer, kind, references.captions)
-    check_subject(subject, folder, images=len(pictures))
+    subject, warnings = resolve_subject(
+        Subject(token, initializer, kind, references.captions),
+        folder,
+        images=len(pictures),
+        vectors=settings.vectors,
+        templates=entry.templates.get(kind),
+    )
+    say_warnings(warnings)
     with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
         bundle = load_bundle(entry, device=device, max_rows=max_rows)
         say_warnings(image_warnings(pictures, bundle.side_px))

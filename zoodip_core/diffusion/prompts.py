@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoodip_core.base_models.text_window import beyond_window
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.diffusion.memory import typed_out_of_memory
-from zoodip_core.errors import InvalidCaptionError, UnknownTokenError
+from zoodip_core.errors import UnknownTokenError
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -94,12 +95,13 @@ class PromptEncoder:
         """Embedding width of each encoder."""
         return tuple(encoder.width for encoder in self.encoders)
 
-    def tokenize(self, prompt: str, vectors: Mapping[str, int]) -> Prompt:
+    def tokenize(self, prompt: str, vectors: Mapping[str, int], *, field: str = "prompt") -> Prompt:
         """Return the ids and slots of a prompt. A learned token takes one position for each of its vectors.
 
         Args:
             prompt: free text; `<name>` refers to a learned token.
             vectors: learned token → number of its vectors.
+            field: name of the prompt's field, for messages.
 
         Raises:
             UnknownTokenError: the prompt contains a `<name>` that is not in `vectors`.
@@ -109,9 +111,9 @@ class PromptEncoder:
             if token not in vectors:
                 known = ", ".join(sorted(vectors)) or "none"
                 raise UnknownTokenError.mismatch(
-                    "prompt", got=token, expected=f"only tokens of the given concepts: {known}"
+                    field, got=token, expected=f"only tokens of the given concepts: {known}"
                 )
-        rows = [_tokenize(encoder.tokenizer, prompt, vectors) for encoder in self.encoders]
+        rows = [_tokenize(encoder.tokenizer, prompt, vectors, field) for encoder in self.encoders]
         return Prompt(tuple(ids for ids, _ in rows), tuple(slots for _, slots in rows))
 
     def embed(self, prompt: Prompt, concepts: ConceptVectors) -> tuple[Float[Tensor, "tokens _"], ...]:
@@ -184,7 +186,7 @@ def unflatten(
 
 
 def _tokenize(
-    tokenizer: CLIPTokenizer, prompt: str, vectors: Mapping[str, int]
+    tokenizer: CLIPTokenizer, prompt: str, vectors: Mapping[str, int], field: str
 ) -> tuple[Int[Tensor, " tokens"], tuple[Slot, ...]]:
     """Return ids padded to the context length, and the slots of learned tokens.
 
@@ -196,18 +198,15 @@ def _tokenize(
     cursor = 0
     for match in [*TOKEN_PATTERN.finditer(prompt), None]:
         text = prompt[cursor : match.start() if match else len(prompt)]
-        ids += tokenizer(text, add_special_tokens=False).input_ids if text.strip() else []
+        # Not verbose: transformers would warn about text beyond the window, which is cut off below.
+        ids += tokenizer(text, add_special_tokens=False, verbose=False).input_ids if text.strip() else []
         if match:
             token = match.group()
             slots += [Slot(len(ids) + k, token, k) for k in range(vectors[token])]
             ids += [tokenizer.bos_token_id] * vectors[token]
             cursor = match.end()
-    if any(slot.position >= window - 1 for slot in slots):
-        raise InvalidCaptionError.mismatch(
-            "prompt",
-            got=f"{len(ids) + 1} tokens",
-            expected=f"each learned token within the first {window} that the model reads: {prompt!r}",
-        )
+    if slots and slots[-1].position >= window - 1:
+        raise beyond_window(prompt, slots[-1].position, window - 2, field=field)
     ids = [*ids[: window - 1], tokenizer.eos_token_id]
     ids += [tokenizer.pad_token_id] * (window - len(ids))
     return torch.tensor(ids), tuple(slots)

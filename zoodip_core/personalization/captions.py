@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zoodip_core.base_models.vocabulary import Vocabulary
 from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidCaptionError
+from zoodip_core.input_warnings import InputWarning
+from zoodip_core.prompt_tokens import read_prompt
 
 TEMPLATES: dict[ConceptKind, tuple[str, ...]] = {
     "object": (
@@ -49,26 +52,51 @@ def captions_per_image(
 
     Raises:
         InvalidCaptionError: the number differs from that of the images, or a caption lacks the token.
+        UnknownTokenError: a caption contains another token.
     """
     if captions is None:
         sentences = tuple(t.replace("{}", token) for t in templates or TEMPLATES[kind])
         return (sentences,) * images
-    check_captions(captions, images=images, token=token)
-    return tuple((caption,) for caption in captions)
+    read, _ = read_captions(captions, images=images, token=token)
+    return tuple((caption,) for caption in read)
 
 
-def check_captions(captions: Sequence[str], *, images: int, token: str) -> None:
-    """Validate the captions of a request: one for each image, each with the token.
+def read_captions(
+    captions: Sequence[str], *, images: int, token: str, vocabulary: Vocabulary | None = None
+) -> tuple[tuple[str, ...], list[InputWarning]]:
+    """Validate the captions of a request, and give the token its spelling where a caption spells it in another way.
+
+    Args:
+        captions: one for each image, each with the token.
+        images: number of reference images.
+        token: the placeholder token.
+        vocabulary: words of the base model, as in `read_prompt`.
+
+    Returns:
+        The captions with the token as it is spelled, and a warning for each corrected spelling.
 
     Raises:
         InvalidCaptionError: the number differs from that of the images, or a caption lacks the token.
+        UnknownTokenError: a caption contains another token.
     """
     if len(captions) != images:
         raise InvalidCaptionError.mismatch(
             "captions", got=len(captions), expected=f"one for each of the {images} images, or none"
         )
-    for index, caption in enumerate(captions):
-        if token not in caption:
+    readings = [
+        read_prompt(
+            caption,
+            [token],
+            field=f"captions[{index}]",
+            expected=f"only the token {token}",
+            vocabulary=vocabulary,
+        )
+        for index, caption in enumerate(captions)
+    ]
+    for index, reading in enumerate(readings):
+        if not reading.tokens:
             raise InvalidCaptionError.mismatch(
-                f"captions[{index}]", got=repr(caption), expected=f"a sentence with the token {token}"
+                f"captions[{index}]", got=repr(reading.text), expected=f"a sentence with the token {token}"
             )
+    warnings = [warning for reading in readings for warning in reading.warnings]
+    return tuple(reading.text for reading in readings), warnings

@@ -15,7 +15,7 @@ from torch import Tensor
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.files import write_atomically
-from zoodip_core.personalization.personalize import Subject
+from zoodip_core.personalization.subject import Subject
 
 IDENTITY = "zoodip.identity"
 """Key of the header that holds `identity`."""

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from zoodip_core.base_models.vocabulary import check_initializer, check_token, vocabulary
-from zoodip_core.config import ConceptKind, PersonalizationSettings
+from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
 from zoodip_core.engine import Request
 from zoodip_core.errors import LossNotFiniteError
-from zoodip_core.images import check_image_count
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.personalization.image_fit import fit_image
 from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
 from zoodip_core.personalization.samples import References, Sample, candidates_request
 from zoodip_core.personalization.search_state import SearchState
+from zoodip_core.personalization.subject import Subject, resolve_subject
 from zoodip_core.personalization.validation import validation_loss
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The subject to learn, as the user describes it.
-
-    Attributes:
-        token: placeholder token, such as `<my-dog>`.
-        initializer: word of the vocabulary whose embedding the search starts from.
-        kind: "object" or "style".
-        captions: one sentence for each image, with the token; None uses templates.
-    """
-
-    token: str
-    initializer: str
-    kind: ConceptKind = "object"
-    captions: tuple[str, ...] | None = None
 
 
 class Personalization:
@@ -119,16 +99,15 @@ class Personalization:
             state: tensors of `state()` to resume from; None starts a new search.
 
         Raises:
-            InvalidInputError: names the field: images, token, initializer or captions.
+            InvalidInputError: names the field: images, token, initializer, captions or settings.vectors.
             InvalidCheckpointError: `state` does not match the settings or the precision of the base model.
         """
-        check_subject(subject, bundle.folder, images=len(images))
+        templates = bundle.templates.get(subject.kind)
+        subject, _ = resolve_subject(
+            subject, bundle.folder, images=len(images), vectors=settings.vectors, templates=templates
+        )
         captions = captions_per_image(
-            subject.captions,
-            images=len(images),
-            token=subject.token,
-            kind=subject.kind,
-            templates=bundle.templates.get(subject.kind),
+            subject.captions, images=len(images), token=subject.token, kind=subject.kind, templates=templates
         )
         vectors = {subject.token: settings.vectors}
         prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
@@ -262,23 +241,10 @@ class Personalization:
         return dict(self._last_state)
 
 
-def check_subject(subject: Subject, folder: Path, *, images: int) -> None:
-    """Validate a request against the vocabulary of the base model in `folder`; needs no weights.
-
-    Raises:
-        InvalidInputError: names the field: images, token, initializer or captions.
-    """
-    check_image_count(images)
-    words = vocabulary(folder)
-    check_token(subject.token, words)
-    check_initializer(subject.initializer, words)
-    captions_per_image(subject.captions, images=images, token=subject.token, kind=subject.kind)
-
-
 def _initial_theta(bundle: Bundle, initializer: str, vectors: int) -> Float[Tensor, " flat"]:
-    """Return the initializer's embedding in each text encoder, repeated for each vector."""
+    """Return the embeddings of the initializer in each text encoder: one word for all vectors, or one for each."""
     parts = []
     for encoder in bundle.prompts.encoders:
-        (word,) = encoder.tokenizer(initializer, add_special_tokens=False).input_ids
-        parts.append(encoder.table[word].float().cpu().repeat(vectors, 1))
+        ids = encoder.tokenizer(initializer, add_special_tokens=False).input_ids
+        parts.append(encoder.table[ids].float().cpu().expand(vectors, -1))
     return flatten(parts)

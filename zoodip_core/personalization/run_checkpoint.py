@@ -15,8 +15,8 @@ from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.personalization.checkpoint import IDENTITY, identity, read_state, write_state
-from zoodip_core.personalization.personalize import Subject
 from zoodip_core.personalization.run_facts import RunFacts
+from zoodip_core.personalization.subject import Subject
 
 _FACTS, _FINISHED = "zoodip.run", "zoodip.finished"
 _RUN_FACTS = TypeAdapter(RunFacts)

@@ -12,7 +12,7 @@ from PIL import Image
 from zoodip_core.artifact import Concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.personalization.personalize import Subject
+from zoodip_core.personalization.subject import Subject
 
 _CHANGEABLE = {"steps", "stop", "checkpoint_every"}
 """Settings that leave the completed steps as they are; `_length_differences` restricts the first two."""

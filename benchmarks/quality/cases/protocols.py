@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from zoodip_core.personalization.personalize import Subject
+from zoodip_core.personalization.subject import Subject
 
 TOKEN = "<bench>"  # noqa: S105 — a placeholder in captions
 

@@ -17,7 +17,7 @@ from benchmarks.quality.cases.protocols import TOKEN
 from benchmarks.quality.errors import BenchmarkError
 from models.emoji.compose import caption, draw_scene, noun_phrase, style_words
 from models.emoji.world import PLAIN, Scene, World
-from zoodip_core.personalization.personalize import Subject
+from zoodip_core.personalization.subject import Subject
 
 CaseKind = Literal["subjects", "shapes", "styles"]
 Split = Literal["test", "validation"]

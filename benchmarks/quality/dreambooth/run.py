@@ -18,7 +18,7 @@ from benchmarks.quality.report.rows import parse_with_figures, row_id
 from benchmarks.quality.sources import BundleCache, Pictures, Source, describe_source, learned_tokens
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import find_model_folder
-from zoodip_core.personalization.personalize import check_subject
+from zoodip_core.personalization.subject import resolve_subject
 
 ALLOWED = ("initializer", *METHODS)
 
@@ -77,7 +77,13 @@ class DreamBoothRun:
         check_plans(self.methods, entry, forwards=options.forwards, changes=options.changes)
         self._prompts = [read_prompts(subject.known.category, options.prompts) for subject in subjects]
         for subject in subjects:
-            check_subject(subject.subject, find_model_folder(entry), images=len(subject.references))
+            resolve_subject(
+                subject.subject,
+                find_model_folder(entry),
+                images=len(subject.references),
+                vectors=options.changes.get("vectors", 1),
+                templates=entry.templates.get(subject.subject.kind),
+            )
         self._subjects, self._encoders, self._options, self._log = subjects, encoders, options, log
         self._bundles = BundleCache(entry, device=options.device, max_rows=options.max_rows)
         parse = partial(parse_with_figures, PhotoRow, Fidelity)

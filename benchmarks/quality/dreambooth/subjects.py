@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.quality.cases.protocols import TOKEN, PromptTemplate
 from benchmarks.quality.errors import BenchmarkError
 from zoodip_core.images import fit_square, read_images
-from zoodip_core.personalization.personalize import Subject
+from zoodip_core.personalization.subject import Subject
 
 Category = Literal["object", "live"]
 

@@ -68,19 +68,32 @@ def test_tokenizer_json_of_transformers_is_read(folder: Path, tmp_path: Path, wo
     assert not words.is_word("<cat-toy>")
 
 
-def test_an_initializer_is_a_single_token(words: Vocabulary) -> None:
-    """A word returns its id; other text raises an error that shows how it splits."""
-    assert check_initializer("dog", words) == words.single_token_id("dog")
+def test_an_initializer_is_one_word_or_one_for_each_vector(words: Vocabulary) -> None:
+    """One word fits any number of vectors; n words fit n vectors."""
+    dog, cat = words.single_token_id("dog"), words.single_token_id("cat")
+    assert check_initializer("dog", words, 1) == check_initializer("dog", words, 4) == (dog,)
+    assert check_initializer(" Dog  cat", words, 2) == (dog, cat)
+    for vectors in (1, 3):
+        with pytest.raises(InvalidInitializerError) as error:
+            check_initializer("dog cat", words, vectors)
+        assert error.value.message == (
+            "initializer: got 'dog cat', which has 2 words; "
+            "expected one word for all vectors, or vectors=2 for one vector each"
+        )
+
+
+def test_words_of_an_initializer_are_single_tokens(words: Vocabulary) -> None:
+    """The error shows how other text splits."""
     with pytest.raises(InvalidInitializerError) as error:
-        check_initializer("dog cat", words)
+        check_initializer("dog cats", words, 2)
     assert error.value.message == (
-        "initializer: got 'dog cat', which splits into 'dog' + 'cat'; "
-        "expected a word that is a single token of the base model"
+        "initializer: got 'dog cats', which splits into 'dog' + 'ca' + 't' + 's'; "
+        "expected words that are single tokens of the base model"
     )
     assert error.value.field == "initializer"
-    for text in ("", "dogs", "<|endoftext|>"):
+    for text in ("", " ", "dogs", "<|endoftext|>", "dog <|endoftext|>", "❤"):
         with pytest.raises(InvalidInitializerError):
-            check_initializer(text, words)
+            check_initializer(text, words, 2)
 
 
 @pytest.mark.parametrize("token", ["<a>", "<my-dog>", "<0_-x>", f"<{'a' * 63}>", "<dog>"])

@@ -14,7 +14,8 @@ from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.memory import is_out_of_memory, typed_out_of_memory
 from zoodip_core.errors import OutOfMemoryError
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 
 DOG = Subject("<x>", "dog")
 PROMPT = GenerationSettings(prompt="a dog", steps=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zoodip_core.errors import InvalidCaptionError
-from zoodip_core.personalization.captions import TEMPLATES, captions_per_image
+from zoodip_core.errors import InvalidCaptionError, UnknownTokenError
+from zoodip_core.personalization.captions import TEMPLATES, captions_per_image, read_captions
 
 
 def test_given_captions_belong_to_their_images() -> None:
@@ -41,3 +41,17 @@ def test_caption_without_the_token() -> None:
     with pytest.raises(InvalidCaptionError, match=r"captions\[1\].*<x>") as caught:
         captions_per_image(["a <x>", "a dog"], images=2, token="<x>", kind="object")
     assert caught.value.field == "captions"
+
+
+def test_token_in_another_spelling() -> None:
+    """The captions get the token's own spelling, and a warning names the caption."""
+    captions, warnings = read_captions(["a <X> at night", "a <x>"], images=2, token="<x>")
+    assert captions == ("a <x> at night", "a <x>")
+    (warning,) = warnings
+    assert (warning.code, warning.field) == ("spelling_corrected", "captions[0]")
+
+
+def test_caption_with_another_token() -> None:
+    """A caption cannot use a second token."""
+    with pytest.raises(UnknownTokenError, match=r"captions\[1\]: got <y>; expected only the token <x>"):
+        read_captions(["a <x>", "a <x> beside a <y>"], images=2, token="<x>")

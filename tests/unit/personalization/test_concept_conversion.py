@@ -16,7 +16,8 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidInputError, ModelMismatchError
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 
 SETTINGS = PersonalizationSettings.parse({"steps": 2, "n": 1, "fixed_rows": 2, "vectors": 2, "seed": 4})
 

@@ -9,8 +9,9 @@ from PIL import Image
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.early_stopping import MIN_MEASUREMENTS, has_stalled
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.run import Outcome, run_search
+from zoodip_core.personalization.subject import Subject
 
 DOG = Subject("<x>", "dog")
 STILL = {"steps": 40, "n": 1, "fixed_rows": 2, "measure_every": 2, "learning_rate": 1e-12}

@@ -22,7 +22,8 @@ from zoodip_core.errors import (
     StorageError,
 )
 from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 
 DOG = Subject("<x>", "dog")
 
@@ -55,6 +56,19 @@ def test_every_family_learns_a_token(
         shapes = [tuple(part.shape) for part in learned.vectors]
         assert shapes == [(vectors, width) for width in bundle.prompts.widths]
         assert all(not torch.equal(a, b) for a, b in zip(start, learned.vectors, strict=True))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_search_starts_from_the_words_of_the_initializer(
+    family: str, bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """One word fills all vectors; with two words, each vector starts from its own."""
+    bundle = bundles[family]
+    for initializer, words in (("dog", ["dog", "dog"]), ("red dog", ["red", "dog"])):
+        begun = Personalization.begin(bundle, Subject("<x>", initializer), pictures, _settings(vectors=2))
+        for encoder, part in zip(bundle.prompts.encoders, begun.vectors, strict=True):
+            ids = [encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]
+            assert torch.equal(part, encoder.table[ids].float())
 
 
 def test_the_vae_is_released(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:

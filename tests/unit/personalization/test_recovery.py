@@ -13,8 +13,9 @@ from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
+from zoodip_core.personalization.subject import Subject
 
 SETTINGS = PersonalizationSettings(steps=8, n=1, tau=2, fixed_rows=2, t_low=100, t_high=900)
 

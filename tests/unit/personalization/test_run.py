@@ -8,8 +8,9 @@ from PIL import Image
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.run import Progress, run_search
+from zoodip_core.personalization.subject import Subject
 
 QUICK = {"steps": 7, "n": 1, "fixed_rows": 2, "measure_every": 3, "checkpoint_every": 3}
 

@@ -16,10 +16,11 @@ from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.personalization.checkpoint import identity, save_checkpoint
 from zoodip_core.personalization.concept_conversion import to_concept
-from zoodip_core.personalization.personalize import Personalization, Subject
+from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.run import run_search
 from zoodip_core.personalization.run_checkpoint import RunCheckpoint
 from zoodip_core.personalization.run_facts import RunFacts
+from zoodip_core.personalization.subject import Subject
 
 DOG = Subject("<x>", "dog")
 CAPTIONED = replace(DOG, captions=("a <x>", "a red <x>", "a <x> at night"))

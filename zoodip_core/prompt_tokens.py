@@ -1,0 +1,165 @@
+"""Reading of prompts: finds the tokens of concepts in a text, also in other spellings. No torch.
+
+A prompt can spell `<my-dog>` as `<My-Dog>`, `< my-dog >`, `&lt;my-dog&gt;`, `<my-dog` or `my-dog>`. Each is read as
+the token. Other text that looks like a token is an error. A word without brackets is read as the token only if the
+base model has no such word.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, Vocabulary
+from zoodip_core.errors import UnknownTokenError
+from zoodip_core.input_warnings import InputWarning, WarningCode
+
+_OPEN = r"(?:\\?[<＜‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);)"
+_CLOSE = r"(?:\\?[>＞›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);)"
+_NAME = r"[^\W_][\w-]*"
+_SPELLING = re.compile(
+    rf"""
+    {_OPEN}+ (?!\s*\d+[\s.,;!?]) (?P<inside>(?:(?!{_OPEN}|{_CLOSE}).){{1,100}}?) {_CLOSE}+  # < My Dog >
+    | {_OPEN}+ (?P<unclosed>{_NAME})                                    # <my-dog
+    | (?<![\w-]) (?P<unopened>{_NAME}) (?<![_-]) {_CLOSE}+              # my-dog>
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_WORD = re.compile(rf"(?<![\w<-]){_NAME}")
+_MAX_SUGGESTIONS = 3
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """A prompt as it is drawn.
+
+    Attributes:
+        text: the prompt; every token has the spelling of its concept.
+        tokens: tokens in the text, in order, each once.
+        words: known tokens whose name is in the text only as an ordinary word.
+        warnings: one for each corrected spelling.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    words: frozenset[str]
+    warnings: tuple[InputWarning, ...]
+
+
+@dataclass(frozen=True)
+class _Spelling:
+    """Text at [start, end) that looks like a token; `token` is the token that it can mean."""
+
+    start: int
+    end: int
+    text: str
+    token: str | None
+
+
+def normalized_token(name: str) -> str | None:
+    """Return the token that a name in another spelling means, or None: `Cat Toy` and `< Cat-Toy >` → `<cat-toy>`."""
+    bare = re.sub(rf"^\s*{_OPEN}+|{_CLOSE}+\s*$", "", name, flags=re.IGNORECASE).strip()
+    lowered = unicodedata.normalize("NFKC", bare).lower()
+    token = "<" + re.sub(r"\s+", "-", lowered) + ">"
+    return token if TOKEN_PATTERN.fullmatch(token) else None
+
+
+def token_of_file_name(stem: str) -> str | None:
+    """Return the token that the name of a file gives, or None: `Style_v1.2 (1)` → `<style_v1-2-1>`."""
+    lowered = unicodedata.normalize("NFKC", stem).lower()
+    return normalized_token(re.sub(r"[^a-z0-9_-]+", "-", lowered).strip("-_"))
+
+
+def candidate_tokens(text: str) -> set[str]:
+    """Return every token that a part of the text can mean. Most of them have no concept."""
+    tokens = {spelling.token for spelling in _spellings(text)}
+    tokens |= {normalized_token(word.group()) for word in _WORD.finditer(text)}
+    return {token for token in tokens if token is not None}
+
+
+def read_prompt(
+    text: str,
+    known: Collection[str],
+    *,
+    field: str,
+    expected: str = "a token of the given concepts",
+    vocabulary: Vocabulary | None = None,
+) -> PromptReading:
+    """Find the tokens of a prompt and give each the spelling of its concept.
+
+    Args:
+        text: the prompt.
+        known: tokens of the concepts that the prompt can use.
+        field: name of the prompt's field, for messages.
+        expected: what a token in the prompt must be, for messages.
+        vocabulary: words of the base model; None reads every word without brackets as an ordinary word.
+
+    Raises:
+        UnknownTokenError: a part of the text looks like a token and is none; names similar tokens.
+    """
+    parts: list[str] = []
+    corrected: dict[str, str] = {}  # spelling → token
+    cursor = 0
+    for spelling in _spellings(text):
+        if spelling.token is None or spelling.token not in known:
+            raise _unknown_token(spelling, known, field, expected)
+        parts += [text[cursor : spelling.start], spelling.token]
+        cursor = spelling.end
+        if spelling.text != spelling.token:
+            corrected[spelling.text] = spelling.token
+    read = "".join([*parts, text[cursor:]])
+    words = set()
+    for token in sorted(set(known) - set(TOKEN_PATTERN.findall(read))):
+        bare = _bare(token)
+        found = bare.search(read)
+        if found is None:
+            continue
+        if vocabulary is None or vocabulary.word_ids(found.group()) is not None:
+            words.add(token)
+        else:
+            read = bare.sub(token, read)
+            corrected[found.group()] = token
+    warnings = tuple(_spelling_warning(field, text, token) for text, token in corrected.items())
+    return PromptReading(read, tuple(dict.fromkeys(TOKEN_PATTERN.findall(read))), frozenset(words), warnings)
+
+
+def unused_concepts(tokens: Iterable[str], readings: Collection[PromptReading]) -> list[InputWarning]:
+    """Return a warning for each token that no prompt of a request contains."""
+    used = {token for reading in readings for token in reading.tokens}
+    words = {token for reading in readings for token in reading.words}
+    warnings = []
+    for token in sorted(set(tokens) - used):
+        name = token.strip("<>")
+        hint = f" and reads {name!r} as an ordinary word; write {token} to draw the concept"
+        message = f"the prompt does not contain {token}{hint if token in words else ''}"
+        warnings.append(InputWarning(WarningCode.CONCEPT_UNUSED, "prompt", message))
+    return warnings
+
+
+def _spellings(text: str) -> Iterator[_Spelling]:
+    """Yield the parts of the text that look like tokens. Lone brackets and emoticons such as `<3` do not."""
+    for match in _SPELLING.finditer(text):
+        name = next(group for group in match.groups() if group is not None)
+        if re.search(r"[^\W_]", name) and (match["inside"] or not name.isdigit()):
+            yield _Spelling(match.start(), match.end(), match.group(), normalized_token(name))
+
+
+def _bare(token: str) -> re.Pattern[str]:
+    """Return the pattern of a token's name as a word without brackets."""
+    return re.compile(rf"(?<![\w<-]){re.escape(token.strip('<>'))}(?![\w>-])", re.IGNORECASE)
+
+
+def _unknown_token(
+    spelling: _Spelling, known: Collection[str], field: str, expected: str
+) -> UnknownTokenError:
+    wanted = spelling.token or spelling.text.lower()
+    similar = difflib.get_close_matches(wanted, sorted(known), n=_MAX_SUGGESTIONS, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    return UnknownTokenError.mismatch(field, got=spelling.text, expected=f"{expected}{hint}")
+
+
+def _spelling_warning(field: str, text: str, token: str) -> InputWarning:
+    return InputWarning(WarningCode.SPELLING_CORRECTED, field, f"{text!r} is read as the token {token}")
