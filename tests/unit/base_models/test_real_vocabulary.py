@@ -37,13 +37,14 @@ def test_token_ids_match_clip(folder: Path) -> None:
 def test_common_words_are_initializers(folder: Path, words: Vocabulary, word: str) -> None:
     """Each word is a single token with the same id as in transformers."""
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    assert tokenizer(word, add_special_tokens=False).input_ids == [check_initializer(word, words)]
+    assert tokenizer(word, add_special_tokens=False).input_ids == list(check_initializer(word, words, 1))
 
 
-def test_two_words_are_not_an_initializer(words: Vocabulary) -> None:
-    """The message shows how the text splits."""
-    with pytest.raises(InvalidInitializerError, match="'shiny' \\+ 'sneaker'"):
-        check_initializer("shiny sneaker", words)
+def test_two_words_need_two_vectors(words: Vocabulary) -> None:
+    """The message names the number of vectors."""
+    assert len(check_initializer("shiny sneaker", words, 2)) == 2
+    with pytest.raises(InvalidInitializerError, match="vectors=2 for one vector each"):
+        check_initializer("shiny sneaker", words, 1)
 
 
 def test_a_bracketed_name_is_free_and_a_word_is_taken(words: Vocabulary) -> None:

@@ -60,15 +60,14 @@ def test_resumed_and_short_loops(
     assert _steps(capsys.readouterr().err) == expected
 
 
-def test_a_drawing_reports_steps_that_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    """The callback runs before each step; the last step is reported at the end."""
-    with drawing_progress(3) as before_step:
-        before_step()
+def test_a_drawing_reports_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Several units of work can belong to one step; only its end is reported."""
+    with drawing_progress(3) as update:
+        update(0)
         assert capsys.readouterr().err == ""
-        before_step()
-        assert _steps(capsys.readouterr().err) == [1]
-        before_step()
-    assert _steps(capsys.readouterr().err) == [2, 3]
+        for step in (1, 1, 2, 3, 3):
+            update(step)
+    assert _steps(capsys.readouterr().err) == [1, 2, 3]
 
 
 def test_a_drawing_that_fails_does_not_report_its_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoodip_core.diffusion.denoising import _is_out_of_memory
 from zoodip_core.diffusion.device import available_devices, choose_device, compute_dtype, empty_cache
 from zoodip_core.errors import InvalidInputError
 
@@ -87,17 +86,3 @@ def test_the_cache_of_the_device_in_use_is_emptied(monkeypatch: pytest.MonkeyPat
     assert emptied == []
     empty_cache(torch.device(kind))
     assert emptied == [kind]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)"),
-    ],
-)
-def test_exhausted_memory_is_recognized_on_each_device(error: RuntimeError) -> None:
-    """The allocators of CUDA, CPU and MPS raise different errors."""
-    assert _is_out_of_memory(error)
-    assert not _is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
