@@ -175,12 +175,21 @@ def _located(catalog: Path, model: NewModel) -> Iterator[_Location]:
         _check_folder(source)
         yield _Location(source, {"path": relative_path(source, catalog)})
     elif is_hub_id:
-        snapshot = hub.find_snapshot(model.source, model.revision, model.variant)
-        folder = hub.download(snapshot)
-        fields = {"hub_id": model.source, "revision": snapshot.commit, "variant": model.variant}
-        yield _Location(folder, {name: value for name, value in fields.items() if value is not None})
+        yield _downloaded(model)
     else:
         raise InvalidInputError.mismatch("source", got=repr(model.source), expected=_SOURCE)
+
+
+def _downloaded(model: NewModel) -> _Location:
+    """Download a model from the hub."""
+    try:
+        snapshot = hub.find_snapshot(model.source, model.revision, model.variant)
+        folder = hub.download(snapshot)
+    except InvalidModelError as error:
+        note = f"{model.source} is no file or folder here, so it was read as a hub id"
+        raise InvalidModelError(f"{error.message} ({note})", field=error.field) from error
+    fields = {"hub_id": model.source, "revision": snapshot.commit, "variant": model.variant}
+    return _Location(folder, {name: value for name, value in fields.items() if value is not None})
 
 
 @contextmanager
