@@ -17,7 +17,7 @@ from tests.integration.support.workers import ROOT
 from tests.tooling.hub import running_hub
 from tests.tooling.single_files import single_file_tensors, write_published_like, write_single_file
 from zoodip_core.base_models.catalog import Catalog
-from zoodip_core.base_models.registration import CONVERSION
+from zoodip_core.base_models.model_source import CONVERSION
 
 PAGE = ROOT / "docs/how-to/add-a-base-model.md"
 PHOTOS = ROOT / "zoodip_core/assets/demo"

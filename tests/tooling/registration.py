@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoodip_core.base_models.registration import NewModel, add_model
+from zoodip_core.base_models.model_source import NewModel
+from zoodip_core.base_models.registration import add_model
 from zoodip_core.diffusion.weight_checks import check_weights
 from zoodip_core.errors import InvalidInputError, InvalidModelError, ZoodipError
 

@@ -129,11 +129,11 @@ def single_file_tensors(folder: Path) -> Tensors:
     unet = json.loads((folder / "unet/config.json").read_text())
     layers, attended = unet["layers_per_block"], [kind.startswith("Cross") for kind in unet["up_block_types"]]
     keys = {
-        "model.diffusion_model." + _unet_key(name, layers, attended): tensor
+        "model.diffusion_model." + unet_key(name, layers, attended): tensor
         for name, tensor in _weights(folder / "unet").items()
     }
     for name, tensor in _weights(folder / "vae").items():
-        keys["first_stage_model." + _vae_key(name)] = _kernel(name, tensor)
+        keys["first_stage_model." + vae_key(name)] = _kernel(name, tensor)
     if (folder / "text_encoder_2").is_dir():
         keys |= _clip(_weights(folder / "text_encoder"), "conditioner.embedders.0.transformer.text_model.")
         keys |= _open_clip(_weights(folder / "text_encoder_2"), "conditioner.embedders.1.model.")
@@ -149,7 +149,7 @@ def _weights(part: Path) -> Tensors:
     return load_file(file)
 
 
-def _unet_key(name: str, layers: int, attended: Sequence[bool]) -> str:
+def unet_key(name: str, layers: int, attended: Sequence[bool]) -> str:
     """Return the original key; `attended` says which levels on the way up have attention."""
     for ours, original in _ENDS.items():
         if name.startswith(f"{ours}."):
@@ -171,7 +171,8 @@ def _resnet(rest: str) -> str:
     return ".".join(["", _RESNET.get(layer, layer), *others])
 
 
-def _vae_key(name: str) -> str:
+def vae_key(name: str) -> str:
+    """Return the original key of a tensor of the VAE, which has four levels."""
     for pattern, original in (
         (r"encoder\.down_blocks\.(\d)\.resnets\.(\d)", r"encoder.down.\1.block.\2"),
         (r"encoder\.down_blocks\.(\d)\.downsamplers\.0", r"encoder.down.\1.downsample"),

@@ -11,6 +11,7 @@ from zoodip_core.base_models.families import TEXT_ENCODERS, detect_family
 from zoodip_core.base_models.tensor_files import StoredTensor, data_file, stored_tensors
 from zoodip_core.base_models.tensor_values import read_values
 from zoodip_core.base_models.weight_files import weight_files
+from zoodip_core.errors import InvalidModelError
 
 _SAMPLE = 1024  # values of each tensor in the weights fingerprint
 _file_hashes: dict[tuple[str, int, int], str] = {}  # path, size, mtime → SHA-256 of the file
@@ -54,6 +55,9 @@ def file_hash(file: Path) -> str:
     """Return the hex SHA-256 of a weight file, cached while its size and modification time are unchanged.
 
     The hash of a map covers the checkpoint and which of its tensors the network uses.
+
+    Raises:
+        InvalidModelError: the file, or the checkpoint of a map, is missing.
     """
     path = data_file(file)
     key = _identity(path)
@@ -72,7 +76,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidModelError(f"base_model: {path} cannot be read ({error.strerror})") from error
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 

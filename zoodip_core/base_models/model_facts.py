@@ -10,7 +10,7 @@ from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.footprint import parameter_counts, weights_mb
 from zoodip_core.base_models.safetensors_header import read_header
-from zoodip_core.base_models.tensor_files import data_file
+from zoodip_core.base_models.tensor_files import MAP_NAME, data_file
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import PRECISIONS, PartPrecisions
 
@@ -28,7 +28,8 @@ class ModelFacts:
         side_px: side of the training images in pixels.
         parameters: part → number of parameters.
         memory_mb: precision → memory of all weights in 10⁶ bytes.
-        license: license file, or license that the file states; None if there is none.
+        license: license file, or license that the checkpoint states; None if there is none.
+        checkpoint: the file of a checkpoint in one file, else None.
         fingerprint: fingerprint of the files.
         notes: facts that only the checkpoint in one file shows, such as which weights are used.
     """
@@ -40,6 +41,7 @@ class ModelFacts:
     memory_mb: dict[str, int]
     license: str | None
     fingerprint: str
+    checkpoint: Path | None
     notes: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class ModelFacts:
             "memory_mb": self.memory_mb,
             "license": self.license,
             "fingerprint": self.fingerprint,
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             **self.notes,
         }
 
@@ -67,6 +70,8 @@ def read_model_facts(folder: Path) -> ModelFacts:
     scheduler = read_config(folder, "scheduler/scheduler_config.json")
     blocks = read_config(folder, "vae/config.json").get("block_out_channels", ())
     cells = read_config(folder, "unet/config.json").get("sample_size", 64)
+    unet = weight_files(folder / "unet")[0]
+    checkpoint = data_file(unet) if unet.name == MAP_NAME else None
     return ModelFacts(
         family=family,
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
@@ -75,16 +80,16 @@ def read_model_facts(folder: Path) -> ModelFacts:
         memory_mb={
             precision: round(weights_mb(folder, PartPrecisions.of(precision))) for precision in PRECISIONS
         },
-        license=_license(folder),
+        license=_license(folder, checkpoint),
         fingerprint=fingerprint(folder),
+        checkpoint=checkpoint,
         notes=dict(read_config(folder, "model_index.json").get(NOTES, {})),
     )
 
 
-def _license(folder: Path) -> str | None:
+def _license(folder: Path, checkpoint: Path | None) -> str | None:
     """Return the license file of the folder, or the license that the checkpoint states."""
     files = sorted(file for file in folder.glob("LICENSE*") if file.is_file())
     if files:
         return str(files[0])
-    (unet, *_) = weight_files(folder / "unet")
-    return read_header(data_file(unet)).metadata.get("modelspec.license")
+    return None if checkpoint is None else read_header(checkpoint).metadata.get("modelspec.license")

@@ -11,7 +11,8 @@ from zoodip_core.base_models.safetensors_header import ITEM_BYTES
 from zoodip_core.base_models.tensor_files import StoredTensor
 from zoodip_core.errors import InvalidModelError
 
-_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""Data types of weights → numpy's data type of the same size."""
 
 
 def read_values(tensor: StoredTensor, count: int | None = None) -> NDArray[np.float32]:
@@ -35,15 +36,15 @@ def read_values(tensor: StoredTensor, count: int | None = None) -> NDArray[np.fl
 
 def _read(tensor: StoredTensor, first: int, count: int) -> NDArray[np.float32]:
     dtype = tensor.stored.dtype
-    if dtype not in _NUMPY:
+    if dtype not in FLOATS:
         raise InvalidModelError.mismatch(
             "base_model",
             got=f"{tensor.place.key} as {dtype} in {tensor.path}",
-            expected="floating-point weights as F32, F16 or BF16",
+            expected=f"one of {', '.join(FLOATS)}",
         )
     offset = tensor.stored.start + first * ITEM_BYTES[dtype]
     try:
-        values = np.fromfile(tensor.path, _NUMPY[dtype], count, offset=offset)
+        values = np.fromfile(tensor.path, FLOATS[dtype], count, offset=offset)
     except OSError as error:
         raise InvalidModelError(f"base_model: {tensor.path} cannot be read: {error.strerror}") from error
     if dtype == "BF16":  # the upper half of an fp32 number

@@ -14,7 +14,7 @@ from zoodip_core.errors import InvalidInputError, InvalidModelError
 
 if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
-    from zoodip_core.base_models.registration import NewModel
+    from zoodip_core.base_models.model_source import NewModel
 
 models = typer.Typer(name="models")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name in the catalog.")]
@@ -86,7 +86,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a base model to the catalog file, which is created if it does not exist."""
-    from zoodip_core.base_models.registration import NewModel
+    from zoodip_core.base_models.model_source import NewModel
 
     new = NewModel(
         name=name,
@@ -162,6 +162,8 @@ def _add(file: Path, new: NewModel) -> dict[str, Any]:
     try:
         return add_model(file, new, check_weights).as_dict()
     except InvalidModelError as error:
+        if error.field not in (None, "base_model", "source"):  # an option
+            raise InvalidInputError(error.message, field=error.field) from error
         message = error.message.removeprefix("base_model: ").removeprefix("source: ")
         raise InvalidInputError(f"source: {message}", field="source") from error
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from zoodip_core.base_models.tensor_files import THIRDS, StoredTensor, stored_tensors
+from zoodip_core.base_models.tensor_values import FLOATS
 from zoodip_core.config import Precision
 from zoodip_core.diffusion.quantize import is_quantizable, quantize_layer
 from zoodip_core.errors import InvalidModelError
@@ -147,9 +148,9 @@ def _match_tensors(model: nn.Module, sources: dict[str, StoredTensor]) -> dict[s
             raise InvalidModelError(
                 f"{source.path}: {source.name} has shape {source.shape}; the configuration has {shape}"
             )
-        if expected[name].is_floating_point() and not source.stored.dtype.startswith(("F", "BF")):
+        if expected[name].is_floating_point() and source.stored.dtype not in FLOATS:
             raise InvalidModelError(
-                f"{source.path}: {source.name} holds {source.stored.dtype}, not floating-point numbers"
+                f"{source.path}: {source.name} holds {source.stored.dtype}; expected {', '.join(FLOATS)}"
             )
         matched[name] = source
     tied = _tied_names(model)

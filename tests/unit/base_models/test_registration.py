@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tooling.registration import add, minimal, refusal
 from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.registration import remove_model
 from zoodip_core.diffusion.weight_checks import check_all_weights, check_weights
 from zoodip_core.errors import InvalidModelError, StorageError, UnknownBaseModelError
@@ -149,6 +150,8 @@ def test_a_checkpoint_that_changed_or_moved_is_named(catalog: Path, source: Path
         check_weights(folder)
     checkpoint.unlink()
     with pytest.raises(InvalidModelError, match=r"model\.safetensors cannot be read .No such file"):
+        fingerprint(folder)
+    with pytest.raises(InvalidModelError, match=r"model\.safetensors cannot be read .No such file"):
         check_weights(folder)
 
 
@@ -177,6 +180,14 @@ def test_a_catalog_that_cannot_be_written_keeps_the_old_model(
         with pytest.raises(StorageError):
             add(catalog, name, source / "model.safetensors", ema=True, replace=True)
     assert {file: file.read_bytes() for file in catalog.parent.rglob("*") if file.is_file()} == before
+
+
+def test_a_mistyped_folder_is_said_to_be_no_folder(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name may be a hub id, so the hub is asked; the message says why."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    message = refusal(catalog, "x", "models/sd15")
+    assert message.endswith("(models/sd15 is no file or folder here, so it was read as a hub id)")
 
 
 def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(catalog: Path) -> None:

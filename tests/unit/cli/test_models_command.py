@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tooling.single_files import write_published_like, write_single_file
 from zoodip_core.cli.main import run
 
 Zoodip = Callable[..., tuple[int, str, str]]
@@ -97,6 +98,16 @@ def test_an_unusable_source_is_invalid_input(zoodip: Zoodip, tmp_path: Path) -> 
     )
     assert json.loads(out)["error"]["field"] == "source"
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_bad_option_is_named_instead_of_the_source(zoodip: Zoodip, tmp_path: Path) -> None:
+    """A checkpoint without a moving average refuses `--ema` and is not called unusable."""
+    write_single_file(write_published_like(tmp_path / "parts", "sd1"), tmp_path / "x.safetensors")
+    code, out, err = zoodip("models", "add", "x", "x.safetensors", "--catalog", "m.toml", "--ema", "--json")
+    assert code == 2
+    assert err.startswith("error: ema: got x.safetensors, which has no model_ema.* tensors; expected")
+    assert json.loads(out)["error"]["field"] == "ema"
 
 
 def test_a_checkpoint_in_a_catalog_names_the_command(zoodip: Zoodip, tmp_path: Path) -> None:

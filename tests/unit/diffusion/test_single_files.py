@@ -13,7 +13,8 @@ import torch
 from tests.tooling.single_files import write_published_like, write_single_file
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
-from zoodip_core.base_models.registration import NewModel, add_model
+from zoodip_core.base_models.model_source import NewModel
+from zoodip_core.base_models.registration import add_model
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle

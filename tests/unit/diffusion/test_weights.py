@@ -148,9 +148,13 @@ def test_tied_weights_share_one_tensor(tmp_path: Path) -> None:
         ),
         ({"first.weight": torch.full((16, 8), torch.nan)}, r"first\.weight holds NaN"),
         ({"norm.weight": torch.full((16,), torch.inf)}, r"norm\.weight holds NaN or overflows"),
-        ({"first.weight": torch.ones(16, 8, dtype=torch.uint8)}, r"first\.weight holds U8"),
+        (
+            {"first.weight": torch.ones(16, 8, dtype=torch.uint8)},
+            r"first\.weight holds U8; expected F64, F32",
+        ),
+        ({"first.weight": torch.ones(16, 8).to(torch.float8_e4m3fn)}, r"first\.weight holds F8_E4M3"),
     ],
-    ids=["missing", "unexpected", "misshapen", "nan", "inf", "integers"],
+    ids=["missing", "unexpected", "misshapen", "nan", "inf", "integers", "fp8"],
 )
 def test_wrong_tensors_are_named(tmp_path: Path, changes: dict[str, Tensor | None], message: str) -> None:
     """The error names the file and the tensor."""

@@ -43,7 +43,7 @@ def write_pipeline_folder(
         ema: whether to use the moving average of the U-Net's weights instead of the last weights.
 
     Returns:
-        Notes for people: which copy of the U-Net is used, and how the prediction type was found.
+        Notes for people: how the prediction type was found, and which copy of the U-Net is used if there are two.
 
     Raises:
         InvalidModelError: the file is not such a checkpoint; the message names what it is.
@@ -63,8 +63,7 @@ def write_pipeline_folder(
             "base_model", got=f"{checkpoint}, which has other layers ({error})", expected=ACCEPTED
         ) from error
     copies = "the moving average (EMA)" if ema else "the last weights; the moving average (EMA) is not read"
-    notes = {"weights": copies} if has_copy else {}
-    return {"checkpoint": str(checkpoint), "prediction_type_from": process.found, **notes}
+    return {"prediction_type_from": process.found, **({"weights": copies} if has_copy else {})}
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,6 +122,22 @@ def test_diffusers_reads_the_same_tensors(folders: tuple[Path, Path], family: st
         assert got.keys() == expected.keys()
         for name, tensor in expected.items():
             assert torch.equal(got[name], tensor.reshape(got[name].shape)), name
+
+
+def test_diffusers_reads_the_same_open_clip(folders: tuple[Path, Path], family: str) -> None:
+    """Oracle: diffusers splits the fused attention and transposes the projection in the same way."""
+    if family == "sd1":
+        pytest.skip("no OpenCLIP")
+    source, single = folders
+    prefix, part = ("cond_stage_model.model.", "text_encoder")
+    if family == "sdxl":
+        prefix, part = ("conditioner.embedders.1.model.", "text_encoder_2")
+    model = SimpleNamespace(config=SimpleNamespace(hidden_size=64))
+    expected = diffusers_loader.convert_open_clip_checkpoint(model, single_file_tensors(source), prefix)
+    named = {name.removeprefix("text_model."): tensor for name, tensor in expected.items()}
+    got = {name.removeprefix("text_model."): tensor for name, tensor in weights(single, part).items()}
+    for name in got.keys() - {"embeddings.position_ids"}:
+        assert torch.equal(got[name], named[name]), name
 
 
 def test_both_layouts_are_the_same_model(folders: tuple[Path, Path], tmp_path: Path, family: str) -> None:
