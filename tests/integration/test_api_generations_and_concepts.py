@@ -269,3 +269,23 @@ def test_large_json_body_is_refused(client: TestClient) -> None:
     answer = client.post("/v1/generations", content=b'{"prompt": "' + b"a" * 1_000_000 + b'"}')
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "limit"),
+    [
+        ({"size": "4096x4096"}, "size", "at most 16384 pixels, 4 times those of 64x64"),
+        ({"size": "16x2048"}, "size", "at most 16384 pixels"),
+        ({"n": 64, "steps": 1000}, "n", "at most 20000 steps of a 64x64 image in total"),
+    ],
+)
+def test_generation_beyond_the_limits_creates_nothing(
+    client: TestClient, body: dict[str, object], field: str, limit: str
+) -> None:
+    """Work that would hold a worker for hours answers 422 with the field and the limit."""
+    refused = client.post("/v1/generations", json={"prompt": "a dog", **body})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_settings")
+    (error,) = refused.json()["errors"]
+    assert error["field"] == field
+    assert limit in error["message"]
+    assert client.get("/v1/generations").json()["data"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from safetensors.numpy import load_file, save_file
 
 from api.app import create_app
 from tests.integration.support.concepts import tiny_concept
+from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create, photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import Worker, wait_for_job, wait_until_consuming, worker
 from zoodip_core.artifact import load_concept
-from zoodip_core.service.jobs.states import Status
+from zoodip_core.config import GenerationSettings
+from zoodip_core.service.database import Database
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.settings import ServiceSettings
 
 
@@ -67,7 +71,6 @@ def test_resume_after_a_killed_worker_is_bit_identical(
             if "personalization_started" in line
         ]
     assert starts[0]["step"] >= 20
-    assert starts[0]["attempt"] == 2
     assert resumed.tobytes() == expected.tobytes()
 
 
@@ -150,3 +153,22 @@ def test_an_overflowing_model_fails_without_an_image(
     assert (shown["error"]["code"], shown["error"]["retryable"]) == ("image_not_finite", False)
     assert shown["images"] == []
     assert missing.status_code == 404
+
+
+def test_the_worker_checks_limits_as_well(database: Database, fast_settings: ServiceSettings) -> None:
+    """A generation that the API accepted without the base model's files fails on the worker if it is too large."""
+    request = {"settings": GenerationSettings(prompt="a dog", width=4096, height=4096).model_dump()}
+    generation = queue(
+        database,
+        kind=JobKind.GENERATION,
+        now=time.time(),
+        base_model="tiny",
+        token=None,
+        request={**request, "concepts": {}},
+        total_steps=20,
+    )
+    with worker(fast_settings):
+        failed = wait_for_job(fast_settings, generation.id, Status.FAILED, Status.SUCCEEDED)
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["retryable"]) == ("invalid_settings", False)
+    assert "size: got 4096x4096; expected at most 16384 pixels" in failed.error["message"]

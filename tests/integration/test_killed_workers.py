@@ -22,7 +22,7 @@ from zoodip_core.service.jobs.states import ENDED, Status
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts, events, jobs
 
-# The full test, which takes about ten minutes: ZOODIP_TEST_KILLS=200 ZOODIP_TEST_JOBS=300
+# The full test, which takes ten minutes or more: ZOODIP_TEST_KILLS=200 ZOODIP_TEST_JOBS=300
 KILLS = int(os.environ.get("ZOODIP_TEST_KILLS", "20"))
 JOBS = int(os.environ.get("ZOODIP_TEST_JOBS", "30"))
 WORKERS, SLOTS = 3, 8
