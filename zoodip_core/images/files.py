@@ -107,14 +107,20 @@ class _Found:
         if not path.is_dir():
             self.files.append((path, True))
             return
-        for entry in sorted(path.iterdir()):
-            if not entry.name.startswith("."):
+        try:
+            entries = sorted(path.iterdir())
+        except OSError as error:
+            raise invalid_image(str(path), f"unreadable: {error.strerror}", "a readable folder") from error
+        for entry in entries:
+            if entry.is_file() and not entry.name.startswith("."):
                 self._add_entry(entry)
+            elif not entry.name.startswith("."):
+                self.skipped.append(f"{entry.name} ({'a folder' if entry.is_dir() else 'no regular file'})")
 
     def _add_entry(self, entry: Path) -> None:
-        found = "a folder" if entry.is_dir() else formats.describe(entry.name, _head(entry))
+        found = formats.describe(entry.name, _head(entry))
         is_strict = found in formats.ALWAYS_READABLE or entry.suffix.lower() in _STRICT_SUFFIXES
-        if entry.is_file() and (is_strict or found in formats.READABLE):
+        if is_strict or found in formats.READABLE:
             self.files.append((entry, is_strict))
         elif not _is_caption(entry):
             self.skipped.append(f"{entry.name} ({found})")

@@ -80,6 +80,9 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         "fixed_loss_end",
         "stopped_early",
         "peak_memory_mb",
+        "images",
+        "skipped",
+        "captions",
     }
     assert (learned.json["steps"], learned.json["forwards"]) == (2, 4)
     concept = load_concept(tmp_path / "x.safetensors")

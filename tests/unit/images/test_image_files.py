@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,7 @@ def test_skipped_files_of_a_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "f.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(8))
     (tmp_path / "notes.txt").write_text("stray")
     (tmp_path / "more").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     read = read_reference_images([tmp_path])
     assert read.names == ["a.png"]
     assert read.skipped == [
@@ -136,6 +138,7 @@ def test_skipped_files_of_a_folder_are_named(tmp_path: Path) -> None:
         "f.mov (a video)",
         "more (a folder)",
         "notes.txt (unknown format)",
+        "pipe.png (no regular file)",
     ]
 
 
