@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,8 +24,15 @@ from api.idempotent_create import (
 )
 from api.problems import problems
 from api.requests.parameters import After, Id, Limit
-from api.requests.uploads import Upload, read_upload
-from zoodip_core.artifact import Concept, check_compatible, export_concept, file_name, load_concept
+from api.requests.uploads import Upload, UploadedFile, read_upload
+from zoodip_core.artifact import (
+    Concept,
+    check_compatible,
+    export_concept,
+    file_name,
+    load_concept,
+    read_concept_file,
+)
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.embedding_file import MAX_FILE_BYTES
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
@@ -48,7 +56,7 @@ _BODY: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary", "description": "safetensors file"},
                         "token": {
                             "type": "string",
-                            "description": "Token of the concept; required if the file contains none",
+                            "description": "Token of the concept; default: that in the file, or else the file's name",
                         },
                         "base_model": {
                             "type": "string",
@@ -153,16 +161,16 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
         key,
         hash_request(dict(upload.fields), [file.digest.hexdigest() for file in files]),
     )
-    return creation.run(lambda: _prepare_creation(caller, upload, files[0].read(), replace=replace == "true"))
+    return creation.run(lambda: _prepare_creation(caller, upload, files[0], replace=replace == "true"))
 
 
-def _prepare_creation(caller: Caller, upload: Upload, content: bytes, *, replace: bool) -> Creation:
+def _prepare_creation(caller: Caller, upload: Upload, file: UploadedFile, *, replace: bool) -> Creation:
     entry, facts = caller.service.base_models.facts(upload.fields.get("base_model"))
     if facts is None:
         raise InvalidInputError.mismatch(
             "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
         )
-    concept = _read(content, upload.fields.get("token"), facts)
+    concept = _read(file, upload.fields.get("token"), facts)
     now = time.time()
     record = ConceptRecord(
         id=new_id("con", now),
@@ -204,8 +212,10 @@ def _creation(caller: Caller, record: ConceptRecord, *, replace: bool) -> Creati
     )
 
 
-def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
+def _read(file: UploadedFile, token: str | None, facts: BaseModelFacts) -> Concept:
     """Read the concept of a file and validate that it fits the base model.
+
+    The token is `token`, or else that in the file in its normal spelling, or else the name of a `.safetensors` file.
 
     Raises:
         InvalidArtifactError: The file is not a concept in safetensors form.
@@ -213,7 +223,9 @@ def _read(content: bytes, token: str | None, facts: BaseModelFacts) -> Concept:
         InvalidTokenError: The token is missing or not allowed.
     """
     try:
-        concept = load_concept(content, token=token)
+        name = PureWindowsPath(file.name)  # splits at both kinds of slashes
+        stem = name.stem if name.suffix.lower() == ".safetensors" else None
+        concept = read_concept_file(file.read(), stem=stem).concept(token)
         check_compatible(concept, facts.fingerprint, facts.widths)
     except (InvalidArtifactError, ModelMismatchError) as error:
         error.field = "file"  # name of the part in the body

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import torch
 
 from zoodip_core import __version__
-from zoodip_core.artifact import ENCODERS, Concept, Provenance, check_compatible
+from zoodip_core.artifact import ENCODERS, Concept, check_compatible
+from zoodip_core.concept_header import Provenance
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.errors import InvalidInputError
