@@ -207,7 +207,7 @@ def _embedding(path: Path, key: str) -> Path:
 
 @pytest.mark.slow
 def test_generate_reads_tokens_and_overwrites_nothing(zoodip: Zoodip, tmp_path: Path) -> None:
-    """Warnings are printed and in the JSON. The second image gets the next free name. The PNG lists the used concept."""
+    """Warnings are printed and in the JSON. The second image gets the next free name. The PNG lists used concepts."""
     _embedding(tmp_path / "my-dog.safetensors", "emb_params")
     _embedding(tmp_path / "other.safetensors", "<Cat-Toy>")
     long = "a &lt;My-Dog&gt; in the snow " + "at night " * 10
