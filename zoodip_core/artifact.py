@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Literal
 
 import numpy as np
-from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from zoodip_core.base_models.families import SD2_WIDTH, Family
-from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, check_token_format
+from zoodip_core.base_models.vocabulary import check_token_format
+from zoodip_core.concept_header import METADATA_KEY, Header, Provenance
 from zoodip_core.config import ConceptKind
 from zoodip_core.embedding_file import (
-    MAX_FILE_BYTES,
     Vectors,
     invalid_artifact,
     read_embedding_file,
@@ -22,30 +20,12 @@ from zoodip_core.embedding_file import (
 )
 from zoodip_core.errors import InvalidTokenError
 from zoodip_core.files import write_atomically
+from zoodip_core.prompt_tokens import normalized_token, token_of_file_name
 
 Form = Literal["diffusers", "a1111", "comfyui"]
 
 ENCODERS: dict[Family, tuple[str, ...]] = {"sd1": ("clip",), "sd2": ("clip",), "sdxl": ("clip_l", "clip_g")}
-_METADATA_KEY = "zoodip"
-# Any name, because a newer version can have more precisions; short and printable, because databases store it.
-PrecisionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+/-]{1,20}$")]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Provenance of a concept: enough to repeat its search."""
-
-    initializer: str
-    settings: dict[str, Any]  # resolved settings, as `PersonalizationSettings` accepts them
-    seed: int
-    steps: int  # completed
-    forwards: int
-    precision: PrecisionName  # of the base model during the search, as `PartPrecisions` prints it
-    images: int
-    fixed_loss_start: float | None
-    fixed_loss_end: float | None
-    versions: dict[str, str]  # package → version
-    created_at: str  # ISO 8601, UTC
+_UNNAMED_KEYS = (None, "emb_params", "*")  # A1111's keys, which name no token
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,29 +79,51 @@ class Concept:
         """Length of an embedding row in each text encoder, in order."""
         return tuple(value.shape[1] for value in self.embeddings.values())
 
-    def provenance_dict(self) -> dict[str, Any] | None:
-        """Return the provenance as plain values; None if unknown."""
-        if self.provenance is None:
-            return None
-        return cast("dict[str, Any]", _PROVENANCE.dump_python(self.provenance, mode="json"))
 
+@dataclass(frozen=True, eq=False)
+class ConceptFile:
+    """Content of a concept file. Its token may be missing, or spelled in another way.
 
-@dataclass(frozen=True)
-class _Header:
-    """Metadata in the header of the file."""
+    Attributes:
+        header: metadata; its token is spelled as in the file.
+        embeddings: as in `Concept`.
+        stem: name of the file without its extension; None if unknown.
+    """
 
-    token: str
-    family: Family
-    kind: ConceptKind
-    base_model: str | None
-    fingerprint: str | None
-    provenance: Provenance | None
-    weights_fingerprint: str | None = None
-    format: Literal[1] = field(default=1)
+    header: Header
+    embeddings: dict[str, Vectors]
+    stem: str | None
 
+    @property
+    def token(self) -> str | None:
+        """The token in the file in its normal spelling, or else the name of the file; None if both give none."""
+        name = self.header.token
+        if name is not None:
+            return normalized_token(name) or token_of_file_name(name)
+        return None if self.stem is None else token_of_file_name(self.stem)
 
-_HEADER = TypeAdapter(_Header)
-_PROVENANCE = TypeAdapter(Provenance)
+    def concept(self, token: str | None = None) -> Concept:
+        """Return the concept with the given token, or else with that of the file.
+
+        Raises:
+            InvalidTokenError: `token` is malformed, or neither it nor the file gives one.
+        """
+        chosen = self.token if token is None else token
+        if chosen is None:
+            raise InvalidTokenError.mismatch(
+                "token", got="none in the file", expected="one, such as <my-dog>"
+            )
+        facts = self.header
+        return Concept(
+            chosen,
+            facts.family,
+            self.embeddings,
+            facts.kind,
+            facts.base_model,
+            facts.fingerprint,
+            facts.provenance,
+            facts.weights_fingerprint,
+        )
 
 
 def save_concept(concept: Concept, path: Path) -> None:
@@ -142,7 +144,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
     embeddings = concept.embeddings
     if concept.family != "sdxl":
         embeddings = {concept.token if form == "diffusers" else "emb_params": embeddings["clip"]}
-    header = _Header(
+    header = Header(
         concept.token,
         concept.family,
         concept.kind,
@@ -151,8 +153,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
         concept.provenance,
         concept.weights_fingerprint,
     )
-    values = json.dumps(_HEADER.dump_python(header, mode="json"), sort_keys=True, ensure_ascii=False)
-    return write_embedding_file(embeddings, {_METADATA_KEY: values})
+    return write_embedding_file(embeddings, {METADATA_KEY: header.to_json()})
 
 
 def file_name(token: str) -> str:
@@ -165,50 +166,32 @@ def load_concept(source: Path | bytes, *, token: str | None = None) -> Concept:
 
     Args:
         source: a file or its bytes.
-        token: token for the concept; required if the file contains none.
+        token: token for the concept. By default it is the token in the file in its normal spelling, or else the
+            name of the file.
 
     Raises:
         InvalidArtifactError: the file is missing, a pickle, damaged, or no embedding of one token.
         InvalidTokenError: `token` is malformed, or neither it nor the file gives one.
     """
-    embeddings, metadata = read_embedding_file(_read(source))
+    return read_concept_file(source).concept(token)
+
+
+def read_concept_file(source: Path | bytes, *, stem: str | None = None) -> ConceptFile:
+    """Read a concept file whose token may be missing, or spelled in another way.
+
+    Args:
+        source: a file or its bytes.
+        stem: name of the file without its extension; by default that of `source`.
+
+    Raises:
+        InvalidArtifactError: as `load_concept`.
+    """
+    embeddings, metadata = read_embedding_file(source)
     family, by_encoder, key = _recognize(embeddings)
-    if _METADATA_KEY not in metadata:
-        name = token or (key if key and TOKEN_PATTERN.fullmatch(key) else None)
-        if name is None:
-            raise InvalidTokenError.mismatch(
-                "token", got="none in the file", expected="one, such as <my-dog>"
-            )
-        return Concept(name, family, by_encoder)
-    try:
-        header = _HEADER.validate_json(metadata[_METADATA_KEY])
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise invalid_artifact(
-            f"a damaged header ({place or _METADATA_KEY}: {first['msg']})", "a valid header"
-        ) from error
-    concept = Concept(
-        header.token,
-        header.family,
-        by_encoder,
-        header.kind,
-        header.base_model,
-        header.fingerprint,
-        header.provenance,
-        header.weights_fingerprint,
-    )
-    return concept if token is None else replace(concept, token=token)
-
-
-def _read(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    try:
-        with source.open("rb") as stream:
-            return stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise invalid_artifact(f"{source} ({error.strerror})", "a readable file") from error
+    header = Header(None if key in _UNNAMED_KEYS else key, family)
+    if METADATA_KEY in metadata:
+        header = Header.parse(metadata[METADATA_KEY])
+    return ConceptFile(header, by_encoder, source.stem if isinstance(source, Path) else stem)
 
 
 def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vectors], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,17 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # .pt and .bin files
 
 
-def read_embedding_file(data: bytes) -> tuple[dict[str, Vectors], dict[str, str]]:
+def read_embedding_file(source: Path | bytes) -> tuple[dict[str, Vectors], dict[str, str]]:
     """Return the embeddings by key, as fp32 [vectors, width], and the metadata of the header.
 
+    Args:
+        source: a file or its bytes.
+
     Raises:
-        InvalidArtifactError: the file is a pickle, not safetensors, truncated or too large, or its numbers have
-            another dtype or are not finite.
+        InvalidArtifactError: the file is missing, a pickle, not safetensors, truncated or too large, or its numbers
+            have another dtype or are not finite.
     """
+    data = source if isinstance(source, bytes) else _read(source)
     if len(data) > MAX_FILE_BYTES:
         raise invalid_artifact(f"a file of {len(data):,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
     header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
@@ -55,6 +60,15 @@ def write_embedding_file(embeddings: Mapping[str, Vectors], metadata: dict[str, 
 def invalid_artifact(got: str, expected: str) -> InvalidArtifactError:
     """Return the error for a bad concept file."""
     return InvalidArtifactError.mismatch("concept", got=got, expected=expected)
+
+
+def _read(path: Path) -> bytes:
+    """Read a file, but not much more than the largest allowed one."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise invalid_artifact(f"{path} ({error.strerror})", "a readable file") from error
 
 
 def _vectors(key: str, tensor: dict[str, Any]) -> Vectors:

@@ -76,13 +76,13 @@ class InvalidTokenError(InvalidInputError):
 
 
 class InvalidInitializerError(InvalidInputError):
-    """The initializer is not a single token of the base model's vocabulary."""
+    """A word of the initializer is not a single token of the base model, or there is not one word for each vector."""
 
     code = "invalid_initializer"
 
 
 class InvalidCaptionError(InvalidInputError):
-    """A caption lacks the placeholder token, or the numbers of captions and images differ."""
+    """A caption lacks the token, a learned token lies beyond the text window, or the number of captions is wrong."""
 
     code = "invalid_caption"
 

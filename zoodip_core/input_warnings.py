@@ -24,7 +24,7 @@ MEANINGS = {
     WarningCode.IMAGE_CROPPED: "The center square leaves out a third or more of a reference image.",
     WarningCode.IMAGES_IDENTICAL: "Two reference images have the same pixels.",
     WarningCode.IMAGE_UNIFORM: "The center square of a reference image has nearly one color.",
-    WarningCode.SPELLING_CORRECTED: "The prompt spells a learned token in another way; it was read as the token.",
+    WarningCode.SPELLING_CORRECTED: "A learned token is spelled in another way; it was read as the token.",
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
     WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",
     WarningCode.MODEL_MISMATCH: "The concept was learned on other weights than those of the base model.",

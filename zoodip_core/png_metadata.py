@@ -16,11 +16,11 @@ class GenerationFacts:
     """Metadata of a generated PNG.
 
     Attributes:
-        prompt: the prompt with its tokens.
+        prompt: the prompt as it was drawn; every token has the spelling of its concept.
         seed: the seed of this image.
         base_model: name of the base model in the catalog.
         fingerprint: fingerprint of its weights.
-        concepts: token → id of the concept; the command line has no ids and records None.
+        concepts: token → id of each concept that the prompts contain; the command line records None.
     """
 
     prompt: str

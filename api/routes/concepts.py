@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,10 +22,10 @@ from api.idempotent_create import (
     hash_request,
 )
 from api.problems import problems
-from api.requests.form_reader import FormSchema, Upload
+from api.requests.form_reader import FormSchema, Upload, UploadedFile
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import read_upload
-from zoodip_core.artifact import Concept, export_concept, file_name, load_concept
+from zoodip_core.artifact import Concept, export_concept, file_name, load_concept, read_concept_file
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.compatibility import check_compatible
 from zoodip_core.embedding_file import MAX_FILE_BYTES
@@ -56,7 +57,7 @@ _BODY: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary", "description": "safetensors file"},
                         "token": {
                             "type": "string",
-                            "description": "Token of the concept; required if the file contains none",
+                            "description": "Token of the concept; default: that in the file, or else the file's name",
                         },
                         "base_model": {
                             "type": "string",
@@ -167,9 +168,9 @@ def _import(caller: Caller, upload: Upload, key: str | None) -> Response:
         key,
         hash_request(fields, [file.digest.hexdigest() for file in upload.files]),
     )
-    content = upload.files[0].read()
+    file = upload.files[0]
     return creation.run(
-        lambda: _prepare_creation(caller, fields, content, replace=replace, allow_mismatch=allow_mismatch)
+        lambda: _prepare_creation(caller, fields, file, replace=replace, allow_mismatch=allow_mismatch)
     )
 
 
@@ -181,14 +182,14 @@ def _flag(fields: dict[str, str], name: str) -> bool:
 
 
 def _prepare_creation(
-    caller: Caller, fields: dict[str, str], content: bytes, *, replace: bool, allow_mismatch: bool
+    caller: Caller, fields: dict[str, str], file: UploadedFile, *, replace: bool, allow_mismatch: bool
 ) -> Creation:
     entry, facts = caller.service.base_models.facts(fields.get("base_model"))
     if facts is None:
         raise InvalidInputError.mismatch(
             "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
         )
-    concept, warnings = _read(content, fields.get("token"), facts, allow_mismatch=allow_mismatch)
+    concept, warnings = _read(file, fields.get("token"), facts, allow_mismatch=allow_mismatch)
     now = time.time()
     record = ConceptRecord(
         id=new_id("con", now),
@@ -233,9 +234,11 @@ def _creation(
 
 
 def _read(
-    content: bytes, token: str | None, facts: BaseModelFacts, *, allow_mismatch: bool
+    file: UploadedFile, token: str | None, facts: BaseModelFacts, *, allow_mismatch: bool
 ) -> tuple[Concept, list[InputWarning]]:
     """Read the concept of a file and validate that it fits the base model; return it with warnings.
+
+    The token is `token`, or else that in the file in its normal spelling, or else the name of a `.safetensors` file.
 
     Raises:
         InvalidArtifactError: The file is not a concept in safetensors form.
@@ -243,7 +246,9 @@ def _read(
         InvalidTokenError: The token is missing or not allowed.
     """
     try:
-        concept = load_concept(content, token=token)
+        name = PureWindowsPath(file.name)  # splits at both kinds of slashes
+        stem = name.stem if name.suffix.lower() == ".safetensors" else None
+        concept = read_concept_file(file.read(), stem=stem).concept(token)
         warning = check_compatible(
             concept,
             facts.fingerprint,

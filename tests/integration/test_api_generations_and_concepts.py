@@ -22,8 +22,8 @@ from zoodip_core.service.object_store import ObjectStore, image_name
 from zoodip_core.service.settings import ServiceSettings
 
 
-def _import(client: TestClient, content: bytes, **fields: str) -> Any:
-    return client.post("/v1/concepts", files={"file": ("x.safetensors", content)}, data=fields)
+def _import(client: TestClient, content: bytes, name: str = "x.safetensors", **fields: str) -> Any:
+    return client.post("/v1/concepts", files={"file": (name, content)}, data=fields)
 
 
 def _request_of(settings: ServiceSettings, job_id: str) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def test_invalid_imports_are_refused(client: TestClient, settings: ServiceSettin
     for content, fields, code, field in (
         (b"\x80\x04\x95", {}, "invalid_artifact", "file"),
         (wide, {"token": "<a>"}, "model_mismatch", "file"),
-        (wide, {}, "invalid_token", "token"),
+        (wide, {"name": "blob"}, "invalid_token", "token"),
+        (tiny, {"token": "<My-Dog>"}, "invalid_token", "token"),
         (tiny, {"base_model": "other"}, "model_mismatch", "file"),
         (tiny, {"base_model": "nope"}, "unknown_base_model", "base_model"),
         (tiny, {"replace": "perhaps"}, "invalid_input", "replace"),
@@ -92,6 +93,24 @@ def test_a_concept_of_a_fine_tune_is_imported_on_request(client: TestClient, cat
     assert imported.json()["base_model"] == "other"
     plain = _import(client, tiny_concept(catalog), base_model="tiny", allow_model_mismatch="true")
     assert plain.json()["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "token"),
+    [
+        ("<Cat-Toy>", "x.safetensors", "<cat-toy>"),
+        ("Cat Toy", "x.safetensors", "<cat-toy>"),
+        ("emb_params", "My Dog.safetensors", "<my-dog>"),
+        ("emb_params", "C:\\files\\Style_v1.2.safetensors", "<style_v1-2>"),
+    ],
+)
+def test_token_of_an_import_comes_from_the_file(
+    client: TestClient, catalog: Path, key: str, name: str, token: str
+) -> None:
+    """Without a `token` field, the key gives it in its normal spelling, or else the name of the file."""
+    (vectors,) = load(tiny_concept(catalog)).values()
+    created = _import(client, save({key: vectors}), name)
+    assert (created.status_code, created.json()["token"]) == (201, token)
 
 
 def test_generation_is_queued_with_its_concepts(client: TestClient, catalog: Path) -> None:

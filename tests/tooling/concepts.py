@@ -10,9 +10,9 @@ from zoodip_core.artifact import (
     ENCODERS,
     Concept,
     Form,
-    Provenance,
 )
 from zoodip_core.base_models.families import Family
+from zoodip_core.concept_header import Provenance
 from zoodip_core.config import PersonalizationSettings
 
 WIDTHS: dict[Family, tuple[int, ...]] = {"sd1": (32,), "sd2": (32,), "sdxl": (32, 64)}

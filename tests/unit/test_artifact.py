@@ -23,6 +23,7 @@ from zoodip_core.artifact import (
     Form,
     export_concept,
     load_concept,
+    read_concept_file,
     save_concept,
 )
 from zoodip_core.base_models.families import Family
@@ -105,6 +106,36 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         match=r"nowhere\.safetensors \(No such file or directory\); expected a readable file",
     ):
         load_concept(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "stem", "token"),
+    [
+        ("<cat-toy>", "x", "<cat-toy>"),
+        ("<Cat-Toy>", "x", "<cat-toy>"),
+        ("Cat Toy", "x", "<cat-toy>"),
+        ("cat.toy", "x", "<cat-toy>"),
+        ("emb_params", "my-dog", "<my-dog>"),
+        ("*", "Style_v1.2", "<style_v1-2>"),
+    ],
+)
+def test_token_of_a_file_of_another_program(tmp_path: Path, key: str, stem: str, token: str) -> None:
+    """The key gives the token in its normal spelling; a file without a token is named after itself."""
+    path = tmp_path / f"{stem}.safetensors"
+    path.write_bytes(save({key: np.ones((1, 4), np.float32)}))
+    assert load_concept(path).token == token
+    assert load_concept(path, token="<other>").token == "<other>"
+
+
+def test_a_file_that_gives_no_token_can_be_read(tmp_path: Path) -> None:
+    """Such a file has content that can be shown, but is a concept only with a token."""
+    path = tmp_path / "\u732b.safetensors"
+    path.write_bytes(save({"emb_params": np.ones((2, 4), np.float32)}))
+    file = read_concept_file(path)
+    assert (file.token, file.header.token, file.header.family) == (None, None, "sd1")
+    assert file.concept("<cat>").vectors == 2
+    with pytest.raises(InvalidTokenError, match="token: got none in the file"):
+        load_concept(path)
 
 
 def test_a_concept_validates_its_fields() -> None:

@@ -45,7 +45,7 @@ class TextWindow:
             end = match.start() if match else len(prompt)
             places = self.vocabulary.character_positions(prompt[cursor:end])
             if start is None and (beyond := places[max(self.room - used, 0) :]):
-                start = cursor + beyond[0]
+                start = _word_start(prompt, cursor + beyond[0])
             used += len(places)
             if match:
                 used += vectors[match.group()]
@@ -114,6 +114,13 @@ def beyond_window(prompt: str, position: int, room: int, *, field: str) -> Inval
         got=f"a learned token that ends at position {position} of {prompt!r}",
         expected=f"each learned token within the first {room} positions, which the base model reads",
     )
+
+
+def _word_start(prompt: str, at: int) -> int:
+    """Return where the word at a position starts: a word of several tokens can lie partly inside the window."""
+    while at and prompt[at - 1].isalnum() and prompt[at : at + 1].isalnum():
+        at -= 1
+    return at
 
 
 def _length(folder: Path) -> int:

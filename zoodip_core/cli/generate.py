@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
 from zoodip_core.cli.progress import drawing_progress
-from zoodip_core.errors import InvalidInputError
+from zoodip_core.errors import InvalidSettingsError
+
+if TYPE_CHECKING:
+    from zoodip_core.base_models.catalog import BaseModelEntry
+    from zoodip_core.config import GenerationSettings
+    from zoodip_core.diffusion.generation import GeneratedImage
+    from zoodip_core.diffusion.loading import Bundle
+    from zoodip_core.diffusion.prompts import ConceptVectors
+    from zoodip_core.generation_prompts import PreparedGeneration
 
 
 def generate(
-    prompt: Annotated[str, typer.Option(help="Prompt; may contain the tokens of the given concepts.")],
-    concept: Annotated[list[Path] | None, typer.Option(help="Concept file; may be repeated.")] = None,
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="Prompt; may contain the tokens of the given concepts. It has no syntax for weights."
+        ),
+    ],
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Concept file, or FILE='<token>' to name its token; may be repeated. "
+            "A file that contains no token is named after itself."
+        ),
+    ] = None,
     negative_prompt: Annotated[str, typer.Option(help="What the images must not show.")] = "",
     n: Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")] = 1,
     steps: Annotated[
@@ -33,7 +54,13 @@ def generate(
     height: Annotated[
         int | None, typer.Option(help="Height in pixels; default: that of the base model.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Output folder; created if missing.")] = Path("images"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Output folder; created if missing. Each file is named after its seed, such as 7.png. "
+            "If the name is taken, the file gets the next free one, such as 7-2.png."
+        ),
+    ] = Path("images"),
     allow_model_mismatch: Annotated[
         bool,
         typer.Option(
@@ -48,63 +75,114 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Draw images from a prompt."""
-    from zoodip_core import artifact
     from zoodip_core.base_models.catalog import Catalog
-    from zoodip_core.config import GenerationSettings
-    from zoodip_core.diffusion.generation import ImageBatch
+    from zoodip_core.cli.concept_files import read_concepts
     from zoodip_core.diffusion.loading import load_bundle
-    from zoodip_core.files import write_atomically
+    from zoodip_core.free_names import check_output_folder
     from zoodip_core.personalization.concept_conversion import concept_vectors, mismatch_warnings
-    from zoodip_core.png_metadata import GenerationFacts, encode_generated
 
     entry = Catalog.load(catalog).get(base_model)
-    values: dict[str, Any] = {
+    values = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "n": n,
+        "steps": steps,
+        "guidance_scale": guidance,
         "seed": seed,
         "scheduler": scheduler,
         "width": width,
         "height": height,
     }
-    optional = {"steps": steps, "guidance_scale": guidance}
-    values |= entry.generation | {k: v for k, v in optional.items() if v is not None}
-    settings = GenerationSettings.parse(values)
-    concepts = [artifact.load_concept(path) for path in concept or []]
-    if out.exists() and not out.is_dir():
-        raise InvalidInputError.mismatch("out", got=f"the file {out}", expected="a folder")
+    settings = _settings(entry, values)
+    concepts, notes = read_concepts(concept or [])
+    prepared = _prepare(entry, settings, {learned.token: learned.vectors for learned in concepts})
+    check_output_folder(out)
+    warnings = [*notes, *prepared.warnings]
+    say_warnings(warnings)
     bundle = load_bundle(entry, device=device, max_rows=max_rows)
     allowed = [learned.token for learned in concepts] if allow_model_mismatch else []
     vectors = concept_vectors(concepts, bundle, mismatch_allowed=allowed)
-    say_warnings(mismatch_warnings(concepts, bundle))
+    mismatches = mismatch_warnings(concepts, bundle)
+    say_warnings(mismatches)
+    drawn = _draw(bundle, prepared.settings, vectors)
+    files = _save(out, drawn, prepared, bundle)
+    say("\n".join(files))
+    if as_json:
+        print_json(
+            {
+                "images": files,
+                "seeds": [image.seed for image in drawn],
+                "prompt": prepared.settings.prompt,
+                "warnings": [asdict(warning) for warning in [*warnings, *mismatches]],
+            }
+        )
+
+
+def _settings(entry: BaseModelEntry, values: dict[str, Any]) -> GenerationSettings:
+    """Return the settings of the options; those that are None have the base model's default."""
+    from zoodip_core.base_models.scheduler_names import check_scheduler
+    from zoodip_core.config import GenerationSettings
+
+    check_scheduler(values["scheduler"])
+    given = {name: value for name, value in values.items() if value is not None}
+    return GenerationSettings.parse(entry.generation | given)
+
+
+def _prepare(
+    entry: BaseModelEntry, settings: GenerationSettings, vectors: Mapping[str, int]
+) -> PreparedGeneration:
+    """Validate size and prompts before the weights are loaded.
+
+    Raises:
+        InvalidInputError: names the option.
+    """
+    from zoodip_core.base_models.families import detect_family
+    from zoodip_core.base_models.image_size import latent_cell_px
+    from zoodip_core.base_models.text_window import text_windows
+    from zoodip_core.diffusion.loading import find_model_folder
+    from zoodip_core.generation_prompts import prepare_prompts
+
+    folder = find_model_folder(entry)
+    detect_family(folder)
+    cell = latent_cell_px(folder)
+    for name in ("width", "height"):
+        if (getattr(settings, name) or 0) % cell:
+            raise InvalidSettingsError.mismatch(
+                name, got=getattr(settings, name), expected=f"a multiple of {cell}"
+            )
+    known = ", ".join(sorted(vectors)) or "none is given"
+    expected = f"a token of the given concepts ({known})"
+    return prepare_prompts(settings, vectors, text_windows(folder), expected=expected)
+
+
+def _draw(bundle: Bundle, settings: GenerationSettings, vectors: ConceptVectors) -> list[GeneratedImage]:
+    """Draw the images and show the progress."""
+    from zoodip_core.diffusion.generation import ImageBatch
+
     batch = ImageBatch(bundle, [settings], vectors)
     with drawing_progress(settings.steps) as update:
         while not batch.done:
             batch.advance()
             update(batch.step)
-    drawn = batch.images
-    _make_folder(out)
+    return batch.images
+
+
+def _save(
+    out: Path, drawn: Sequence[GeneratedImage], prepared: PreparedGeneration, bundle: Bundle
+) -> list[str]:
+    """Write each image under a free name, with its metadata, and return the paths."""
+    from zoodip_core.free_names import write_under_free_name
+    from zoodip_core.png_metadata import GenerationFacts, encode_generated
+
     files = []
     for image in drawn:
         facts = GenerationFacts(
-            prompt=prompt,
+            prompt=prepared.settings.prompt,
             seed=image.seed,
-            base_model=entry.name,
+            base_model=bundle.name,
             fingerprint=bundle.fingerprint,
-            concepts={learned.token: None for learned in concepts},
+            concepts=dict.fromkeys(prepared.tokens),
         )
-        path = out / f"{image.seed}.png"
-        write_atomically(path, encode_generated(image.image, facts))
-        files.append(str(path))
-    say("\n".join(files))
-    if as_json:
-        print_json({"images": files, "seeds": [image.seed for image in drawn], "prompt": prompt})
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError.mismatch(
-            "out", got=f"{out} ({error.strerror})", expected="a folder that exists or can be created"
-        ) from error
+        data = encode_generated(image.image, facts)
+        files.append(str(write_under_free_name(out / f"{image.seed}.png", data)))
+    return files

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoodip_core.base_models.text_window import beyond_window
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.diffusion.memory import typed_out_of_memory
-from zoodip_core.errors import UnknownTokenError
+from zoodip_core.prompt_tokens import read_prompt
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -99,21 +99,18 @@ class PromptEncoder:
         """Return the ids and slots of a prompt. A learned token takes one position for each of its vectors.
 
         Args:
-            prompt: free text; `<name>` refers to a learned token.
+            prompt: free text; `<name>` refers to a learned token, also in another spelling (see `read_prompt`).
             vectors: learned token → number of its vectors.
             field: name of the prompt's field, for messages.
 
         Raises:
-            UnknownTokenError: the prompt contains a `<name>` that is not in `vectors`.
+            UnknownTokenError: a part of the prompt looks like a token and is not in `vectors`.
             InvalidCaptionError: the learned token does not fit into the context length of the encoder.
         """
-        for token in TOKEN_PATTERN.findall(prompt):
-            if token not in vectors:
-                known = ", ".join(sorted(vectors)) or "none"
-                raise UnknownTokenError.mismatch(
-                    field, got=token, expected=f"only tokens of the given concepts: {known}"
-                )
-        rows = [_tokenize(encoder.tokenizer, prompt, vectors, field) for encoder in self.encoders]
+        known = ", ".join(sorted(vectors)) or "none is given"
+        expected = f"a token of the given concepts ({known})"
+        text = read_prompt(prompt, vectors, field=field, expected=expected).text
+        rows = [_tokenize(encoder.tokenizer, text, vectors, field) for encoder in self.encoders]
         return Prompt(tuple(ids for ids, _ in rows), tuple(slots for _, slots in rows))
 
     def embed(self, prompt: Prompt, concepts: ConceptVectors) -> tuple[Float[Tensor, "tokens _"], ...]:

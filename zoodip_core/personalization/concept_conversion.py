@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import torch
 
 from zoodip_core import __version__
-from zoodip_core.artifact import ENCODERS, Concept, Provenance
+from zoodip_core.artifact import ENCODERS, Concept
 from zoodip_core.compatibility import check_compatible
+from zoodip_core.concept_header import Provenance
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.errors import InvalidInputError

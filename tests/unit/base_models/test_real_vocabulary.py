@@ -11,6 +11,7 @@ from tests.tooling.tokenizers import write_real_tokenizer
 from zoodip_core.base_models.vocabulary import Vocabulary, check_initializer, check_token, vocabulary
 from zoodip_core.errors import InvalidInitializerError, InvalidTokenError
 from zoodip_core.personalization.captions import TEMPLATES
+from zoodip_core.prompt_tokens import read_prompt
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,16 @@ def test_common_words_are_initializers(folder: Path, words: Vocabulary, word: st
 
 
 def test_two_words_need_two_vectors(words: Vocabulary) -> None:
-    """The message names the number of vectors."""
+    """Each vector starts from one word; the message has the number of words."""
     assert len(check_initializer("shiny sneaker", words, 2)) == 2
-    with pytest.raises(InvalidInitializerError, match="vectors=2 for one vector each"):
+    with pytest.raises(InvalidInitializerError, match="which has 2 words; expected one word"):
         check_initializer("shiny sneaker", words, 1)
+
+
+@pytest.mark.parametrize(("name", "text"), [("my-dog", "my-dog"), ("sks", "sks"), ("zwxq-dog", "<zwxq-dog>")])
+def test_names_without_brackets(words: Vocabulary, name: str, text: str) -> None:
+    """A name of ordinary words stays text; a name that CLIP does not know is the token."""
+    assert read_prompt(name, [f"<{name}>"], field="prompt", vocabulary=words).text == text
 
 
 def test_a_bracketed_name_is_free_and_a_word_is_taken(words: Vocabulary) -> None:

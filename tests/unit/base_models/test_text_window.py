@@ -29,7 +29,7 @@ def test_text_beyond_the_window_is_named(window: TextWindow) -> None:
     assert check_window("a dog in  the snow.", {}, [window], field="prompt") == []
     (warning,) = check_window("A dog in  the snow at  the Beach", {}, [window], field="prompt")
     assert (warning.code, warning.field) == ("prompt_truncated", "prompt")
-    assert warning.message == "the base model reads the first 6 tokens; it does not read 't  the Beach'"
+    assert warning.message == "the base model reads the first 6 tokens; it does not read 'at  the Beach'"
 
 
 def test_each_vector_of_a_token_takes_a_position(window: TextWindow) -> None:

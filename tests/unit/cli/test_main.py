@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save
 
 from zoodip_core.artifact import load_concept
 from zoodip_core.cli.main import run
@@ -251,6 +252,93 @@ def test_unknown_token_in_the_prompt_is_an_error(zoodip: Zoodip, tmp_path: Path)
     assert finished.code == 2
     assert "<nobody>" in finished.json["error"]["message"]
     assert list(tmp_path.iterdir()) == []
+
+
+def _embedding(path: Path, key: str) -> Path:
+    path.write_bytes(save({key: np.full((2, 192), 0.1, np.float32)}))
+    return path
+
+
+@pytest.mark.slow
+def test_generate_reads_tokens_and_overwrites_nothing(zoodip: Zoodip, tmp_path: Path) -> None:
+    """Warnings are printed and in the JSON. The second image gets the next free name. The PNG lists used concepts."""
+    _embedding(tmp_path / "my-dog.safetensors", "emb_params")
+    _embedding(tmp_path / "other.safetensors", "<Cat-Toy>")
+    long = "a &lt;My-Dog&gt; in the snow " + "at night " * 10
+    files = ("--concept", "my-dog.safetensors", "--concept", "other.safetensors")
+    for name in ("images/0.png", "images/0-2.png"):
+        drawn = zoodip("generate", "--prompt", long, *files, "--steps", 1, "--json")
+        assert (drawn.code, drawn.json["images"]) == (0, [name]), drawn.err
+    warnings = drawn.json["warnings"]
+    assert [(warning["code"], warning["field"]) for warning in warnings] == [
+        ("spelling_corrected", "concept"),
+        ("spelling_corrected", "prompt"),
+        ("prompt_truncated", "prompt"),
+        ("concept_unused", "prompt"),
+    ]
+    assert all(f"warning: {warning['field']}: {warning['message']}" in drawn.err for warning in warnings)
+    assert "longer than the specified maximum" not in drawn.err
+    with Image.open(tmp_path / "images" / "0-2.png") as image:
+        assert json.loads(image.text["concepts"]) == {"<my-dog>": None}
+        assert image.text["prompt"] == drawn.json["prompt"] == long.replace("&lt;My-Dog&gt;", "<my-dog>")
+
+
+@pytest.mark.slow
+def test_a_concept_option_names_the_token(zoodip: Zoodip, tmp_path: Path) -> None:
+    """FILE=TOKEN gives a file another token, also without brackets and in another case."""
+    _embedding(tmp_path / "a=b.safetensors", "<x>")
+    for option, token in (("a=b.safetensors=<Fluffy>", "<fluffy>"), ("a=b.safetensors", "<x>")):
+        drawn = zoodip("generate", "--prompt", f"a {token}", "--concept", option, "--steps", 1, "--json")
+        assert (drawn.code, drawn.json["warnings"]) == (0, []), drawn.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--prompt", "a <my-dgo>"],
+            "got <my-dgo>; expected a token of the given concepts (<my-dog>); did you mean",
+        ),
+        (["--prompt", "a dog", "--negative-prompt", "a <Dgo"], "negative_prompt: got <Dgo; expected a token"),
+        (["--prompt", "a turtle " * 8 + "<my-dog>"], "prompt: got a learned token that ends at position 18"),
+        (
+            ["--prompt", "a dog", "--concept", "my-dog.safetensors"],
+            "concept: got <my-dog> twice; expected each token once",
+        ),
+        (
+            ["--prompt", "a dog", "--concept", "my-dog.safetensors=<a!>"],
+            "concept: got 'my-dog.safetensors=<a!>'; exp",
+        ),
+        (["--prompt", "a dog", "--width", "12"], "width: got 12; expected a multiple of 8"),
+        (["--prompt", "a dog", "--scheduler", "magic"], "scheduler: got 'magic'"),
+        (
+            ["--prompt", "a dog", "--out", "my-dog.safetensors"],
+            "out: got my-dog.safetensors, which is no folder",
+        ),
+        (["--prompt", "a dog", "--out", "/dev/null"], "out: got /dev/null, which is no folder"),
+    ],
+)
+def test_generate_refuses_invalid_input_before_it_draws(
+    zoodip: Zoodip, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """One message names the option, and nothing is written."""
+    file = _embedding(tmp_path / "my-dog.safetensors", "emb_params")
+    finished = zoodip("generate", "--concept", "my-dog.safetensors", *arguments, "--json")
+    assert finished.code == 2
+    assert words in finished.json["error"]["message"]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("key", "token", "in_file"), [("emb_params", "<my-dog>", None), ("<Cat-Toy>", "<cat-toy>", "<Cat-Toy>")]
+)
+def test_inspect_shows_files_of_other_programs(
+    zoodip: Zoodip, tmp_path: Path, key: str, token: str, in_file: str | None
+) -> None:
+    """The token that `generate` uses, and its spelling in the file."""
+    shown = zoodip("inspect", _embedding(tmp_path / "my-dog.safetensors", key), "--json")
+    assert (shown.code, shown.json["token"], shown.json["token_in_file"]) == (0, token, in_file)
+    assert shown.json["vectors"] == {"clip": [2, 192]}
 
 
 def test_usage_without_a_command(zoodip: Zoodip) -> None:

@@ -69,9 +69,17 @@ def test_ids_equal_those_of_the_tokenizer(family_folder: dict[str, Path], bundle
 def test_unknown_token(bundles: dict[str, Bundle]) -> None:
     """The error names the unknown token and the tokens of the given concepts."""
     with pytest.raises(
-        UnknownTokenError, match="prompt: got <y>; expected only tokens of the given concepts: <x>"
+        UnknownTokenError, match=r"prompt: got <Y>; expected a token of the given concepts \(<x>\)"
     ):
-        bundles["sd1"].prompts.tokenize("a <y>", {"<x>": 1})
+        bundles["sd1"].prompts.tokenize("a <Y>", {"<x>": 1})
+
+
+def test_token_in_another_spelling(bundles: dict[str, Bundle]) -> None:
+    """The engine reads spellings as the API and the command do."""
+    encode = bundles["sd1"].prompts.tokenize
+    read, exact = (encode(text, {"<x>": 1}) for text in ("a &lt;X&gt; at night", "a <x> at night"))
+    assert read.slots == exact.slots
+    assert torch.equal(read.ids[0], exact.ids[0])
 
 
 def test_token_beyond_the_context_length(bundles: dict[str, Bundle]) -> None:

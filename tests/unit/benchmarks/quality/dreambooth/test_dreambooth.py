@@ -262,4 +262,4 @@ def test_the_protocol_is_complete(tmp_path: Path) -> None:
     write_real_tokenizer(tmp_path / "tokenizer")
     vocabulary_of_clip = vocabulary(tmp_path)
     for one in known.values():
-        check_initializer(one.initializer, vocabulary_of_clip)
+        check_initializer(one.initializer, vocabulary_of_clip, 1)
