@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.integration.support.workers import worker
@@ -13,5 +14,6 @@ def test_a_worker_without_its_device_ends(tmp_path: Path) -> None:
     settings = ServiceSettings(data_dir=tmp_path, device="cuda:99")
     with worker(settings, wait=False) as started:
         assert started.process.wait(120) == 1
-    last_line = started.log.read_text().splitlines()[-1]
-    assert last_line.startswith("error: device: got 'cuda:99'; expected cpu")
+    last_line = json.loads(started.log.read_text().splitlines()[-1])
+    assert last_line["event"] == "startup_failed"
+    assert last_line["error"].startswith("device: got 'cuda:99'; expected cpu")

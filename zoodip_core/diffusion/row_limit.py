@@ -22,7 +22,7 @@ class RowLimit:
     def size(self, wanted: int) -> int:
         """Return the number of rows to try, at most `wanted`.
 
-        Without a failure the first try takes all rows. A later one takes at most twice the size that has fitted.
+        Without a failure it is all of them, so how rows are split, and the rounding, does not depend on earlier calls.
         """
         if self._most is not None:
             wanted = min(wanted, self._most)
@@ -30,7 +30,7 @@ class RowLimit:
             return wanted
         if self._fails is not None:
             return min(wanted, max(1, (self._fits + self._fails) // 2))
-        return min(wanted, 2 * self._fits) if self._fits else wanted
+        return wanted
 
     def record_success(self, size: int) -> None:
         """Record that a forward pass of `size` rows fitted."""
