@@ -22,7 +22,7 @@ class RowLimit:
     def size(self, wanted: int) -> int:
         """Return the number of rows to try, at most `wanted`.
 
-        Without a failure it is all of them, so how rows are split, and the rounding, does not depend on earlier calls.
+        Without a failure it is all of them, so that the split, and its rounding, does not depend on earlier calls.
         """
         if self._most is not None:
             wanted = min(wanted, self._most)
