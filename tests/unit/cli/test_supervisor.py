@@ -40,6 +40,7 @@ def _stop_supervisor() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_killed_and_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen child is killed after three missed probes, not after one, and a new process takes its place."""
     monkeypatch.setattr(supervisor, "PROBE_EVERY_S", 0.02)

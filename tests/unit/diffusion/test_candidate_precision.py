@@ -15,6 +15,8 @@ from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.diffusion.prompts import PromptEncoder, flatten
 
+pytestmark = pytest.mark.slow
+
 MU, DIRECTIONS = 1e-3, 16
 TOKEN = "<it>"
 

@@ -18,6 +18,8 @@ from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.generation import generate
 from zoodip_core.diffusion.loading import Bundle
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "a photo of a <my-dog> in the snow"
 STEPS, SEED, GUIDANCE = 3, 11, 5.0
 

@@ -18,6 +18,8 @@ from zoodip_core.diffusion.loading import Bundle, find_model_folder, load_bundle
 from zoodip_core.diffusion.quantize import Int8Weight, Nf4Weight, quantization_report
 from zoodip_core.errors import InvalidInputError, InvalidModelError
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A model that is not on disk gives a typed error with its name when the hub is offline."""
@@ -26,7 +28,6 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         find_model_folder(BaseModelEntry(name="far", hub_id="nobody/nothing", family="sd1"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
 def test_every_precision_draws(family: str, family_folder: dict[str, Path], precision: str) -> None:
     """Each family loads in each precision and draws an image. INT8 and NF4 quantize most parameters."""

@@ -14,6 +14,8 @@ from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion import vae_strips
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(64, 64), (48, 80), (8, 8), (136, 40)]
 
 

@@ -17,6 +17,8 @@ from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.subject import Subject
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = PersonalizationSettings(steps=8, n=1, tau=2, fixed_rows=2, t_low=100, t_high=900)
 
 

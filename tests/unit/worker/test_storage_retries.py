@@ -27,6 +27,7 @@ class _Failing(ObjectStore):
         super().put(name, content)
 
 
+@pytest.mark.slow
 def test_a_write_succeeds_after_failures(tmp_path: Path) -> None:
     """Each failure is retried, and the job can give up before each retry."""
     objects, waits = _Failing(tmp_path, 2), []

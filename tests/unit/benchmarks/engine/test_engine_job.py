@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks.engine.job import measure_job
@@ -39,6 +40,7 @@ def test_operations_in_place_and_outside_tensors_cost_nothing() -> None:
         assert live.peak == 0
 
 
+@pytest.mark.slow
 def test_every_part_of_a_job_is_measured(family_folder: dict[str, Path]) -> None:
     """The weights are part of each figure. Encoding and decoding hold the VAE, a step does not."""
     entry = BaseModelEntry(name="sd1", path=family_folder["sd1"])
@@ -50,6 +52,7 @@ def test_every_part_of_a_job_is_measured(family_folder: dict[str, Path]) -> None
     assert figures.peak == max(figures.begin, figures.step, figures.preview, figures.generation, figures.load)
 
 
+@pytest.mark.slow
 def test_a_job_is_measured_in_another_process() -> None:
     """The process gives the figures of the embedded model back."""
     figures = measure_job_apart(Catalog.load().get("emoji"), n=2, device="cpu", threads=1)

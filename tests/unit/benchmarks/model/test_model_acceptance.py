@@ -23,6 +23,8 @@ from models.emoji.judge import read_judge
 from models.emoji.train.networks import SHIPPED
 from models.emoji.world import Scene, shipped_world
 
+pytestmark = pytest.mark.slow
+
 AT_LEAST = {
     "seen objects: object, color and pattern": 0.97,
     "seen objects: background": 0.99,
@@ -56,7 +58,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Figure], Pa
         return measure(SHIPPED, out, SMALL), out
 
 
-@pytest.mark.slow
 def test_the_thresholds_are_the_published_ones(measured: tuple[list[Figure], Path]) -> None:
     """Each figure with a threshold is measured, and no other figure has one."""
     found, _ = measured
@@ -143,7 +144,6 @@ def test_the_table_has_every_figure_and_whether_it_is_met(
     ]
 
 
-@pytest.mark.slow
 def test_textual_inversion_has_a_threshold_on_subjects_only() -> None:
     """Held-out subjects have a threshold of 0.85; held-out shapes have none. Both are drawn on each background."""
     world, pipeline, judge = shipped_world(), read_pipeline(SHIPPED), read_judge()
@@ -158,7 +158,6 @@ def test_textual_inversion_has_a_threshold_on_subjects_only() -> None:
         assert pictures.shape == (len(figures.INVERSION_BACKGROUNDS), 3, 64, 64)
 
 
-@pytest.mark.slow
 def test_the_command_prints_the_table_and_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_an_interrupted_trajectory_ends_on_the_same_bits(
     assert torch.equal(resumed, whole)
 
 
+@pytest.mark.slow
 def test_a_long_trajectory_is_thinned(
     entry: BaseModelEntry, few_cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
