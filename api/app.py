@@ -61,6 +61,13 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
         app.include_router(module.router)
     docs.install(app)
     problems.install(app)
+    _add_middleware(app, settings)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
+    """Add the middleware; the last one sees each request first."""
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -71,8 +78,6 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
         )
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=app.state.request_metrics)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return app
 
 
 def _openapi(app: FastAPI) -> dict[str, object]:

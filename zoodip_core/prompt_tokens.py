@@ -110,20 +110,9 @@ def read_prompt(
         cursor = spelling.end
         if spelling.text != spelling.token:
             corrected[spelling.text] = spelling.token
-    read = "".join([*parts, text[cursor:]])
-    words = set()
-    for token in sorted(set(known) - set(TOKEN_PATTERN.findall(read))):
-        bare = _bare(token)
-        found = bare.search(read)
-        if found is None:
-            continue
-        if vocabulary is None or vocabulary.word_ids(found.group()) is not None:
-            words.add(token)
-        else:
-            read = bare.sub(token, read)
-            corrected[found.group()] = token
+    read, words = _read_words("".join([*parts, text[cursor:]]), known, vocabulary, corrected)
     warnings = tuple(_spelling_warning(field, text, token) for text, token in corrected.items())
-    return PromptReading(read, tuple(dict.fromkeys(TOKEN_PATTERN.findall(read))), frozenset(words), warnings)
+    return PromptReading(read, tuple(dict.fromkeys(TOKEN_PATTERN.findall(read))), words, warnings)
 
 
 def unused_concepts(tokens: Iterable[str], readings: Collection[PromptReading]) -> list[InputWarning]:
@@ -145,6 +134,27 @@ def _spellings(text: str) -> Iterator[_Spelling]:
         name = next(group for group in match.groups() if group is not None)
         if re.search(r"[^\W_]", name) and (match["inside"] or not name.isdigit()):
             yield _Spelling(match.start(), match.end(), match.group(), normalized_token(name))
+
+
+def _read_words(
+    text: str, known: Collection[str], vocabulary: Vocabulary | None, corrected: dict[str, str]
+) -> tuple[str, frozenset[str]]:
+    """Give names without brackets their tokens where the base model has no such word.
+
+    Adds them to `corrected`; returns the text, and the tokens whose name stays an ordinary word.
+    """
+    words = set()
+    for token in sorted(set(known) - set(TOKEN_PATTERN.findall(text))):
+        bare = _bare(token)
+        found = bare.search(text)
+        if found is None:
+            continue
+        if vocabulary is None or vocabulary.word_ids(found.group()) is not None:
+            words.add(token)
+        else:
+            text = bare.sub(token, text)
+            corrected[found.group()] = token
+    return text, frozenset(words)
 
 
 def _bare(token: str) -> re.Pattern[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
 
@@ -99,7 +99,7 @@ def _new_job(
         request={
             "settings": prepared.settings.model_dump(),
             "concepts": {token: found[token].id for token in prepared.tokens},
-            "warnings": [serializers.warning(one).model_dump(mode="json") for one in prepared.warnings],
+            "warnings": [asdict(warning) for warning in prepared.warnings],
         },
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from api.requests.bodies import NOT_STORABLE, STORABLE, is_storable
 from zoodip_core.errors import InvalidInputError
@@ -39,3 +40,26 @@ async def metadata_filter(request: Request) -> dict[str, str]:
     if not is_storable([*found.items()]):
         raise InvalidInputError.mismatch("metadata", got=NOT_STORABLE, expected=STORABLE)
     return found
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which page of a list of jobs to return, and which jobs it holds."""
+
+    after: str | None
+    limit: int
+    status: Status | None
+    metadata: dict[str, str]
+
+
+async def job_filter(
+    metadata: Annotated[dict[str, str], Depends(metadata_filter)],
+    after: After = None,
+    limit: Limit = 20,
+    status: StatusFilter = None,
+) -> JobFilter:
+    """Return the page and the filters of the query."""
+    return JobFilter(after, limit, status, metadata)
+
+
+JobFilterQuery = Annotated[JobFilter, Depends(job_filter)]

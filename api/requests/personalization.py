@@ -1,14 +1,11 @@
-"""Personalization requests: parsing, validation against the base model, cost estimate, preparation of the job."""
+"""Personalization requests: validation against the base model, cost estimate, preparation of the job."""
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from fastapi import Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from api import schemas, serializers
@@ -17,7 +14,7 @@ from api.base_models import BaseModelFacts
 from api.decoding.decoder import Decoder
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
-from api.requests.form_reader import Upload, UploadedFile
+from api.requests.form_reader import UploadedFile
 from api.requests.reference_images import decode_images, delete_images
 from api.requests.webhook_url import check_webhook
 from api.service import Service
@@ -61,28 +58,6 @@ class _Resolved:
     settings: PersonalizationSettings
     captions: tuple[str, ...] | None
     warnings: list[InputWarning]
-
-
-def parse_request(upload: Upload) -> PersonalizationRequest:
-    """Parse the `request` field of the body.
-
-    Raises:
-        RequestValidationError: The field is missing, is not JSON, or does not match the schema.
-    """
-    try:
-        return PersonalizationRequest.model_validate(json.loads(upload.fields["request"]))
-    except KeyError as error:
-        missing = {"type": "missing", "loc": ("body", "request"), "msg": "Field required"}
-        raise RequestValidationError([missing]) from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ValidationError):
-            found = error.errors(include_url=False, include_context=False)
-            raise RequestValidationError(
-                [{**item, "loc": ("body", *item["loc"])} for item in found]
-            ) from error
-        message = "got text that is not JSON; expected a JSON object"
-        malformed = {"type": "json_in_field", "loc": ("body", "request"), "msg": message}
-        raise RequestValidationError([malformed]) from error
 
 
 def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Response:
@@ -165,7 +140,7 @@ def _new_job(
             "settings": resolved.settings.model_dump(),
             "replace": request.replace,
             "images": len(submission.files),
-            "warnings": [serializers.warning(found).model_dump(mode="json") for found in warnings],
+            "warnings": [asdict(found) for found in warnings],
         },
     )
 

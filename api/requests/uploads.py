@@ -11,9 +11,23 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api.auth import Caller
 from api.requests.form_reader import FormReader, FormSchema, Upload
 
 _MAX_EPILOGUE_BYTES = 64_000  # RFC 2046 permits bytes after the final boundary; they have no meaning
+
+
+@asynccontextmanager
+async def receive_upload(request: Request, caller: Caller, schema: FormSchema) -> AsyncIterator[Upload]:
+    """Hold an upload slot of the caller while the block runs, and parse the body as `read_upload` does.
+
+    Raises:
+        UploadsBusyError: All slots that the caller can use are taken.
+        ZoodipError, HTTPException: As `read_upload`.
+    """
+    slot = caller.service.upload_slots.open(caller.owner, is_only_owner=caller.key is None)
+    async with slot, read_upload(request, schema) as upload:
+        yield upload
 
 
 @asynccontextmanager

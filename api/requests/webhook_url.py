@@ -23,6 +23,21 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
     """
     if url is None:
         return
+    _check_url(url, private=caller.service.settings.webhook_private)
+    secrets = (
+        caller.service.settings.webhook_secrets
+        if caller.key is None
+        else api_keys.webhook_secrets_of(connection, caller.owner)
+    )
+    if not secrets:
+        raise InvalidWebhookError(
+            "webhook: this service has no secret to sign messages; set ZOODIP_WEBHOOK_SECRETS",
+            field="webhook",
+        )
+
+
+def _check_url(url: str, *, private: bool) -> None:
+    """Validate the form of a URL and, unless `private`, that it is https and names no private address."""
     if not all("!" <= character <= "~" for character in url):
         raise InvalidWebhookError.mismatch(
             "webhook",
@@ -36,26 +51,16 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
         raise InvalidWebhookError.mismatch(
             "webhook", got="a malformed URL", expected=f"a valid URL ({error})"
         ) from error
-    schemes = ("https", "http") if caller.service.settings.webhook_private else ("https",)
+    schemes = ("https", "http") if private else ("https",)
     if parts.scheme not in schemes or not parts.hostname or port == 0:
         raise InvalidWebhookError.mismatch("webhook", got=repr(url), expected=f"an {schemes[0]} URL")
     if parts.username is not None or parts.password is not None:
         raise InvalidWebhookError.mismatch(
             "webhook", got="a URL with a user name or password", expected="a URL without them"
         )
-    if not caller.service.settings.webhook_private and _is_private(parts.hostname):
+    if not private and _is_private(parts.hostname):
         raise InvalidWebhookError.mismatch(
             "webhook", got=f"the host {parts.hostname}", expected="a host with a public address"
-        )
-    secrets = (
-        caller.service.settings.webhook_secrets
-        if caller.key is None
-        else api_keys.webhook_secrets_of(connection, caller.owner)
-    )
-    if not secrets:
-        raise InvalidWebhookError(
-            "webhook: this service has no secret to sign messages; set ZOODIP_WEBHOOK_SECRETS",
-            field="webhook",
         )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from contextlib import suppress
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api import schemas, serializers
@@ -16,14 +15,14 @@ from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
 from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
+from api.owned_jobs import change_job, list_jobs
 from api.problems import problems
 from api.requests.bodies import GenerationRequest
 from api.requests.generation import prepare_creation
-from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metadata_filter
+from api.requests.parameters import Id, Index, JobFilterQuery
 from api.service import Service
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.jobs import store
-from zoodip_core.service.jobs.snapshots import list_page, snapshot
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import image_name
 
@@ -104,25 +103,9 @@ async def _wait(service: Service, owner: str, job_id: str, accepted: Response, w
 
 
 @router.get("", summary="List generations", response_model=schemas.GenerationList, responses=problems())
-def list_all(
-    caller: Reader,
-    metadata: Annotated[dict[str, str], Depends(metadata_filter)],
-    after: After = None,
-    limit: Limit = 20,
-    status: StatusFilter = None,
-) -> Response:
+def list_all(caller: Reader, chosen: JobFilterQuery) -> Response:
     """Return the generations of the caller, newest first. `metadata[name]=value` filters by metadata."""
-    with caller.service.database.read() as connection:
-        found, more = list_page(
-            connection,
-            caller.owner,
-            KIND,
-            after=after,
-            limit=limit,
-            status=status,
-            metadata=metadata,
-            queue_order=caller.service.queue_order,
-        )
+    found, more = list_jobs(caller, KIND, chosen)
     data = [serializers.generation(job, caller.service.settings.public_url) for job in found]
     return serializers.reply(schemas.GenerationList(data=data, has_more=more))
 
@@ -135,12 +118,8 @@ def list_all(
 )
 def cancel(caller: Writer, id: Id) -> Response:
     """Stop a generation. A running one stops within a denoising step; an ended one does not change."""
-    with caller.service.database.write() as connection:
-        job = store.find(connection, id, owner=caller.owner, kind=KIND)
-        job = store.cancel(connection, job, time.time())
-        return serializers.reply(
-            serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
-        )
+    changed = change_job(caller, KIND, id, store.cancel)
+    return serializers.reply(serializers.generation(changed, caller.service.settings.public_url))
 
 
 @router.delete(

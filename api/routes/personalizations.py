@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from api import schemas, serializers
@@ -19,19 +17,21 @@ from api.idempotent_create import (
     check_job_quota,
     hash_request,
 )
+from api.owned_jobs import Change, change_job, list_jobs
 from api.problems import problems
 from api.requests import personalization
+from api.requests.bodies import PersonalizationRequest
 from api.requests.form_reader import FormSchema
-from api.requests.parameters import After, Id, Index, Limit, StatusFilter, metadata_filter
-from api.requests.personalization import PersonalizationSubmission, parse_request, prepare_creation
-from api.requests.uploads import read_upload
+from api.requests.json_field import parse_json_field
+from api.requests.parameters import Id, Index, JobFilterQuery
+from api.requests.personalization import PersonalizationSubmission, prepare_creation
+from api.requests.uploads import receive_upload
 from zoodip_core.images import MAX_IMAGES
 from zoodip_core.service import concepts
 from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.jobs import resumption, store
 from zoodip_core.service.jobs.records import Job
-from zoodip_core.service.jobs.snapshots import list_page, snapshot
-from zoodip_core.service.jobs.states import JobKind, Status
+from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import preview_name
 
 router = APIRouter(prefix="/v1/personalizations", tags=["personalizations"])
@@ -106,9 +106,8 @@ async def create(
         max_file_bytes=caller.service.settings.image_limits.max_file_bytes,
     )
     slots = caller.service.upload_slots
-    slot = slots.open(caller.owner, is_only_owner=caller.key is None)
-    async with slot, read_upload(request, schema) as upload:
-        parsed = parse_request(upload)
+    async with receive_upload(request, caller, schema) as upload:
+        parsed = parse_json_field(upload, "request", PersonalizationRequest)
         async with caller.service.decoders.reserve(caller.owner) as decoder:
             submission = PersonalizationSubmission(parsed, upload.files, request.state.traceparent, decoder)
             if validate_only:
@@ -130,25 +129,9 @@ def _create(caller: Caller, submission: PersonalizationSubmission, key: str | No
 @router.get(
     "", summary="List personalizations", response_model=schemas.PersonalizationList, responses=problems()
 )
-def list_all(
-    caller: Reader,
-    metadata: Annotated[dict[str, str], Depends(metadata_filter)],
-    after: After = None,
-    limit: Limit = 20,
-    status: StatusFilter = None,
-) -> Response:
+def list_all(caller: Reader, chosen: JobFilterQuery) -> Response:
     """Return the personalizations of the caller, newest first. `metadata[name]=value` filters by metadata."""
-    with caller.service.database.read() as connection:
-        found, more = list_page(
-            connection,
-            caller.owner,
-            KIND,
-            after=after,
-            limit=limit,
-            status=status,
-            metadata=metadata,
-            queue_order=caller.service.queue_order,
-        )
+    found, more = list_jobs(caller, KIND, chosen)
     data = [serializers.personalization(job) for job in found]
     return serializers.reply(schemas.PersonalizationList(data=data, has_more=more))
 
@@ -202,14 +185,8 @@ def _check_creatable_again(connection: Connection, caller: Caller, failed: Job) 
         concepts.check_token_available(connection, failed.owner, failed.base_model, token)
 
 
-def _change(caller: Caller, job_id: str, change: Callable[[Connection, Job, float], Job]) -> Response:
-    with caller.service.database.write() as connection:
-        job = store.find(connection, job_id, owner=caller.owner, kind=KIND)
-        job = change(connection, job, time.time())
-        response = serializers.reply(serializers.personalization(snapshot(connection, job)))
-    if job.status == Status.QUEUED:
-        caller.service.wake(KIND, job.id)
-    return response
+def _change(caller: Caller, job_id: str, change: Change) -> Response:
+    return serializers.reply(serializers.personalization(change_job(caller, KIND, job_id, change)))
 
 
 @router.delete(

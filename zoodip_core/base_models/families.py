@@ -21,6 +21,11 @@ _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _EXPECTED = "Stable Diffusion 1.x, 2.x or XL in diffusers' folder layout"
 
 
+def network_parts(family: Family) -> tuple[str, ...]:
+    """Return the folders of all networks of a family."""
+    return (*TEXT_ENCODERS[family], "unet", "vae")
+
+
 def detect_family(folder: Path) -> Family:
     """Return the family of a pipeline in diffusers' folder layout.
 

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from zoodip_core.base_models.families import TEXT_ENCODERS, detect_family
+from zoodip_core.base_models.families import detect_family, network_parts
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.errors import InvalidModelError
 
@@ -55,7 +55,7 @@ def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:
         return None
     folder = Path(index).parent
     try:
-        for part in (*TEXT_ENCODERS[detect_family(folder)], "unet", "vae"):
+        for part in network_parts(detect_family(folder)):
             weight_files(folder / part)
     except InvalidModelError:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.footprint import parameter_counts, weights_mb
+from zoodip_core.base_models.image_size import native_side_px
 from zoodip_core.base_models.safetensors_header import read_header
 from zoodip_core.base_models.tensor_files import MAP_NAME, data_file
 from zoodip_core.base_models.weight_files import weight_files
@@ -68,14 +69,12 @@ def read_model_facts(folder: Path) -> ModelFacts:
     """
     family = detect_family(folder)
     scheduler = read_config(folder, "scheduler/scheduler_config.json")
-    blocks = read_config(folder, "vae/config.json").get("block_out_channels", ())
-    cells = read_config(folder, "unet/config.json").get("sample_size", 64)
     unet = weight_files(folder / "unet")[0]
     checkpoint = data_file(unet) if unet.name == MAP_NAME else None
     return ModelFacts(
         family=family,
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
-        side_px=int(cells) * 2 ** (len(blocks) - 1),
+        side_px=native_side_px(folder),
         parameters=parameter_counts(folder),
         memory_mb={
             precision: round(weights_mb(folder, PartPrecisions.of(precision))) for precision in PRECISIONS

@@ -12,7 +12,6 @@ import typer
 from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
 from zoodip_core.cli.progress import drawing_progress
-from zoodip_core.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
@@ -22,52 +21,59 @@ if TYPE_CHECKING:
     from zoodip_core.diffusion.prompts import ConceptVectors
     from zoodip_core.generation_prompts import PreparedGeneration
 
+PromptOption = Annotated[
+    str,
+    typer.Option(help="Prompt; may contain the tokens of the given concepts. It has no syntax for weights."),
+]
+ConceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Concept file, or FILE='<token>' to name its token; may be repeated. "
+        "A file that contains no token is named after itself."
+    ),
+]
+NegativePromptOption = Annotated[str, typer.Option(help="What the images must not show.")]
+CountOption = Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")]
+StepsOption = Annotated[
+    int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option(help="Guidance scale; 1 disables guidance; default: that of the base model."),
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of the first image.")]
+SchedulerOption = Annotated[str | None, typer.Option(help="Scheduler; default: that of the base model.")]
+WidthOption = Annotated[int | None, typer.Option(help="Width in pixels; default: that of the base model.")]
+HeightOption = Annotated[int | None, typer.Option(help="Height in pixels; default: that of the base model.")]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        help="Output folder; created if missing. Each file is named after its seed, such as 7.png. "
+        "If the name is taken, the file gets the next free one, such as 7-2.png."
+    ),
+]
+AllowModelMismatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-model-mismatch",
+        help="Use concepts of another base model of the same width, with a warning.",
+    ),
+]
+
 
 def generate(
-    prompt: Annotated[
-        str,
-        typer.Option(
-            help="Prompt; may contain the tokens of the given concepts. It has no syntax for weights."
-        ),
-    ],
-    concept: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Concept file, or FILE='<token>' to name its token; may be repeated. "
-            "A file that contains no token is named after itself."
-        ),
-    ] = None,
-    negative_prompt: Annotated[str, typer.Option(help="What the images must not show.")] = "",
-    n: Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")] = 1,
-    steps: Annotated[
-        int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="Guidance scale; 1 disables guidance; default: that of the base model."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler; default: that of the base model.")] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Width in pixels; default: that of the base model.")
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(help="Height in pixels; default: that of the base model.")
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Output folder; created if missing. Each file is named after its seed, such as 7.png. "
-            "If the name is taken, the file gets the next free one, such as 7-2.png."
-        ),
-    ] = Path("images"),
-    allow_model_mismatch: Annotated[
-        bool,
-        typer.Option(
-            "--allow-model-mismatch",
-            help="Use concepts of another base model of the same width, with a warning.",
-        ),
-    ] = False,
+    prompt: PromptOption,
+    concept: ConceptOption = None,
+    negative_prompt: NegativePromptOption = "",
+    n: CountOption = 1,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    seed: SeedOption = 0,
+    scheduler: SchedulerOption = None,
+    width: WidthOption = None,
+    height: HeightOption = None,
+    out: OutOption = Path("images"),
+    allow_model_mismatch: AllowModelMismatchOption = False,
     base_model: BaseModelOption = None,
     catalog: CatalogOption = None,
     device: DeviceOption = None,
@@ -137,19 +143,14 @@ def _prepare(
         InvalidInputError: names the option.
     """
     from zoodip_core.base_models.families import detect_family
-    from zoodip_core.base_models.image_size import latent_cell_px
+    from zoodip_core.base_models.image_size import check_sides, latent_cell_px
     from zoodip_core.base_models.text_window import text_windows
     from zoodip_core.diffusion.loading import find_model_folder
     from zoodip_core.generation_prompts import prepare_prompts
 
     folder = find_model_folder(entry)
     detect_family(folder)
-    cell = latent_cell_px(folder)
-    for name in ("width", "height"):
-        if (getattr(settings, name) or 0) % cell:
-            raise InvalidSettingsError.mismatch(
-                name, got=getattr(settings, name), expected=f"a multiple of {cell}"
-            )
+    check_sides(settings.height, settings.width, latent_cell_px(folder))
     known = ", ".join(sorted(vectors)) or "none is given"
     expected = f"a token of the given concepts ({known})"
     return prepare_prompts(settings, vectors, text_windows(folder), expected=expected)

@@ -52,36 +52,44 @@ def list_models(context: typer.Context, catalog: CatalogOption = None, as_json: 
         print_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
 
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folder in diffusers' layout, .safetensors checkpoint, or hub id (owner/name).",
+    ),
+]
+PrecisionOption = Annotated[
+    Literal["int8", "nf4", "fp16", "fp32"] | None,
+    typer.Option(help="How weights are stored in memory; default: int8."),
+]
+DefaultOption = Annotated[bool, typer.Option("--default", help="Use this model if a request names none.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+VariantOption = Annotated[
+    Literal["fp16"] | None, typer.Option(help="Files of a hub id to download; default: full precision.")
+]
+PredictionTypeOption = Annotated[
+    Literal["epsilon", "v_prediction"] | None,
+    typer.Option(help="Prediction type of a checkpoint; default: detected."),
+]
+EmaOption = Annotated[
+    bool, typer.Option("--ema", help="Use the moving average of a checkpoint that has both copies.")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the model of this name.")]
+
+
 @models.command()
 def add(
     context: typer.Context,
     name: NameArgument,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Folder in diffusers' layout, .safetensors checkpoint, or hub id (owner/name).",
-        ),
-    ],
-    precision: Annotated[
-        Literal["int8", "nf4", "fp16", "fp32"] | None,
-        typer.Option(help="How weights are stored in memory; default: int8."),
-    ] = None,
-    default: Annotated[
-        bool, typer.Option("--default", help="Use this model if a request names none.")
-    ] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    variant: Annotated[
-        Literal["fp16"] | None, typer.Option(help="Files of a hub id to download; default: full precision.")
-    ] = None,
-    prediction_type: Annotated[
-        Literal["epsilon", "v_prediction"] | None,
-        typer.Option(help="Prediction type of a checkpoint; default: detected."),
-    ] = None,
-    ema: Annotated[
-        bool, typer.Option("--ema", help="Use the moving average of a checkpoint that has both copies.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the model of this name.")] = False,
+    source: SourceArgument,
+    precision: PrecisionOption = None,
+    default: DefaultOption = False,
+    revision: RevisionOption = None,
+    variant: VariantOption = None,
+    prediction_type: PredictionTypeOption = None,
+    ema: EmaOption = False,
+    replace: ReplaceOption = False,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -23,47 +23,60 @@ from zoodip_core.images.limits import MAX_FILE_BYTES, MAX_PIXELS, ImageLimits
 if TYPE_CHECKING:
     from zoodip_core.cli.learn import Learned
 
+ImagesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="1 to 16 PNG, JPEG, WebP, HEIC or AVIF files, or folders with them. A .txt file with the name of an "
+        "image is its caption, if it contains the token."
+    ),
+]
+TokenOption = Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")]
+InitializerOption = Annotated[
+    str,
+    typer.Option(help="Word that describes the subject, such as dog, or one word for each vector."),
+]
+KindOption = Annotated[
+    Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
+]
+CaptionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Sentence with the token; one for each image, in their order. Replaces the .txt files."
+    ),
+]
+PresetOption = Annotated[
+    str, typer.Option(help="default: tuned for the base model; paper: as printed; script: as published.")
+]
+StepsOption = Annotated[int | None, typer.Option(help="Number of steps (iterations of Algorithm 1).")]
+SeedOption = Annotated[int | None, typer.Option(help="Random seed of the search.")]
+SettingOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Other setting as NAME=VALUE; may be repeated.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option(help="Continue from the checkpoint of --out; a larger --steps extends the search.")
+]
+ReplaceOption = Annotated[
+    bool, typer.Option(help="Overwrite the concept file; without --resume, start over.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option(help="New concept file in an existing folder; default: <name>.safetensors.")
+]
+
 
 def personalize(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            help="1 to 16 PNG, JPEG, WebP, HEIC or AVIF files, or folders with them. A .txt file with the name of an "
-            "image is its caption, if it contains the token."
-        ),
-    ],
-    token: Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")],
-    initializer: Annotated[
-        str,
-        typer.Option(help="Word that describes the subject, such as dog, or one word for each vector."),
-    ],
-    kind: Annotated[
-        Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")
-    ] = "object",
-    caption: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Sentence with the token; one for each image, in their order. Replaces the .txt files."
-        ),
-    ] = None,
+    images: ImagesArgument,
+    token: TokenOption,
+    initializer: InitializerOption,
+    kind: KindOption = "object",
+    caption: CaptionOption = None,
     base_model: BaseModelOption = None,
-    preset: Annotated[
-        str, typer.Option(help="default: tuned for the base model; paper: as printed; script: as published.")
-    ] = "default",
-    steps: Annotated[int | None, typer.Option(help="Number of steps (iterations of Algorithm 1).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed of the search.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Other setting as NAME=VALUE; may be repeated.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Continue from the checkpoint of --out; a larger --steps extends the search.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option(help="Overwrite the concept file; without --resume, start over.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="New concept file in an existing folder; default: <name>.safetensors.")
-    ] = None,
+    preset: PresetOption = "default",
+    steps: StepsOption = None,
+    seed: SeedOption = None,
+    set_: SettingOption = None,
+    resume: ResumeOption = False,
+    replace: ReplaceOption = False,
+    out: OutOption = None,
     catalog: CatalogOption = None,
     max_file_mb: MaxFileOption = MAX_FILE_BYTES / 1e6,
     max_image_megapixels: MaxMegapixelsOption = MAX_PIXELS / 1e6,

@@ -9,13 +9,6 @@ import torch
 import transformers
 from torch import nn
 
-from zoodip_core.base_models.families import TEXT_ENCODERS, Family
-
-
-def network_parts(family: Family) -> tuple[str, ...]:
-    """Return the folders of all networks of a family."""
-    return (*TEXT_ENCODERS[family], "unet", "vae")
-
 
 def empty_network(folder: Path, part: str) -> nn.Module:
     """Build one network from its configuration; it allocates no memory.

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from zoodip_core.base_models.image_size import check_sides
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.latents import decode_latent
@@ -110,7 +111,7 @@ class ImageBatch:
         shared = _shared_settings(requests)
         self._bundle = bundle
         self._side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
-        _check_size(bundle, self._side)
+        check_sides(*self._side, bundle.scale_factor)
         self._steps, self._guidance_scale = shared.steps, shared.guidance_scale
         self._scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
         self._scheduler.set_timesteps(shared.steps, device=bundle.device)
@@ -238,11 +239,3 @@ def _initial_noise(
     shape = (bundle.latent_channels, side[0] // bundle.scale_factor, side[1] // bundle.scale_factor)
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
     return noise.to(bundle.device)
-
-
-def _check_size(bundle: Bundle, side: tuple[int, int]) -> None:
-    for name, pixels in zip(("height", "width"), side, strict=True):
-        if pixels % bundle.scale_factor:
-            raise InvalidSettingsError.mismatch(
-                name, got=pixels, expected=f"a multiple of {bundle.scale_factor}"
-            )

@@ -16,6 +16,7 @@ from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
+from zoodip_core.base_models.image_size import latent_cell_px
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
@@ -153,7 +154,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         prompts=PromptEncoder(encoders),
         denoiser=Denoiser(unet, dtype=dtype, max_rows=max_rows),
         schedule=noise_schedule(folder / "scheduler"),
-        scale_factor=2 ** (len(read_config(folder, "vae/config.json")["block_out_channels"]) - 1),
+        scale_factor=latent_cell_px(folder),
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoodip_core.base_models.families import detect_family
+from zoodip_core.base_models.families import detect_family, network_parts
 from zoodip_core.base_models.weight_files import weight_files
-from zoodip_core.diffusion.empty_networks import empty_network, network_parts
+from zoodip_core.diffusion.empty_networks import empty_network
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import check_names, check_values
 

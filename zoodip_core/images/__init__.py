@@ -1,6 +1,12 @@
 """Reference images: reads, validates and converts image files, without torch."""
 
-from zoodip_core.images.checks import ImageFacts, image_facts, image_warnings, warnings_from_facts
+from zoodip_core.images.checks import (
+    ImageFacts,
+    image_digest,
+    image_facts,
+    image_warnings,
+    warnings_from_facts,
+)
 from zoodip_core.images.decode import decode_image
 from zoodip_core.images.files import ReferenceImages, read_images, read_reference_images
 from zoodip_core.images.geometry import fit_square
@@ -24,6 +30,7 @@ __all__ = [
     "decode_image",
     "encode_png",
     "fit_square",
+    "image_digest",
     "image_facts",
     "image_warnings",
     "read_images",

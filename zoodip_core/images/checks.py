@@ -33,14 +33,19 @@ class ImageFacts:
     uniform_color: str | None
 
 
-def image_facts(image: Image.Image) -> ImageFacts:
-    """Return the facts of a decoded RGB image."""
+def image_digest(image: Image.Image) -> str:
+    """Return the hex SHA-256 of the size and the pixels of an image."""
     digest = hashlib.sha256(repr(image.size).encode())
     digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def image_facts(image: Image.Image) -> ImageFacts:
+    """Return the facts of a decoded RGB image."""
     square = ImageStat.Stat(fit_square(image, _UNIFORM_SIDE_PX))
     is_uniform = max(square.stddev) < _UNIFORM_DEVIATION
     color = "#" + "".join(f"{round(level):02x}" for level in square.mean)
-    return ImageFacts(*image.size, digest.hexdigest(), color if is_uniform else None)
+    return ImageFacts(*image.size, image_digest(image), color if is_uniform else None)
 
 
 def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[InputWarning]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 from zoodip_core.artifact import Concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.images import image_digest
 from zoodip_core.personalization.subject import Subject
 
 _CHANGEABLE = {"steps", "stop", "checkpoint_every"}
@@ -60,7 +60,7 @@ class RunFacts:
             subject.captions,
             bundle.fingerprint,
             bundle.precision,
-            tuple(_digest(image) for image in images),
+            tuple(map(image_digest, images)),
             settings,
         )
 
@@ -105,10 +105,6 @@ class RunFacts:
 
 def _fixed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _CHANGEABLE}
-
-
-def _digest(image: Image.Image) -> str:
-    return hashlib.sha256(str(image.size).encode() + image.tobytes()).hexdigest()
 
 
 def _differing(given: dict[str, Any], saved: dict[str, Any]) -> list[str]:

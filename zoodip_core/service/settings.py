@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -22,9 +20,9 @@ from zoodip_core.images.limits import (
     MAX_SETTABLE_MEGAPIXELS,
     ImageLimits,
 )
+from zoodip_core.service.setting_names import check_spelling
 
 _PREFIX = "ZOODIP_"
-_MISSPELLED = 0.88  # similarity from which an unknown name is taken for a misspelled one
 
 Seconds = Annotated[float, Field(gt=0)]
 _MAY_HOLD_SECRETS = frozenset(
@@ -204,7 +202,7 @@ class ServiceSettings(BaseSettings):
         Raises:
             InvalidSettingsError: A variable has a misspelled name, or a value that is not allowed.
         """
-        cls._check_spelling()
+        check_spelling(_PREFIX, cls.model_fields)
         try:
             return cls()
         except SettingsError as error:
@@ -217,17 +215,6 @@ class ServiceSettings(BaseSettings):
                 got="a value that is not shown" if name in _MAY_HOLD_SECRETS else repr(first["input"]),
                 expected=expectation(first["msg"]),
             ) from error
-
-    @classmethod
-    def _check_spelling(cls) -> None:
-        """Validate the names of variables. Only near misses are refused: orchestrators set ZOODIP_… names, too."""
-        for variable in sorted(name for name in os.environ if name.startswith(_PREFIX)):
-            name = variable.removeprefix(_PREFIX).lower()
-            near = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=_MISSPELLED)
-            if name not in cls.model_fields and near:
-                raise InvalidSettingsError.mismatch(
-                    variable, got="an unknown setting", expected=f"{_PREFIX}{near[0].upper()}"
-                )
 
     @property
     def database(self) -> str:

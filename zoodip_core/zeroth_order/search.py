@@ -10,7 +10,6 @@ Source: arXiv:2503.14868v1, Alg. 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -29,30 +28,10 @@ from zoodip_core.zeroth_order.estimator import (
     gradient_estimate,
 )
 from zoodip_core.zeroth_order.image_sampling import IMAGE_SAMPLING
+from zoodip_core.zeroth_order.proposal import Proposal
 from zoodip_core.zeroth_order.state import check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """Candidates of one step, with the image, timestep and noise that their losses share.
-
-    The caller seeds a new CPU generator with `noise_seed` and draws caption, latent sample and noise from it.
-
-    Attributes:
-        candidates: embeddings to evaluate, float32, one a row.
-        image: index of the reference image, from 0.
-        flipped: whether to use the mirrored image.
-        timestep: index into the model's noise schedule; 0 is the least noisy.
-        noise_seed: 0 to 2⁶³ − 2.
-    """
-
-    candidates: Float[Tensor, "candidates d"]
-    image: int
-    flipped: bool
-    timestep: int
-    noise_seed: int
 
 
 class TokenSearch:

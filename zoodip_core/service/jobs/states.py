@@ -42,7 +42,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 }
 
 SHARED_ATTEMPTS = 2
-"""Attempts of a job beside others on one worker. In later attempts the job runs alone."""
+"""Attempts of a job in which its worker may run other jobs, too. In later attempts it runs only this job."""
 
 ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 ACTIVE = frozenset(Status) - ENDED

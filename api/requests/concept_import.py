@@ -1,0 +1,123 @@
+"""Import requests of concepts: validation against the base model, storage of the embedding, preparation of a row."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import PureWindowsPath
+
+from sqlalchemy import Connection
+
+from api import serializers
+from api.auth import Caller
+from api.base_models import BaseModelFacts
+from api.idempotent_create import Creation, check_concept_quota
+from api.requests.form_reader import UploadedFile
+from zoodip_core.artifact import Concept, export_concept, read_concept_file
+from zoodip_core.base_models.vocabulary import check_token
+from zoodip_core.compatibility import check_compatible
+from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
+from zoodip_core.input_warnings import InputWarning
+from zoodip_core.service import concepts
+from zoodip_core.service.concepts import ConceptRecord
+from zoodip_core.service.idempotency import StoredResponse
+from zoodip_core.service.ids import new_id
+from zoodip_core.service.object_store import concept_name
+
+
+def prepare_creation(caller: Caller, fields: dict[str, str], file: UploadedFile) -> Creation:
+    """Validate an import and store its embedding; return the creation of its row.
+
+    Args:
+        caller: who imports the concept.
+        fields: the form fields that are not empty.
+        file: the safetensors file.
+
+    Raises:
+        ZoodipError: The request is not valid, or the object store failed.
+    """
+    replace, allow_mismatch = _flag(fields, "replace"), _flag(fields, "allow_model_mismatch")
+    entry, facts = caller.service.base_models.facts(fields.get("base_model"))
+    if facts is None:
+        raise InvalidInputError.mismatch(
+            "base_model", got=repr(entry.name), expected="a base model whose files are on the API's machine"
+        )
+    concept, warnings = _read(file, fields.get("token"), facts, allow_mismatch=allow_mismatch)
+    now = time.time()
+    record = ConceptRecord(
+        id=new_id("con", now),
+        owner=caller.owner,
+        token=concept.token,
+        kind=concept.kind,
+        base_model=entry.name,
+        fingerprint=facts.fingerprint,
+        precision=concept.provenance.precision if concept.provenance else "unknown",
+        vectors=concept.vectors,
+        created_at=now,
+        from_personalization=None,
+    )
+    caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
+    return _creation(caller, record, warnings, replace=replace)
+
+
+def _flag(fields: dict[str, str], name: str) -> bool:
+    value = fields.get(name, "false")
+    if value not in ("true", "false"):
+        raise InvalidInputError.mismatch(name, got=repr(value), expected="true or false")
+    return value == "true"
+
+
+def _creation(
+    caller: Caller, record: ConceptRecord, warnings: list[InputWarning], *, replace: bool
+) -> Creation:
+    objects = caller.service.objects
+    replaced: list[str] = []
+
+    def insert_row(connection: Connection) -> StoredResponse:
+        check_concept_quota(connection, caller, record.base_model, record.token)
+        previous = concepts.add(connection, record, replace=replace)
+        replaced.extend([] if previous is None else [previous.id])
+        body = serializers.imported_concept(record, warnings).model_dump(mode="json")
+        return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)
+
+    def delete_replaced(_response: StoredResponse) -> None:
+        # The daily orphan cleanup retries. The next purge deletes the data of the replaced concept's job.
+        with suppress(StorageError):
+            objects.delete(concept_name(concept_id) for concept_id in replaced)
+
+    return Creation(
+        insert_row=insert_row,
+        row_exists=lambda connection: concepts.exists(connection, record.id),
+        discard_objects=lambda: objects.delete([concept_name(record.id)]),
+        after_commit=delete_replaced,
+    )
+
+
+def _read(
+    file: UploadedFile, token: str | None, facts: BaseModelFacts, *, allow_mismatch: bool
+) -> tuple[Concept, list[InputWarning]]:
+    """Read the concept of a file and validate that it fits the base model; return it with warnings.
+
+    The token is `token`, or else that in the file in its normal spelling, or else the name of a `.safetensors` file.
+
+    Raises:
+        InvalidArtifactError: The file is not a concept in safetensors form.
+        ModelMismatchError: The concept was learned on another base model.
+        InvalidTokenError: The token is missing or not allowed.
+    """
+    try:
+        name = PureWindowsPath(file.name)  # splits at both kinds of slashes
+        stem = name.stem if name.suffix.lower() == ".safetensors" else None
+        concept = read_concept_file(file.read(), stem=stem).concept(token)
+        warning = check_compatible(
+            concept,
+            facts.fingerprint,
+            facts.widths,
+            weights_fingerprint=facts.weights_fingerprint,
+            allow_mismatch=allow_mismatch,
+        )
+    except (InvalidArtifactError, ModelMismatchError) as error:
+        error.field = "file"  # name of the part in the body
+        raise
+    check_token(concept.token, facts.vocabulary)
+    return concept, [] if warning is None else [warning]
