@@ -199,3 +199,9 @@ class GenerationSettings(_Settings):
     height: int | None = Field(
         None, ge=8, le=4096, description="Height in pixels; unset: that of the base model"
     )
+
+    @model_validator(mode="after")
+    def _has_seeds(self) -> Self:
+        if self.seed + self.n > 2**63:
+            raise ValueError(f"seed is {self.seed} and n is {self.n}; expected seed + n - 1 < 2**63")
+        return self

@@ -17,8 +17,8 @@ from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, Vocabulary
 from zoodip_core.errors import UnknownTokenError
 from zoodip_core.input_warnings import InputWarning, WarningCode
 
-_OPEN = r"(?:\\?[<＜‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);)"
-_CLOSE = r"(?:\\?[>＞›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);)"
+_OPEN = r"(?:\\?[<＜﹤‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);?)"
+_CLOSE = r"(?:\\?[>＞﹥›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);?)"
 _NAME = r"[^\W_][\w-]*"
 _SPELLING = re.compile(
     rf"""
@@ -71,6 +71,11 @@ def token_of_file_name(stem: str) -> str | None:
     """Return the token that the name of a file gives, or None: `Style_v1.2 (1)` → `<style_v1-2-1>`."""
     lowered = unicodedata.normalize("NFKC", stem).lower()
     return normalized_token(re.sub(r"[^a-z0-9_-]+", "-", lowered).strip("-_"))
+
+
+def contains_token(text: str, token: str) -> bool:
+    """Return whether a text contains the token, also in another spelling with brackets."""
+    return any(spelling.token == token for spelling in _spellings(text))
 
 
 def candidate_tokens(text: str) -> set[str]:

@@ -224,4 +224,7 @@ def _decode_images(
     store_for: str | None = None,
 ) -> list[InputWarning]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
-    return decode_images(service, submission.decoder, submission.files, side_px, store_for=store_for)
+    cropped = resolved.settings.image_fit == "crop"
+    return decode_images(
+        service, submission.decoder, submission.files, side_px, cropped=cropped, store_for=store_for
+    )

@@ -18,6 +18,7 @@ def decode_images(
     files: Sequence[UploadedFile],
     side_px: int | None,
     *,
+    cropped: bool,
     store_for: str | None = None,
 ) -> list[InputWarning]:
     """Decode the uploaded images one at a time, so that memory holds only one file.
@@ -27,6 +28,7 @@ def decode_images(
         decoder: decodes the files.
         files: the uploads.
         side_px: training size of the base model, if known.
+        cropped: whether only the center square of each image is used.
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
 
     Returns:
@@ -51,7 +53,7 @@ def decode_images(
     except BaseException:
         service.objects.delete(stored)
         raise
-    return warnings_from_facts(facts, side_px)
+    return warnings_from_facts(facts, side_px, cropped=cropped)
 
 
 def delete_images(service: Service, job_id: str) -> None:

@@ -65,6 +65,22 @@ def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: sign
     assert np.array_equal(x, y)
 
 
+def test_interrupted_drawing_says_so(tmp_path: Path) -> None:
+    """Ctrl-C during `zoodip generate` prints one line, not a traceback, and leaves no file."""
+    prompt = ["--prompt", "a turtle", "--steps", "1000", "--n", "4"]
+    process = subprocess.Popen(
+        [str(ZOODIP), "generate", *prompt], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first = next(line for line in process.stderr if line.startswith("drawing: "))
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, first + err
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_demo_learns_an_unseen_subject(tmp_path: Path) -> None:
     """CLIP-I rises by 0.03 and by half the distance to the description; files of an earlier demo are overwritten."""
     (tmp_path / "demo.safetensors").write_bytes(b"earlier")

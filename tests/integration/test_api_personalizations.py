@@ -86,6 +86,19 @@ def test_creation_returns_the_warnings_of_validate_only(client: TestClient) -> N
     assert client.get("/v1/personalizations").json()["data"][0]["warnings"] == created["warnings"]
 
 
+def test_a_squashed_photo_is_not_cropped(client: TestClient) -> None:
+    """A wide photo gets the warning of a crop, which `image_fit: squash` avoids."""
+    url = "/v1/personalizations?validate_only=true"
+    codes = [
+        [
+            warning["code"]
+            for warning in create(client, photo((300, 100)), url=url, settings=settings).json()["warnings"]
+        ]
+        for settings in ({}, {"image_fit": "squash"})
+    ]
+    assert ["image_cropped" in each for each in codes] == [True, False]
+
+
 def test_cancel_pause_resume_and_delete(client: TestClient, settings: ServiceSettings) -> None:
     """Cancel and pause are idempotent. Only an ended job can be deleted, and its photos are deleted with it."""
     url = create(client).headers["Location"]

@@ -102,6 +102,7 @@ def test_contradictory_settings_are_refused(values: dict[str, Any], fault: str) 
         ({}, "settings.prompt"),
         ({"prompt": "x" * 2001}, "settings.prompt"),
         ({"prompt": "x", "n": 65}, "settings.n"),
+        ({"prompt": "x", "n": 2, "seed": 2**63 - 1}, "settings"),
         ({"prompt": "x", "guidance_scale": -1}, "settings.guidance_scale"),
         ({"prompt": "x", "guidance_scale": float("nan")}, "settings.guidance_scale"),
         ({"prompt": "x", "width": 7}, "settings.width"),

@@ -51,7 +51,9 @@ def test_exact_tokens_need_no_warning() -> None:
         "&amp;lt;cat&amp;gt;",
         "&#60;cat&#x3E;",
         "\\<cat\\>",
+        "&ltcat&gt",
         "\uff1ccat\uff1e",
+        "\ufe64cat\ufe65",
         "<\uff43\uff41\uff54>",
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from zoodip_core.errors import InvalidInputError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError, InvalidInputError, ZoodipError
 from zoodip_core.input_warnings import InputWarning
 
 EXIT_INVALID_INPUT = 2
@@ -82,7 +82,8 @@ def report(error: ZoodipError, *, as_json: bool) -> int:
     say(f"error: {error.message}")
     if as_json:
         print_json({"error": {"code": error.code, "message": error.message, "field": error.field}})
-    return EXIT_INVALID_INPUT if isinstance(error, InvalidInputError) else EXIT_FAILED
+    is_invalid_input = isinstance(error, InvalidInputError | InvalidCheckpointError)
+    return EXIT_INVALID_INPUT if is_invalid_input else EXIT_FAILED
 
 
 class Interruption:

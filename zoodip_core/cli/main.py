@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
@@ -44,7 +43,6 @@ def _version(
 def run() -> None:
     """Run the command line; exit with 2 for invalid input, 1 for another error, 130 after Ctrl-C."""
     as_json = "--json" in sys.argv
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # hide its hint about an optional package
     try:
         app()
     except InterruptedSearchError as error:
@@ -58,6 +56,7 @@ def run() -> None:
     except OSError as error:
         location = error.filename or "this machine"
         sys.exit(report(StorageError(f"{location}: {error.strerror or error}"), as_json=as_json))
-    except KeyboardInterrupt:
-        say("interrupted before the search started; nothing was written")
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as error:
+        if error.code == EXIT_INTERRUPTED:  # how typer reports Ctrl-C
+            say("interrupted")
+        raise

@@ -18,6 +18,7 @@ if os.name == "posix":
     import fcntl
 
 _FIELD = "out"
+_SUFFIX = ".safetensors"
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFCHR: "device",
@@ -43,7 +44,7 @@ class RunFiles:
     def of(cls, out: Path) -> Self:
         """Return the files for a value of `--out`."""
         target = Path(os.path.realpath(out)) if out.is_symlink() else out
-        return cls(out, target.with_name(f"{target.stem}.checkpoint.safetensors"))
+        return cls(out, target.with_name(f"{target.stem}.checkpoint{_SUFFIX}"))
 
     def check_unused(self) -> None:
         """Validate that a new run overwrites neither a concept nor the checkpoint of an unfinished run.
@@ -86,19 +87,38 @@ def reserved(out: Path, *, resume: bool, replace: bool) -> Iterator[RunFiles]:
         replace: whether the run may overwrite existing files.
 
     Raises:
-        InvalidInputError: the path cannot be written, is in use, or holds a file that must not be overwritten.
+        InvalidInputError: the path cannot be written, is in use, holds a file that must not be overwritten, or has
+            another suffix than `.safetensors`.
         InvalidCheckpointError: a checkpoint that would be overwritten cannot be read.
     """
-    check_output_file(out)
+    _check_writable(out)
+    if out.suffix != _SUFFIX:
+        raise InvalidInputError.mismatch(
+            _FIELD, got=repr(str(out)), expected=f"the name of a safetensors file, such as concept{_SUFFIX}"
+        )
     files = RunFiles.of(out)
-    check_output_file(files.checkpoint)
+    _check_writable(files.checkpoint)
     with _locked(files):
         if not (resume or replace):
             files.check_unused()
         yield files
 
 
-def check_output_file(path: Path) -> None:
+def make_output_folder(folder: Path) -> None:
+    """Create a folder and its parents if they are missing.
+
+    Raises:
+        InvalidInputError: the path is something else, or the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError.mismatch(
+            _FIELD, got=f"{folder} ({error.strerror})", expected="a folder that exists or can be created"
+        ) from error
+
+
+def _check_writable(path: Path) -> None:
     """Validate that a file can be written to `path`: a new or regular file in a writable folder.
 
     Raises:
@@ -123,20 +143,6 @@ def check_output_file(path: Path) -> None:
             got=f"{path}, whose folder is missing or not writable",
             expected="a file in an existing, writable folder",
         )
-
-
-def make_output_folder(folder: Path) -> None:
-    """Create a folder and its parents if they are missing.
-
-    Raises:
-        InvalidInputError: the path is something else, or the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError.mismatch(
-            _FIELD, got=f"{folder} ({error.strerror})", expected="a folder that exists or can be created"
-        ) from error
 
 
 @contextlib.contextmanager

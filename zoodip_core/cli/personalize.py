@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -115,11 +116,14 @@ def personalize(
     say_warnings(warnings)
     with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
         bundle = load_bundle(entry, device=device, max_rows=max_rows)
-        say_warnings(image_warnings(pictures, bundle.side_px))
+        of_images = image_warnings(pictures, bundle.side_px, cropped=settings.image_fit == "crop")
+        say_warnings(of_images)
         learned = learn(bundle, subject, pictures, settings, files=files, resume=resume, replace=replace)
     _report(learned, token, settings.steps)
     if as_json:
-        print_json({**learned.figures(), **references.report})
+        read = {"captions": subject.captions and list(subject.captions)}
+        found = {"warnings": [asdict(warning) for warning in [*warnings, *of_images]]}
+        print_json({**learned.figures(), **references.report, **read, **found})
 
 
 def _report(learned: Learned, token: str, total_steps: int) -> None:

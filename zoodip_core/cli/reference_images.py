@@ -13,6 +13,7 @@ from zoodip_core.cli.console import say
 from zoodip_core.config import ConceptKind
 from zoodip_core.images import ImageLimits, ReferenceImages, read_reference_images
 from zoodip_core.personalization.captions import TEMPLATES
+from zoodip_core.prompt_tokens import contains_token
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,15 @@ def _captions_of_files(
     read: ReferenceImages, token: str, kind: ConceptKind
 ) -> tuple[tuple[str, ...] | None, str]:
     """Return the captions of text files and where they come from. Warn of those that lack the token."""
-    for name in read.images_without(token):
-        say(f"warning: captions: the text file of {name} is not used; it does not contain {token}")
-    captions = read.captions_with(token, default=TEMPLATES[kind][0].replace("{}", token))
-    return captions, "templates" if captions is None else "text files"
+    usable = [c if c is not None and contains_token(c, token) else None for c in read.captions]
+    for name, caption, used in zip(read.names, read.captions, usable, strict=True):
+        if caption is not None and used is None:
+            reason = f"it does not contain {token}" if caption else "it is empty"
+            say(f"warning: captions: the text file of {name} is not used; {reason}")
+    if not any(usable):
+        return None, "templates"
+    default = TEMPLATES[kind][0].replace("{}", token)
+    return tuple(caption or default for caption in usable), "text files"
 
 
 def _count(number: int, noun: str) -> str:

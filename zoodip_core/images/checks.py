@@ -48,27 +48,33 @@ def image_facts(image: Image.Image) -> ImageFacts:
     return ImageFacts(*image.size, image_digest(image), color if is_uniform else None)
 
 
-def image_warnings(images: Iterable[Image.Image], side_px: int | None) -> list[InputWarning]:
+def image_warnings(
+    images: Iterable[Image.Image], side_px: int | None, *, cropped: bool = True
+) -> list[InputWarning]:
     """Return warnings about usable images.
 
     Args:
         images: iterated once; none is kept in memory.
         side_px: side of the base model's training images, if known.
+        cropped: whether only the center square of each image is used.
     """
-    return warnings_from_facts(map(image_facts, images), side_px)
+    return warnings_from_facts(map(image_facts, images), side_px, cropped=cropped)
 
 
-def warnings_from_facts(facts: Iterable[ImageFacts], side_px: int | None) -> list[InputWarning]:
+def warnings_from_facts(
+    facts: Iterable[ImageFacts], side_px: int | None, *, cropped: bool = True
+) -> list[InputWarning]:
     """Return warnings about images of which only the facts are known.
 
     Args:
         facts: facts of each image, in order.
         side_px: side of the base model's training images, if known.
+        cropped: whether only the center square of each image is used.
     """
     warnings = []
     first_seen: dict[str, int] = {}
     for number, image in enumerate(facts, start=1):
-        warnings += _warnings_of(image, number, side_px)
+        warnings += _warnings_of(image, number, side_px, cropped=cropped)
         if image.digest in first_seen:
             message = f"images {first_seen[image.digest]} and {number} are identical"
             warnings.append(InputWarning(WarningCode.IMAGES_IDENTICAL, FIELD, message))
@@ -76,7 +82,7 @@ def warnings_from_facts(facts: Iterable[ImageFacts], side_px: int | None) -> lis
     return warnings
 
 
-def _warnings_of(image: ImageFacts, number: int, side_px: int | None) -> list[InputWarning]:
+def _warnings_of(image: ImageFacts, number: int, side_px: int | None, *, cropped: bool) -> list[InputWarning]:
     warnings = []
     short, long = sorted((image.width, image.height))
     if side_px is not None and short < side_px:
@@ -85,7 +91,7 @@ def _warnings_of(image: ImageFacts, number: int, side_px: int | None) -> list[In
             f"it is enlarged to the {side_px} px of the base model's training images"
         )
         warnings.append(InputWarning(WarningCode.IMAGE_ENLARGED, FIELD, message))
-    if 3 * (long - short) >= long:
+    if cropped and 3 * (long - short) >= long:
         message = f"image {number}: only its center square is used, {1 - short / long:.0%} is cut off"
         warnings.append(InputWarning(WarningCode.IMAGE_CROPPED, FIELD, message))
     if image.uniform_color is not None:

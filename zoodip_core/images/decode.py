@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 
@@ -22,10 +23,10 @@ from zoodip_core.images.png import strip_png
 
 DEFAULT_LIMITS = ImageLimits()
 
-# Exceptions and warnings of Pillow and pillow-heif for truncated or damaged files.
+# Exceptions of Pillow and pillow-heif for truncated or damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, AttributeError),
-    *(struct.error, zlib.error, UserWarning, Image.DecompressionBombError),
+    *(ArithmeticError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 
@@ -49,7 +50,7 @@ def decode_image(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS
     if image_format not in formats.READABLE:
         raise invalid_image(name, formats.describe(name, data[: formats.SNIFF_BYTES]), formats.EXPECTED)
     try:
-        with _open(data, image_format, name, limits) as image:
+        with warnings.catch_warnings(action="ignore"), _open(data, image_format, name, limits) as image:
             limits.check_size(image.size, name)
             if isinstance(image, JpegImageFile):
                 image.draft(None, (2 * MAX_SHORT_SIDE_PX, 2 * MAX_SHORT_SIDE_PX))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class ReferenceImages:
     Attributes:
         images: decoded images, in order.
         names: file name of each image.
-        captions: first line of the `.txt` file of each image; None for an image without one.
+        captions: first line with text of the `.txt` file of each image; empty if it has none, None without a file.
         skipped: files that were not read, each with the reason, such as `b.jxl (JPEG XL)`.
     """
 
@@ -34,16 +35,6 @@ class ReferenceImages:
     names: list[str]
     captions: list[str | None]
     skipped: list[str]
-
-    def captions_with(self, token: str, *, default: str) -> tuple[str, ...] | None:
-        """Return the captions that contain the token, and `default` for other images; None if none contains it."""
-        usable = tuple(c if c is not None and _contains(c, token) else None for c in self.captions)
-        return tuple(caption or default for caption in usable) if any(usable) else None
-
-    def images_without(self, token: str) -> list[str]:
-        """Return the names of the images whose caption lacks the token."""
-        pairs = zip(self.names, self.captions, strict=True)
-        return [name for name, caption in pairs if caption is not None and not _contains(caption, token)]
 
 
 def read_images(paths: Sequence[Path]) -> list[Image.Image]:
@@ -132,10 +123,6 @@ def _is_caption(file: Path) -> bool:
     return is_text and any(other != file for other in file.parent.glob(f"{glob.escape(file.stem)}.*"))
 
 
-def _contains(caption: str, token: str) -> bool:
-    return token.lower() in caption.lower()
-
-
 def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
@@ -153,10 +140,17 @@ def _read(file: Path, limits: ImageLimits) -> bytes:
 
 
 def _caption_of(image: Path) -> str | None:
-    """Return the first line of the caption file of an image; None if there is none, or if it is empty."""
+    """Return the first line with text of the caption file of an image; None if there is no file."""
+    files = sorted(image.parent.glob(f"{glob.escape(image.stem)}.[tT][xX][tT]"))
     try:
-        with image.with_suffix(_CAPTION_SUFFIX).open("rb") as stream:
-            text = stream.read(_MAX_CAPTION_BYTES).decode("utf-8-sig", "replace")
-    except OSError:
+        with files[0].open("rb") as stream:
+            text = _decoded(stream.read(_MAX_CAPTION_BYTES))
+    except (IndexError, OSError):
         return None
-    return text.partition("\n")[0].strip() or None
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _decoded(data: bytes) -> str:
+    """Decode UTF-8, or UTF-16 with its byte order mark, as editors on Windows write it."""
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig", "replace")

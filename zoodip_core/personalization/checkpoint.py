@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,6 +20,9 @@ from zoodip_core.personalization.subject import Subject
 
 IDENTITY = "zoodip.identity"
 """Key of the header that holds `identity`."""
+
+_DIGEST = "zoodip.sha256"
+"""Key of the header that holds the SHA-256 of the tensors."""
 
 
 def identity(
@@ -58,14 +62,13 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Tensor]:
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> None:
-    """Write tensors and the texts of a header atomically.
+    """Write tensors, their digest and the texts of a header atomically.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    write_atomically(
-        path, save({name: tensor.contiguous() for name, tensor in state.items()}, metadata=header)
-    )
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    write_atomically(path, save(tensors, metadata={**header, _DIGEST: _digest(tensors)}))
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -78,6 +81,19 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InvalidCheckpointError(f"checkpoint: {path} does not exist; there is nothing to resume")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.offset_keys()}, file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.offset_keys()}
+            header = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InvalidCheckpointError(f"checkpoint: {path} is damaged: {error}") from error
+    if _DIGEST in header and header[_DIGEST] != _digest(state):  # files of earlier versions have no digest
+        raise InvalidCheckpointError(f"checkpoint: {path} is damaged: its tensors do not match their digest")
+    return state, header
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -84,6 +84,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         "images",
         "skipped",
         "captions",
+        "warnings",
     }
     assert (learned.json["steps"], learned.json["forwards"]) == (2, 4)
     concept = load_concept(tmp_path / "x.safetensors")
@@ -141,6 +142,8 @@ def test_an_existing_concept_is_only_overwritten_on_request(zoodip: Zoodip, tmp_
     assert refused.code == 2
     assert "the existing file x.safetensors" in refused.json["error"]["message"]
     assert (tmp_path / "real" / "y.safetensors").read_bytes() == first
+    other_seed = _personalize(zoodip, "--steps", 4, "--resume", "--seed", 9)
+    assert (other_seed.code, "seed" in other_seed.err) == (2, True)
     extended = _personalize(zoodip, "--steps", 4, "--resume", "--json")
     assert extended.code == 0, extended.err
     assert extended.json["steps"] == 4

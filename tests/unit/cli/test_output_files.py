@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoodip_core.cli.output_files import RunFiles, check_output_file, make_output_folder, reserved
+from zoodip_core.cli.output_files import RunFiles, make_output_folder, reserved
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCheckpointError, InvalidInputError
 from zoodip_core.personalization.checkpoint import save_checkpoint
@@ -75,6 +75,18 @@ def test_only_files_are_written_to(special: dict[str, Path]) -> None:
             assert error.value.message.startswith(f"out: got {name}")
             assert error.value.field == "out"
     assert _listing() == before
+
+
+@pytest.mark.parametrize("name", ["-", " ", "x.pt", "x", ".safetensors", "x.SAFETENSORS"])
+def test_a_concept_has_the_suffix_of_its_format(name: str) -> None:
+    """Programs recognize the format by the suffix, and concepts that differ only in it would share a checkpoint."""
+    for replace in (False, True):
+        with (
+            pytest.raises(InvalidInputError, match=f"out: got '{name}'; expected the name of a safetensors"),
+            reserved(Path(name), resume=False, replace=replace),
+        ):
+            pass
+    assert _listing() == []
 
 
 def test_a_name_without_room_for_the_lock_is_refused() -> None:
@@ -207,10 +219,3 @@ def test_an_output_folder_is_created_or_refused() -> None:
     for path in (Path("file"), Path("file/x"), Path("/dev/null")):
         with pytest.raises(InvalidInputError, match=f"out: got {path} "):
             make_output_folder(path)
-
-
-def test_an_existing_file_can_be_checked_alone() -> None:
-    """A regular file and a new name pass."""
-    OUT.touch()
-    check_output_file(OUT)
-    check_output_file(Path("new"))

@@ -71,3 +71,11 @@ def test_templates_are_used_without_a_caption_that_has_the_token(
     shown = capsys.readouterr().err
     assert "the text file of a.png is not used; it does not contain <bird>" in shown
     assert "captions: from templates" in shown
+
+
+def test_captions_spell_the_token_in_any_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A caption that spells the token as a prompt may do is used; an empty file is named."""
+    (folder / "a.txt").write_text("a photo of a &lt;Cat&gt;")
+    (folder / "b.txt").write_text("\n")
+    assert _read(folder, "<cat>").captions == ("a photo of a &lt;Cat&gt;", *["a photo of a <cat>"] * 2)
+    assert "the text file of b.png is not used; it is empty" in capsys.readouterr().err

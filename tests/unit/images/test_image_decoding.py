@@ -37,10 +37,15 @@ def test_the_exif_orientation_is_applied(orientation: int, image_format: str) ->
     assert difference.mean() < 4
 
 
-def test_unreadable_exif_is_ignored() -> None:
-    """A photo with broken EXIF is decoded without rotation."""
-    data = file_of(halves(), "PNG", exif=b"Exif\0\0XX*\0 not a TIFF header")
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0XX*\0 not a TIFF header", b"Exif\0\0II*\0\x08\0\0\0\1\0\x0f\1\2\0\xff\xff\0\0\xff\xff\0\0"],
+)
+def test_unreadable_exif_is_ignored(exif: bytes, recwarn: pytest.WarningsRecorder) -> None:
+    """A photo with broken EXIF is decoded without rotation, and without warnings of Pillow on stderr."""
+    data = file_of(halves(), "PNG", exif=exif)
     assert decode_image(data, name="a").tobytes() == halves().tobytes()
+    assert list(recwarn) == []
 
 
 def test_transparency_is_flattened_on_white() -> None:

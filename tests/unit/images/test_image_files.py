@@ -94,7 +94,7 @@ def test_a_truncated_file_is_an_error(share: float, image_format: str) -> None:
 @given(
     at=st.integers(0, 10**6),
     value=st.integers(0, 255),
-    image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    image_format=st.sampled_from(["PNG", "JPEG", "WEBP", "AVIF"]),
 )
 def test_a_damaged_file_gives_an_image_or_a_typed_error(at: int, value: int, image_format: str) -> None:
     """A changed byte never raises another exception."""
@@ -159,11 +159,24 @@ def test_captions_are_read_from_text_files(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("a dog\n")
     (tmp_path / "c.txt").write_text("\n")
     read = read_reference_images([tmp_path])
-    assert read.captions == ["a photo of a <cat>, café", "a dog", None, None]
-    assert read.captions_with("<cat>", default="a <cat>") == ("a photo of a <cat>, café", *["a <cat>"] * 3)
-    assert read.captions_with("<other>", default="a <other>") is None
-    assert read.images_without("<cat>") == ["b.png"]
+    assert read.captions == ["a photo of a <cat>, café", "a dog", "", None]
     assert read_reference_images([tmp_path / "a.png"]).captions == ["a photo of a <cat>, café"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.TXT", b"a <cat>, caf\xc3\xa9\n"),
+        ("a.txt", b"\n\n  a <cat>, caf\xc3\xa9\n"),
+        ("a.txt", "a <cat>, café\r\n".encode("utf-16")),
+    ],
+)
+def test_captions_of_other_editors_are_read(tmp_path: Path, name: str, content: bytes) -> None:
+    """The suffix may be in capitals, empty lines may come first, and UTF-16 is recognized by its mark."""
+    (tmp_path / "a.png").write_bytes(file_of(halves()))
+    (tmp_path / name).write_bytes(content)
+    read = read_reference_images([tmp_path])
+    assert (read.captions, read.skipped) == (["a <cat>, café"], [])
 
 
 def test_limits_can_be_set(tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_an_animated_avif_decodes_to_its_first_frame() -> None:
     assert _difference(decode_image(data, name="a"), frames[0]) < 8
 
 
+def test_an_animated_avif_without_a_time_scale_is_damaged() -> None:
+    """The box with the time scale is gone, and Pillow divides by 0."""
+    frames = [Image.new("RGB", (64, 64), color) for color in (RED, BLUE)]
+    data = file_of(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    assert b"mdhd" in data
+    with pytest.raises(InvalidImageError, match="truncated or damaged AVIF"):
+        decode_image(data.replace(b"mdhd", b"none"), name="a.avif")
+
+
 def test_a_burst_decodes_to_its_primary_image() -> None:
     """A HEIC file with several images gives the one that is declared primary."""
     frames = [Image.new("RGB", (64, 64), color) for color in (RED, BLUE)]

@@ -38,6 +38,11 @@ def test_a_third_of_the_picture_is_the_limit(size: tuple[int, int], is_cropped: 
     assert (WarningCode.IMAGE_CROPPED in _codes(halves(*size))) is is_cropped
 
 
+def test_nothing_is_cut_off_a_squashed_image() -> None:
+    """An image that is used whole is not reported as cropped."""
+    assert image_warnings([halves(200, 100)], 16, cropped=False) == []
+
+
 def test_a_subject_outside_the_square_is_reported() -> None:
     """The square has one color; the message names it."""
     image = Image.new("RGB", (160, 90), (240, 240, 240))

@@ -32,7 +32,23 @@ _LARGE = bytes(2_000_000)
         png_chunk(b"tEXt", b"Comment\0damaged", is_intact=False),
         png_chunk(b"vpAg", bytes(9)),
     ],
-    ids=lambda chunk: f"{chunk[4:8].decode()}-{len(chunk)}",
+    ids=[
+        "large zTXt",
+        "large iTXt",
+        "large tEXt",
+        "large iCCP",
+        "damaged iCCP",
+        "iCCP of unknown compression",
+        "empty iCCP",
+        "zTXt of unknown compression",
+        "damaged eXIf",
+        "short tIME",
+        "short gAMA",
+        "empty pHYs",
+        "short tRNS",
+        "damaged tEXt",
+        "private chunk",
+    ],
 )
 @pytest.mark.parametrize("is_late", [False, True], ids=["before pixels", "after pixels"])
 def test_ancillary_chunks_never_make_a_file_unusable(chunk: bytes, is_late: bool) -> None:
