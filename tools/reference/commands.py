@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import typer
-
 from tools.reference.markdown import GENERATED, code, table
-from zoodip_core.cli.main import app
+from zoodip_core.cli.commands import all_commands
 
 PAGE = """# Command line
 
@@ -25,15 +23,15 @@ KINDS: dict[Any, str] = {int: "whole number", float: "number", str: "text", Path
 
 def page() -> str:
     """Return the page."""
-    sections = [_section(path, command) for path, command in _commands("zoodip", typer.main.get_command(app))]
+    sections = [_section(path, command) for path, command in _commands("zoodip", all_commands())]
     return PAGE.format(generated=GENERATED, commands="\n\n".join(sections))
 
 
-def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the commands below one, each with its full name."""
-    for name, child in getattr(command, "commands", {}).items():
+def _commands(path: str, commands: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield all commands of a group and of the groups in it, each with its full name."""
+    for name, child in commands.items():
         if hasattr(child, "commands"):
-            yield from _commands(f"{path} {name}", child)
+            yield from _commands(f"{path} {name}", child.commands)
         else:
             yield f"{path} {name}", child
 

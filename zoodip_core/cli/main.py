@@ -7,28 +7,18 @@ import sys
 import typer
 
 from zoodip_core import __version__
+from zoodip_core.cli.commands import LazyCommands
 from zoodip_core.cli.console import EXIT_INTERRUPTED, report, say
-from zoodip_core.cli.demo import demo
-from zoodip_core.cli.generate import generate
-from zoodip_core.cli.inspect import inspect
-from zoodip_core.cli.models import models
-from zoodip_core.cli.personalize import personalize
-from zoodip_core.cli.service_commands import DATABASE_ERRORS, add_service_commands
 from zoodip_core.errors import InterruptedSearchError, StorageError, ZoodipError
 
 app = typer.Typer(
+    cls=LazyCommands,
     name="zoodip",
     help="Personalize a quantized diffusion model with forward passes only.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(personalize)
-app.command()(generate)
-app.add_typer(models)
-app.command()(inspect)
-app.command()(demo)
-add_service_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -50,7 +40,7 @@ def run() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except ZoodipError as error:
         sys.exit(report(error, as_json=as_json))
-    except DATABASE_ERRORS as error:
+    except _database_errors() as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         sys.exit(report(StorageError(f"the database cannot be used: {reason}"), as_json=as_json))
     except OSError as error:
@@ -60,3 +50,9 @@ def run() -> None:
         if error.code == EXIT_INTERRUPTED:  # how typer reports Ctrl-C
             say("interrupted")
         raise
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of SQLAlchemy; none if the command did not import it."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return () if loaded is None else (loaded.SQLAlchemyError,)

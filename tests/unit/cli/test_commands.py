@@ -1,0 +1,39 @@
+"""Table of commands: it agrees with the commands, and help imports none of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from zoodip_core.cli.commands import LazyCommands, all_commands
+
+HEAVY = {"PIL", "bitsandbytes", "celery", "diffusers", "sqlalchemy", "torch", "transformers"}
+
+
+def _imported(*arguments: str) -> set[str]:
+    """Return the heavy packages that `zoodip ARGUMENTS` has imported when it ends."""
+    script = (
+        "import atexit, sys; sys.argv[0] = 'zoodip'; "
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+        "from zoodip_core.cli.main import run; run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    return HEAVY & set(done.stderr.split())
+
+
+def test_summaries_are_those_of_the_commands() -> None:
+    """Name and summary of each entry equal those of the command that runs."""
+    listed = {name: command.help for name, command in LazyCommands().commands.items()}
+    loaded = {
+        name: " ".join(command.help.partition("\n\n")[0].split()) for name, command in all_commands().items()
+    }
+    assert listed == loaded
+
+
+def test_help_imports_no_heavy_package() -> None:
+    """`zoodip`, `--help` and `--version` load the table only; `models` loads no torch."""
+    assert _imported("--help") == set()
+    assert _imported("--version") == set()
+    assert _imported("models").isdisjoint({"diffusers", "sqlalchemy", "torch", "transformers"})
