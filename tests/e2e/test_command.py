@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: sign
     assert np.array_equal(x, y)
 
 
+@pytest.fixture
+def default_interrupt() -> Iterator[None]:
+    """Let child processes react to SIGINT, also if these tests run in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("default_interrupt")
 def test_interrupted_drawing_says_so(tmp_path: Path) -> None:
     """Ctrl-C during `zoodip generate` prints one line, not a traceback, and leaves no file."""
     prompt = ["--prompt", "a turtle", "--steps", "1000", "--n", "4"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 
 def free_port() -> int:
@@ -36,14 +36,16 @@ def accepts(port: int) -> bool:
     return True
 
 
-def stop(process: subprocess.Popen[bytes], *, grace_s: float = 15.0) -> None:
-    """Send SIGTERM; after the grace period send SIGKILL to the process group."""
+def stop(process: subprocess.Popen[bytes], *, grace_s: float = 60.0) -> None:
+    """Send SIGTERM; after the grace period send SIGKILL to the process and its children."""
     if process.poll() is None:
         process.terminate()
         try:
             process.wait(grace_s)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
             process.wait()
 
 
