@@ -10,10 +10,12 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from api.validation_messages import field_of, message_of
 from zoodip_core.errors import InvalidInputError, StorageError, ZoodipError
@@ -196,10 +198,21 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     return problem(422, "invalid_request", errors[0].message, errors)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     found = cast("HTTPException", error)
     code = _CODE_OF_STATUS.get(found.status_code, HTTPStatus(found.status_code).name.lower())
-    return problem(found.status_code, code, str(found.detail), headers=dict(found.headers or {}))
+    headers = dict(found.headers or {})
+    if found.status_code == 405:
+        headers["Allow"] = _allowed_methods(request)
+    return problem(found.status_code, code, str(found.detail), headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return the methods of all routes with the path of the request; the framework names those of the first one."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in matching if isinstance(route, Route) for method in route.methods or ()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 async def _on_database_error(_request: Request, error: Exception) -> JSONResponse:

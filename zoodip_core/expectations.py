@@ -12,13 +12,16 @@ _OPENINGS = (  # opening of a pydantic message → noun phrase; the first match 
     ("Input should be a valid string", "text"),
     ("Input should be a valid", "a valid"),
     ("Input should be ", ""),
+    ("Unable to parse input string as an integer", "an integer"),
     ("String should match", "text that matches"),
     ("String should have", "text with"),
     ("List should have", "a list with"),
     ("Dictionary should have", "an object with"),
     ("Field required", "a value"),
 )
-_REASON = re.compile(r"(, (unable|got) | after validation| or instance of ).*")
+_REASON = re.compile(
+    r"(, (unable|got|exceeded) | or object to extract | after validation| or instance of ).*"
+)
 
 
 def expectation(message: str) -> str:

@@ -1,8 +1,8 @@
 """Reading of prompts: finds the tokens of concepts in a text, also in other spellings. No torch.
 
-A prompt can spell `<my-dog>` as `<My-Dog>`, `< my-dog >`, `&lt;my-dog&gt;`, `<my-dog` or `my-dog>`. Each is read as
-the token. Other text that looks like a token is an error. A word without brackets is read as the token only if the
-base model has no such word.
+A prompt can spell `<my-dog>` as `<My-Dog>`, `< my-dog >`, `&lt;my-dog&gt;`, `%3Cmy-dog%3E`, `<my-dog` or `my-dog>`.
+Each is read as the token. Other text that looks like a token is an error. A word without brackets is read as the
+token only if the base model has no such word.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from zoodip_core.base_models.vocabulary import TOKEN_PATTERN, Vocabulary
 from zoodip_core.errors import UnknownTokenError
 from zoodip_core.input_warnings import InputWarning, WarningCode
 
-_OPEN = r"(?:\\?[<＜﹤‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);?)"
-_CLOSE = r"(?:\\?[>＞﹥›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);?)"
+_OPEN = r"(?:\\?[<＜﹤‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);?|%3c|\\(?:u00|x)3c)"
+_CLOSE = r"(?:\\?[>＞﹥›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);?|%3e|\\(?:u00|x)3e)"
 _NAME = r"[^\W_][\w-]*"
 _SPELLING = re.compile(
     rf"""

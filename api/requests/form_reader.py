@@ -59,13 +59,14 @@ class UploadedFile:
 
 @dataclass
 class Upload:
-    """Parsed multipart body: fields by name, and files in order.
+    """Parsed multipart body: fields by name, files in order, and names of the parts with files that are ignored.
 
     All files share one temporary file, so that a request needs one file descriptor for any number of files.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[UploadedFile] = field(default_factory=list)
+    ignored_files: list[str] = field(default_factory=list)
     storage: IO[bytes] | None = None
 
     def close(self) -> None:
@@ -132,6 +133,8 @@ class FormReader:
             if part in self.upload.fields:
                 raise InvalidInputError.mismatch(part, got="this field twice", expected="it once")
             self._field = (part, bytearray())
+        elif self._has_file_name:
+            self.upload.ignored_files.append(part[:_MAX_NAME_CHARACTERS])
 
     def _begin_file(self, name: str) -> None:
         if len(self.upload.files) >= self._schema.max_files:

@@ -26,7 +26,7 @@ from api.requests.json_field import parse_json_field
 from api.requests.parameters import Id, Index, JobFilterQuery
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
 from api.requests.uploads import receive_upload
-from zoodip_core.images import MAX_IMAGES
+from zoodip_core.images import MAX_IMAGES, check_image_count
 from zoodip_core.service import concepts
 from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.jobs import resumption, store
@@ -108,6 +108,7 @@ async def create(
     slots = caller.service.upload_slots
     async with receive_upload(request, caller, schema) as upload:
         parsed = parse_json_field(upload, "request", PersonalizationRequest)
+        check_image_count(len(upload.files), skipped=[f"the part {name!r}" for name in upload.ignored_files])
         async with caller.service.decoders.reserve(caller.owner) as decoder:
             submission = PersonalizationSubmission(parsed, upload.files, request.state.traceparent, decoder)
             if validate_only:

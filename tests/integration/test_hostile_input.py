@@ -132,6 +132,30 @@ def test_json_without_its_content_type(client: TestClient, content_type: str | N
     assert response.json()["errors"] == [{"field": "Content-Type", "message": message}]
 
 
+@pytest.mark.parametrize("body", ["[]", "null", '"a dog"', "5"])
+def test_json_of_another_type(client: TestClient, body: str) -> None:
+    """The error of a JSON body that is no object says so."""
+    response = client.post(GENERATIONS, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["detail"].endswith("; expected an object")
+
+
+def test_allow_lists_all_methods(client: TestClient) -> None:
+    """The `Allow` header of a 405 has each method of the path, also those of other routes."""
+    job = create(client).headers["Location"]
+    for path, allowed in (
+        ("/v1/concepts", "GET, HEAD, POST"),
+        (GENERATIONS, "GET, HEAD, POST"),
+        (job, "DELETE, GET, HEAD"),
+        (f"{job}/cancel", "POST"),
+        ("/livez", "GET, HEAD"),
+    ):
+        for method in ("OPTIONS", "PUT", "TRACE"):
+            response = client.request(method, path)
+            assert (response.status_code, response.headers["Allow"]) == (405, allowed), path
+    assert client.head(f"{job}/cancel").headers["Allow"] == "POST"
+
+
 def test_storage_errors_contain_no_path_of_the_server(client: TestClient, settings: ServiceSettings) -> None:
     """The response of a storage failure does not show where the server stores its objects."""
     folder = settings.data_dir / "objects"

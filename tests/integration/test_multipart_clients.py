@@ -63,6 +63,14 @@ def test_names_of_lists(client: TestClient, name: str) -> None:
     assert (response.status_code, response.json()["images"]) == (200, 2)
 
 
+def test_an_unknown_name_of_the_images_is_named(client: TestClient) -> None:
+    """Files under another name are ignored; without any image, the error names them."""
+    response = _post(client, _images("image", 2), _part("request", _JSON), _END)
+    assert (response.status_code, response.json()["code"]) == (422, "image_count")
+    detail = "images: got 0 (skipped the part 'image', the part 'image'); expected 1 to 16"
+    assert response.json()["detail"] == detail
+
+
 def test_empty_file_inputs_of_browsers(client: TestClient) -> None:
     """An empty file without a name is an input without a choice; a file without a name gets a number."""
     empty = _part("images", b"", "Content-Type: application/octet-stream", file_name="")

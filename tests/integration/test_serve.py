@@ -122,7 +122,7 @@ def test_serve_ignores_the_working_directory(tmp_path: Path, name: str) -> None:
         **os.environ,
         "ZOODIP_DATA_DIR": str(tmp_path / "data"),
         "ZOODIP_ENGINE": STUB,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{os.pathsep}{ROOT}",  # an empty entry means the working directory
     }
     zoodip = [sys.executable, "-P", "-c", _COMMAND]  # as the installed script: without the working directory
     with (tmp_path / "log").open("wb") as log:

@@ -29,7 +29,7 @@ class _StderrConsole(Console):
         self.quiet = True
 
 
-STDERR = _StderrConsole(stderr=True)
+STDERR = _StderrConsole(stderr=True, emoji=False)
 
 
 def is_animated() -> bool:
@@ -61,7 +61,8 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, no_wrap=index == 0, overflow="fold")  # wrap, do not truncate
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:

@@ -82,17 +82,23 @@ def prepare(settings: ServiceSettings) -> None:
         say("no API key exists: only requests from this machine are served")
 
 
+def _child_environment() -> dict[str, str]:
+    """Return the environment of this process without empty entries in PYTHONPATH: they mean the working directory."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, entries))}
+
+
 def _api(settings: ServiceSettings) -> Child:
     # -P keeps the working directory off sys.path: an unrelated api.py there must not run.
     command = [sys.executable, "-P", "-m", "api", "--host", settings.host, "--port", str(settings.port)]
     grace_s = _API_GRACE_S + _EXTRA_GRACE_S
-    return Child("the API", command, os.environ, grace_s, probe=api_probe(settings))
+    return Child("the API", command, _child_environment(), grace_s, probe=api_probe(settings))
 
 
 def _worker(settings: ServiceSettings) -> Child:
     command = [sys.executable, "-P", "-m", "worker"]
     grace_s = settings.drain_s + _EXTRA_GRACE_S
-    return Child("the worker", command, os.environ, grace_s, probe=worker_probe(settings))
+    return Child("the worker", command, _child_environment(), grace_s, probe=worker_probe(settings))
 
 
 def _check_port(host: str, port: int) -> None:

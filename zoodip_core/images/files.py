@@ -132,9 +132,11 @@ def _head(file: Path) -> bytes:
 
 
 def _read(file: Path, limits: ImageLimits) -> bytes:
+    """Read a file, but not much more than the largest allowed one: a device has no size."""
     try:
         limits.check_bytes(file.stat().st_size, file.name)
-        return file.read_bytes()
+        with file.open("rb") as stream:
+            return stream.read(limits.max_file_bytes + 1)
     except OSError as error:
         raise invalid_image(str(file), f"unreadable: {error.strerror}", "a readable file") from error
 

@@ -24,6 +24,8 @@ def _messages(model: type[GenerationRequest | PersonalizationRequest], body: obj
         ({"prompt": ""}, "prompt: got ''; expected text with at least 1 character"),
         ({"n": 0}, "n: got 0; expected a number greater than or equal to 1"),
         ({"n": "x"}, "n: got 'x'; expected a valid integer"),
+        ({"n": 1e308}, "n: got 1e+308; expected an integer"),
+        ({"n": "9" * 5000}, f"n: got '{'9' * 199}…; expected an integer"),
         ({"steps": 1.5}, "steps: got 1.5; expected a valid integer"),
         ({"guidance_scale": 101}, "guidance_scale: got 101; expected a number less than or equal to 100"),
         ({"scheduler": 5}, "scheduler: got 5; expected text"),

@@ -257,6 +257,14 @@ def test_unknown_token_in_the_prompt_is_an_error(zoodip: Zoodip, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_messages_show_text_as_it_is(zoodip: Zoodip, tmp_path: Path) -> None:
+    """Names between colons are no emoji and names in square brackets no style, also in tables."""
+    refused = zoodip("generate", "--prompt", "a <lora:cat:1> in [red]", "--json")
+    assert "got <lora:cat:1>; expected" in refused.err
+    shown = zoodip("inspect", _embedding(tmp_path / "x.safetensors", "[red]:cat:"))
+    assert "[red]:cat:" in shown.out
+
+
 def _embedding(path: Path, key: str) -> Path:
     path.write_bytes(save({key: np.full((2, 192), 0.1, np.float32)}))
     return path

@@ -209,10 +209,12 @@ def test_one_to_sixteen_images(tmp_path: Path, count: int) -> None:
 
 
 def test_a_missing_or_huge_file_is_named(tmp_path: Path) -> None:
-    """A missing path and an oversized file raise an error with the name; the large file is not read."""
+    """A missing path and an oversized file raise an error with the name. A device is not read without end."""
     with pytest.raises(InvalidImageError, match=r"nowhere\.png' \(unreadable: No such file"):
         read_images([tmp_path / "nowhere.png"])
     with (tmp_path / "huge.png").open("wb") as stream:
         stream.truncate(images.MAX_FILE_BYTES + 1)
     with pytest.raises(ImageTooLargeError, match=r"'huge\.png'"):
         read_images([tmp_path / "huge.png"])
+    with pytest.raises(ImageTooLargeError, match=r"'zero' with 10,000,001 bytes"):
+        read_images([Path("/dev/zero")])
