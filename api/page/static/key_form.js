@@ -10,12 +10,12 @@ export function installKeyForm(retry) {
   const input = byId("key-input");
 
   access.addEventListener("unauthorized", ({ detail: problem }) => {
-    const wasHidden = section.hidden;
+    if (!section.hidden) return; // several requests are refused at once
     section.hidden = false;
     byId("key-error").textContent = storedKey() ? problem.message : "";
     forgetKey();
     byId("forget-key").hidden = true;
-    if (wasHidden) input.focus();
+    input.focus();
   });
 
   byId("key-form").addEventListener("submit", (event) => {

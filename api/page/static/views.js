@@ -17,8 +17,11 @@ export function show(address) {
 
 /** Show the view of the address now and whenever it changes. */
 export function startViews() {
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address keeps its view
+    byId("main").focus();
+  });
   addEventListener("hashchange", () => {
-    if (location.hash === "#main") return byId("main").focus();
     route();
     document.querySelector("[data-view]:not([hidden]) h1").focus({ preventScroll: true });
     scrollTo(0, 0);
