@@ -1,4 +1,5 @@
 // Server-sent events through fetch, which can send the API key. Reconnects after the last event that was received.
+// A hidden tab keeps no stream, because a browser opens only six connections to a host in all tabs.
 
 import { Problem, send } from "./http.js";
 
@@ -13,18 +14,24 @@ const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 export async function followEvents(path, receive, signal) {
   let lastId = null;
   let waitMs = FIRST_WAIT_MS;
+  let hasEnded = false;
   while (!signal.aborted) {
+    await untilVisible(document.hidden);
+    const visible = whileVisible();
     try {
-      const response = await send(path, { signal, headers: lastId === null ? {} : { "Last-Event-ID": lastId } });
+      const headers = lastId === null ? {} : { "Last-Event-ID": lastId };
+      const response = await send(path, { signal: AbortSignal.any([signal, visible]), headers });
       if (response.status === 204) return;
       for await (const event of parse(response.body)) {
         lastId = event.id ?? lastId;
         waitMs = FIRST_WAIT_MS;
         receive(event.type, event.data);
-        if (event.type === "status" && ENDED.has(event.data.status)) return;
+        if (event.type === "status") hasEnded = ENDED.has(event.data.status);
       }
+      if (hasEnded) return; // only now: a failed job that was resumed has an end in the middle of its events
     } catch (error) {
       if (signal.aborted) return;
+      if (visible.aborted) continue;
       const isPermanent = error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429;
       if (isPermanent) throw error;
     }
@@ -55,6 +62,18 @@ function fieldsOf(block) {
   return Object.fromEntries(
     block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
   );
+}
+
+const onceVisibilityChanges = (listener) => document.addEventListener("visibilitychange", listener, { once: true });
+
+async function untilVisible(isHidden) {
+  if (isHidden) await new Promise(onceVisibilityChanges);
+}
+
+function whileVisible() {
+  const controller = new AbortController();
+  onceVisibilityChanges(() => controller.abort());
+  return controller.signal;
 }
 
 function pause(ms, signal) {

@@ -42,7 +42,8 @@ async function open(id) {
   try {
     await read(id);
   } catch (problem) {
-    return showMissing(problem);
+    setText(byId("job-title"), "Personalization");
+    return showError(problem);
   }
   if (following === null) follow();
 }
@@ -60,8 +61,7 @@ async function read(id) {
   render();
 }
 
-function showMissing(problem) {
-  byId("job-title").textContent = "Personalization";
+function showError(problem) {
   const error = byId("job-error");
   error.hidden = false;
   setText(error, problem.message);
@@ -75,7 +75,7 @@ async function follow() {
     await followEvents(`v1/personalizations/${id}/events`, receive, controller.signal);
     if (!controller.signal.aborted) await read(id);
   } catch (problem) {
-    if (!controller.signal.aborted) showMissing(problem);
+    if (!controller.signal.aborted) showError(problem);
   }
   if (following === controller) following = null;
 }
@@ -147,7 +147,7 @@ function renderActions() {
     if (following === null && isUnfinished(job)) follow();
     await changed();
   };
-  const safely = (action) => () => action().catch(showMissing);
+  const safely = (action) => () => action().catch(showError);
   const actions = [];
   const add = (key, made) => actions.push({ key, made });
   if (status === "succeeded") add("use", () => button("brush", "Draw with it", () => use(), { class: "main-action" }));

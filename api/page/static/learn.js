@@ -7,7 +7,7 @@ import { formatCount, formatDuration, formatMegabytes, plural } from "./format.j
 import { getJson } from "./http.js";
 import { installInitializer } from "./initializer.js";
 import { changed } from "./lists.js";
-import { captions, files, installPhotos, showFit, showWarnings, updateCaptionHints } from "./photos.js";
+import { captions, files, installPhotos, showFit, showWarnings } from "./photos.js";
 import { show } from "./views.js";
 
 const CHECK_MS = 500;
@@ -22,7 +22,6 @@ export function installLearn() {
   form.addEventListener("input", () => {
     setText(byId("token-shown"), token() || "<my-dog>");
     showFit(byId("image-fit").value);
-    updateCaptionHints();
     checkSoon();
   });
   form.addEventListener("submit", start);

@@ -16,14 +16,20 @@ export const isUnfinished = (job) => ["queued", "running", "paused"].includes(jo
 export const allJobs = () =>
   [...lists.personalizations, ...lists.generations].sort((a, b) => b.created_at.localeCompare(a.created_at));
 
+let asked = 0;
+let shown = 0; // number of the update whose answer is shown; a slow earlier answer must not replace it
+
 /** Read the lists again. Throws a Problem. */
 export async function update() {
+  const number = ++asked;
   const [personalizations, generations, concepts] = await Promise.all([
     getJson(`v1/personalizations?limit=${RECENT}`),
     getJson(`v1/generations?limit=${RECENT}`),
     allConcepts(),
   ]);
   if (!lists.baseModels.length) lists.baseModels = (await getJson("v1/base-models")).data;
+  if (number < shown) return;
+  shown = number;
   Object.assign(lists, { personalizations: personalizations.data, generations: generations.data, concepts });
   updates.dispatchEvent(new Event("change"));
 }

@@ -6,15 +6,16 @@ import { installDraw } from "./draw.js";
 import { installJob } from "./job.js";
 import { installKeyForm } from "./key_form.js";
 import { installLearn } from "./learn.js";
-import { update, watchLists } from "./lists.js";
+import { update, updates, watchLists } from "./lists.js";
 import { installQueue } from "./queue.js";
 import { installView, route, startViews } from "./views.js";
 
+const notice = byId("notice");
+updates.addEventListener("change", () => (notice.hidden = true));
+
 async function load() {
-  const notice = byId("notice");
   try {
     await update();
-    notice.hidden = true;
   } catch (problem) {
     notice.hidden = problem.status === 401; // the key form says it
     notice.textContent = problem.message;

@@ -24,6 +24,11 @@ export function installPhotos(changed, captionOf) {
     add(input.files);
     input.value = "";
   });
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // Chromium would send the form
+    input.click();
+  });
   const view = document.querySelector('[data-view="learn"]');
   view.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -56,10 +61,6 @@ export function showFit(fit) {
   byId("photos").classList.toggle("squashed", fit === "squash");
 }
 
-export function updateCaptionHints() {
-  for (const photo of photos) photo.caption.placeholder = defaultCaption();
-}
-
 function add(list) {
   for (const file of list) {
     const url = URL.createObjectURL(file);
@@ -68,7 +69,7 @@ function add(list) {
     const photo = {
       file,
       url,
-      caption: element("input", { autocomplete: "off", maxlength: 500, "aria-label": `Caption of ${file.name}` }),
+      caption: element("input", { placeholder: "Caption", autocomplete: "off", "aria-label": `Caption of ${file.name}` }),
       warnings: element("ul", { class: "warnings" }),
     };
     photo.caption.addEventListener("change", notify);
@@ -77,7 +78,6 @@ function add(list) {
     photos.push(photo);
     byId("photos").append(photo.row);
   }
-  updateCaptionHints();
   notify();
 }
 
