@@ -65,7 +65,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 
 def _note_console(kind: str, text: str, faults: list[str]) -> None:
-    if kind == "error" and "status of 4" not in text:  # Chromium logs each refused request
+    is_refusal = "status of 4" in text or "ERR_INTERNET_DISCONNECTED" in text  # Chromium logs each of them
+    if kind == "error" and not is_refusal:
         faults.append(text)
 
 
