@@ -43,3 +43,17 @@ def test_no_barrier_and_no_overflow_in_any_view(open_page: OpenPage, url: str, p
             width = page.evaluate("document.documentElement.scrollWidth")
             found[scheme, view] = (_barriers(page), width)
     assert {key: value for key, value in found.items() if value != ([], PHONE["width"])} == {}
+
+
+def test_the_curve_says_where_a_search_ended_early(open_page: OpenPage, url: str) -> None:
+    """The marker of `stop="auto"` has words for people who do not see it."""
+    page = open_page(f"{url}/#job/per_0")
+    page.evaluate(
+        "import('/page-files/loss_curve.js').then("
+        "({ drawCurve }) => drawCurve(new Map([[0, 1], [10, 0.9]]), 20, 10))"
+    )
+    expect(page.locator("#loss-summary")).to_have_text(
+        "0.9000 at step 10, 10.0 % below the start; ended early at step 10"
+    )
+    expect(page.locator("#loss canvas")).to_be_visible()
+    expect(page.locator("#job-error")).to_contain_text("per_0 does not exist")
