@@ -6,7 +6,7 @@ import { formatTime } from "./format.js";
 import { send } from "./http.js";
 import { changed, lists, updates } from "./lists.js";
 import { download, showPicture } from "./pictures.js";
-import { insertToken } from "./prompt.js";
+import { mentionToken } from "./prompt.js";
 import { installView, show } from "./views.js";
 
 const FORMATS = { diffusers: "diffusers", a1111: "A1111", comfyui: "ComfyUI" };
@@ -26,7 +26,7 @@ function render() {
 }
 
 function create(concept) {
-  const use = button("brush", "Draw", () => (insertToken(concept.token), show("draw")), { "aria-label": `Draw ${concept.token}` });
+  const use = button("brush", "Draw", () => (mentionToken(concept.token), show("draw")), { "aria-label": `Draw ${concept.token}` });
   const remove = async () => (await send(`v1/concepts/${concept.id}`, { method: "DELETE" }), changed());
   return element(
     "li", { class: "card concept" },

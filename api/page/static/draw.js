@@ -124,6 +124,7 @@ function fillForm({ prompt, settings, base_model: baseModel }) {
   byId("draw-base-model").value = baseModel;
   const size = settings.width ? `${settings.width}x${settings.height}` : "";
   for (const [name, id] of Object.entries(CONTROLS)) byId(id).value = name === "size" ? size : (settings[name] ?? "");
+  form.dispatchEvent(new Event("input")); // clears the errors
   byId("prompt").focus();
   scrollTo(0, 0);
 }

@@ -9,7 +9,7 @@ import { fillFrom } from "./learn.js";
 import { changed, isUnfinished, lists, updates } from "./lists.js";
 import { drawCurve } from "./loss_curve.js";
 import { showPicture } from "./pictures.js";
-import { insertToken } from "./prompt.js";
+import { mentionToken } from "./prompt.js";
 import { installView, show } from "./views.js";
 
 const STATUS_MS = 50; // a replay brings earlier statuses first
@@ -162,7 +162,7 @@ function renderActions() {
 }
 
 function use() {
-  insertToken(job.token);
+  mentionToken(job.token);
   show("draw");
 }
 

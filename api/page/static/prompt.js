@@ -19,18 +19,21 @@ export function installPrompt(baseModel) {
   });
 }
 
-/** Put the token where the caret is, instead of a beginning of it. */
-export function insertToken(token) {
+/** Make the prompt contain the token. */
+export function mentionToken(token) {
   const prompt = byId("prompt");
   if (!prompt.value) prompt.value = `a photo of a ${token}`;
-  else {
-    const caret = prompt.selectionStart;
-    const before = prompt.value.slice(0, caret);
-    const start = typed(prompt).startsWith("<") ? before.replace(TYPED, "") : before.replace(/(\S)$/, "$1 ");
-    prompt.setRangeText(token, 0, 0);
-    prompt.value = `${start}${token}${prompt.value.slice(token.length + caret)}`;
-    prompt.setSelectionRange(start.length + token.length, start.length + token.length);
-  }
+  else if (!prompt.value.includes(token)) insertToken(prompt, token);
+}
+
+/** Put the token where the caret is, instead of a beginning of it. */
+function insertToken(prompt, token) {
+  const before = prompt.value.slice(0, prompt.selectionStart);
+  const after = prompt.value.slice(prompt.selectionStart);
+  const start = typed(prompt).startsWith("<") ? before.replace(TYPED, "") : before.replace(/(\S)$/, "$1 ");
+  prompt.value = `${start}${token}${after}`;
+  const caret = start.length + token.length;
+  prompt.setSelectionRange(caret, caret);
   prompt.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
@@ -45,7 +48,7 @@ function renderChips(prompt, baseModel) {
     element("li", {}, element("button", { type: "button", class: "chip", onclick: () => insert(token) }, token)));
 
   function insert(token) {
-    insertToken(token);
+    insertToken(prompt, token);
     prompt.focus();
   }
 }
