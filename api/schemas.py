@@ -140,7 +140,7 @@ class VocabularyMatch(BaseModel):
     text: str
     pieces: list[str] | None = Field(
         description="Tokens of the text; null while only workers have the files of the base model",
-        examples=[["tur", "tles"]],
+        examples=[["tu", "r"]],
     )
     is_initializer: bool | None = Field(
         description="Whether every word is a single token; null while that is unknown"
