@@ -7,7 +7,7 @@ IS_SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in sys.a
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo lint test test-fast docs reference clean help
+.PHONY: setup demo lint test test-fast docs reference screenshots clean help
 
 setup: .venv/installed  ## Install everything that development needs into ./.venv (PYTHON= names another Python)
 
@@ -41,6 +41,9 @@ docs: setup  ## Build the site of docs/ into site/, without network; a broken li
 
 reference: setup  ## Generate docs/reference/{settings,errors,cli}.md from the code
 	$(BIN)/python -m tools.reference
+
+screenshots: setup  ## Take the pictures of the browser page in docs/images/; takes some minutes, needs Chromium
+	$(BIN)/python -m tools.screenshots
 
 clean:  ## Remove what make wrote
 	rm -rf .venv demo-output site site.toml

@@ -15,8 +15,9 @@ from api import problems
 from api.head_requests import HeadMiddleware
 from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
+from api.page import route as page
 from api.requests.bodies import PersonalizationRequest
-from api.routes import concepts, docs, events, generations, personalizations, system
+from api.routes import concepts, docs, events, generations, personalizations, system, vocabulary
 from api.service import Service, start_service
 from zoodip_core import __version__
 from zoodip_core.service.logs import configure_logs
@@ -57,9 +58,10 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
         redirect_slashes=False,  # a redirect would repeat the Host header, which the client controls
     )
     app.state.request_metrics = RequestMetrics()
-    for module in (personalizations, events, concepts, generations, system):
+    for module in (personalizations, events, concepts, generations, system, vocabulary):
         app.include_router(module.router)
     docs.install(app)
+    page.install(app)
     problems.install(app)
     _add_middleware(app, settings)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -72,6 +72,8 @@ class Validation(BaseModel):
     settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
     images: int = Field(description="Number of reference images")
     warnings: list[InputWarning] = Field(description="Warnings about the request, such as small images")
+    evaluations: int = Field(description="U-Net evaluations, without measurements of the validation loss")
+    queue_position: int = Field(description="Number of queued personalizations that would start earlier")
     estimated_seconds: float | None = Field(description="Time at the speed of the fastest running worker")
     estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
 
@@ -90,6 +92,7 @@ class Generation(_Job):
     object: Literal["generation"] = "generation"
     id: str = Field(examples=["gen_06exs0fg3k5v8qhzj2m4n7rt"])
     prompt: str
+    settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
     images: list[GeneratedImage] = Field(description="Drawn images; empty until the job succeeds")
     result: dict[str, Any] | None = Field(description="Seeds of the images; null until the job succeeds")
 
@@ -127,6 +130,22 @@ class BaseModelInfo(BaseModel):
     default: bool = Field(description="Whether requests without `base_model` use it")
     side_px: int | None = Field(description="Side of its training images in pixels; null while unknown")
     fingerprint: str | None = Field(description="SHA-256 of its weights; null while unknown")
+
+
+class VocabularyMatch(BaseModel):
+    """How a base model's tokenizer reads a text, and words that complete it."""
+
+    object: Literal["vocabulary.match"] = "vocabulary.match"
+    base_model: str = Field(description="Name of the base model in the catalog")
+    text: str
+    pieces: list[str] | None = Field(
+        description="Tokens of the text; null while only workers have the files of the base model",
+        examples=[["tu", "r"]],
+    )
+    is_initializer: bool | None = Field(
+        description="Whether every word is a single token; null while that is unknown"
+    )
+    suggestions: list[str] = Field(description="Words of the vocabulary that start with the text")
 
 
 class PersonalizationList(BaseModel):

@@ -60,6 +60,7 @@ def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
     return schemas.Generation(
         **_common(job),
         prompt=job.request["settings"]["prompt"],
+        settings=job.request["settings"],
         images=images,
         result=job.result,
     )

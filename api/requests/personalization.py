@@ -70,6 +70,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
     warnings = resolved.warnings + _decode_images(caller.service, submission, resolved)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
+        queued = store.count_queued(connection, JobKind.PERSONALIZATION)
         workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
     speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
     rows = resolved.settings.evaluations
@@ -80,6 +81,8 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         settings=resolved.settings.model_dump(),
         images=len(submission.files),
         warnings=[serializers.warning(found) for found in warnings],
+        evaluations=rows,
+        queue_position=queued,
         estimated_seconds=round(rows / max(known), 1) if known else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
     )

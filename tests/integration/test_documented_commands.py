@@ -66,7 +66,7 @@ def _new_pictures(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "sh")])
 def test_the_shell_blocks_of_a_page_run_in_order(folder: Path, page: str) -> None:
     """All blocks in one shell that stops at the first failure; every picture that they write can be opened."""
     for program in ("curl", "jq"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import heapq
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from zoodip_core.errors import InvalidInitializerError, InvalidModelError, Inval
 
 TOKEN_PATTERN = re.compile(r"<[a-z0-9][a-z0-9_-]{0,62}>")
 _TOKEN_RULE = "<name>: 1-63 characters from a-z, 0-9, _ and -, starting with a letter or digit"  # noqa: S105
-_WORD_END = "</w>"
+WORD_END = "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -34,6 +37,21 @@ class Vocabulary:
     def split(self, text: str) -> tuple[str, ...]:
         """Return the tokens of the text, as the vocabulary spells them."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    def words_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """Return at most `limit` words of letters that start with the prefix, most frequent first."""
+        start = prefix.lower()
+        first = bisect.bisect_left(self._words, (start, -1))
+        found = itertools.takewhile(lambda word: word[0].startswith(start), self._words[first:])
+        return [word for word, _ in heapq.nsmallest(limit, found, key=lambda word: word[1])]
+
+    @functools.cached_property
+    def _words(self) -> list[tuple[str, int]]:
+        """Words of ASCII letters with their ids, in alphabetical order. The ids of a vocabulary follow frequency."""
+        spelled = (
+            (token.removesuffix(WORD_END), token, i) for token, i in self.tokenizer.get_vocab().items()
+        )
+        return sorted((w, i) for w, token, i in spelled if w != token and w.isascii() and w.isalpha())
 
     def character_positions(self, text: str) -> list[int]:
         """Return where each token of the text starts, in characters."""
@@ -58,7 +76,7 @@ class Vocabulary:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         normal = self.tokenizer.normalizer.normalize_str(text)
         words = [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        if not words or encoding.tokens != [word + _WORD_END for word in words]:
+        if not words or encoding.tokens != [word + WORD_END for word in words]:
             return None  # a word has several tokens, or is the token for unknown characters
         return tuple(encoding.ids)
 
@@ -126,7 +144,7 @@ def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> tuple[
     """
     ids = vocabulary.word_ids(text)
     if ids is None:
-        parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(text))
+        parts = " + ".join(repr(part.removesuffix(WORD_END)) for part in vocabulary.split(text))
         raise InvalidInitializerError.mismatch(
             "initializer",
             got=f"{text!r}, which splits into {parts or 'nothing'}",
@@ -171,7 +189,7 @@ def _clip_tokenizer(ids: dict[str, int], merges: list[tuple[str, str]]) -> Token
     """Build a tokenizer with the splitting rules of transformers' CLIPTokenizer."""
     unknown = "<|endoftext|>" if "<|endoftext|>" in ids else None
     tokenizer = Tokenizer(
-        models.BPE(vocab=ids, merges=merges, end_of_word_suffix=_WORD_END, unk_token=unknown)
+        models.BPE(vocab=ids, merges=merges, end_of_word_suffix=WORD_END, unk_token=unknown)
     )
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

@@ -42,7 +42,9 @@ def serve(
     prepare(settings)
     _check_port(settings.host, settings.port)
     displayed_host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    say(f"serving http://{displayed_host}:{settings.port}; data folder: {settings.data_dir}")
+    say(
+        f"serving http://{displayed_host}:{settings.port}/ (open it in a browser); data folder: {settings.data_dir}"
+    )
     Supervisor([_api(settings), _worker(settings)]).run()
 
 

@@ -68,6 +68,15 @@ def test_tokenizer_json_of_transformers_is_read(folder: Path, tmp_path: Path, wo
     assert not words.is_word("<cat-toy>")
 
 
+def test_words_with_prefix_are_the_most_frequent_whole_words(words: Vocabulary) -> None:
+    """Any case finds them; pieces inside words, punctuation and special tokens are no suggestions."""
+    assert set(words.words_with_prefix("C", 50)) == {"c", "car", "cat", "close", "crab"}
+    ids = [words.single_token_id(word) or 0 for word in words.words_with_prefix("c", 50)]
+    assert ids == sorted(ids)
+    assert words.words_with_prefix("c", 2) == words.words_with_prefix("c", 50)[:2]
+    assert words.words_with_prefix("<", 50) == words.words_with_prefix("zz", 50) == []
+
+
 def test_an_initializer_is_one_word_or_one_for_each_vector(words: Vocabulary) -> None:
     """One word fits any number of vectors; n words fit n vectors."""
     dog, cat = words.single_token_id("dog"), words.single_token_id("cat")

@@ -87,6 +87,12 @@ def count_active(connection: Connection, owner: str | None = None) -> int:
     return connection.execute(query if owner is None else query.where(jobs.c.owner == owner)).scalar_one()
 
 
+def count_queued(connection: Connection, kind: JobKind) -> int:
+    """Return the number of queued jobs of this kind, of all owners."""
+    query = select(func.count()).where(jobs.c.status == Status.QUEUED, jobs.c.kind == kind)
+    return connection.execute(query).scalar_one()
+
+
 def count_by_status(connection: Connection) -> dict[tuple[str, str], int]:
     """Return the number of jobs by (kind, status)."""
     query = select(jobs.c.kind, jobs.c.status, func.count()).group_by(jobs.c.kind, jobs.c.status)

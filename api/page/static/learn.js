@@ -1,0 +1,141 @@
+// The form that starts a personalization: checks it while it is filled in, shows the cost, sends it.
+
+import { installBaseModelMenu } from "./base_models.js";
+import { byId, element, setText } from "./dom.js";
+import { clearErrors, showProblem } from "./field_errors.js";
+import { formatCount, formatDuration, formatMegabytes, plural } from "./format.js";
+import { getJson } from "./http.js";
+import { installInitializer } from "./initializer.js";
+import { changed } from "./lists.js";
+import { captions, files, installPhotos, showFit, showWarnings } from "./photos.js";
+import { show } from "./views.js";
+
+const CHECK_MS = 500;
+const form = byId("learn-form");
+let timer;
+let checks = 0; // number of the latest check; answers of earlier ones are dropped
+
+export function installLearn() {
+  installBaseModelMenu("base-model");
+  installInitializer(() => byId("base-model").value);
+  installPhotos(checkSoon, defaultCaption);
+  form.addEventListener("input", () => {
+    setText(byId("token-shown"), token() || "<my-dog>");
+    showFit(byId("image-fit").value);
+    checkSoon();
+  });
+  form.addEventListener("submit", start);
+}
+
+/** Fill the form with the settings of a job; its photos have to be added again, unless they are still here. */
+export function fillFrom(job) {
+  byId("token").value = job.token.slice(1, -1);
+  byId("initializer").value = job.initializer;
+  byId("kind").value = job.kind;
+  byId("base-model").value = job.base_model;
+  const { steps, stop, image_fit: fit, seed, ...others } = job.settings;
+  const values = { steps, stop, "image-fit": fit, "learn-seed": seed, "other-settings": JSON.stringify(others) };
+  for (const [id, value] of Object.entries(values)) byId(id).value = value;
+  byId("replace").checked = job.status === "succeeded";
+  byId("learn-more").open = true;
+  form.dispatchEvent(new Event("input"));
+  show("learn");
+}
+
+function token() {
+  const name = byId("token").value.trim();
+  return !name || name.startsWith("<") ? name : `<${name}>`;
+}
+
+function defaultCaption() {
+  const shown = token() || "<my-dog>";
+  return byId("kind").value === "style" ? `a photo in ${shown} style` : `a photo of a ${shown}`;
+}
+
+/** Return the form as the API reads it. Throws a Problem-like error if the JSON is malformed. */
+function body() {
+  const settings = otherSettings();
+  for (const [name, id] of [["steps", "steps"], ["stop", "stop"], ["image_fit", "image-fit"], ["seed", "learn-seed"]]) {
+    const control = byId(id);
+    if (control.value) settings[name] = control.type === "number" ? Number(control.value) : control.value;
+  }
+  const request = {
+    token: token(),
+    initializer: byId("initializer").value.trim(),
+    kind: byId("kind").value,
+    base_model: byId("base-model").value || null,
+    captions: captions(),
+    settings,
+    replace: byId("replace").checked,
+  };
+  const data = new FormData();
+  for (const file of files()) data.append("images", file);
+  data.append("request", JSON.stringify(request));
+  return data;
+}
+
+function otherSettings() {
+  const text = byId("other-settings").value.trim();
+  try {
+    return text ? JSON.parse(text) : {};
+  } catch {
+    const message = 'settings: got text that is not JSON; expected an object such as {"n": 8}';
+    throw Object.assign(new Error(message), { errors: [{ field: "settings", message }] });
+  }
+}
+
+function checkSoon() {
+  clearTimeout(timer);
+  clearErrors(form);
+  timer = setTimeout(check, CHECK_MS);
+}
+
+async function check() {
+  const number = ++checks;
+  if (!files().length) showWarnings([]);
+  if (!files().length || !token() || !byId("initializer").value.trim()) return byId("cost").replaceChildren();
+  try {
+    const answer = await getJson("v1/personalizations?validate_only=true", { method: "POST", form: body() });
+    if (number !== checks) return;
+    showWarnings(answer.warnings);
+    showCost(answer);
+  } catch (problem) {
+    if (number !== checks) return;
+    byId("cost").replaceChildren();
+    showProblem(form, problem, { focus: false });
+  }
+}
+
+function showCost(answer) {
+  const seconds = answer.estimated_seconds;
+  const memory = answer.estimated_memory_mb;
+  const facts = [
+    ["Time", seconds === null ? "known after the first job" : `about ${formatDuration(seconds)}`],
+    ["Work", `${formatCount(answer.evaluations)} U-Net evaluations`],
+    ["Memory", memory === null ? "known to the worker" : `${formatMegabytes(memory)} of weights`],
+    ["Queue", answer.queue_position ? `${plural(answer.queue_position, "job")} ahead` : "starts at once"],
+  ];
+  byId("cost").replaceChildren(
+    element("dl", {}, ...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
+  );
+}
+
+async function start(event) {
+  event.preventDefault();
+  clearTimeout(timer);
+  checks += 1; // an answer of a check that is under way must not hide the answer of this request
+  const submit = form.querySelector('[type="submit"]');
+  submit.disabled = true;
+  submit.setAttribute("aria-busy", "true");
+  try {
+    const job = await getJson("v1/personalizations", { method: "POST", form: body() });
+    clearErrors(form);
+    show(`job/${job.id}`);
+    await changed();
+  } catch (problem) {
+    showProblem(form, problem);
+  } finally {
+    submit.disabled = false;
+    submit.removeAttribute("aria-busy");
+  }
+}

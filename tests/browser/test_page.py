@@ -1,0 +1,204 @@
+"""The page in Chromium against a running service: learn, draw and delete; errors; reload; two tabs; keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+
+SHORT = '{"measure_every": 4, "checkpoint_every": 4, "n": 1, "fixed_rows": 4}'
+pytestmark = pytest.mark.slow
+
+
+def _fill(page: Page, photos: list[Path], name: str, *, steps: int) -> None:
+    page.set_input_files("#photo-files", photos)
+    page.get_by_label("Name in prompts").fill(name)
+    page.get_by_label("Closest ordinary word").fill("turtle")
+    page.locator("#learn-more > summary").click()
+    page.get_by_role("spinbutton", name="Steps").fill(str(steps))
+    page.get_by_label("Other settings, as JSON").fill(SHORT)
+
+
+def _status(page: Page, status: str) -> None:
+    expect(page.locator("#job-status")).to_have_text(status)
+
+
+def _start_by_request(url: str, photos: list[Path], token: str, *, steps: int) -> str:
+    request = (
+        f'{{"token": "{token}", "initializer": "turtle", "settings": {{"steps": {steps}, {SHORT[1:-1]}}}}}'
+    )
+    files = [("images", (photo.name, photo.read_bytes())) for photo in photos]
+    answer = httpx2.post(f"{url}/v1/personalizations", data={"request": request}, files=files)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def test_learn_draw_and_delete(open_page: OpenPage, url: str, photos: list[Path], tmp_path: Path) -> None:
+    """A person adds photos, sees the cost, starts, watches, draws, downloads the concept and deletes everything."""
+    page = open_page(url)
+    _fill(page, photos, "my-turtle", steps=12)
+    expect(page.locator("#photos li")).to_have_count(3)
+    expect(page.locator("#cost")).to_contain_text("24 U-Net evaluations")
+    expect(page.locator("#cost")).to_contain_text("MB of weights")
+    page.get_by_role("button", name="Start").click()
+    _status(page, "succeeded")
+    expect(page.locator("#loss canvas")).to_be_visible()
+    expect(page.locator("#loss-summary")).to_contain_text("at step 12")
+    expect(page.get_by_alt_text("Preview after step 12")).to_have_js_property("naturalWidth", 64)
+
+    page.get_by_role("button", name="Draw with it").click()
+    prompt = page.get_by_role("textbox", name="Prompt")
+    expect(prompt).to_have_value("a photo of a <my-turtle>")
+    expect(page.get_by_role("button", name="<my-turtle>")).to_be_visible()  # its chip
+    prompt.fill("")
+    prompt.press_sequentially("a photo of a <my")
+    prompt.press("Tab")  # completes the word
+    expect(prompt).to_have_value("a photo of a <my-turtle>")
+    page.get_by_label("Images").fill("2")
+    page.get_by_role("spinbutton", name="Seed").fill("7")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_alt_text("a photo of a <my-turtle>, seed 8")).to_have_js_property("naturalWidth", 64)
+    page.get_by_role("spinbutton", name="Seed").fill("0")
+    page.get_by_role("button", name="Same seed again").click()
+    expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("7")
+    with page.expect_download() as picture:
+        page.get_by_role("button", name="Download the picture with seed 8").click()
+    picture.value.save_as(tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as saved:
+        assert saved.size == (64, 64)
+
+    page.get_by_role("link", name="Concepts").click()
+    expect(page.get_by_alt_text("Picture of <my-turtle>")).to_have_js_property("naturalWidth", 64)
+    card = page.locator(".concept").filter(has_text="<my-turtle>")
+    card.locator("summary").click()
+    with page.expect_download() as concept:
+        page.get_by_role("button", name="Download <my-turtle> for A1111").click()
+    assert concept.value.suggested_filename == "my-turtle.safetensors"
+    page.get_by_label("Search").fill("dog")
+    expect(page.get_by_text("No concept has this name.")).to_be_visible()
+    page.get_by_label("Search").fill("turt")
+    page.get_by_role("button", name="Delete <my-turtle>").click()
+    page.keyboard.press("Escape")  # the first press only asks
+    page.get_by_role("button", name="Delete <my-turtle>").click()
+    page.get_by_role("button", name="Delete <my-turtle>").click()
+    expect(card).to_have_count(0)
+    page.get_by_role("link", name="Draw").click()
+    page.get_by_role("button", name="Delete pictures").click()
+    page.get_by_role("button", name="Delete pictures").click()
+    expect(page.get_by_text("Your pictures appear here.")).to_be_visible()
+
+
+def test_reload_and_two_tabs_show_the_same_running_job(
+    open_page: OpenPage, url: str, photos: list[Path]
+) -> None:
+    """A reload keeps progress and loss; what one tab does changes in the other; lost streams catch up."""
+    job = _start_by_request(url, photos, "<long>", steps=100_000)
+    page = open_page(f"{url}/#job/{job}")
+    _status(page, "running")
+    expect(page.locator("#loss-summary")).to_contain_text("the start")
+    page.reload()
+    expect(page.get_by_role("heading", name="<long>")).to_be_visible()
+    expect(page.locator("#loss-summary")).to_contain_text("the start")
+    expect(page.get_by_alt_text("Preview after step 4", exact=True)).to_be_visible()
+    other = open_page(f"{url}/#queue")
+    row = other.locator(".job").filter(has_text="<long>")
+    expect(row.locator(".status")).to_have_text("running")
+    page.get_by_role("button", name="Pause").click()
+    _status(page, "paused")
+    expect(row.locator(".status")).to_have_text("paused")
+    row.get_by_role("button").click()
+    other.get_by_role("button", name="Resume").click()
+    _status(page, "running")
+    page.context.set_offline(True)
+    httpx2.post(f"{url}/v1/personalizations/{job}/cancel").raise_for_status()
+    page.context.set_offline(False)
+    _status(other, "cancelled")
+    _status(page, "cancelled")
+    page.get_by_role("button", name="Use these settings again").click()
+    expect(page.get_by_label("Name in prompts")).to_have_value("long")
+    expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("100000")
+
+
+def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None:
+    """Both events of a browser add their files; a format that it cannot show has a placeholder."""
+    page = open_page(url)
+    page.evaluate(
+        """for (const [type, name] of [["drop", "a.png"], ["paste", "b.heic"]]) {
+            const files = new DataTransfer();
+            files.items.add(new File(["no image"], name, { type: "image/png" }));
+            const event = type === "drop" ? new DragEvent(type, { dataTransfer: files, bubbles: true })
+              : new ClipboardEvent(type, { clipboardData: files, bubbles: true });
+            document.getElementById("drop").dispatchEvent(event);
+        }"""
+    )
+    expect(page.get_by_label("Caption of a.png")).to_be_visible()
+    expect(page.get_by_label("Caption of b.heic")).to_be_visible()
+    expect(page.get_by_text("no preview")).to_have_count(2)
+
+
+def test_errors_and_warnings_appear_at_their_fields(
+    open_page: OpenPage, url: str, photos: list[Path], tmp_path: Path
+) -> None:
+    """A small photo has its warning below it; invalid values have the message of the API at their field."""
+    small = tmp_path / "small.png"
+    Image.effect_noise((40, 40), 60).convert("RGB").save(small)
+    page = open_page(url)
+    page.get_by_label("Closest ordinary word").press_sequentially("turt")
+    expect(page.locator("#initializer-hint")).to_contain_text("Splits into")
+    expect(page.locator("#words option").first).to_have_attribute("value", "turtle")
+    page.get_by_label("Closest ordinary word").fill("turtle")
+    expect(page.locator("#initializer-hint")).to_have_text("A single word of the base model.")
+    page.set_input_files("#photo-files", [photos[0], small])
+    page.get_by_label("Name in prompts").fill("My Turtle")
+    name = page.get_by_label("Name in prompts")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(page.locator('[data-field="token"] .error')).to_contain_text(
+        "token: got '<My Turtle>'; expected <name>"
+    )
+    name.fill("fine")
+    expect(page.locator("#photos li").nth(1).locator(".warnings")).to_contain_text("has 40×40 px")
+    expect(name).not_to_have_attribute("aria-invalid", "true")
+    page.get_by_role("button", name="Remove small.png").click()
+    expect(page.locator("#photos li")).to_have_count(1)
+    page.get_by_label("Caption of reference-1.png").fill("a turtle without the name")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator('[data-field="images"] > .error')).to_contain_text("captions")
+
+    page.get_by_role("link", name="Draw").click()
+    page.get_by_role("textbox", name="Prompt").fill("a photo of a <nobody>")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator('[data-field="prompt"] .error')).to_contain_text("got <nobody>")
+    expect(page.get_by_role("textbox", name="Prompt")).to_be_focused()
+
+
+def test_keyboard_alone_is_enough(open_page: OpenPage, url: str, photos: list[Path]) -> None:
+    """Tab, typing, Enter and Space reach and use every step from the photos to the start."""
+    page = open_page(url)
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        expect(page.locator("#photo-files")).to_be_focused()
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photos[:1])
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Remove reference-1.png")).to_be_focused()
+    for text in ("", "keys", "turtle"):
+        page.keyboard.press("Tab")
+        page.keyboard.type(text)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Start")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="<keys>")).to_be_focused()
+    page.get_by_role("button", name="Cancel <keys>").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Keep")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    _status(page, "cancelled")
