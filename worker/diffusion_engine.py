@@ -22,14 +22,14 @@ from zoodip_core.diffusion.generation import ImageBatch, generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
-from zoodip_core.images import decode_image, encode_png
+from zoodip_core.images import decode_image
 from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.subject import Subject
-from zoodip_core.png_metadata import GenerationFacts, encode_generated
+from zoodip_core.png_metadata import GenerationFacts, encode_generated, encode_marked
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.jobs.records import Job
@@ -86,7 +86,7 @@ class DiffusionSearch:
         """Draw a PNG with the current token, using the code of a generation and a fixed seed."""
         personalization = self.personalization
         (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
-        return encode_png(drawn.image)
+        return encode_marked(drawn.image)
 
     def concept(self) -> Concept:
         """Return the learned concept with its provenance."""
