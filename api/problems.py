@@ -38,6 +38,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "unknown_scheduler": 422,
     "invalid_artifact": 422,
     "model_mismatch": 422,
+    "content_filtered": 422,
     "invalid_webhook": 422,
     "idempotency_mismatch": 422,
     "invalid_model": 500,

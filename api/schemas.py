@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from zoodip_core.base_models.safety_checker import SafetyCheckerState
 from zoodip_core.config import ConceptKind
 from zoodip_core.input_warnings import WarningCode
 from zoodip_core.service.jobs.states import Status
@@ -86,6 +87,13 @@ class GeneratedImage(BaseModel):
     prompt: str
 
 
+class WithheldImage(BaseModel):
+    """An image that the safety checker of the base model withheld."""
+
+    seed: int = Field(description="Seed of this image")
+    error: JobError = Field(description="Always `content_filtered`")
+
+
 class Generation(_Job):
     """A job that draws images of a prompt."""
 
@@ -94,6 +102,9 @@ class Generation(_Job):
     prompt: str
     settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
     images: list[GeneratedImage] = Field(description="Drawn images; empty until the job succeeds")
+    withheld: list[WithheldImage] = Field(
+        description="Images that the safety checker withheld; if it withheld all, the job fails"
+    )
     result: dict[str, Any] | None = Field(description="Seeds of the images; null until the job succeeds")
 
 
@@ -130,6 +141,10 @@ class BaseModelInfo(BaseModel):
     default: bool = Field(description="Whether requests without `base_model` use it")
     side_px: int | None = Field(description="Side of its training images in pixels; null while unknown")
     fingerprint: str | None = Field(description="SHA-256 of its weights; null while unknown")
+    safety_checker: SafetyCheckerState | None = Field(
+        description="on: flagged images are withheld; off: not enabled; missing: enabled, but the model ships none, "
+        "so its images are not checked; null while unknown"
+    )
 
 
 class VocabularyMatch(BaseModel):

@@ -10,9 +10,15 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from api import schemas
+from zoodip_core.errors import ContentFilteredError
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import JobSnapshot
+
+_FILTERED = ContentFilteredError()
+_CONTENT_FILTERED = schemas.JobError(
+    code=_FILTERED.code, message=_FILTERED.message, retryable=_FILTERED.retryable
+)
 
 
 def reply(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -57,11 +63,16 @@ def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
         )
         for k, seed in enumerate(seeds)
     ]
+    withheld = [
+        schemas.WithheldImage(seed=seed, error=_CONTENT_FILTERED)
+        for seed in (job.result or {}).get("withheld", [])
+    ]
     return schemas.Generation(
         **_common(job),
         prompt=job.request["settings"]["prompt"],
         settings=job.request["settings"],
         images=images,
+        withheld=withheld,
         result=job.result,
     )
 

@@ -15,21 +15,21 @@ from safetensors.torch import load, save
 from worker.engine_protocol import EncodedImage, JobGeneration, JobSearch
 from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
-from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.device import choose_device
 from zoodip_core.diffusion.generation import ImageBatch, generate
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
-from zoodip_core.images import decode_image, encode_png
+from zoodip_core.images import decode_image
 from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors, to_concept
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.subject import Subject
-from zoodip_core.png_metadata import GenerationFacts, encode_generated
+from zoodip_core.png_metadata import GenerationFacts, encode_generated, encode_marked
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.jobs.records import Job
@@ -83,10 +83,14 @@ class DiffusionSearch:
         return content
 
     def preview(self) -> bytes:
-        """Draw a PNG with the current token, using the code of a generation and a fixed seed."""
+        """Draw a PNG with the current token, using the code of a generation and a fixed seed.
+
+        Raises:
+            ContentFilteredError: the safety checker of the base model withheld it.
+        """
         personalization = self.personalization
         (drawn,) = generate(personalization.bundle, self._preview, personalization.concept_vectors)
-        return encode_png(drawn.image)
+        return encode_marked(drawn.image)
 
     def concept(self) -> Concept:
         """Return the learned concept with its provenance."""
@@ -112,11 +116,16 @@ class DiffusionGeneration:
         """Whether all images are drawn."""
         return self._batch.done
 
+    @property
+    def withheld(self) -> Sequence[int]:
+        """Seeds of the images so far that the safety checker withheld."""
+        return self._batch.withheld
+
     def advance(self) -> None:
         """Run one unit of work, and encode the image if it decodes one.
 
         Raises:
-            ZoodipError: memory is exhausted, or a pixel is NaN or infinite.
+            ZoodipError: memory is exhausted, a pixel is NaN or infinite, or the safety checker withheld all images.
         """
         self._batch.advance()
         for drawn in self._batch.images[len(self.images) :]:
@@ -130,9 +139,10 @@ class DiffusionEngine:
     def __init__(self, settings: ServiceSettings) -> None:
         self._catalog = Catalog.load(settings.base_models)
         self._device = choose_device(settings.device)  # a worker with a wrong device must not claim jobs
-        load = partial(load_bundle, device=settings.device, max_rows=settings.max_rows)
-        self._bundles = ModelCache(self._catalog, settings.max_bundle_mb, load)
         self._settings = settings
+        self._bundles = ModelCache(
+            self._catalog, settings.max_bundle_mb, self._load, safety_checker=settings.safety_checker
+        )
         self._jobs: WeakSet[DiffusionSearch | DiffusionGeneration] = WeakSet()
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
@@ -211,6 +221,18 @@ class DiffusionEngine:
     def trim(self) -> None:
         """Free base models that no job uses, as far as the memory budget requires."""
         self._bundles.trim(self._in_use())
+
+    def _load(self, entry: BaseModelEntry) -> Bundle:
+        settings = self._settings
+        bundle = load_bundle(
+            entry,
+            device=settings.device,
+            max_rows=settings.max_rows,
+            safety_checker=settings.safety_checker,
+        )
+        if settings.safety_checker and bundle.safety_checker is None:
+            _log.warning("safety_checker_missing", base_model=entry.name)
+        return bundle
 
     def _bundle(self, name: str) -> Bundle:
         return self._bundles.get(name, self._in_use())

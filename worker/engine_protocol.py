@@ -48,7 +48,11 @@ class JobSearch(Protocol):
         """Return the checkpoint from which a resumed search gives bit-identical results."""
 
     def preview(self) -> bytes:
-        """Draw a PNG with the current token and a fixed seed."""
+        """Draw a PNG with the current token and a fixed seed.
+
+        Raises:
+            ContentFilteredError: the safety checker of the base model withheld it.
+        """
 
     def concept(self) -> Concept:
         """Return the learned concept."""
@@ -67,7 +71,11 @@ class JobGeneration(Protocol):
 
     @property
     def images(self) -> Sequence[EncodedImage]:
-        """Images that are drawn so far, in the order of their seeds."""
+        """Images that are drawn so far and not withheld, in the order of their seeds."""
+
+    @property
+    def withheld(self) -> Sequence[int]:
+        """Seeds of the images so far that the safety checker of the base model withheld."""
 
     def advance(self) -> None:
         """Run one unit of work: a forward pass of limited size, or the decoding of one image."""

@@ -45,7 +45,7 @@ class GenerationJob:
         """Run one unit of work.
 
         Raises:
-            ZoodipError: memory is exhausted, or the base model produced no image.
+            ZoodipError: memory is exhausted, the base model produced no image, or all images are withheld.
         """
         step = self._generation.step
         with self._context.stats.stage("generate"):
@@ -70,6 +70,7 @@ class GenerationJob:
             self._context.put(self.lease, image_name(self.job.id, k), image.png)
         result = {
             "seeds": [image.seed for image in self._generation.images],
+            "withheld": list(self._generation.withheld),
             "concepts": {record.token: record.id for record, _ in self._concepts},
         }
         values = {"step": self.job.total_steps, "result": result}

@@ -20,12 +20,21 @@ class ModelCache:
         budget_mb: limit in megabytes for all cached models, the one being loaded included. Models in use stay
             even above the limit, because a search whose model is evicted would load it again.
         load: loads a base model.
+        safety_checker: whether `load` also loads the safety checker of a base model.
     """
 
-    def __init__(self, catalog: Catalog, budget_mb: float, load: Callable[[BaseModelEntry], Bundle]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        budget_mb: float,
+        load: Callable[[BaseModelEntry], Bundle],
+        *,
+        safety_checker: bool = False,
+    ) -> None:
         self._catalog = catalog
         self._budget_mb = budget_mb
         self._load = load
+        self._safety_checker = safety_checker
         self._loaded: OrderedDict[str, Bundle] = OrderedDict()
 
     def get(self, name: str, in_use: Collection[str]) -> Bundle:
@@ -40,7 +49,7 @@ class ModelCache:
         """
         if name not in self._loaded:
             entry = self._catalog.get(name)
-            self._make_room(weights_mb(find_model_folder(entry), entry.precisions), in_use)
+            self._make_room(self._needed_mb(entry), in_use)
             self._loaded[name] = self._load(entry)
         self._loaded.move_to_end(name)
         return self._loaded[name]
@@ -53,6 +62,10 @@ class ModelCache:
     def sizes_mb(self) -> dict[str, float]:
         """Return the memory of each model in megabytes. Safe to call from another thread during a load."""
         return {name: _megabytes(bundle) for name, bundle in list(self._loaded.items())}
+
+    def _needed_mb(self, entry: BaseModelEntry) -> float:
+        folder = find_model_folder(entry, safety_checker=self._safety_checker)
+        return weights_mb(folder, entry.precisions, safety_checker=self._safety_checker)
 
     def _make_room(self, needed_mb: float, in_use: Collection[str]) -> None:
         sizes = self.sizes_mb()

@@ -11,7 +11,7 @@ from worker.engine_protocol import JobEngine, JobSearch
 from worker.job_context import JobContext
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.errors import ContentFilteredError, InvalidCheckpointError, ZoodipError
 from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
 from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
@@ -193,9 +193,16 @@ class PersonalizationJob:
         self._writer.record_progress(self.lease, ("progress", event), values)
 
     def _draw_preview(self) -> None:
+        """Store a preview. One that the safety checker withholds is only recorded, and the search goes on."""
         step = self.search.step
         with self._stats.stage("preview"):
-            self._context.put(self.lease, preview_name(self.job.id, step), self.search.preview())
+            try:
+                png = self.search.preview()
+            except ContentFilteredError as error:
+                withheld = {"step": step, "code": error.code}
+                self._writer.record_progress(self.lease, ("preview_withheld", withheld), {"step": step})
+                return
+            self._context.put(self.lease, preview_name(self.job.id, step), png)
         self._writer.record_progress(self.lease, ("preview", {"step": step}), {"step": step})
 
     def _reference_names(self) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoodip_core.base_models.families import SD2_WIDTH, Family
 from zoodip_core.base_models.vocabulary import check_token_format
@@ -139,11 +140,12 @@ def export_concept(concept: Concept, form: Form) -> bytes:
     """Return the content of a safetensors file for a program; each has the provenance in its header.
 
     SD1 and SD2 have one key: the token for diffusers, `emb_params` for A1111 and ComfyUI. SDXL always has two:
-    `clip_l` and `clip_g`. docs/reference/concept-file.md lists what each program reads.
+    `clip_l` and `clip_g`. A single vector under the token is [width], which all four programs read; InvokeAI takes
+    the first axis of such a tensor as the width. docs/reference/concept-file.md lists what each program reads.
     """
     embeddings = concept.embeddings
     if concept.family != "sdxl":
-        embeddings = {concept.token if form == "diffusers" else "emb_params": embeddings["clip"]}
+        embeddings = _under_one_key(concept.token, embeddings["clip"], form)
     header = Header(
         concept.token,
         concept.family,
@@ -157,7 +159,7 @@ def export_concept(concept: Concept, form: Form) -> bytes:
 
 
 def file_name(token: str) -> str:
-    """Return the name for an exported file. A1111 and ComfyUI use it as the word in prompts."""
+    """Return the name for an exported file. A1111, ComfyUI and InvokeAI use it as the word in prompts."""
     return f"{token.strip('<>')}.safetensors"
 
 
@@ -192,6 +194,12 @@ def read_concept_file(source: Path | bytes, *, stem: str | None = None) -> Conce
     if METADATA_KEY in metadata:
         header = Header.parse(metadata[METADATA_KEY])
     return ConceptFile(header, by_encoder, source.stem if isinstance(source, Path) else stem)
+
+
+def _under_one_key(token: str, vectors: Vectors, form: Form) -> dict[str, NDArray[np.float32]]:
+    if form != "diffusers":
+        return {"emb_params": vectors}
+    return {token: vectors[0] if len(vectors) == 1 else vectors}
 
 
 def _recognize(embeddings: dict[str, Vectors]) -> tuple[Family, dict[str, Vectors], str | None]:

@@ -52,7 +52,7 @@ def read_embedding_file(source: Path | bytes) -> tuple[dict[str, Vectors], dict[
     return {key: _vectors(key, tensor) for key, tensor in tensors.items()}, header.get("__metadata__", {})
 
 
-def write_embedding_file(embeddings: Mapping[str, Vectors], metadata: dict[str, str]) -> bytes:
+def write_embedding_file(embeddings: Mapping[str, NDArray[np.float32]], metadata: dict[str, str]) -> bytes:
     """Return the content of a safetensors file in fp32."""
     return bytes(save({key: np.ascontiguousarray(value) for key, value in embeddings.items()}, metadata))
 

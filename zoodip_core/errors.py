@@ -141,6 +141,12 @@ class ImageNotFiniteError(ZoodipError):
     code = "image_not_finite"
 
 
+class ContentFilteredError(ZoodipError):
+    """The safety checker of the base model flagged the image, so it is withheld."""
+
+    code = "content_filtered"
+
+
 class OutOfMemoryError(ZoodipError):
     """Not even one row fits in the memory of the device."""
 

@@ -1,4 +1,4 @@
-"""PNG files of generated images, with the metadata that reproduces them."""
+"""PNG files of generated images: the mark that they are generated, and the metadata that reproduces them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Literal
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+SourceType = Literal["trainedAlgorithmicMedia", "compositeSynthetic"]
+
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_XMP_KEYWORD = "XML:com.adobe.xmp"
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
+</rdf:Description>
+</rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +46,42 @@ class GenerationFacts:
 
 
 def encode_generated(image: Image.Image, facts: GenerationFacts) -> bytes:
-    """Encode a generated image as PNG with its metadata in text chunks.
+    """Encode a generated image as marked PNG with its metadata in text chunks.
 
     Args:
         image: the image.
         facts: metadata; each field becomes the chunk of its name, and `concepts` is JSON.
     """
-    info = PngInfo()
+    info = _mark("trainedAlgorithmicMedia")
     info.add_itxt("prompt", facts.prompt)
     info.add_text("seed", str(facts.seed))
     info.add_text("concepts", json.dumps(dict(facts.concepts)))
     info.add_text("base_model", facts.base_model)
     info.add_text("fingerprint", facts.fingerprint)
+    return _encode(image, info)
+
+
+def encode_marked(image: Image.Image, source_type: SourceType = "trainedAlgorithmicMedia") -> bytes:
+    """Encode an image as PNG with the mark that it is generated, and no other metadata.
+
+    Args:
+        image: the image.
+        source_type: "compositeSynthetic" for a grid that also shows other images.
+    """
+    return _encode(image, _mark(source_type))
+
+
+def _mark(source_type: SourceType) -> PngInfo:
+    """Return an XMP packet with IPTC's digital source type, which other programs read as "made with AI".
+
+    Source: IPTC Photo Metadata Standard, Digital Source Type; XMP Specification Part 3, PNG.
+    """
+    info = PngInfo()
+    info.add_itxt(_XMP_KEYWORD, _XMP.format(source_type=_SOURCE_TYPES + source_type))
+    return info
+
+
+def _encode(image: Image.Image, info: PngInfo) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()

@@ -11,6 +11,7 @@ from api.auth import Admin, Reader
 from api.metrics import CONTENT_TYPE, render
 from api.problems import problems
 from api.service import CurrentService
+from zoodip_core.base_models.safety_checker import safety_checker_state
 from zoodip_core.service import worker_registry
 
 router = APIRouter(tags=["service"])
@@ -24,7 +25,7 @@ router = APIRouter(tags=["service"])
 )
 def base_models(caller: Reader) -> Response:
     """Return all base models of the catalog."""
-    infos = []
+    infos, enabled = [], caller.service.settings.safety_checker
     for entry in caller.service.base_models.catalog.entries:
         facts = caller.service.base_models.complete_facts(entry.name)
         infos.append(
@@ -35,6 +36,7 @@ def base_models(caller: Reader) -> Response:
                 default=entry.default,
                 side_px=None if facts is None else facts.side_px,
                 fingerprint=None if facts is None else facts.fingerprint,
+                safety_checker=None if facts is None else safety_checker_state(facts.folder, enabled=enabled),
             )
         )
     return serializers.reply(schemas.BaseModelList(data=infos))

@@ -106,3 +106,4 @@ def test_demo_learns_an_unseen_subject(tmp_path: Path) -> None:
     assert load_concept(tmp_path / "demo.safetensors").token == "<demo>"
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.width > 4 * 64
+        assert "compositeSynthetic" in grid.text["XML:com.adobe.xmp"]

@@ -20,6 +20,7 @@ from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create, photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import Worker, wait_for_job, wait_until_consuming, worker
+from tests.tooling.pictures import digital_source_type
 from zoodip_core.artifact import load_concept
 from zoodip_core.config import GenerationSettings
 from zoodip_core.service.database import Database
@@ -125,6 +126,7 @@ def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings:
     preview = client.get(f"{made.headers['Location']}/previews/5.png").content
     generated = client.get(drawn["images"][0]["url"]).content
     assert Image.open(BytesIO(generated)).tobytes() == Image.open(BytesIO(preview)).tobytes()
+    assert digital_source_type(generated) == digital_source_type(preview) == "trainedAlgorithmicMedia"
 
 
 def test_an_overflowing_model_fails_without_an_image(

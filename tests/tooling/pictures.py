@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 from typing import Any
+from xml.etree import ElementTree
 
 from PIL import Image, ImageCms
 
@@ -74,3 +75,13 @@ def display_p3() -> bytes:
     red, blue = tags[b"rXYZ"] + 4, tags[b"bXYZ"] + 4
     profile[red : red + 8], profile[blue : blue + 8] = profile[blue : blue + 8], profile[red : red + 8]
     return bytes(profile)
+
+
+def digital_source_type(png: bytes) -> str:
+    """Return IPTC's digital source type, without its prefix, from the XMP packet of a PNG."""
+    with Image.open(BytesIO(png)) as image:
+        packet = ElementTree.fromstring(image.info["xmp"].strip())  # noqa: S314 (our own file)
+    (found,) = packet.iter("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
+    prefix, _, name = (found.text or "").rpartition("/")
+    assert prefix == "http://cv.iptc.org/newscodes/digitalsourcetype"
+    return name

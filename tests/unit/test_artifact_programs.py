@@ -1,4 +1,4 @@
-"""Compatibility of concept files with diffusers, A1111 and ComfyUI, in both directions."""
+"""Compatibility of concept files with diffusers, A1111, Forge, ComfyUI and InvokeAI, in both directions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ import pytest
 import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from tests.tooling.concepts import FAMILIES, FORMS, WIDTHS, concept
+from tests.tooling.embedding_readers import (
+    INVOKEAI_FAMILIES,
+    a1111_word,
+    comfyui_name,
+    invokeai_names,
+    invokeai_width,
+    read_as_a1111,
+    read_as_comfyui,
+    read_as_invokeai,
+)
 from zoodip_core.artifact import (
+    ENCODERS,
+    Concept,
     Form,
     export_concept,
     file_name,
@@ -58,61 +72,76 @@ def test_diffusers_reads_sdxl(family_folder: dict[str, Path], form: Form) -> Non
         assert rows.detach().numpy().tobytes() == original.embeddings[key].tobytes()
 
 
-def read_as_a1111(data: bytes) -> tuple[Any, int, int]:
-    """Reimplement A1111's EmbeddingDatabase.load_from_file. Returns the tensors, the width and the number of vectors.
-
-    A dict with `clip_g` and `clip_l` is for SDXL, and its width is the sum of both. Any other file must have
-    exactly one tensor. The file name is the name of the embedding. A1111 skips files of another width.
-    Source: AUTOMATIC1111/stable-diffusion-webui, modules/textual_inversion/textual_inversion.py.
-    """
-    tensors = safetensors.torch.load(data)
-    assert "string_to_param" not in tensors
-    if "clip_g" in tensors and "clip_l" in tensors:
-        width = tensors["clip_g"].shape[-1] + tensors["clip_l"].shape[-1]
-        return tensors, width, tensors["clip_g"].shape[0]
-    assert len(tensors) == 1, "embedding file has multiple terms in it"
-    (vectors,) = tensors.values()
-    return vectors, vectors.shape[-1], vectors.shape[0]
-
-
-def read_as_comfyui(data: bytes, key: str) -> torch.Tensor:
-    """Reimplement ComfyUI's load_embed: return the tensor with the encoder's key, else the first one.
-
-    `key` is "clip_l" in the tokenizers of SD1 and SD2 (SD2 uses the default). SDXL has one tokenizer with "clip_l"
-    and one with "clip_g". Source: Comfy-Org/ComfyUI, comfy/sd1_clip.py, sd2_clip.py and sdxl_clip.py.
-    """
-    tensors = safetensors.torch.load(data)
-    assert "string_to_param" not in tensors
-    if key in tensors:
-        return tensors[key]
-    assert not any(name.startswith("bundle_emb.") for name in tensors)
-    return next(iter(tensors.values()))
-
-
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a1111_reads_a_concept(family: Family) -> None:
-    """A1111 finds all vectors, and the width that it compares with the model."""
-    original = concept(family, 2)
-    found, width, vectors = read_as_a1111(export_concept(original, "a1111"))
-    assert (width, vectors) == (sum(WIDTHS[family]), 2)
-    tensors = found if family == "sdxl" else {"clip": found}
+def test_a1111_and_forge_read_a_concept(family: Family, vectors: int, form: Form) -> None:
+    """A1111 and Forge find all vectors of each form, and the width that they compare with the model."""
+    original = concept(family, vectors)
+    found, width, count = read_as_a1111(export_concept(original, form))
+    assert (width, count) == (sum(WIDTHS[family]), vectors)
     for name, value in original.embeddings.items():
-        assert tensors[name].numpy().tobytes() == value.tobytes()
+        assert found[name].numpy().tobytes() == value.tobytes()
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_comfyui_reads_a_concept(family: Family) -> None:
-    """ComfyUI finds the right tensor for each text encoder."""
-    original = concept(family, 2)
-    data = export_concept(original, "comfyui")
+def test_comfyui_reads_a_concept(family: Family, vectors: int, form: Form) -> None:
+    """ComfyUI finds the vectors of each text encoder in each form."""
+    original = concept(family, vectors)
+    data = export_concept(original, form)
     for name, value in original.embeddings.items():
-        key = name if family == "sdxl" else "clip_l"
-        assert read_as_comfyui(data, key).numpy().tobytes() == value.tobytes()
+        rows = read_as_comfyui(data, name if family == "sdxl" else "clip_l")
+        assert [row.numpy().tobytes() for row in rows] == [row.tobytes() for row in value]
 
 
-def test_the_file_name_is_the_token_without_brackets() -> None:
-    """ComfyUI cuts the name of an embedding at `<`, and Windows does not allow it in file names."""
-    assert file_name("<my-dog>") == "my-dog.safetensors"
+_PUBLISHED_WIDTHS: dict[Family, tuple[int, ...]] = {"sd1": (768,), "sd2": (1024,), "sdxl": (768, 1280)}
+
+
+def _published(family: Family, vectors: int) -> Concept:
+    """Return a concept with the widths of the published models."""
+    widths = zip(ENCODERS[family], _PUBLISHED_WIDTHS[family], strict=True)
+    generator = np.random.default_rng(vectors)
+    rows = {name: generator.standard_normal((vectors, width), dtype=np.float32) for name, width in widths}
+    return Concept("<my-dog>", family, rows)
+
+
+@pytest.mark.parametrize(
+    ("family", "vectors", "form"),
+    [
+        *[(family, 1, form) for family in FAMILIES for form in FORMS],
+        *[(family, 3, "a1111") for family in FAMILIES],
+        ("sdxl", 3, "diffusers"),
+    ],
+)
+def test_invokeai_recognizes_and_reads_a_concept(family: Family, vectors: int, form: Form) -> None:
+    """InvokeAI recognizes the base model of one vector in each form, and of several in the form for A1111."""
+    original = _published(family, vectors)
+    data = export_concept(original, form)
+    assert INVOKEAI_FAMILIES[invokeai_width(data)] == family
+    for value in original.embeddings.values():
+        assert read_as_invokeai(data, value.shape[1]).numpy().tobytes() == value.tobytes()
+
+
+def test_invokeai_does_not_recognize_several_vectors_in_the_form_for_diffusers() -> None:
+    """It takes the number of vectors as the width. The guide says to export such a concept for A1111."""
+    assert invokeai_width(export_concept(_published("sd1", 3), "diffusers")) == 3
+
+
+@given(st.from_regex(r"<[a-z0-9][a-z0-9_-]{0,62}>", fullmatch=True))
+def test_each_program_finds_the_file_by_its_name(token: str) -> None:
+    """The name of an exported file is the word in prompts of A1111, ComfyUI and InvokeAI."""
+    file, word = file_name(token), token[1:-1]
+    assert file == f"{word}.safetensors"
+    assert a1111_word(file) == word
+    assert comfyui_name(f"embedding:{word}") == comfyui_name(f"embedding:{word}, in the snow") == word
+    assert invokeai_names(f"a photo of a {token} in the snow") == [word]
+
+
+def test_comfyui_cuts_a_name_at_a_bracket() -> None:
+    """A file that is named after the token with its brackets would not be found."""
+    assert comfyui_name("embedding:<my-dog>") == ""
 
 
 @pytest.mark.parametrize(

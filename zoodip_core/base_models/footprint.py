@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zoodip_core.base_models.safety_checker import safety_checker_files, ships_safety_checker
 from zoodip_core.base_models.tensor_files import parameter_count
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import PartPrecisions, Precision
@@ -22,8 +23,13 @@ def parameter_counts(folder: Path) -> dict[str, int]:
     return {part: sum(parameter_count(file) for file in weight_files(folder / part)) for part in parts}
 
 
-def weights_mb(folder: Path, precisions: PartPrecisions) -> float:
+def weights_mb(folder: Path, precisions: PartPrecisions, *, safety_checker: bool = False) -> float:
     """Return the memory of all networks of a pipeline folder, each at its precision, in 10⁶ bytes.
+
+    Args:
+        folder: pipeline folder.
+        precisions: how the weights of each part are stored.
+        safety_checker: whether its safety checker is loaded, too. It counts as fp32; on CUDA it is fp16.
 
     Raises:
         InvalidModelError: weights are missing, damaged, or not safetensors.
@@ -32,4 +38,8 @@ def weights_mb(folder: Path, precisions: PartPrecisions) -> float:
     text: Precision = "fp32" if precisions.text_encoder == "fp16" else precisions.text_encoder
     chosen: dict[str, Precision] = {"unet": precisions.unet, "vae": precisions.vae}
     counts = parameter_counts(folder).items()
-    return sum(count * _BYTES_PER_WEIGHT[chosen.get(part, text)] for part, count in counts) / 1e6
+    weights = sum(count * _BYTES_PER_WEIGHT[chosen.get(part, text)] for part, count in counts)
+    if safety_checker and ships_safety_checker(folder):
+        files = safety_checker_files(folder).weights
+        weights += sum(parameter_count(file) for file in files) * _BYTES_PER_WEIGHT["fp32"]
+    return weights / 1e6

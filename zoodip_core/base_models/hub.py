@@ -21,6 +21,8 @@ from huggingface_hub.errors import (
 )
 
 from zoodip_core.base_models.families import detect_family, network_parts
+from zoodip_core.base_models.safety_checker import PART as SAFETY_CHECKER
+from zoodip_core.base_models.safety_checker import PROCESSOR, safety_checker_files, ships_safety_checker
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.errors import InvalidModelError
 
@@ -34,6 +36,7 @@ _SMALL_FILES = (
     *(f"{part}/*config.json" for part in (*_PARTS, "scheduler")),
     *(f"tokenizer{suffix}/*.{kind}" for suffix in ("", "_2") for kind in ("json", "txt")),
 )
+_SMALL_SAFETY_FILES = (f"{SAFETY_CHECKER}/config.json", f"{PROCESSOR}/preprocessor_config.json")
 _OTHER_COPIES = ("*non_ema*", "*flax*", "*openvino*", "*onnx*", "*/*/*")
 _HALF = "fp16"
 
@@ -62,13 +65,16 @@ def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:
     return folder
 
 
-def find_snapshot(hub_id: str, revision: str | None, variant: str | None) -> Snapshot:
+def find_snapshot(
+    hub_id: str, revision: str | None, variant: str | None, *, safety_checker: bool = False
+) -> Snapshot:
     """Look up a base model on the hub and choose its files.
 
     Args:
         hub_id: `owner/name`.
         revision: branch, tag or commit; None for `main`.
         variant: "fp16" for the files in half precision; None prefers full precision, part by part.
+        safety_checker: whether to include the safety checker, in half precision if there is such a file.
 
     Raises:
         InvalidModelError: the repository or revision does not exist, is not accessible, or holds no such model.
@@ -77,7 +83,7 @@ def find_snapshot(hub_id: str, revision: str | None, variant: str | None) -> Sna
         info = HfApi().model_info(hub_id, revision=revision or MAIN, files_metadata=True)
     assert info.sha is not None, "the hub names the commit of a revision"
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    names = choose_files(hub_id, sizes, variant)
+    names = choose_files(hub_id, sizes, variant, safety_checker=safety_checker)
     return Snapshot(hub_id, revision or MAIN, info.sha, {name: sizes[name] for name in names})
 
 
@@ -98,25 +104,46 @@ def download(snapshot: Snapshot) -> Path:
     return Path(folder)
 
 
-def snapshot_folder(hub_id: str, revision: str | None, variant: str | None) -> Path:
+def snapshot_folder(
+    hub_id: str, revision: str | None, variant: str | None, *, safety_checker: bool = False
+) -> Path:
     """Return the folder of a base model, after downloading it if it is not here yet.
 
-    A downloaded model is used without asking the hub, so a branch that moves on does not change it.
+    A downloaded model is used without asking the hub, so a branch that moves on does not change it. A safety checker
+    that is still missing is downloaded from the same commit.
 
     Raises:
         InvalidModelError: as `find_snapshot` and `download`.
     """
     cached = cached_snapshot(hub_id, revision)
-    return cached if cached is not None else download(find_snapshot(hub_id, revision, variant))
+    if cached is None:
+        return download(find_snapshot(hub_id, revision, variant, safety_checker=safety_checker))
+    if safety_checker and _lacks_safety_checker(cached):
+        return download(find_snapshot(hub_id, cached.name, variant, safety_checker=True))
+    return cached
 
 
-def choose_files(hub_id: str, files: Mapping[str, int], variant: str | None) -> list[str]:
+def _lacks_safety_checker(folder: Path) -> bool:
+    """Return whether the pipeline names a safety checker whose files are not all here."""
+    if not ships_safety_checker(folder):
+        return False
+    try:
+        safety_checker_files(folder)
+    except InvalidModelError:
+        return True
+    return False
+
+
+def choose_files(
+    hub_id: str, files: Mapping[str, int], variant: str | None, *, safety_checker: bool = False
+) -> list[str]:
     """Return the names of the files to download.
 
     Args:
         hub_id: the repository, for messages.
         files: names of all its files.
         variant: as in `find_snapshot`.
+        safety_checker: as in `find_snapshot`.
 
     Raises:
         InvalidModelError: the repository has no pipeline in diffusers' layout, or no safetensors weights.
@@ -129,8 +156,9 @@ def choose_files(hub_id: str, files: Mapping[str, int], variant: str | None) -> 
             got=f"{hub_id} without model_index.json{hint}",
             expected="a pipeline in diffusers' folder layout",
         )
-    chosen = [name for name in files if any(fnmatch(name, pattern) for pattern in _SMALL_FILES)]
-    for part in _PARTS:
+    small = (*_SMALL_FILES, *_SMALL_SAFETY_FILES) if safety_checker else _SMALL_FILES
+    chosen = [name for name in files if any(fnmatch(name, pattern) for pattern in small)]
+    for part in (*_PARTS, SAFETY_CHECKER) if safety_checker else _PARTS:
         weights = [
             name
             for name in files
@@ -142,13 +170,19 @@ def choose_files(hub_id: str, files: Mapping[str, int], variant: str | None) -> 
                 got=f"{hub_id} without safetensors weights in {part}/",
                 expected="safetensors weights of each part (pickle files are not read)",
             )
-        chosen += _of_variant(hub_id, weights, variant)
+        lacks_half = part == SAFETY_CHECKER and not _halves(weights)
+        chosen += _of_variant(hub_id, weights, None if lacks_half else variant)
     return chosen
+
+
+def _halves(weights: list[str]) -> list[str]:
+    """Return the names of the files in half precision."""
+    return [name for name in weights if f".{_HALF}" in PurePosixPath(name).name]
 
 
 def _of_variant(hub_id: str, weights: list[str], variant: str | None) -> list[str]:
     """Return the files of one copy of a network's weights: the variant, else full precision, else fp16."""
-    half = [name for name in weights if f".{_HALF}" in PurePosixPath(name).name]
+    half = _halves(weights)
     full = [name for name in weights if name not in half]
     if variant == _HALF and weights and not half:
         raise InvalidModelError.mismatch(

@@ -11,6 +11,7 @@ from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.footprint import parameter_counts, weights_mb
 from zoodip_core.base_models.image_size import native_side_px
 from zoodip_core.base_models.safetensors_header import read_header
+from zoodip_core.base_models.safety_checker import ships_safety_checker
 from zoodip_core.base_models.tensor_files import MAP_NAME, data_file
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import PRECISIONS, PartPrecisions
@@ -32,6 +33,7 @@ class ModelFacts:
         license: license file, or license that the checkpoint states; None if there is none.
         checkpoint: the file of a checkpoint in one file, else None.
         fingerprint: fingerprint of the files.
+        safety_checker: whether the folder ships a safety checker.
         notes: facts that only the checkpoint in one file shows, such as which weights are used.
     """
 
@@ -43,6 +45,7 @@ class ModelFacts:
     license: str | None
     fingerprint: str
     checkpoint: Path | None
+    safety_checker: bool
     notes: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,6 +60,7 @@ class ModelFacts:
             "license": self.license,
             "fingerprint": self.fingerprint,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "safety_checker": self.safety_checker,
             **self.notes,
         }
 
@@ -82,6 +86,7 @@ def read_model_facts(folder: Path) -> ModelFacts:
         license=_license(folder, checkpoint),
         fingerprint=fingerprint(folder),
         checkpoint=checkpoint,
+        safety_checker=ships_safety_checker(folder),
         notes=dict(read_config(folder, "model_index.json").get(NOTES, {})),
     )
 

@@ -146,7 +146,7 @@ def _write_grid(
 ) -> None:
     from zoodip_core.files import write_atomically
     from zoodip_core.grid import GridRow, draw_grid
-    from zoodip_core.images import encode_png
+    from zoodip_core.png_metadata import encode_marked
 
     def row(title: str, key: str) -> GridRow:
         labels = [prompt.replace("{}", names[key]) for prompt in demo_subject.prompts]
@@ -159,4 +159,4 @@ def _write_grid(
         row(f"after: the learned token {PLACEHOLDER}", "after"),
         row(f"description: {names['caption']!r}", "caption"),
     ]
-    write_atomically(path, encode_png(draw_grid(rows)))
+    write_atomically(path, encode_marked(draw_grid(rows), "compositeSynthetic"))

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoodip_core.cli.console import print_json, say, say_warnings
-from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption, MaxRowsOption
+from zoodip_core.cli.options import (
+    BaseModelOption,
+    CatalogOption,
+    DeviceOption,
+    JsonOption,
+    MaxRowsOption,
+    SafetyCheckerOption,
+)
 from zoodip_core.cli.progress import drawing_progress
 
 if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
     from zoodip_core.config import GenerationSettings
-    from zoodip_core.diffusion.generation import GeneratedImage
+    from zoodip_core.diffusion.generation import GeneratedImage, ImageBatch
     from zoodip_core.diffusion.loading import Bundle
     from zoodip_core.diffusion.prompts import ConceptVectors
     from zoodip_core.generation_prompts import PreparedGeneration
@@ -78,6 +85,7 @@ def generate(
     catalog: CatalogOption = None,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
+    safety_checker: SafetyCheckerOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw images from a prompt."""
@@ -105,19 +113,24 @@ def generate(
     check_output_folder(out)
     warnings = [*notes, *prepared.warnings]
     say_warnings(warnings)
-    bundle = load_bundle(entry, device=device, max_rows=max_rows)
+    bundle = load_bundle(entry, device=device, max_rows=max_rows, safety_checker=safety_checker)
+    if safety_checker and bundle.safety_checker is None:
+        say(f"warning: {entry.name} ships no safety checker, so its images are not checked")
     allowed = [learned.token for learned in concepts] if allow_model_mismatch else []
     vectors = concept_vectors(concepts, bundle, mismatch_allowed=allowed)
     mismatches = mismatch_warnings(concepts, bundle)
     say_warnings(mismatches)
-    drawn = _draw(bundle, prepared.settings, vectors)
-    files = _save(out, drawn, prepared, bundle)
+    batch = _draw(bundle, prepared.settings, vectors)
+    files = _save(out, batch.images, prepared, bundle)
+    for withheld in batch.withheld:
+        say(f"withheld: the image of seed {withheld}, because the safety checker flagged it")
     say("\n".join(files))
     if as_json:
         print_json(
             {
                 "images": files,
-                "seeds": [image.seed for image in drawn],
+                "seeds": [image.seed for image in batch.images],
+                "withheld": batch.withheld,
                 "prompt": prepared.settings.prompt,
                 "warnings": [asdict(warning) for warning in [*warnings, *mismatches]],
             }
@@ -156,7 +169,7 @@ def _prepare(
     return prepare_prompts(settings, vectors, text_windows(folder), expected=expected)
 
 
-def _draw(bundle: Bundle, settings: GenerationSettings, vectors: ConceptVectors) -> list[GeneratedImage]:
+def _draw(bundle: Bundle, settings: GenerationSettings, vectors: ConceptVectors) -> ImageBatch:
     """Draw the images and show the progress."""
     from zoodip_core.diffusion.generation import ImageBatch
 
@@ -165,7 +178,7 @@ def _draw(bundle: Bundle, settings: GenerationSettings, vectors: ConceptVectors)
         while not batch.done:
             batch.advance()
             update(batch.step)
-    return batch.images
+    return batch
 
 
 def _save(

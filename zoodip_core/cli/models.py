@@ -197,7 +197,8 @@ def _show(fields: Mapping[str, Any], *, as_json: bool) -> None:
         print_json(dict(fields))
         return
     parameters = {part: f"{count:,}" for part, count in fields["parameters"].items()}
-    print_fields({name: value for name, value in fields.items() if value} | {"parameters": parameters})
+    shown = {name: _cell(value) if value is True else value for name, value in fields.items() if value}
+    print_fields(shown | {"parameters": parameters})
 
 
 def _cell(value: object) -> str:

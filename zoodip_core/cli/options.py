@@ -29,6 +29,15 @@ MaxRowsOption = Annotated[
         "--max-rows", min=1, help="Maximum number of U-Net rows in one forward pass; default: no limit."
     ),
 ]
+SafetyCheckerOption = Annotated[
+    bool,
+    typer.Option(
+        "--safety-checker/--no-safety-checker",
+        envvar="ZOODIP_SAFETY_CHECKER",
+        help="Withhold images that the safety checker of the base model flags. "
+        "A base model that ships none is not checked, with a warning.",
+    ),
+]
 MaxFileOption = Annotated[
     float,
     typer.Option(

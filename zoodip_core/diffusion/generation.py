@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,7 +20,7 @@ from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, PromptStates
 from zoodip_core.diffusion.schedulers import make_scheduler
-from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.errors import ContentFilteredError, InvalidSettingsError
 
 MAX_CELLS = 65_536
 """Latent cells of one forward pass of a generation: 16 rows of 512 x 512 px with 8 px a cell."""
@@ -45,7 +45,7 @@ def generate(
         concepts: vectors of each learned token that the prompt can use.
 
     Returns:
-        `settings.n` images, in the order of their seeds.
+        `settings.n` images, in the order of their seeds, without those that the safety checker of `bundle` withheld.
 
     Raises:
         InvalidSettingsError: the height or width is not a multiple of the size of a latent cell.
@@ -53,6 +53,7 @@ def generate(
         UnknownSchedulerError: no scheduler has that name.
         OutOfMemoryError: not even one row fits into memory.
         ImageNotFiniteError: a pixel is NaN or infinite.
+        ContentFilteredError: the safety checker withheld all images.
     """
     (drawn,) = generate_together(bundle, [settings], concepts)
     return drawn
@@ -71,7 +72,7 @@ def generate_together(
         concepts: as in `generate`.
 
     Returns:
-        For each request, its images.
+        For each request, its images without those that the safety checker of `bundle` withheld.
 
     Raises:
         InvalidSettingsError: two requests differ in another setting.
@@ -80,8 +81,8 @@ def generate_together(
     batch = ImageBatch(bundle, requests, concepts)
     while not batch.done:
         batch.advance()
-    drawn = iter(batch.images)
-    return [list(islice(drawn, settings.n)) for settings in requests]
+    drawn = iter(batch.drawn)
+    return [_kept(islice(drawn, settings.n)) for settings in requests]
 
 
 class ImageBatch:
@@ -96,7 +97,8 @@ class ImageBatch:
 
     Attributes:
         step: number of completed denoising steps, of those that the requests ask for.
-        images: decoded images, request by request; all of them once `done` is true.
+        drawn: decoded images, request by request; all of them once `done` is true. An image that the safety checker
+            of the base model flagged is None.
 
     Raises:
         ZoodipError: a setting is not allowed, as in `generate_together`.
@@ -119,13 +121,23 @@ class ImageBatch:
         with torch.no_grad():
             self._branches = _conditioning(bundle, requests, concepts or {})
         self.step = 0
-        self.images: list[GeneratedImage] = []
+        self.drawn: list[GeneratedImage | None] = []
         self._work = self._draw()
 
     @property
     def done(self) -> bool:
         """Whether all images are drawn."""
-        return len(self.images) == len(self._seeds)
+        return len(self.drawn) == len(self._seeds)
+
+    @property
+    def images(self) -> list[GeneratedImage]:
+        """The images so far that the safety checker did not withhold."""
+        return _kept(self.drawn)
+
+    @property
+    def withheld(self) -> list[int]:
+        """Seeds of the images so far that the safety checker withheld."""
+        return [seed for seed, image in zip(self._seeds, self.drawn, strict=False) if image is None]
 
     def advance(self) -> None:
         """Run one unit of work.
@@ -133,6 +145,7 @@ class ImageBatch:
         Raises:
             OutOfMemoryError: not even one row fits into memory.
             ImageNotFiniteError: a pixel is NaN or infinite.
+            ContentFilteredError: the safety checker withheld all images.
         """
         with torch.no_grad():
             next(self._work)
@@ -157,8 +170,20 @@ class ImageBatch:
             self.step = self._steps * count // len(scheduler.timesteps)  # some schedulers take more timesteps
             yield
         for latent, seed in zip(latents, self._seeds, strict=True):
-            self.images.append(GeneratedImage(decode_latent(self._bundle.vae, latent), seed))
+            self.drawn.append(self._decode(latent, seed))
+            if self.done and not self.images:
+                raise ContentFilteredError
             yield
+
+    def _decode(self, latent: Float[Tensor, "c h w"], seed: int) -> GeneratedImage | None:
+        """Decode one image. Return None if the safety checker flags it."""
+        image = decode_latent(self._bundle.vae, latent)
+        checker = self._bundle.safety_checker
+        return None if checker is not None and checker.flags(image) else GeneratedImage(image, seed)
+
+
+def _kept(drawn: Iterable[GeneratedImage | None]) -> list[GeneratedImage]:
+    return [image for image in drawn if image is not None]
 
 
 def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettings:

@@ -17,6 +17,7 @@ from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.base_models.image_size import latent_cell_px
+from zoodip_core.base_models.safety_checker import ships_safety_checker
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
@@ -24,6 +25,7 @@ from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cac
 from zoodip_core.diffusion.empty_networks import empty_network
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
+from zoodip_core.diffusion.safety import SafetyChecker
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
@@ -50,6 +52,7 @@ class Bundle:
         scale_factor: pixels along one side of a latent cell.
         zero_empty_prompt: whether an empty negative prompt is encoded as zeros.
         templates: captions of the base model for each concept kind.
+        safety_checker: flags images to withhold; None if it is off, or the base model ships none.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Bundle:
     scale_factor: int
     zero_empty_prompt: bool
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
+    safety_checker: SafetyChecker | None = None
     _vae: nn.Module | None = None
 
     @property
@@ -88,8 +92,14 @@ class Bundle:
     @property
     def modules(self) -> list[nn.Module]:
         """All networks that are currently loaded."""
-        loaded = [self.denoiser.unet, *(encoder.model for encoder in self.prompts.encoders)]
-        return loaded if self._vae is None else [*loaded, self._vae]
+        checker = None if self.safety_checker is None else self.safety_checker.model
+        loaded = [
+            self.denoiser.unet,
+            *(encoder.model for encoder in self.prompts.encoders),
+            self._vae,
+            checker,
+        ]
+        return [module for module in loaded if module is not None]
 
     @property
     def latent_channels(self) -> int:
@@ -113,13 +123,20 @@ class Bundle:
 
 
 @typed_out_of_memory("Loading the base model")
-def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: int | None = None) -> Bundle:
+def load_bundle(
+    entry: BaseModelEntry,
+    *,
+    device: str | None = None,
+    max_rows: int | None = None,
+    safety_checker: bool = False,
+) -> Bundle:
     """Load a base model of the catalog, quantizing each weight as it is read.
 
     Args:
         entry: location and precision of the base model.
         device: a device that torch finds, such as "cpu", "cuda", "cuda:1" or "mps"; None uses CUDA if available.
         max_rows: most rows of one U-Net forward pass; None for no limit.
+        safety_checker: whether to load the safety checker, if the base model ships one.
 
     Raises:
         InvalidInputError: torch finds no such device.
@@ -127,7 +144,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         OutOfMemoryError: the model does not fit.
     """
     chosen_device = choose_device(device)
-    folder = find_model_folder(entry)
+    folder = find_model_folder(entry, safety_checker=safety_checker)
     family = detect_family(folder)
     if entry.family not in (None, family):
         raise InvalidModelError.mismatch(
@@ -157,13 +174,18 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         scale_factor=latent_cell_px(folder),
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
+        safety_checker=_load_safety_checker(folder, chosen_device) if safety_checker else None,
     )
 
 
-def find_model_folder(entry: BaseModelEntry) -> Path:
+def _load_safety_checker(folder: Path, device: torch.device) -> SafetyChecker | None:
+    return SafetyChecker(folder, device) if ships_safety_checker(folder) else None
+
+
+def find_model_folder(entry: BaseModelEntry, *, safety_checker: bool = False) -> Path:
     """Return the folder of a base model, downloading a hub id on first use.
 
-    Only configs, tokenizers, licenses and safetensors are downloaded.
+    Only configs, tokenizers, licenses and safetensors are downloaded; those of a safety checker only on request.
 
     Raises:
         InvalidModelError: the hub has no such model, or the model is not on disk and the hub is unreachable.
@@ -171,7 +193,7 @@ def find_model_folder(entry: BaseModelEntry) -> Path:
     if entry.hub_id is None:
         assert entry.path is not None, "the catalog requires a path or a hub id"
         return entry.path
-    return snapshot_folder(entry.hub_id, entry.revision, entry.variant)
+    return snapshot_folder(entry.hub_id, entry.revision, entry.variant, safety_checker=safety_checker)
 
 
 def _disable_tf32() -> None:

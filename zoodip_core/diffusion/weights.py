@@ -164,13 +164,20 @@ def _match_tensors(model: nn.Module, sources: dict[str, StoredTensor]) -> dict[s
 def _name_in_model(name: str, expected: Mapping[str, Tensor]) -> str | None:
     """Return the name in the model of a tensor in a file, or None if the model has no such tensor.
 
-    Old VAEs use other names for attention layers, and transformers 5 dropped `text_model.` from CLIPTextModel.
+    Old VAEs use other names for attention layers. transformers 5 dropped `text_model.` from CLIPTextModel, and one
+    `vision_model.` from the vision model of a safety checker.
     """
     parts = name.split(".")
     if len(parts) > 1 and parts[-2] in _RENAMED:
         parts[-2] = _RENAMED[parts[-2]]
     renamed = ".".join(parts)
-    candidates = (name, renamed, name.removeprefix("text_model."), f"text_model.{name}")
+    candidates = (
+        name,
+        renamed,
+        name.removeprefix("text_model."),
+        f"text_model.{name}",
+        name.replace("vision_model.vision_model.", "vision_model."),
+    )
     return next((candidate for candidate in candidates if candidate in expected), None)
 
 

@@ -114,6 +114,11 @@ class ServiceSettings(BaseSettings):
     device: str | None = Field(
         default=None, description="cpu, cuda, cuda:1, mps or xpu; unset: cuda if available, else cpu"
     )
+    safety_checker: bool = Field(
+        default=False,
+        description="on: withhold images that the safety checker of the base model flags; "
+        "a base model that ships none is not checked",
+    )
     engine: str = Field(
         default="worker.diffusion_engine:DiffusionEngine", description="Import path of the engine class"
     )

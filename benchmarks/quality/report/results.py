@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Generic
 
@@ -15,6 +14,7 @@ from benchmarks.quality.report.rows import R, RowFile
 from benchmarks.quality.sources import Pictures
 from zoodip_core.files import write_atomically
 from zoodip_core.grid import GridRow, draw_grid
+from zoodip_core.png_metadata import encode_marked
 
 SHOWN = 8  # pictures in a row of a grid
 
@@ -78,9 +78,7 @@ def save_grid_images(folder: Path, drawn: Pictures) -> None:
     """
     kept = drawn[0] if len(drawn) == 1 else [row[0] for row in drawn]
     for index, picture in enumerate(kept[:SHOWN]):
-        buffer = BytesIO()
-        picture.save(buffer, "PNG")
-        write_atomically(folder / f"{index}.png", buffer.getvalue())
+        write_atomically(folder / f"{index}.png", encode_marked(picture))
 
 
 def read_grid_images(folder: Path, count: int) -> list[Image.Image]:
@@ -124,9 +122,8 @@ def write_grid(path: Path, rows: Sequence[GridRowSpec]) -> None:
     """
     if not rows or not all(row.pictures for row in rows):
         return
-    buffer = BytesIO()
-    draw_grid([_grid_row(row) for row in rows]).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    grid = draw_grid([_grid_row(row) for row in rows])
+    write_atomically(path, encode_marked(grid, "compositeSynthetic"))
 
 
 def _grid_row(row: GridRowSpec) -> GridRow:

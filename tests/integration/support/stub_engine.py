@@ -91,6 +91,7 @@ class StubGeneration:
         self._began_at = time.monotonic()
         self.step = 0
         self.images: list[EncodedImage] = []
+        self.withheld: list[int] = []
 
     @property
     def done(self) -> bool:

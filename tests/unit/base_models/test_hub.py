@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.tooling.hub import COMMIT, Hub, running_hub
+from tests.tooling.safety_checkers import FLAGS_NONE, add_safety_checker
 from zoodip_core.base_models.hub import choose_files
+from zoodip_core.base_models.safety_checker import safety_checker_files
+from zoodip_core.errors import InvalidModelError
 
 SD15_ON_THE_HUB = [
     ".gitattributes",
@@ -51,7 +54,8 @@ from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.errors import ZoodipError
 constants.DOWNLOAD_CHUNK_SIZE = 1_000  # what is lost of a broken download; the test model is small
 try:
-    print(snapshot_folder(sys.argv[1], sys.argv[2] or None, sys.argv[3] or None))
+    checker = sys.argv[4] == "True"
+    print(snapshot_folder(sys.argv[1], sys.argv[2] or None, sys.argv[3] or None, safety_checker=checker))
 except ZoodipError as error:
     print("error:", error.message)
 """
@@ -75,10 +79,12 @@ Load = Callable[..., str]
 def load(hub: Hub, tmp_path: Path) -> Load:
     """Return a function that gets a model from the hub in another process, with a cache for this test."""
 
-    def run(hub_id: str, revision: str = "", variant: str = "", **environment: str) -> str:
+    def run(
+        hub_id: str, revision: str = "", variant: str = "", checker: bool = False, **environment: str
+    ) -> str:
         names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": ""}
         done = subprocess.run(
-            [sys.executable, "-c", LOAD, hub_id, revision, variant],
+            [sys.executable, "-c", LOAD, hub_id, revision, variant, str(checker)],
             env={**os.environ, **names, **environment},
             capture_output=True,
             text=True,
@@ -112,6 +118,35 @@ def test_only_needed_files_are_downloaded() -> None:
         }
         assert {"model_index.json", "tokenizer/merges.txt", "tokenizer/vocab.json", "LICENSE.md"} <= taken
         assert not any(name.endswith((".bin", ".onnx")) or "safety" in name for name in taken)
+
+
+def test_the_safety_checker_is_downloaded_on_request() -> None:
+    """Its configuration, its weights and the configuration of its image processor."""
+    files = dict.fromkeys(SD15_ON_THE_HUB, 1)
+    without = choose_files("owner/sd15", files, "fp16")
+    added = set(choose_files("owner/sd15", files, "fp16", safety_checker=True)).difference(without)
+    assert added == {
+        "feature_extractor/preprocessor_config.json",
+        "safety_checker/config.json",
+        "safety_checker/model.safetensors",
+    }
+    pickled = [name.replace("safety_checker/model.safetensors", "safety_checker/x.bin") for name in files]
+    with pytest.raises(InvalidModelError, match="without safetensors weights in safety_checker/"):
+        choose_files("owner/sd15", dict.fromkeys(pickled, 1), None, safety_checker=True)
+
+
+@pytest.mark.slow
+def test_a_safety_checker_is_added_to_a_downloaded_model(hub: Hub, load: Load) -> None:
+    """Only the files of the checker are downloaded, from the same commit; later uses need no network."""
+    add_safety_checker(hub.repositories["owner/tiny"], FLAGS_NONE)
+    folder = load("owner/tiny")
+    before = len(downloads(hub))
+    assert not (Path(folder) / "safety_checker").exists()
+    assert load("owner/tiny", checker=True) == folder
+    assert len(safety_checker_files(Path(folder)).weights) == 1
+    names = {request.partition("/resolve/")[2].partition("/")[2] for request in downloads(hub)[before:]}
+    assert all("safety_checker" in name or "feature_extractor" in name for name in names), names
+    assert load("owner/tiny", checker=True, HF_HUB_OFFLINE="1") == folder
 
 
 @pytest.mark.slow

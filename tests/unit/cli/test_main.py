@@ -106,6 +106,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
     with Image.open(tmp_path / "images" / "6.png") as image:
         assert image.size == (64, 64)
         assert image.text["seed"] == "6"
+        assert "trainedAlgorithmicMedia" in image.text["XML:com.adobe.xmp"]
         assert image.text["prompt"] == "a photo of a <x> in the snow"
         assert image.text["fingerprint"] == concept.fingerprint
 

@@ -1,14 +1,15 @@
-"""A learned concept draws the same picture in diffusers, loaded as docs/how-to/use-a-concept-elsewhere.md says."""
+"""A concept draws the same picture in diffusers, loaded by the code of docs/how-to/use-a-concept-in-diffusers.md."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from tests.tooling.concepts import concept
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 PROMPT = "a photo of a <my-dog> in the snow"
 STEPS, SEED, GUIDANCE = 3, 11, 5.0
+_GUIDE = Path(__file__).parents[3] / "docs/how-to/use-a-concept-in-diffusers.md"
+_BLOCKS = re.findall(r"^```py\n(.*?)^```$", _GUIDE.read_text(), re.MULTILINE | re.DOTALL)  # SD1 and SD2; SDXL
 
 
 def _pipeline(folder: Path, family: str) -> Any:
@@ -31,21 +34,23 @@ def _pipeline(folder: Path, family: str) -> Any:
     return pipeline
 
 
-def _load(pipeline: Any, file: Path, family: str, *, set_end: bool) -> None:
-    """Load a concept file by the steps of the guide; `set_end` decides about the step that only SDXL needs."""
-    if family != "sdxl":
-        pipeline.load_textual_inversion(str(file))
-        return
-    tensors = safetensors.torch.load_file(file)
-    for key, encoder, tokenizer in (
-        ("clip_l", pipeline.text_encoder, pipeline.tokenizer),
-        ("clip_g", pipeline.text_encoder_2, pipeline.tokenizer_2),
-    ):
-        pipeline.load_textual_inversion(
-            tensors[key], token="<my-dog>", text_encoder=encoder, tokenizer=tokenizer
-        )
-    if set_end:
-        pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
+def _run_guide(pipeline: Any, family: str, *, set_end: bool) -> Any:
+    """Run the code of the guide, with the settings of this test, and return its picture.
+
+    `set_end` says whether to run the line that sets the end token, which only SDXL needs.
+    """
+    code = _BLOCKS[family == "sdxl"].replace(f'pipe("{PROMPT}")', "draw()")
+    assert "draw()" in code
+    if not set_end:
+        code = re.sub("^.*eos_token_id.*$", "", code, flags=re.MULTILINE)
+
+    def draw() -> Any:
+        generator = torch.Generator().manual_seed(SEED)
+        return pipeline(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator)
+
+    names = {"pipe": pipeline, "draw": draw}
+    exec(code, names)  # noqa: S102 (our own page)
+    return names["image"]
 
 
 def _largest_difference(
@@ -57,14 +62,8 @@ def _largest_difference(
     parts = [torch.from_numpy(part) for part in learned.embeddings.values()]
     settings = GenerationSettings(prompt=PROMPT, steps=STEPS, seed=SEED, guidance_scale=GUIDANCE)
     ours = generate(bundle, settings, {"<my-dog>": parts})[0].image
-    pipeline = _pipeline(folder, family)
-    _load(pipeline, file, family, set_end=set_end)
-    theirs = pipeline(
-        PROMPT,
-        num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE,
-        generator=torch.Generator().manual_seed(SEED),
-    ).images[0]
+    with contextlib.chdir(file.parent):
+        theirs = _run_guide(_pipeline(folder, family), family, set_end=set_end)
     return int(np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max())
 
 
