@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import structlog
 from sqlalchemy import Connection
@@ -11,12 +12,13 @@ from worker.engine_protocol import JobEngine, JobSearch
 from worker.job_context import JobContext
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, ZoodipError
 from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
-from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.errors import LeaseLostError, NotFoundError
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job
@@ -41,6 +43,7 @@ class PersonalizationJob:
         self._checkpoints = list(job.checkpoints)
         with self._stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._start_search(engine)
+        self.search.on_recovery(self._record_recovery)
         self._progress_at = time.time()
         self._speedometer = Speedometer()
         self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
@@ -165,6 +168,12 @@ class PersonalizationJob:
             lambda connection: leases.record(connection, self.lease, time.time(), values=values)
         )
         _log.warning("steps_lost", job_id=self.job.id, step=step, lost_steps=self.job.checkpoint_step - step)
+
+    def _record_recovery(self, recovery: Recovery) -> None:
+        _log.warning("search_recovered", job_id=self.job.id, kind=recovery.kind, step=recovery.step)
+        event = {"code": LossNotFiniteError.code, "message": recovery.message}
+        with suppress(LeaseLostError):  # the step goes on; the next write ends the job
+            self._writer.record_progress(self.lease, ("warning", event), {})
 
     def _measure(self) -> None:
         with self._stats.stage("measure"):

@@ -48,7 +48,7 @@ _LastEventId = Annotated[
 async def follow_personalization(
     request: Request, caller: Reader, id: Id, last_event_id: _LastEventId = None
 ) -> Response:
-    """Stream `progress`, `preview`, `checkpoint` and `status` events. `Last-Event-ID` resumes after that event."""
+    """Stream `progress`, `preview`, `checkpoint`, `warning` and `status` events; `Last-Event-ID` resumes."""
     return await _follow(request, caller, JobKind.PERSONALIZATION, id, int(last_event_id or 0))
 
 
