@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
 
 from worker.engine_protocol import JobEngine, JobSearch
 from worker.job_context import JobContext
+from worker.leased_writes import LeasedWriter
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, ZoodipError
@@ -21,7 +23,7 @@ from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.errors import LeaseLostError, NotFoundError
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
-from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.records import Job, Lease
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.service.tracing import record_span, span
@@ -43,7 +45,8 @@ class PersonalizationJob:
         self._checkpoints = list(job.checkpoints)
         with self._stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._start_search(engine)
-        self.search.on_recovery(self._record_recovery)
+        # No method of this object: the cycle of references would keep the base model in use after the job.
+        self.search.on_recovery(partial(_record_recovery, self._writer, self.lease))
         self._progress_at = time.time()
         self._speedometer = Speedometer()
         self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
@@ -169,12 +172,6 @@ class PersonalizationJob:
         )
         _log.warning("steps_lost", job_id=self.job.id, step=step, lost_steps=self.job.checkpoint_step - step)
 
-    def _record_recovery(self, recovery: Recovery) -> None:
-        _log.warning("search_recovered", job_id=self.job.id, kind=recovery.kind, step=recovery.step)
-        event = {"code": LossNotFiniteError.code, "message": recovery.message}
-        with suppress(LeaseLostError):  # the step goes on; the next write ends the job
-            self._writer.record_progress(self.lease, ("warning", event), {})
-
     def _measure(self) -> None:
         with self._stats.stage("measure"):
             self.search.record_validation_loss()
@@ -209,3 +206,10 @@ class PersonalizationJob:
 
     def _reference_names(self) -> list[str]:
         return [reference_name(self.job.id, k) for k in range(int(self.job.request["images"]))]
+
+
+def _record_recovery(writer: LeasedWriter, lease: Lease, recovery: Recovery) -> None:
+    _log.warning("search_recovered", job_id=lease.job_id, kind=recovery.kind, step=recovery.step)
+    event = {"code": LossNotFiniteError.code, "message": recovery.message}
+    with suppress(LeaseLostError):  # the step goes on; the next write ends the job
+        writer.record_progress(lease, ("warning", event), {})
