@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
-import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -36,8 +35,6 @@ from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
 PREVIEW_SEED = 0
-
-_log = structlog.get_logger("zoodip.worker")
 
 
 class DiffusionSearch:
@@ -71,6 +68,10 @@ class DiffusionSearch:
     def fixed_losses(self) -> Sequence[float]:
         """Validation losses: before the search, then at each measurement."""
         return self.personalization.fixed_losses
+
+    def on_recovery(self, notify: Callable[[Recovery], None]) -> None:
+        """Call `notify` whenever the search recovers from a loss that is not finite."""
+        self.personalization.on_recovery = notify
 
     def record_validation_loss(self) -> float:
         """Measure the validation loss, append it to `fixed_losses` and return it."""
@@ -171,7 +172,6 @@ class DiffusionEngine:
         personalization = Personalization.begin(
             bundle, subject, decoded, PersonalizationSettings.parse(job.request["settings"]), tensors
         )
-        personalization.on_recovery = partial(_log_recovery, job.id)
         search = DiffusionSearch(personalization, self._preview_of(bundle, subject))
         self._jobs.add(search)
         return search
@@ -255,10 +255,6 @@ class DiffusionEngine:
 def _checked_tokens(concepts: Sequence[tuple[ConceptRecord, Concept]], bundle: Bundle) -> list[str]:
     """Return the tokens of concepts whose import or search was checked against the files of the base model."""
     return [concept.token for record, concept in concepts if record.fingerprint == bundle.fingerprint]
-
-
-def _log_recovery(job_id: str, recovery: Recovery) -> None:
-    _log.warning("search_recovered", job_id=job_id, kind=recovery.kind, step=recovery.step)
 
 
 def _tensors(state: bytes) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import structlog
 
@@ -15,6 +16,7 @@ from worker.generation_job import GenerationJob, may_start_another
 from worker.held_leases import HeldLeases
 from worker.job_context import JobContext, JobStopped
 from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
+from worker.memory_shortage import WAITS_FOR_MEMORY, PersonalizationLimit, can_wait_for_memory
 from worker.personalization_job import PersonalizationJob
 from worker.stats import Stats
 from worker.step_batch import step_batch
@@ -55,7 +57,8 @@ class EngineLoop:
         self._stats = stats
         retrying = RetryingObjectStore(objects, settings.storage_retry_s)
         self._context = JobContext(writer, retrying, settings, stats, self._stay_active)
-        self._personalizations: list[PersonalizationJob] = []
+        self._personalizations: list[PersonalizationJob] = []  # in the order of their start
+        self._limit = PersonalizationLimit(settings.slots)
         self._generations: list[GenerationJob] = []
         self._wake_event = threading.Event()
         self._drain_event = threading.Event()
@@ -101,7 +104,7 @@ class EngineLoop:
         claimed = False
         if may_start_another(self._generations):
             claimed = self._claim(JobKind.GENERATION, self._start_generation)
-        if len(self._personalizations) < self._settings.slots:
+        if self._limit.allows_another(len(self._personalizations)):
             claimed |= self._claim(JobKind.PERSONALIZATION, self._start_personalization)
         return claimed
 
@@ -178,13 +181,32 @@ class EngineLoop:
     def _step(self, base_model: str, group: list[PersonalizationJob]) -> None:
         if not group:
             return
+        lacks_memory = False
         for personalization, error in zip(
             group, step_batch(self._engine, self._stats, base_model, group), strict=True
         ):
-            if error is not None:
-                self._fail(personalization.lease, error)
-            else:
+            if error is None:
                 self._run_isolated(personalization.job, personalization.after_step)
+            elif self._can_wait(personalization.job, error):
+                lacks_memory = True  # the search has not moved, so the next round repeats its step
+            else:
+                self._fail(personalization.lease, error)
+        if lacks_memory:
+            youngest = [one for one in self._personalizations if not one.finished][-1]
+            self._run_isolated(youngest.job, partial(self._wait_for_memory, youngest))
+
+    def _can_wait(self, job: Job, error: ZoodipError) -> bool:
+        return can_wait_for_memory(job, error, [one.job for one in self._personalizations])
+
+    def _wait_for_memory(self, personalization: PersonalizationJob) -> None:
+        personalization.save_checkpoint()
+        self._requeue_for_memory(personalization.lease)
+
+    def _requeue_for_memory(self, lease: Lease) -> None:
+        """Requeue a personalization at its last checkpoint, and start none until another one has left."""
+        _log.warning("job_waits_for_memory", job_id=lease.job_id)
+        self._give_back(lease, WAITS_FOR_MEMORY)
+        self._limit.lower(len(self._personalizations))
 
     def _complete(self, personalization: PersonalizationJob) -> None:
         job = personalization.job
@@ -208,7 +230,10 @@ class EngineLoop:
             _log.warning("job_abandoned", job_id=job.id, error=type(error).__name__)
             self._drop(lease)
         except ZoodipError as error:
-            self._fail(lease, error)
+            if self._can_wait(job, error):
+                self._run_isolated(job, partial(self._requeue_for_memory, lease))
+            else:
+                self._fail(lease, error)
         except Exception as error:  # noqa: BLE001 (translated: other jobs must go on)
             _log.exception("job_crashed", job_id=job.id)
             self._fail(
@@ -227,7 +252,10 @@ class EngineLoop:
     def _drop(self, lease: Lease) -> None:
         """Forget a job, and poll for another one in the next round."""
         self.held_leases.remove(lease)
-        self._personalizations = [one for one in self._personalizations if one.lease != lease]
+        others = [one for one in self._personalizations if one.lease != lease]
+        if len(others) < len(self._personalizations):
+            self._limit.reset()
+        self._personalizations = others
         self._generations = [one for one in self._generations if one.lease != lease]
         self._wake_event.set()
 
@@ -239,8 +267,8 @@ class EngineLoop:
         running.save_checkpoint()
         self._give_back(running.lease)
 
-    def _give_back(self, lease: Lease) -> None:
-        """Requeue a job at its last checkpoint, or apply its pending stop request."""
-        job = self._writer.requeue(lease)
+    def _give_back(self, lease: Lease, reason: tuple[str, dict[str, Any]] | None = None) -> None:
+        """Requeue a job at its last checkpoint, or apply its pending stop request; `reason` is an event."""
+        job = self._writer.requeue(lease, reason)
         self._drop(lease)
         _log.info("job_requeued", job_id=job.id, status=job.status, step=job.step)

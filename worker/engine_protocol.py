@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import ZoodipError
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
@@ -40,6 +41,9 @@ class JobSearch(Protocol):
     @property
     def fixed_losses(self) -> Sequence[float]:
         """Validation losses: before the search, then at each measurement."""
+
+    def on_recovery(self, notify: Callable[[Recovery], None]) -> None:
+        """Call `notify` whenever the search recovers from a loss that is not finite."""
 
     def record_validation_loss(self) -> float:
         """Measure the validation loss, append it to `fixed_losses` and return it."""

@@ -80,13 +80,13 @@ class LeasedWriter:
         """
         return self.write_with_retry(lambda c: leases.apply_stop_request(c, lease, time.time()))
 
-    def requeue(self, lease: Lease) -> Job:
-        """Return the job to the queue, or apply its pending cancel or pause request.
+    def requeue(self, lease: Lease, event: tuple[str, dict[str, Any]] | None = None) -> Job:
+        """Return the job to the queue with an event, or apply its pending cancel or pause request.
 
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        return self.write_with_retry(lambda c: leases.requeue(c, lease, time.time()))
+        return self.write_with_retry(lambda c: leases.requeue(c, lease, time.time(), event))
 
     def write_with_retry(self, write: Callable[[Connection], T]) -> T:
         """Run a write in a transaction, and retry for up to two lease times while the database is unavailable.

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
 
 from worker.engine_protocol import JobEngine, JobSearch
 from worker.job_context import JobContext
+from worker.leased_writes import LeasedWriter
 from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import ContentFilteredError, InvalidCheckpointError, ZoodipError
+from zoodip_core.errors import (
+    ContentFilteredError,
+    InvalidCheckpointError,
+    LossNotFiniteError,
+    ZoodipError,
+)
 from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
-from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.errors import LeaseLostError, NotFoundError
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
-from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs.records import Job, Lease
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import checkpoint_name, concept_name, preview_name, reference_name
 from zoodip_core.service.tracing import record_span, span
@@ -41,6 +50,8 @@ class PersonalizationJob:
         self._checkpoints = list(job.checkpoints)
         with self._stats.stage("begin"), span("personalization.begin", job.trace, job_id=job.id):
             self.search = self._start_search(engine)
+        # No method of this object: the cycle of references would keep the base model in use after the job.
+        self.search.on_recovery(partial(_record_recovery, self._writer, self.lease))
         self._progress_at = time.time()
         self._speedometer = Speedometer()
         self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
@@ -207,3 +218,10 @@ class PersonalizationJob:
 
     def _reference_names(self) -> list[str]:
         return [reference_name(self.job.id, k) for k in range(int(self.job.request["images"]))]
+
+
+def _record_recovery(writer: LeasedWriter, lease: Lease, recovery: Recovery) -> None:
+    _log.warning("search_recovered", job_id=lease.job_id, kind=recovery.kind, step=recovery.step)
+    event = {"code": LossNotFiniteError.code, "message": recovery.message}
+    with suppress(LeaseLostError):  # the step goes on; the next write ends the job
+        writer.record_progress(lease, ("warning", event), {})

@@ -48,7 +48,7 @@ _LastEventId = Annotated[
 async def follow_personalization(
     request: Request, caller: Reader, id: Id, last_event_id: _LastEventId = None
 ) -> Response:
-    """Stream `progress`, `preview`, `preview_withheld`, `checkpoint` and `status` events.
+    """Stream `progress`, `preview`, `preview_withheld`, `checkpoint`, `warning` and `status` events.
 
     `Last-Event-ID` resumes after that event.
     """

@@ -1,10 +1,11 @@
 """`python -m benchmarks.engine`: speed, memory and quantized share of the embedded model and of SD1.5's shapes.
 
 A second table has the memory of a whole job: loading, encoding, a step, a preview and a generation. On CUDA it shows
-the bytes that the allocator has allocated. Elsewhere it counts the bytes of live tensors, with fp32 activations.
+the bytes that the allocator has allocated. Elsewhere it counts the bytes of live tensors, with 16-bit activations.
+A third table computes the same for SD1.5 and SDXL from the shapes of their tensors, without running them.
 
-Every row runs in a separate process, so that it has separate memory peaks. SD1.5 has random weights, built in a
-temporary folder (2 GB); they cost as much as trained ones.
+Every measured row runs in a separate process, so that it has separate memory peaks. SD1.5 has random weights, built
+in a temporary folder (2 GB); they cost as much as trained ones.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.engine.job import JobFigures
 from benchmarks.engine.process import measure_apart, measure_job_apart
+from benchmarks.engine.shapes import compute_job
 from benchmarks.quantization.__main__ import print_table
+from tests.tooling.families import sd15, sdxl
 from tests.tooling.models import build_sd15
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.config import Precision
+from zoodip_core.diffusion.quantize import Bits
 
 HEAD = (
     "model",
@@ -33,7 +38,8 @@ HEAD = (
     "quantized",
 )
 JOB_HEAD = ("model", "precision", "n", *("load", "begin", "step", "preview", "generation", "peak, MB"))
-PRECISIONS: tuple[Precision, ...] = ("int8", "nf4", "fp32")
+QUANTIZED: tuple[Bits, ...] = ("int8", "nf4")
+PRECISIONS: tuple[Precision, ...] = (*QUANTIZED, "fp32")
 
 
 def main() -> None:
@@ -61,10 +67,22 @@ def main() -> None:
     print_table(HEAD, rows)
     print(f"\nMemory of a whole job, {_counted(options.device)}:\n")
     print_table(JOB_HEAD, jobs)
+    if not options.small:
+        print("\nMemory of a whole job, computed from shapes, not measured:\n")
+        print_table(JOB_HEAD, _computed_rows())
 
 
 def _counted(device: str) -> str:
-    return "allocated on CUDA" if device.startswith("cuda") else "in live tensors (fp32 activations)"
+    return "allocated on CUDA" if device.startswith("cuda") else "in live tensors (bf16 activations)"
+
+
+def _computed_rows() -> list[list[str]]:
+    families = {"sd15": sd15(), "sdxl": sdxl()}
+    return [
+        _job_row(name, precision, compute_job(family, precision=precision, n=2))
+        for name, family in families.items()
+        for precision in QUANTIZED
+    ]
 
 
 def _job_rows(entry: BaseModelEntry, options: argparse.Namespace) -> list[list[str]]:
@@ -73,9 +91,13 @@ def _job_rows(entry: BaseModelEntry, options: argparse.Namespace) -> list[list[s
     for precision in PRECISIONS:
         chosen = entry.model_copy(update={"precision": precision})
         found = measure_job_apart(chosen, n=2, device=options.device, threads=options.threads)
-        parts = (found.load, found.begin, found.step, found.preview, found.generation, found.peak)
-        rows.append([entry.name, precision, "2", *(f"{size / 1e6:.0f}" for size in parts)])
+        rows.append(_job_row(entry.name, precision, found))
     return rows
+
+
+def _job_row(model: str, precision: str, found: JobFigures) -> list[str]:
+    parts = (found.load, found.begin, found.step, found.preview, found.generation, found.peak)
+    return [model, precision, "2", *(f"{size / 1e6:.0f}" for size in parts)]
 
 
 def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: int) -> list[list[str]]:

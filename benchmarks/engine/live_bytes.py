@@ -16,13 +16,17 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     A storage counts from the operation that returns it until it is freed. Memory that a kernel allocates and frees
     inside one operation does not count.
 
+    Args:
+        meta: count tensors on the meta device, which allocate nothing, instead of those on other devices.
+
     Attributes:
         current: bytes of live storages.
         peak: largest value of `current`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, meta: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._meta = meta
         self.current = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -40,7 +44,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known or storage.device.type == "meta":
+        if key in self._known or (storage.device.type == "meta") != self._meta:
             return
         self._known.add(key)
         self.current += size

@@ -1,4 +1,4 @@
-"""Configurations of four narrow families with the real block types, and of SD1.5 at full size."""
+"""Configurations of four narrow families with the real block types, and of SD1.5 and SDXL at full size."""
 
 from __future__ import annotations
 
@@ -155,4 +155,41 @@ def sd15() -> Family:
     }
     return Family(
         narrow.pipeline, unet, vae, (text,), narrow.text_classes, narrow.pads, narrow.scheduler, narrow.index
+    )
+
+
+def sdxl() -> Family:
+    """Return Stable Diffusion XL at full size: 2,567 M + 84 M + 123 M + 695 M parameters."""
+    narrow, small = FAMILIES["sdxl"], sd15()
+    unet = copy.deepcopy(narrow.unet) | {
+        "sample_size": 128,
+        "block_out_channels": [320, 640, 1280],
+        "layers_per_block": 2,
+        "transformer_layers_per_block": [1, 2, 10],
+        "attention_head_dim": [5, 10, 20],
+        "cross_attention_dim": 768 + 1280,
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 6 * 256 + 1280,
+        "norm_num_groups": 32,
+    }
+    vae = copy.deepcopy(narrow.vae) | {
+        name: small.vae[name] for name in ("block_out_channels", "layers_per_block", "norm_num_groups")
+    }
+    text = copy.deepcopy(small.text[0]) | {
+        "hidden_act": "gelu",
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 20,
+        "projection_dim": 1280,
+    }
+    return Family(
+        narrow.pipeline,
+        unet,
+        vae | {"sample_size": 1024},
+        (small.text[0], text),
+        narrow.text_classes,
+        narrow.pads,
+        narrow.scheduler,
+        narrow.index,
     )

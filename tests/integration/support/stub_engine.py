@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from worker.engine_protocol import EncodedImage, JobGeneration, JobSearch
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled
+from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
@@ -62,6 +63,9 @@ class StubSearch:
             return LossNotFiniteError("The loss is nan at step 5")
         self.step += 1
         return None
+
+    def on_recovery(self, notify: Callable[[Recovery], None]) -> None:
+        """Do nothing: a stub search does not recover."""
 
     def record_validation_loss(self) -> float:
         """Append a loss that falls until step 40, and return it."""

@@ -21,6 +21,11 @@ ONE = torch.zeros(2, 2)
 OTHER_FILES: dict[str, tuple[Tensors, str]] = {
     "LoRA": ({"lora_unet_down_blocks_0_attentions_0.lora_down.weight": ONE}, "a LoRA"),
     "LoRA of diffusers": ({"unet.down_blocks.0.attentions.0.to_k.lora_A.weight": ONE}, "a LoRA"),
+    "older LoRA of diffusers": (
+        {"unet.mid_block.attentions.0.attn1.processor.to_q_lora.down.weight": ONE},
+        "a LoRA",
+    ),
+    "LoRA of a text encoder": ({"text_encoder.q_proj.lora_linear_layer.up.weight": ONE}, "a LoRA"),
     "LyCORIS": ({"lycoris_unet_mid_block.hada_w1_a": ONE}, "a LoRA"),
     "ControlNet": ({"control_model.input_blocks.0.0.weight": ONE}, "a ControlNet"),
     "ControlNet of diffusers": ({"controlnet_cond_embedding.conv_in.weight": ONE}, "a ControlNet"),

@@ -22,7 +22,10 @@ TEXT: dict[Family, tuple[str, ...]] = {
 ACCEPTED = "a Stable Diffusion 1.x, 2.x or XL checkpoint for text to image with U-Net, text encoder and VAE"
 
 _OTHER_KINDS = (  # pattern of one key → what the file is; the first match counts
-    (r"lora_(up|down|A|B|unet_|te\d?_)|[._](hada|lokr)_w1|dora_scale|\.lora\.", "a LoRA"),
+    (
+        r"lora_(up|down|A|B|unet_|te\d?_|linear_)|_lora\.(up|down)|[._](hada|lokr)_w1|dora_scale|\.lora\.",
+        "a LoRA",
+    ),
     (r"control_model\.|controlnet_|(^|\.)zero_convs\.|input_hint_block\.", "a ControlNet"),
     (r"joint_blocks\.", "Stable Diffusion 3"),
     (r"double_blocks\.|single_transformer_blocks\.", "FLUX"),

@@ -201,12 +201,22 @@ def apply_stop_request(connection: Connection, lease: Lease, now: float) -> Job 
     return finish(connection, lease, Status.PAUSED, now, _UNCOUNTED)
 
 
-def requeue(connection: Connection, lease: Lease, now: float) -> Job:
+def requeue(
+    connection: Connection, lease: Lease, now: float, event: tuple[str, dict[str, Any]] | None = None
+) -> Job:
     """Requeue a running job, or apply its pending stop request, and return the job. Does not count as an attempt.
+
+    Args:
+        connection: Write transaction.
+        lease: The worker's lease of the job.
+        now: Seconds since 1970.
+        event: Type and data of an event that gives the reason.
 
     Raises:
         LeaseLostError: The worker no longer holds the lease; nothing was written.
     """
+    if event is not None:
+        record(connection, lease, now, event=event)
     return apply_stop_request(connection, lease, now) or finish(
         connection, lease, Status.QUEUED, now, _UNCOUNTED
     )
