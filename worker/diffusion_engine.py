@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from weakref import WeakSet
 
+import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -34,6 +34,7 @@ from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
 
+_log = structlog.get_logger("zoodip.worker")
 PREVIEW_SEED = 0
 
 
