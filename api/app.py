@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from api import problems
+from api.facades.openai import images, models
 from api.head_requests import HeadMiddleware
 from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
@@ -58,6 +59,8 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
     )
     app.state.request_metrics = RequestMetrics()
     for module in (personalizations, events, concepts, generations, system):
+        app.include_router(module.router)
+    for module in (images, models):
         app.include_router(module.router)
     docs.install(app)
     problems.install(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
 from zoodip_core.generation_prompts import PreparedGeneration, prepare_prompts
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.prompt_tokens import candidate_tokens
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
@@ -46,13 +48,16 @@ class _Resolved:
     settings: GenerationSettings
 
 
-def prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None) -> Creation:
+def prepare_creation(
+    caller: Caller, body: GenerationRequest, trace: str | None, warnings: Sequence[InputWarning] = ()
+) -> Creation:
     """Validate the request and return the creation of its job.
 
     Args:
         caller: whose concepts the prompt can use.
         body: the request.
         trace: `traceparent` of the request.
+        warnings: warnings of the caller, which the job shows before those about its prompts.
 
     Raises:
         ZoodipError: The request is not valid.
@@ -62,7 +67,7 @@ def prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None)
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_job_quota(connection, caller)
-        new = _new_job(job_id, caller, body, trace, resolved, connection)
+        new = _new_job(job_id, caller, body, trace, resolved, warnings, connection)
         job = store.add(connection, new, time.time())
         response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
         return StoredResponse(
@@ -84,6 +89,7 @@ def _new_job(
     body: GenerationRequest,
     trace: str | None,
     resolved: _Resolved,
+    warnings: Sequence[InputWarning],
     connection: Connection,
 ) -> NewJob:
     found = _find_concepts(connection, caller.owner, resolved.entry.name, resolved.settings)
@@ -99,7 +105,7 @@ def _new_job(
         request={
             "settings": prepared.settings.model_dump(),
             "concepts": {token: found[token].id for token in prepared.tokens},
-            "warnings": [asdict(warning) for warning in prepared.warnings],
+            "warnings": [asdict(warning) for warning in (*warnings, *prepared.warnings)],
         },
     )
 

@@ -1,0 +1,1 @@
+"""Façades: APIs of other services, translated to the services behind `/v1`, for the clients that people have."""

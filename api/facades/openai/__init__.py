@@ -1,0 +1,1 @@
+"""OpenAI's API for images, models, files and fine-tuning jobs."""
