@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
+import webuiapi
 from PIL import Image
 
 from tests.integration.support.apis import api
@@ -97,3 +99,149 @@ def test_openai_streams_images(url: str, key: str) -> None:
     events = [event for event in stream if event.type == "image_generation.completed"]
     assert [_decoded(event.b64_json).size for event in events] == [(64, 64)] * 2
     assert {(event.size, event.usage.total_tokens) for event in events} == {("64x64", 0)}
+
+
+def test_webuiapi_drives_the_a1111_facade(url: str, key: str) -> None:
+    """Every call of `webuiapi` about drawing works with Basic authentication; a bare name draws the concept."""
+    address = httpx2.URL(url)
+    client = webuiapi.WebUIApi(host=address.host, port=address.port or 80)
+    client.set_auth("any", key)
+    assert client.util_get_model_names() == ["emoji", "other", "tiny"]
+    client.util_set_model("tiny")
+    assert client.util_get_current_model() == "tiny"
+    client.util_wait_for_ready(check_interval=0.1)
+    assert list(client.get_embeddings()["loaded"]) == ["my-dog"]
+    assert "Euler a" in client.util_get_sampler_names()
+    assert client.util_get_scheduler_names() == ["automatic"]
+    assert client.get_upscalers()[0]["name"] == "None"
+    for listed in (
+        client.get_sd_vae,
+        client.get_latent_upscale_modes,
+        client.get_loras,
+        client.get_hypernetworks,
+    ):
+        assert listed() == []
+    assert client.get_cmd_flags()["api"] is True
+    assert client.get_scripts() == {"txt2img": [], "img2img": []}
+    assert set(client.get_memory()) == {"ram", "cuda"}
+    assert client.interrupt() == {}
+    drawn = client.txt2img(
+        prompt="a my-dog on a beach", batch_size=2, seed=7, steps=2, cfg_scale=2, width=64, height=32
+    )
+    assert [image.size for image in drawn.images] == [(64, 32)] * 2
+    assert drawn.info["all_seeds"] == [7, 8]
+    assert drawn.info["infotexts"][0].startswith(
+        "a <my-dog> on a beach\nSteps: 2, Sampler: Euler a, CFG scale: 2.0"
+    )
+    described = client.png_info(drawn.image).info
+    assert described.startswith("a <my-dog> on a beach\nSeed: 7, Model hash: ")
+    with pytest.raises(RuntimeError, match="401"):
+        webuiapi.WebUIApi(host=address.host, port=address.port or 80).txt2img(prompt="a dog")
+
+
+def _basic(key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"user:{key}".encode()).decode()}
+
+
+def test_sillytavern_connects_switches_and_draws(url: str, key: str) -> None:
+    """The requests of SillyTavern's A1111 source, in its order.
+
+    Source: SillyTavern, src/endpoints/stable-diffusion.js and public/scripts/extensions/stable-diffusion/index.js
+    """
+    with httpx2.Client(base_url=f"{url}/sdapi/v1", headers=_basic(key)) as client:
+        assert isinstance(client.get("/options").json()["sd_model_checkpoint"], str)
+        for path, member in (("/samplers", "name"), ("/schedulers", "name"), ("/sd-models", "title")):
+            assert all(isinstance(item[member], str) for item in client.get(path).json())
+        for path in ("/upscalers", "/latent-upscale-modes", "/sd-vae", "/sd-modules"):
+            assert isinstance(client.get(path).json(), list)
+        assert client.post("/options", json={"sd_model_checkpoint": "tiny"}).is_success
+        state = client.get("/progress").json()
+        assert (state["progress"], state["state"]["job_count"]) == (0, 0)
+        assert client.get("/options").json()["sd_model_checkpoint"] == "tiny"
+        body = {
+            "url": url,
+            "auth": f"user:{key}",
+            "prompt": "a my-dog",
+            "negative_prompt": "blurry",
+            "sampler_name": "Euler a",
+            "scheduler": "automatic",
+            "steps": 2,
+            "cfg_scale": 7,
+            "width": 512,
+            "height": 512,
+            "restore_faces": False,
+            "enable_hr": False,
+            "hr_upscaler": "Latent",
+            "hr_scale": 2,
+            "hr_additional_modules": [],
+            "denoising_strength": 0.7,
+            "hr_second_pass_steps": 0,
+            "override_settings": {"CLIP_stop_at_last_layers": 1},
+            "override_settings_restore_afterwards": True,
+            "clip_skip": 1,
+            "save_images": True,
+            "send_images": True,
+            "do_not_save_grid": False,
+            "do_not_save_samples": False,
+        }
+        drawn = client.post("/txt2img", json=body, timeout=60).json()
+    assert _decoded(drawn["images"][0]).size == (64, 64)
+    assert [warning["field"] for warning in drawn["warnings"]] == ["size", "url", "auth"]
+
+
+def test_open_webui_draws_with_both_engines(url: str, key: str) -> None:
+    """The requests of Open WebUI's engines `openai` and `automatic1111`.
+
+    Source: Open WebUI, backend/open_webui/routers/images.py
+    """
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {
+        "model": "dall-e-2",
+        "prompt": "a my-dog",
+        "n": 1,
+        "size": "512x512",
+        "response_format": "b64_json",
+    }
+    answer = httpx2.post(f"{url}/v1/images/generations", json=body, headers=headers, timeout=60).json()
+    assert [list(_decoded(image["b64_json"]).size) for image in answer["data"]] == [[64, 64]]
+    with httpx2.Client(base_url=f"{url}/sdapi/v1", headers=_basic(key), timeout=60) as client:
+        options = client.get("/options").json()
+        (model,) = [model for model in client.get("/sd-models").json() if model["model_name"] == "tiny"]
+        changed = client.post("/options", json={**options, "sd_model_checkpoint": model["title"]})
+        assert changed.json() == {"warnings": []}
+        form = {"prompt": "a my-dog", "batch_size": 2, "width": 512, "height": 512, "steps": 2}
+        drawn = client.post("/txt2img", json={**form, "negative_prompt": "blurry"}).json()
+    assert len(drawn["images"]) == 2
+    assert "info" in drawn
+
+
+def test_librechat_draws_with_both_tools(url: str, key: str) -> None:
+    """The requests of LibreChat's image tool, which has built-in values, and of its Stable Diffusion tool.
+
+    Source: LibreChat, api/app/clients/tools/structured/{OpenAIImageTools,StableDiffusion}.js
+    """
+    body = {
+        "model": "gpt-image-1",
+        "prompt": "a my-dog",
+        "n": 1,
+        "background": "auto",
+        "output_format": "png",
+        "quality": "auto",
+        "size": "auto",
+    }
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx2.post(f"{url}/v1/images/generations", json=body, headers=headers, timeout=60).json()
+    assert _decoded(answer["data"][0]["b64_json"]).size == (64, 64)
+    payload = {
+        "prompt": "a photo of a dog",
+        "negative_prompt": "blurry",
+        "cfg_scale": 4.5,
+        "steps": 22,
+        "width": 1024,
+        "height": 1024,
+    }
+    drawn = httpx2.post(f"{url}/sdapi/v1/txt2img", json=payload, headers=_basic(key), timeout=60).json()
+    info = json.loads(drawn["info"])
+    assert (info["width"], info["height"]) == _decoded(drawn["images"][0].partition(",")[0]).size
+    assert info["infotexts"][0].splitlines()[-1].startswith("Steps: 22, ")
+    assert isinstance(info["seed"], int)
