@@ -15,8 +15,11 @@ import webuiapi
 from PIL import Image
 
 from tests.integration.support.apis import api
+from tests.integration.support.archives import zip_of
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
+from tests.integration.support.photos import photo
+from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import worker
 from zoodip_core.service.database import Database
 from zoodip_core.service.settings import ServiceSettings
@@ -99,6 +102,42 @@ def test_openai_streams_images(url: str, key: str) -> None:
     events = [event for event in stream if event.type == "image_generation.completed"]
     assert [_decoded(event.b64_json).size for event in events] == [(64, 64)] * 2
     assert {(event.size, event.usage.total_tokens) for event in events} == {("64x64", 0)}
+
+
+def test_openai_learns_and_draws_a_concept(url: str, key: str) -> None:
+    """The official client uploads a ZIP file, learns a concept and draws it."""
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
+    zipped = zip_of(
+        ("a.png", photo()), ("a.txt", b"a photo of <zip-dog>"), ("b.png", photo()), ("b.txt", b"<zip-dog>")
+    )
+    file = client.files.create(file=("dog.zip", zipped), purpose="fine-tune")
+    assert client.files.wait_for_processing(file.id).bytes == len(zipped)
+    assert [found.id for found in client.files.list()] == [file.id]
+    assert client.files.content(file.id).read() == zipped
+    jobs = client.fine_tuning.jobs
+    job = jobs.create(
+        model="tiny",
+        training_file=file.id,
+        suffix="zip-dog",
+        seed=3,
+        metadata={"initializer": "dog", "team": "red"},
+        hyperparameters={"n_epochs": 3},
+    )
+    assert (job.seed, job.training_file, job.model) == (3, file.id, "tiny")
+    assert job.to_dict()["warnings"][0]["field"] == "hyperparameters.n_epochs"  # type: ignore[index]
+    wait_until(lambda: jobs.retrieve(job.id).status == "succeeded", "the end of the job")
+    done = jobs.retrieve(job.id)
+    assert [listed.id for listed in jobs.list(extra_query={"metadata[team]": "red"})] == [job.id]
+    events = [event for event in jobs.list_events(job.id, limit=2)]  # noqa: C416 (the client follows the pages)
+    assert (events[0].message, events[-1].message) == ("The job is succeeded.", "The job is queued.")
+    assert all(checkpoint.step_number % 10 == 0 for checkpoint in jobs.checkpoints.list(job.id))
+    assert done.fine_tuned_model is not None
+    drawn = client.images.generate(model=done.fine_tuned_model, prompt="a photo")
+    assert (drawn.data or [])[0].revised_prompt == "<zip-dog>, a photo"
+    assert jobs.cancel(job.id).status == "succeeded"  # an ended job does not change
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)
 
 
 def test_webuiapi_drives_the_a1111_facade(url: str, key: str) -> None:

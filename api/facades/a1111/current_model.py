@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from api.auth import Caller
 from zoodip_core.errors import UnknownBaseModelError
 from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.object_store import owner_folder
 
 
 def current_model(caller: Caller) -> str:
@@ -34,4 +33,4 @@ def select_model(caller: Caller, name: str) -> None:
 
 
 def _object_name(owner: str) -> str:
-    return f"a1111/{hashlib.sha256(owner.encode()).hexdigest()}/base-model"
+    return f"a1111/{owner_folder(owner)}/base-model"

@@ -1,5 +1,5 @@
 """OpenAI's API for images, models, files and fine-tuning jobs."""
 
-from api.facades.openai import images, models
+from api.facades.openai import files, fine_tuning, images, models
 
-ROUTERS = (images.router, models.router)
+ROUTERS = (images.router, models.router, files.router, fine_tuning.router)
