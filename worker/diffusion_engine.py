@@ -123,6 +123,10 @@ class DiffusionGeneration:
             png = encode_generated(drawn.image, replace(self._facts, seed=drawn.seed))
             self.images.append(EncodedImage(png, drawn.seed))
 
+    def partial_image(self) -> bytes:
+        """Return the estimate of the first image as PNG."""
+        return encode_png(self._batch.partial_image())
+
 
 class DiffusionEngine:
     """Engine that loads each base model on first use."""

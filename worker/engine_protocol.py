@@ -72,6 +72,9 @@ class JobGeneration(Protocol):
     def advance(self) -> None:
         """Run one unit of work: a forward pass of limited size, or the decoding of one image."""
 
+    def partial_image(self) -> bytes:
+        """Return the current estimate of the first image as PNG; at least one step must be complete."""
+
 
 class JobEngine(Protocol):
     """Engine that holds base models. Only the engine thread of the worker calls it, except for `gauges`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
@@ -40,6 +39,19 @@ _MAX_SUGGESTED = 1000  # newest concepts of an owner that an unknown token is co
 
 
 @dataclass(frozen=True)
+class GenerationOptions:
+    """Options of façades, for which the native request has no fields.
+
+    Attributes:
+        warnings: warnings that the job shows before those about its prompts.
+        partial_images: largest number of estimates of the first image that are stored while it is drawn.
+    """
+
+    warnings: tuple[InputWarning, ...] = ()
+    partial_images: int = 0
+
+
+@dataclass(frozen=True)
 class _Resolved:
     """Base model and settings of a request. `facts` is None while only workers have the base model's files."""
 
@@ -49,7 +61,10 @@ class _Resolved:
 
 
 def prepare_creation(
-    caller: Caller, body: GenerationRequest, trace: str | None, warnings: Sequence[InputWarning] = ()
+    caller: Caller,
+    body: GenerationRequest,
+    trace: str | None,
+    options: GenerationOptions = GenerationOptions(),
 ) -> Creation:
     """Validate the request and return the creation of its job.
 
@@ -57,7 +72,7 @@ def prepare_creation(
         caller: whose concepts the prompt can use.
         body: the request.
         trace: `traceparent` of the request.
-        warnings: warnings of the caller, which the job shows before those about its prompts.
+        options: what the native request has no fields for.
 
     Raises:
         ZoodipError: The request is not valid.
@@ -67,7 +82,7 @@ def prepare_creation(
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_job_quota(connection, caller)
-        new = _new_job(job_id, caller, body, trace, resolved, warnings, connection)
+        new = _new_job(job_id, caller, body, trace, resolved, options, connection)
         job = store.add(connection, new, time.time())
         response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
         return StoredResponse(
@@ -89,7 +104,7 @@ def _new_job(
     body: GenerationRequest,
     trace: str | None,
     resolved: _Resolved,
-    warnings: Sequence[InputWarning],
+    options: GenerationOptions,
     connection: Connection,
 ) -> NewJob:
     found = _find_concepts(connection, caller.owner, resolved.entry.name, resolved.settings)
@@ -105,7 +120,8 @@ def _new_job(
         request={
             "settings": prepared.settings.model_dump(),
             "concepts": {token: found[token].id for token in prepared.tokens},
-            "warnings": [asdict(warning) for warning in (*warnings, *prepared.warnings)],
+            "warnings": [asdict(warning) for warning in (*options.warnings, *prepared.warnings)],
+            "partial_images": options.partial_images,
         },
     )
 

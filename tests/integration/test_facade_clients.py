@@ -96,10 +96,13 @@ def test_openai_returns_urls_on_request(url: str, key: str) -> None:
 
 
 def test_openai_streams_images(url: str, key: str) -> None:
-    """A stream ends with one completed event for each image, with the members that the client requires."""
+    """A stream has the partial images in order, and ends with one completed event for each image."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
-    stream = client.images.generate(prompt="a photo of a dog", stream=True, partial_images=2, n=2)
-    events = [event for event in stream if event.type == "image_generation.completed"]
+    stream = list(client.images.generate(prompt="a photo of a dog", stream=True, partial_images=2, n=2))
+    partials = [event for event in stream if event.type == "image_generation.partial_image"]
+    assert [event.partial_image_index for event in partials] == [0, 1]
+    assert [_decoded(event.b64_json).size for event in partials] == [(64, 64)] * 2
+    events = [event for event in stream[2:] if event.type == "image_generation.completed"]
     assert [_decoded(event.b64_json).size for event in events] == [(64, 64)] * 2
     assert {(event.size, event.usage.total_tokens) for event in events} == {("64x64", 0)}
 
@@ -149,7 +152,7 @@ def test_webuiapi_drives_the_a1111_facade(url: str, key: str) -> None:
     client.util_set_model("tiny")
     assert client.util_get_current_model() == "tiny"
     client.util_wait_for_ready(check_interval=0.1)
-    assert list(client.get_embeddings()["loaded"]) == ["my-dog"]
+    assert client.get_embeddings()["loaded"]["my-dog"]["vectors"] == 2
     assert "Euler a" in client.util_get_sampler_names()
     assert client.util_get_scheduler_names() == ["automatic"]
     assert client.get_upscalers()[0]["name"] == "None"

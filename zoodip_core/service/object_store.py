@@ -174,6 +174,11 @@ def image_name(job_id: str, index: int) -> str:
     return f"jobs/{job_id}/images/{index}.png"
 
 
+def partial_name(job_id: str, index: int) -> str:
+    """Return the object name of a partial image of a generation."""
+    return f"jobs/{job_id}/partials/{index}.png"
+
+
 def concept_name(concept_id: str) -> str:
     """Return the object name of a concept's embedding."""
     return f"concepts/{concept_id}.safetensors"

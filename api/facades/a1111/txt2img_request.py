@@ -16,7 +16,7 @@ from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
 from api.idempotent_create import Creation
 from api.requests.bodies import RequestBody
-from api.requests.generation import prepare_creation
+from api.requests.generation import GenerationOptions, prepare_creation
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.prompt_tokens import bracket_names, candidate_tokens
 from zoodip_core.service import concepts
@@ -34,6 +34,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {  # values of unsupported fields that
     "seed_resize_from_h": (-1,),
     "seed_resize_from_w": (-1,),
     "s_noise": (1,),
+    "eta": (1,),
     "override_settings_restore_afterwards": (True,),
     "do_not_save_samples": (True, False),  # images are stored as those of any generation
     "do_not_save_grid": (True, False),
@@ -97,7 +98,7 @@ def prepare_txt2img(caller: Caller, body: Txt2ImgRequest, trace: str | None) -> 
         metadata=JOB_METADATA,
     )
     warnings += [*adjusted, *prompt_warnings, *negative_warnings, *_ignored_fields(body, overrides)]
-    return prepare_creation(caller, native, trace, warnings)
+    return prepare_creation(caller, native, trace, GenerationOptions(tuple(warnings)))
 
 
 def _size(caller: Caller, body: Txt2ImgRequest, base_model: str) -> tuple[str | None, list[InputWarning]]:

@@ -15,7 +15,7 @@ from api.facades.image_size import fitted_size
 from api.facades.openai.model_names import find_model
 from api.idempotent_create import Creation
 from api.requests.bodies import RequestBody
-from api.requests.generation import prepare_creation
+from api.requests.generation import GenerationOptions, prepare_creation
 from zoodip_core.input_warnings import InputWarning, WarningCode
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -56,6 +56,11 @@ class ImageRequest(RequestBody):
         return self.output_format or "png"
 
     @property
+    def partials(self) -> int:
+        """Number of partial images of a stream."""
+        return (self.partial_images or 0) if self.stream else 0
+
+    @property
     def returns_urls(self) -> bool:
         """Whether the response has URLs; by default those of DALL·E do, and those of other models have base64."""
         if self.stream:
@@ -87,7 +92,8 @@ def prepare_images(caller: Caller, body: ImageRequest, trace: str | None) -> Cre
         base_model=model.base_model,
         metadata={"api": "openai"} | ({"user": body.user} if body.user else {}),
     )
-    return prepare_creation(caller, native, trace, warnings + _ignored_fields(body))
+    options = GenerationOptions((*warnings, *_ignored_fields(body)), body.partials)
+    return prepare_creation(caller, native, trace, options)
 
 
 def _size(caller: Caller, body: ImageRequest, base_model: str) -> tuple[str | None, list[InputWarning]]:
@@ -111,6 +117,6 @@ def _ignored_fields(body: ImageRequest) -> list[InputWarning]:
         warnings.append(ignored("output_format", "URLs lead to PNG files"))
     if body.response_format == "url" and body.stream:
         warnings.append(ignored("response_format", "events of a stream have base64"))
-    if body.partial_images and body.stream:
-        warnings.append(ignored("partial_images", "the stream has only the final images"))
+    if body.partial_images and not body.stream:
+        warnings.append(ignored("partial_images", "they are events of a stream"))
     return warnings

@@ -53,6 +53,11 @@ def completed_events(caller: Caller, job: JobSnapshot, body: ImageRequest) -> li
     ]
 
 
+def partial_event(job: JobSnapshot, body: ImageRequest, png: bytes, index: int) -> dict[str, Any]:
+    """Return the event of a partial image."""
+    return image_event(job, body, png, "image_generation.partial_image") | {"partial_image_index": index}
+
+
 def image_event(job: JobSnapshot, body: ImageRequest, png: bytes, kind: str) -> dict[str, Any]:
     """Return the event of one image."""
     return {
