@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
 import httpx2
 import openai
 import pytest
+import replicate
 import webuiapi
 from PIL import Image
 
@@ -55,14 +57,20 @@ def url(settings: ServiceSettings, key: str, catalog: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def client(url: str, key: str) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of the service."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=key) as client:
+        yield client
+
+
 def _decoded(text: str | None) -> Image.Image:
     assert text is not None
     return Image.open(BytesIO(base64.b64decode(text)))
 
 
-def test_openai_draws_a_concept_in_each_format(url: str, key: str) -> None:
+def test_openai_draws_a_concept_in_each_format(client: openai.OpenAI) -> None:
     """The official client gets images of the requested number, size and format for a token, an id and an alias."""
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     concept = client.models.retrieve("my-dog")
     drawn = client.images.generate(model="<my-dog>", prompt="a my-dog on a beach", n=2, size="64x32")
     assert [_decoded(image.b64_json).size for image in drawn.data or []] == [(64, 32)] * 2
@@ -83,9 +91,8 @@ def test_openai_draws_a_concept_in_each_format(url: str, key: str) -> None:
     assert _decoded((jpeg.data or [])[0].b64_json).format == "JPEG"
 
 
-def test_openai_returns_urls_on_request(url: str, key: str) -> None:
+def test_openai_returns_urls_on_request(client: openai.OpenAI, url: str, key: str) -> None:
     """DALL·E's default and `response_format="url"` give URLs of this service, which need the key."""
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     drawn = client.images.generate(model="dall-e-3", prompt="a photo of a dog", response_format="url")
     (image,) = drawn.data or []
     assert image.url is not None
@@ -95,9 +102,8 @@ def test_openai_returns_urls_on_request(url: str, key: str) -> None:
     assert Image.open(BytesIO(file.content)).format == "PNG"
 
 
-def test_openai_streams_images(url: str, key: str) -> None:
+def test_openai_streams_images(client: openai.OpenAI) -> None:
     """A stream has the partial images in order, and ends with one completed event for each image."""
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     stream = list(client.images.generate(prompt="a photo of a dog", stream=True, partial_images=2, n=2))
     partials = [event for event in stream if event.type == "image_generation.partial_image"]
     assert [event.partial_image_index for event in partials] == [0, 1]
@@ -107,9 +113,8 @@ def test_openai_streams_images(url: str, key: str) -> None:
     assert {(event.size, event.usage.total_tokens) for event in events} == {("64x64", 0)}
 
 
-def test_openai_learns_and_draws_a_concept(url: str, key: str) -> None:
+def test_openai_learns_and_draws_a_concept(client: openai.OpenAI) -> None:
     """The official client uploads a ZIP file, learns a concept and draws it."""
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     zipped = zip_of(
         ("a.png", photo()), ("a.txt", b"a photo of <zip-dog>"), ("b.png", photo()), ("b.txt", b"<zip-dog>")
     )
@@ -147,6 +152,14 @@ def test_webuiapi_drives_the_a1111_facade(url: str, key: str) -> None:
     """Every call of `webuiapi` about drawing works with Basic authentication; a bare name draws the concept."""
     address = httpx2.URL(url)
     client = webuiapi.WebUIApi(host=address.host, port=address.port or 80)
+    with closing(client.session):
+        _drive(client, key)
+        client.set_auth("any", "wrong")
+        with pytest.raises(RuntimeError, match="401"):
+            client.txt2img(prompt="a dog")
+
+
+def _drive(client: webuiapi.WebUIApi, key: str) -> None:
     client.set_auth("any", key)
     assert client.util_get_model_names() == ["emoji", "other", "tiny"]
     client.util_set_model("tiny")
@@ -177,8 +190,6 @@ def test_webuiapi_drives_the_a1111_facade(url: str, key: str) -> None:
     )
     described = client.png_info(drawn.image).info
     assert described.startswith("a <my-dog> on a beach\nSeed: 7, Model hash: ")
-    with pytest.raises(RuntimeError, match="401"):
-        webuiapi.WebUIApi(host=address.host, port=address.port or 80).txt2img(prompt="a dog")
 
 
 def _basic(key: str) -> dict[str, str]:
@@ -287,3 +298,44 @@ def test_librechat_draws_with_both_tools(url: str, key: str) -> None:
     assert (info["width"], info["height"]) == _decoded(drawn["images"][0].partition(",")[0]).size
     assert info["infotexts"][0].splitlines()[-1].startswith("Steps: 22, ")
     assert isinstance(info["seed"], int)
+
+
+def test_replicate_learns_and_draws(url: str, key: str) -> None:
+    """The official client uploads images, trains, waits for a prediction, lists, and cancels."""
+    client = replicate.Client(api_token=key, base_url=f"{url}/replicate")
+    with closing(client._client):
+        _train_and_draw(client)
+
+
+def _train_and_draw(client: replicate.Client) -> None:
+    uploaded = client.files.create(BytesIO(zip_of(("a.png", photo()))), filename="dog.zip")
+    assert client.files.get(uploaded.id).size == uploaded.size
+    training = client.trainings.create(
+        model="zoodip/tiny",
+        version="latest",
+        input={"input_images": uploaded.urls["get"], "initializer": "dog", "lora_rank": 4},
+        destination="alice/rep-dog",
+    )
+    assert (training.destination, training.input) == (
+        "alice/rep-dog",
+        {"initializer": "dog", "token": "<rep-dog>", "kind": "object"},
+    )
+    assert "input.lora_rank has no effect" in (training.logs or "")
+    wait_until(lambda: client.trainings.get(training.id).status == "succeeded", "the end of the training")
+    version = client.trainings.get(training.id).output["version"].partition(":")[2]
+    images = client.run(
+        "zoodip/rep-dog", input={"prompt": "a photo", "num_outputs": 2, "width": 64, "height": 32}
+    )
+    assert [Image.open(BytesIO(image.read())).size for image in images] == [(64, 32)] * 2
+    prediction = client.predictions.create(
+        version=version, input={"prompt": "a photo", "scheduler": "K_EULER"}
+    )
+    prediction.wait()
+    assert (prediction.status, prediction.progress.percentage) == ("succeeded", 1.0)
+    assert prediction.input["prompt"] == "<rep-dog>, a photo"
+    assert client.predictions.list()[0].id == prediction.id
+    assert client.trainings.list()[0].id == training.id
+    assert client.predictions.cancel(prediction.id).status == "succeeded"  # an ended one does not change
+    assert client.files.delete(uploaded.id)
+    with pytest.raises(replicate.exceptions.ReplicateError, match="model 'nope' does not exist"):
+        client.run("zoodip/nope", input={"prompt": "a dog"})

@@ -198,8 +198,11 @@ def test_disconnected_client_cancels_the_generation(
 def test_failed_generation_is_an_error(settings: ServiceSettings, database: Database, stream: bool) -> None:
     """The error of a failed generation reaches the client with its code, also in a stream that has begun."""
     error = {"code": "out_of_memory", "message": "Not even one row fits.", "retryable": True}
-    with api_thread(settings) as url, ThreadPoolExecutor(1) as pool:
-        official = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with (
+        api_thread(settings) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as official,
+        ThreadPoolExecutor(1) as pool,
+    ):
         drawing_now = pool.submit(
             lambda: list(official.images.generate(prompt="a dog", stream=stream))  # type: ignore[call-overload]
         )

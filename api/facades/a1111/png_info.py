@@ -18,7 +18,7 @@ from zoodip_core.errors import InvalidInputError
 
 router = APIRouter(prefix="/sdapi/v1", route_class=A1111Route, include_in_schema=False)
 
-MAX_BODY_BYTES = 16_000_000  # base64 of a file of 12 MB
+MAX_BODY_BYTES = 8_000_000  # base64 of a file of 6 MB
 
 
 @router.post("/png-info")

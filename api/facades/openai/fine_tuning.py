@@ -9,8 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from api.auth import Caller, Reader, Writer
-from api.decoding.decoder import Decoder
-from api.facades.drawing import job_id_of
+from api.facades.learning import Training, learn
 from api.facades.openai.errors import OpenAIRoute
 from api.facades.openai.fine_tuning_request import (
     FineTuningRequest,
@@ -24,14 +23,11 @@ from api.facades.openai.fine_tuning_response import (
     job_of,
     page,
 )
-from api.facades.stored_files import read_file
-from api.facades.training_archive import unpacked
-from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
+from api.idempotent_create import IdempotencyKey
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import Change, change_job, list_jobs
 from api.personalization_resume import resume_change
 from api.requests.parameters import After, JobFilter, Limit, metadata_filter
-from api.requests.personalization import PersonalizationSubmission, prepare_creation
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.ids import is_id
 from zoodip_core.service.jobs import events, store
@@ -50,13 +46,16 @@ async def create(
     request: Request, body: FineTuningRequest, caller: Writer, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Learn a concept from the images of a training file."""
-    service, trace = caller.service, request.state.traceparent
-    slot = service.upload_slots.open(caller.owner, is_only_owner=caller.key is None)
-    async with slot, service.decoders.reserve(caller.owner) as decoder:
-        created = await service.upload_slots.run(
-            caller.owner, _create, caller, body, idempotency_key, trace, decoder
-        )
-    return JSONResponse(await run_in_threadpool(_described, caller, job_id_of(created)))
+    training = Training(
+        route=_ROUTE,
+        key=idempotency_key,
+        body=body.model_dump(),
+        file_id=body.training_file,
+        translate=lambda captions: personalization_request(caller, body, captions),
+        warnings=ignored_fields(body),
+    )
+    job_id = await learn(request, caller, training)
+    return JSONResponse(await run_in_threadpool(_described, caller, job_id))
 
 
 @router.get("")
@@ -119,18 +118,6 @@ def list_checkpoints(caller: Reader, id: str) -> dict[str, Any]:
     return page(
         [checkpoint_of(event) for event in found if event.data["step"] in job.checkpoints], has_more=False
     )
-
-
-def _create(
-    caller: Caller, body: FineTuningRequest, key: str | None, trace: str | None, decoder: Decoder
-) -> Response:
-    content = read_file(caller, body.training_file)
-    with unpacked(content, caller.service.settings.image_limits) as images:
-        native = personalization_request(caller, body, images.captions)
-        submission = PersonalizationSubmission(native, images.files, trace, decoder, ignored_fields(body))
-        digests = [file.digest.hexdigest() for file in images.files]
-        creation = IdempotentCreate(caller, _ROUTE, key, hash_request(body.model_dump(), digests))
-        return creation.run(lambda: prepare_creation(caller, submission))
 
 
 def _checked(job_id: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.auth import Caller
 from api.facades.ignored_fields import ignored
-from api.facades.openai.model_names import find_model
+from api.facades.model_names import find_model
 from api.requests.bodies import Metadata, PersonalizationRequest, RequestBody
 from zoodip_core.errors import InvalidInitializerError, InvalidInputError, InvalidTokenError
 from zoodip_core.input_warnings import InputWarning

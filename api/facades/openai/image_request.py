@@ -12,7 +12,7 @@ from api.auth import Caller
 from api.facades.drawing import generation_request
 from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
-from api.facades.openai.model_names import find_model
+from api.facades.model_names import find_model
 from api.idempotent_create import Creation
 from api.requests.bodies import RequestBody
 from api.requests.generation import GenerationOptions, prepare_creation

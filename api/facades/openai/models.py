@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.auth import Caller, Reader
+from api.facades.model_names import MAX_LISTED, find_model, is_named_by_token
 from api.facades.openai.errors import OpenAIRoute
-from api.facades.openai.model_names import MAX_LISTED, find_model, is_named_by_token
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 

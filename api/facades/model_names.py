@@ -1,4 +1,4 @@
-"""Model names in OpenAI's API: a base model, a concept by token or id, or a name that clients have built in."""
+"""Model names in other APIs: a base model, a concept by token or id, or a name that clients have built in."""
 
 from __future__ import annotations
 
