@@ -105,9 +105,8 @@ def unpacked(content: bytes, limits: ImageLimits) -> Iterator[TrainingImages]:
 def _check_directory(content: bytes) -> None:
     """Validate the size of the list of entries, as the end record declares it, before zipfile reads the list."""
     start = len(content) - _END.size
-    if (
-        content[start : start + 4] != _END_SIGNATURE or content[-2:] != b"\0\0"
-    ):  # a comment follows the record
+    has_comment = content[start : start + 4] != _END_SIGNATURE or content[-2:] != b"\0\0"
+    if has_comment:  # it follows the record
         start = content.rfind(_END_SIGNATURE, max(0, start - _MAX_COMMENT_BYTES))
     if start < 0 or start + _END.size > len(content):
         raise _refused("a file that is no ZIP file")
@@ -144,7 +143,8 @@ def _check_entry(entry: zipfile.ZipInfo, limits: ImageLimits) -> None:
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
-        return archive.read(entry)  # at most the declared size
+        with archive.open(entry) as file:
+            return file.read(entry.file_size)  # with a size, zipfile never inflates more than that
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise _refused(f"the damaged entry {entry.filename!r}") from error
 

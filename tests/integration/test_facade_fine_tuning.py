@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import tracemalloc
 import zipfile
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.facades import stored_files
+from api.facades.training_archive import unpacked
 from tests.integration.support.archives import zip_of
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import photo
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.images.limits import ImageLimits
 from zoodip_core.service import retention
 from zoodip_core.service.database import Database
 from zoodip_core.service.ids import creation_time
@@ -86,6 +90,21 @@ def test_hostile_archives_are_refused_before_they_are_unpacked(
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
     assert words in answer.json()["error"]["message"]
     assert ObjectStore(settings.object_store).names("") == []
+
+
+@pytest.mark.usefixtures("database_url")
+def test_entry_with_a_false_size_is_not_inflated_further() -> None:
+    """An entry that declares 100 bytes and inflates to 50 MB is refused, without memory for its content."""
+    content = zip_of(("bomb.png", bytes(50_000_000)))
+    forged = content.replace(struct.pack("<L", 50_000_000), struct.pack("<L", 100))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match="damaged"), unpacked(forged, ImageLimits()):
+            pass
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 5_000_000
 
 
 def test_damaged_images_are_refused_by_the_decoder(client: TestClient) -> None:
