@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import anyio
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -19,7 +16,6 @@ from api.auth import Caller
 from api.facades.errors import JobFailedError
 from api.generation_wait import wait_until_ended
 from api.owned_jobs import change_job
-from api.requests.bodies import GenerationRequest
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import ConflictError
 from zoodip_core.service.jobs import store
@@ -34,19 +30,6 @@ MAX_WAIT_S = 600.0
 def job_id_of(created: Response) -> str:
     """Return the id of the job that a creation has answered with."""
     return created.headers["Location"].rpartition("/")[2]
-
-
-def generation_request(**fields: Any) -> GenerationRequest:
-    """Return the body of a native generation request.
-
-    Raises:
-        RequestValidationError: A value is not allowed.
-    """
-    try:
-        return GenerationRequest(**fields)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
 
 
 async def wait_for_images(request: Request, caller: Caller, job_id: str) -> JobSnapshot:

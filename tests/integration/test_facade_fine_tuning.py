@@ -147,6 +147,7 @@ def test_captions_come_from_the_archive_or_the_metadata(client: TestClient) -> N
         ({"metadata": {}}, "metadata.initializer"),
         ({"metadata": {"initializer": "dog", "kind": "thing"}}, "kind"),
         ({"method": {"type": "dpo"}}, "method.type"),
+        ({"method": {"type": "supervised", "supervised": "x"}, "metadata": {}}, "metadata.initializer"),
         ({"model": "gpt-9"}, "model"),
         ({"seed": -1}, "seed"),
         ({"suffix": "x" * 65}, "suffix"),

@@ -11,11 +11,11 @@ from pydantic import ConfigDict, Field
 from api.auth import Caller
 from api.facades.a1111.current_model import current_model
 from api.facades.a1111.samplers import find_scheduler
-from api.facades.drawing import generation_request
 from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
+from api.facades.native_request import native_request
 from api.idempotent_create import Creation
-from api.requests.bodies import RequestBody
+from api.requests.bodies import GenerationRequest, RequestBody
 from api.requests.generation import GenerationOptions, prepare_creation
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.prompt_tokens import bracket_names, candidate_tokens
@@ -85,7 +85,8 @@ def prepare_txt2img(caller: Caller, body: Txt2ImgRequest, trace: str | None) -> 
         caller, base_model, body.negative_prompt or "", "negative_prompt"
     )
     n = (body.batch_size or 1) * (body.n_iter or 1)
-    native = generation_request(
+    native = native_request(
+        GenerationRequest,
         prompt=prompt,
         negative_prompt=negative,
         n=n,

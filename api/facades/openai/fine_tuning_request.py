@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from api.auth import Caller
 from api.facades.ignored_fields import ignored
 from api.facades.model_names import find_model
+from api.facades.native_request import native_request
 from api.requests.bodies import Metadata, PersonalizationRequest, RequestBody
 from zoodip_core.errors import InvalidInitializerError, InvalidInputError, InvalidTokenError
 from zoodip_core.input_warnings import InputWarning
@@ -66,27 +66,23 @@ def personalization_request(
         )
     lines = metadata.pop("captions", None)
     kind = metadata.pop("kind", "object")
-    try:
-        return PersonalizationRequest(
-            token=token,
-            initializer=initializer,
-            kind=kind,  # type: ignore[arg-type]  # checked by pydantic
-            base_model=_base_model(caller, body.model),
-            captions=captions or (lines.splitlines() if lines else None),
-            settings={} if body.seed is None else {"seed": body.seed},
-            metadata=metadata | {"api": "openai", TRAINING_FILE: body.training_file},
-        )
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+    return native_request(
+        PersonalizationRequest,
+        token=token,
+        initializer=initializer,
+        kind=kind,
+        base_model=_base_model(caller, body.model),
+        captions=captions or (lines.splitlines() if lines else None),
+        settings={} if body.seed is None else {"seed": body.seed},
+        metadata=metadata | {"api": "openai", TRAINING_FILE: body.training_file},
+    )
 
 
 def ignored_fields(body: FineTuningRequest) -> tuple[InputWarning, ...]:
     """Return a warning for each field of the request that has no effect."""
-    method = (body.method or {}).get(_SUPERVISED)
     given = {
         "hyperparameters": body.hyperparameters or {},
-        "method.supervised.hyperparameters": (method or {}).get("hyperparameters") or {},
+        "method.supervised.hyperparameters": _object(_object(body.method, _SUPERVISED), "hyperparameters"),
     }
     names = [
         f"{group}.{name}"
@@ -96,6 +92,12 @@ def ignored_fields(body: FineTuningRequest) -> tuple[InputWarning, ...]:
     ]
     names += [name for name, value in (body.model_extra or {}).items() if value not in (None, [])]
     return tuple(ignored(name) for name in names)
+
+
+def _object(value: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    """Return a member that should be an object; one of another type, or none, is empty."""
+    member = (value or {}).get(name)
+    return member if isinstance(member, dict) else {}
 
 
 def _token_of(suffix: str | None) -> str:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from api.auth import Caller
-from api.facades.drawing import generation_request
 from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
 from api.facades.model_names import find_model
+from api.facades.native_request import native_request
 from api.idempotent_create import Creation
-from api.requests.bodies import RequestBody
+from api.requests.bodies import GenerationRequest, RequestBody
 from api.requests.generation import GenerationOptions, prepare_creation
 from zoodip_core.input_warnings import InputWarning, WarningCode
 
@@ -84,7 +84,8 @@ def prepare_images(caller: Caller, body: ImageRequest, trace: str | None) -> Cre
         message = f"the prompt is drawn as {prompt!r}, because the model is {body.model}"
         warnings.append(InputWarning(WarningCode.VALUE_ADJUSTED, "prompt", message))
     n = body.n or 1
-    native = generation_request(
+    native = native_request(
+        GenerationRequest,
         prompt=prompt,
         n=n,
         size=size,

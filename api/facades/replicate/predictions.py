@@ -13,19 +13,21 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from api.auth import Caller, Reader, Writer
-from api.facades.drawing import generation_request, job_id_of, read_images
+from api.facades.drawing import job_id_of, read_images
 from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
 from api.facades.model_names import find_model
+from api.facades.native_request import native_request
 from api.facades.replicate.common import PREFIX, base_url, common_fields
 from api.generation_wait import wait_until_ended
 from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import change_job, list_jobs
-from api.requests.bodies import RequestBody
+from api.requests.bodies import GenerationRequest, RequestBody
 from api.requests.generation import GenerationOptions, prepare_creation
 from api.requests.parameters import Id, JobFilter
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
+from zoodip_core.errors import InvalidInputError
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import JobSnapshot
 from zoodip_core.service.jobs.states import JobKind, Status
@@ -46,7 +48,7 @@ _WAIT = re.compile(r"\bwait(?:=(\d{1,4}))?\b")
 _MAX_WAIT_S = 60
 _MAX_LISTED = 100
 _MAX_SEED = 2**32 - 64
-_DEFAULT_SIDE_PX = 512
+_DEFAULT_SIDE_PX, _MAX_SIDE_PX = 512, 100_000
 _Prefer = Annotated[str | None, Header(max_length=200)]
 
 
@@ -138,23 +140,33 @@ def _prepare(caller: Caller, body: PredictionRequest, name: str | None, trace: s
     warnings = [ignored(f"input.{name}") for name in names]
     warnings += [ignored(name) for name in body.model_extra or {}]
     fields = {native: given[name] for name, native in _INPUTS.items() if name in given}
-    if fields.get("scheduler", "ddim") not in SCHEDULERS:
+    if "scheduler" in fields and str(fields["scheduler"]) not in SCHEDULERS:
         del fields["scheduler"]
         warnings.append(
             ignored("input.scheduler", "the scheduler is unknown, so that of the base model is used")
         )
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = model.complete(fields["prompt"])
-    sides = [given.get(side, _DEFAULT_SIDE_PX) for side in ("width", "height")]
-    if ("width" in given or "height" in given) and all(isinstance(side, int) and side > 0 for side in sides):
+    if "width" in given or "height" in given:
+        sides = [_side_px(given, name) for name in ("width", "height")]
         fields["size"], adjusted = fitted_size(caller.service, model.base_model, *sides)
         warnings += adjusted
-    native = generation_request(
+    native = native_request(
+        GenerationRequest,
         **({"seed": secrets.randbelow(_MAX_SEED)} | fields),
         base_model=model.base_model,
         metadata={"api": "replicate"},
     )
     return prepare_creation(caller, native, trace, GenerationOptions(tuple(warnings)))
+
+
+def _side_px(given: dict[str, Any], name: str) -> int:
+    side = given.get(name, _DEFAULT_SIDE_PX)
+    if not isinstance(side, int) or not 1 <= side <= _MAX_SIDE_PX:
+        raise InvalidInputError.mismatch(
+            f"input.{name}", got=repr(side), expected=f"a whole number from 1 to {_MAX_SIDE_PX:,}"
+        )
+    return side
 
 
 def _with_images(caller: Caller, job: JobSnapshot, url: str) -> dict[str, Any]:

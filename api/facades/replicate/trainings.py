@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from api.auth import Reader, Writer
 from api.facades.ignored_fields import ignored
 from api.facades.learning import Training, learn
+from api.facades.native_request import native_request
 from api.facades.replicate.common import PREFIX, base_url, common_fields
 from api.idempotent_create import IdempotencyKey
 from api.middleware import MAX_JSON_BYTES
@@ -105,20 +105,17 @@ def _translated(body: TrainingRequest, name: str, captions: list[str] | None) ->
     """Return the native request. The token is that of the input, or the name of the destination."""
     given = body.input
     settings = {"seed": given.seed, "steps": given.steps}
-    try:
-        return PersonalizationRequest(
-            token=given.token or token_of_file_name(body.destination.rpartition("/")[2]) or body.destination,
-            initializer=given.initializer,
-            kind=given.kind,  # type: ignore[arg-type]  # checked by pydantic
-            base_model=name,
-            captions=captions,
-            settings={name: value for name, value in settings.items() if value is not None},
-            metadata={"api": "replicate", _DESTINATION: body.destination},
-            webhook=body.webhook,
-        )
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+    return native_request(
+        PersonalizationRequest,
+        token=given.token or token_of_file_name(body.destination.rpartition("/")[2]) or body.destination,
+        initializer=given.initializer,
+        kind=given.kind,
+        base_model=name,
+        captions=captions,
+        settings={name: value for name, value in settings.items() if value is not None},
+        metadata={"api": "replicate", _DESTINATION: body.destination},
+        webhook=body.webhook,
+    )
 
 
 def _described(job: JobSnapshot, url: str) -> dict[str, Any]:
