@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
-from api import problems
+from api import facades, problems
 from api.head_requests import HeadMiddleware
 from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
@@ -60,6 +60,7 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
     app.state.request_metrics = RequestMetrics()
     for module in (personalizations, events, concepts, generations, system, vocabulary):
         app.include_router(module.router)
+    facades.install(app)
     docs.install(app)
     page.install(app)
     problems.install(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -34,7 +35,7 @@ async def authenticate(request: Request, service: Service) -> Caller:
         UnauthorizedError: The key is missing, unknown or revoked. Or no keys exist and the client is remote.
         RateLimitedError: The key exceeds its rate limit.
     """
-    secret = _bearer_secret(request)
+    secret = _secret(request)
     key = None if secret is None else await service.key_cache.find(secret)
     if key is not None:
         await _count_request(service, key)
@@ -47,15 +48,23 @@ async def authenticate(request: Request, service: Service) -> Caller:
 
 async def is_still_authorized(request: Request, caller: Caller) -> bool:
     """Return whether the key of a long request is still valid. Queries the database at most once a second."""
-    secret = _bearer_secret(request)
+    secret = _secret(request)
     return caller.key is None or (
         secret is not None and await caller.service.key_cache.find(secret) is not None
     )
 
 
-def _bearer_secret(request: Request) -> str | None:
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    return secret.strip() or None if scheme.lower() == "bearer" else None
+def _secret(request: Request) -> str | None:
+    """Return the secret of the Authorization header: a bearer token, or the password of Basic authentication."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2] or None
+    except ValueError:
+        return None
 
 
 async def _count_request(service: Service, key: ApiKey) -> None:

@@ -18,6 +18,9 @@ from zoodip_core.service.tracing import span, valid_traceparent
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 
+# These routes limit their bodies after they have authenticated the client.
+_LARGE_BODIES = frozenset({"/sdapi/v1/png-info"})
+
 MAX_JSON_BYTES = 64_000  # fits both prompts and the metadata; uploads have separate limits
 _TOO_LARGE = problem(413, "body_too_large", f"The body is larger than {MAX_JSON_BYTES:,} bytes.")
 _INTERNAL_ERROR = problem(
@@ -56,7 +59,7 @@ class RequestMiddleware:
         try:
             with span("request", parent, method=method, path=scope["path"]) as traceparent:
                 scope.setdefault("state", {})["traceparent"] = traceparent
-                app = _TOO_LARGE if _is_too_large(headers) else self.app
+                app = _TOO_LARGE if _is_too_large(scope["path"], headers) else self.app
                 await app(scope, with_deadlines(receive), send_with_id)
         except Exception:
             self.log.exception("request_failed", method=method)
@@ -73,8 +76,9 @@ class RequestMiddleware:
         level("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
 
-def _is_too_large(headers: Headers) -> bool:
+def _is_too_large(path: str, headers: Headers) -> bool:
     """Return whether Content-Length exceeds the limit. The route enforces the limit if the header is wrong."""
     length = headers.get("Content-Length", "0")
     is_form = headers.get("Content-Type", "").lower().startswith("multipart/")
-    return not is_form and length.isdecimal() and int(length) > MAX_JSON_BYTES
+    is_limited = not is_form and path not in _LARGE_BODIES
+    return is_limited and length.isdecimal() and int(length) > MAX_JSON_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -161,11 +162,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Register handlers that turn exceptions into problem documents."""
-    app.add_exception_handler(ZoodipError, _on_zoodip_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(kind, _on_database_error)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def problem_of(request: Request, error: Exception) -> JSONResponse:
+    """Return the problem document of an exception of one of the classes in `HANDLED`."""
+    return await next(handler for kind, handler in _HANDLERS.items() if isinstance(error, kind))(
+        request, error
+    )
 
 
 def problem_from_error(error: ZoodipError) -> JSONResponse:
@@ -219,3 +224,15 @@ def _allowed_methods(request: Request) -> str:
 async def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
     _log.warning("database_unavailable", error=type(error).__name__)
     return problem(503, "database_unavailable", "The database is unavailable; retry later.")
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    ZoodipError: _on_zoodip_error,
+    RequestValidationError: _on_invalid_request,
+    HTTPException: _on_http_exception,
+    OperationalError: _on_database_error,
+    InterfaceError: _on_database_error,
+    PoolTimeoutError: _on_database_error,
+}
+HANDLED = tuple(_HANDLERS)
+"""Exceptions that become problem documents. Others are faults of the service."""

@@ -134,6 +134,11 @@ class DiffusionGeneration:
             png = encode_generated(drawn.image, replace(self._facts, seed=drawn.seed))
             self.images.append(EncodedImage(png, drawn.seed))
 
+    def partial_image(self) -> bytes | None:
+        """Return the estimate of the first image as PNG, or None if the safety checker flags it."""
+        image = self._batch.partial_image()
+        return None if image is None else encode_marked(image)
+
 
 class DiffusionEngine:
     """Engine that loads each base model on first use."""

@@ -84,6 +84,12 @@ class JobGeneration(Protocol):
     def advance(self) -> None:
         """Run one unit of work: a forward pass of limited size, or the decoding of one image."""
 
+    def partial_image(self) -> bytes | None:
+        """Return the estimate of the first image as PNG; at least one step must be complete.
+
+        Return None if the safety checker flags it.
+        """
+
 
 class JobEngine(Protocol):
     """Engine that holds base models. Only the engine thread of the worker calls it, except for `gauges`."""

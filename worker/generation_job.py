@@ -14,7 +14,7 @@ from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.jobs.states import Status
-from zoodip_core.service.object_store import concept_name, image_name
+from zoodip_core.service.object_store import concept_name, image_name, partial_name
 from zoodip_core.service.tracing import record_span
 
 _MAX_GENERATIONS = 4
@@ -35,6 +35,7 @@ class GenerationJob:
         self._concepts = self._fetch_concepts()
         self._generation = engine.begin_generation(job, [*self._concepts])
         self._speedometer = Speedometer()
+        self._partial_steps = partial_steps(job.total_steps, job.request.get("partial_images", 0))
 
     @property
     def finished(self) -> bool:
@@ -53,6 +54,7 @@ class GenerationJob:
         if self._generation.step > step:
             self._speedometer.record_step()
             self._record_progress_if_due()
+            self._store_partial_image_if_due()
 
     def save_checkpoint(self) -> None:
         """Do nothing: a generation that stops starts again."""
@@ -92,6 +94,19 @@ class GenerationJob:
         event = {**values, "total_steps": self.job.total_steps}
         self._context.writer.record_progress(self.lease, ("progress", event), values)
 
+    def _store_partial_image_if_due(self) -> None:
+        """Store the estimate of the first image, for clients that show an image while it is drawn."""
+        step = self._generation.step
+        if step not in self._partial_steps:
+            return
+        png = self._generation.partial_image()
+        if png is None:
+            return
+        index = self._partial_steps.index(step)
+        self._context.put(self.lease, partial_name(self.job.id, index), png)
+        event = ("partial_image", {"index": index, "step": step})
+        self._context.writer.record_progress(self.lease, event, {"step": step})
+
     def _fetch_concepts(self) -> list[tuple[ConceptRecord, Concept]]:
         with self._context.writer.database.read() as connection:
             ids = self.job.request["concepts"].values()
@@ -100,6 +115,12 @@ class GenerationJob:
 
     def _load(self, record: ConceptRecord) -> Concept:
         return load_concept(self._context.get(self.lease, concept_name(record.id)), token=record.token)
+
+
+def partial_steps(total_steps: int, count: int) -> list[int]:
+    """Return the steps after which partial images are stored: at most `count`, evenly spaced, not the last one."""
+    steps = {total_steps * (k + 1) // (count + 1) for k in range(count)}
+    return sorted(steps - {0, total_steps})
 
 
 def may_start_another(running: Sequence[GenerationJob]) -> bool:

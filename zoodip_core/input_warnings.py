@@ -17,6 +17,8 @@ class WarningCode(StrEnum):
     CONCEPT_UNUSED = "concept_unused"
     PROMPT_TRUNCATED = "prompt_truncated"
     MODEL_MISMATCH = "model_mismatch"
+    FIELD_IGNORED = "field_ignored"
+    VALUE_ADJUSTED = "value_adjusted"
 
 
 MEANINGS = {
@@ -28,6 +30,8 @@ MEANINGS = {
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
     WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",
     WarningCode.MODEL_MISMATCH: "The concept was learned on other weights than those of the base model.",
+    WarningCode.FIELD_IGNORED: "A field of another API has no effect here (see Compatibility).",
+    WarningCode.VALUE_ADJUSTED: "A value of another API's request is not possible here; another one was used.",
 }
 
 

@@ -85,6 +85,19 @@ def candidate_tokens(text: str) -> set[str]:
     return {token for token in tokens if token is not None}
 
 
+def bracket_names(text: str, tokens: Collection[str]) -> str:
+    """Return the text with brackets around the names of tokens, also of those that are ordinary words.
+
+    Programs such as A1111 name an embedding by its bare name: `a my-dog` → `a <my-dog>`.
+    """
+    parts: list[str] = []
+    cursor = 0
+    for spelling in _spellings(text):
+        parts += [_bracket_words(text[cursor : spelling.start], tokens), spelling.text]
+        cursor = spelling.end
+    return "".join([*parts, _bracket_words(text[cursor:], tokens)])
+
+
 def read_prompt(
     text: str,
     known: Collection[str],
@@ -160,6 +173,12 @@ def _read_words(
             text = bare.sub(token, text)
             corrected[found.group()] = token
     return text, frozenset(words)
+
+
+def _bracket_words(text: str, tokens: Collection[str]) -> str:
+    for token in tokens:
+        text = _bare(token).sub(token, text)
+    return text
 
 
 def _bare(token: str) -> re.Pattern[str]:

@@ -33,7 +33,9 @@ def is_storable(value: object) -> bool:
     return not has_surrogate and "\\u0000" not in text
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
+    """Base of bodies that the databases can store."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
@@ -49,7 +51,7 @@ class _Request(BaseModel):
         return value
 
 
-class PersonalizationRequest(_Request):
+class PersonalizationRequest(RequestBody):
     """The `request` field of a new personalization."""
 
     token: str = Field(
@@ -85,7 +87,7 @@ class PersonalizationRequest(_Request):
     )
 
 
-class GenerationRequest(_Request):
+class GenerationRequest(RequestBody):
     """Body of a new generation."""
 
     prompt: str = Field(

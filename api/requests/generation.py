@@ -19,6 +19,7 @@ from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.config import GenerationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
 from zoodip_core.generation_prompts import PreparedGeneration, prepare_prompts
+from zoodip_core.input_warnings import InputWarning
 from zoodip_core.prompt_tokens import candidate_tokens
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
@@ -38,6 +39,19 @@ _MAX_SUGGESTED = 1000  # newest concepts of an owner that an unknown token is co
 
 
 @dataclass(frozen=True)
+class GenerationOptions:
+    """Options of façades, for which the native request has no fields.
+
+    Attributes:
+        warnings: warnings that the job shows before those about its prompts.
+        partial_images: largest number of estimates of the first image that are stored while it is drawn.
+    """
+
+    warnings: tuple[InputWarning, ...] = ()
+    partial_images: int = 0
+
+
+@dataclass(frozen=True)
 class _Resolved:
     """Base model and settings of a request. `facts` is None while only workers have the base model's files."""
 
@@ -46,13 +60,19 @@ class _Resolved:
     settings: GenerationSettings
 
 
-def prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None) -> Creation:
+def prepare_creation(
+    caller: Caller,
+    body: GenerationRequest,
+    trace: str | None,
+    options: GenerationOptions = GenerationOptions(),
+) -> Creation:
     """Validate the request and return the creation of its job.
 
     Args:
         caller: whose concepts the prompt can use.
         body: the request.
         trace: `traceparent` of the request.
+        options: what the native request has no fields for.
 
     Raises:
         ZoodipError: The request is not valid.
@@ -62,7 +82,7 @@ def prepare_creation(caller: Caller, body: GenerationRequest, trace: str | None)
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_job_quota(connection, caller)
-        new = _new_job(job_id, caller, body, trace, resolved, connection)
+        new = _new_job(job_id, caller, body, trace, resolved, options, connection)
         job = store.add(connection, new, time.time())
         response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
         return StoredResponse(
@@ -84,6 +104,7 @@ def _new_job(
     body: GenerationRequest,
     trace: str | None,
     resolved: _Resolved,
+    options: GenerationOptions,
     connection: Connection,
 ) -> NewJob:
     found = _find_concepts(connection, caller.owner, resolved.entry.name, resolved.settings)
@@ -99,7 +120,8 @@ def _new_job(
         request={
             "settings": prepared.settings.model_dump(),
             "concepts": {token: found[token].id for token in prepared.tokens},
-            "warnings": [asdict(warning) for warning in prepared.warnings],
+            "warnings": [asdict(warning) for warning in (*options.warnings, *prepared.warnings)],
+            "partial_images": options.partial_images,
         },
     )
 

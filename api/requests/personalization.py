@@ -38,12 +38,16 @@ MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
 
 @dataclass(frozen=True)
 class PersonalizationSubmission:
-    """A parsed request for a personalization: fields, images, `traceparent` of the trace, reserved decoder."""
+    """A parsed request for a personalization: fields, images, `traceparent` of the trace, reserved decoder.
+
+    `warnings` come before those about the images and captions.
+    """
 
     request: PersonalizationRequest
     files: list[UploadedFile]
     trace: str | None
     decoder: Decoder
+    warnings: tuple[InputWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolv
     _check_settings(settings, facts)
     check_token_format(request.token)
     captions, warnings = _read_captions(submission, entry, facts, vectors=settings.vectors)
-    return _Resolved(entry, facts, settings, captions, warnings)
+    return _Resolved(entry, facts, settings, captions, [*submission.warnings, *warnings])
 
 
 def _read_captions(

@@ -6,13 +6,13 @@ import re
 from contextlib import suppress
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
 from api.deletion import delete_job
+from api.generation_wait import wait_until_ended
 from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import change_job, list_jobs
@@ -31,7 +31,6 @@ KIND = JobKind.GENERATION
 
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
 _MAX_WAIT_S = 120
-_POLL_EVERY_S = 0.1
 
 
 # First, because routes are matched in order, and clients call this one more often than all others together.
@@ -88,17 +87,11 @@ def _create(
 
 async def _wait(service: Service, owner: str, job_id: str, accepted: Response, wait_s: int) -> Response:
     """Return the ended job if it ends within `wait_s`, else the response that accepted it."""
-    with (
-        suppress(NotFoundError),  # the response was replayed and the job is already deleted
-        anyio.move_on_after(wait_s),
-        service.job_watcher.follow(job_id, poll_interval_s=_POLL_EVERY_S) as subscription,
-    ):
-        while True:
-            await subscription.wait()
-            found = await service.status_batcher.find(job_id, owner, KIND)
-            if found.ended:
-                response = serializers.generation(found, service.settings.public_url)
-                return serializers.reply(response, headers={"Preference-Applied": f"wait={wait_s}"})
+    with suppress(NotFoundError):  # the response was replayed and the job is already deleted
+        ended = await wait_until_ended(service, owner, job_id, wait_s)
+        if ended is not None:
+            response = serializers.generation(ended, service.settings.public_url)
+            return serializers.reply(response, headers={"Preference-Applied": f"wait={wait_s}"})
     return accepted
 
 

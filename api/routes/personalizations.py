@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from sqlalchemy import Connection
 
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
@@ -13,11 +12,10 @@ from api.deletion import delete_job
 from api.idempotent_create import (
     IdempotencyKey,
     IdempotentCreate,
-    check_concept_quota,
-    check_job_quota,
     hash_request,
 )
 from api.owned_jobs import Change, change_job, list_jobs
+from api.personalization_resume import resume_change
 from api.problems import problems
 from api.requests import personalization
 from api.requests.bodies import PersonalizationRequest
@@ -27,10 +25,7 @@ from api.requests.parameters import Id, Index, JobFilterQuery
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
 from api.requests.uploads import receive_upload
 from zoodip_core.images import MAX_IMAGES, check_image_count
-from zoodip_core.service import concepts
-from zoodip_core.service.database import acquire_creation_lock
-from zoodip_core.service.jobs import resumption, store
-from zoodip_core.service.jobs.records import Job
+from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import preview_name
 
@@ -167,23 +162,7 @@ def pause(caller: Writer, id: Id) -> Response:
 )
 def resume(caller: Writer, id: Id) -> Response:
     """Continue from the checkpoint: a paused personalization, or a failed one whose error is retryable."""
-
-    def change(connection: Connection, job: Job, now: float) -> Job:
-        if resumption.is_resumable(job):
-            _check_creatable_again(connection, caller, job)
-        return resumption.resume(connection, job, now)
-
-    return _change(caller, id, change)
-
-
-def _check_creatable_again(connection: Connection, caller: Caller, failed: Job) -> None:
-    """Validate that a failed job can count as unfinished again: quotas may be exhausted, its token taken."""
-    acquire_creation_lock(connection)
-    token = failed.token or ""
-    check_job_quota(connection, caller)
-    check_concept_quota(connection, caller, failed.base_model, token)
-    if not failed.request["replace"]:
-        concepts.check_token_available(connection, failed.owner, failed.base_model, token)
+    return _change(caller, id, resume_change(caller))
 
 
 def _change(caller: Caller, job_id: str, change: Change) -> Response:

@@ -9,6 +9,7 @@ from tests.tooling.tokenizers import write_tokenizer
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.errors import UnknownTokenError
 from zoodip_core.prompt_tokens import (
+    bracket_names,
     candidate_tokens,
     normalized_token,
     read_prompt,
@@ -174,3 +175,17 @@ def test_normalized_tokens(name: str, token: str | None) -> None:
 def test_tokens_of_file_names(stem: str, token: str | None) -> None:
     """Characters that a token cannot contain become hyphens."""
     assert token_of_file_name(stem) == token
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a dog, (Dog:1.2)", "a <dog>, (<dog>:1.2)"),
+        ("my-dog and <dog> and < My-Dog >", "<my-dog> and <dog> and < My-Dog >"),
+        ("dogs hot-dog dog-house", "dogs hot-dog dog-house"),
+        ("", ""),
+    ],
+)
+def test_bare_names_get_brackets(text: str, read: str) -> None:
+    """Names of tokens get brackets, also ordinary words; longer words and spellings with brackets stay."""
+    assert bracket_names(text, ["<dog>", "<my-dog>"]) == read

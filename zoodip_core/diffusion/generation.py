@@ -122,6 +122,7 @@ class ImageBatch:
             self._branches = _conditioning(bundle, requests, concepts or {})
         self.step = 0
         self.drawn: list[GeneratedImage | None] = []
+        self._estimates: Tensor | None = None
         self._work = self._draw()
 
     @property
@@ -150,6 +151,21 @@ class ImageBatch:
         with torch.no_grad():
             next(self._work)
 
+    def partial_image(self) -> Image.Image | None:
+        """Decode the estimate of the first image after the last denoising step. At least one must be complete.
+
+        Some schedulers estimate no clean image. Then it is the image with its remaining noise.
+        Return None if the safety checker flags it.
+
+        Raises:
+            OutOfMemoryError: one image does not fit into memory.
+            ImageNotFiniteError: a pixel is NaN or infinite.
+        """
+        assert self._estimates is not None
+        with torch.no_grad():
+            partial = self._decode(self._estimates[0], self._seeds[0])
+        return None if partial is None else partial.image
+
     def _draw(self) -> Iterator[None]:
         """Denoise and decode; yield after each unit of work."""
         scheduler = self._scheduler
@@ -166,7 +182,10 @@ class ImageBatch:
                     yield
                 predicted.append(self._bundle.denoiser.predict(rows))
             output = _guided(torch.cat(predicted), self._guidance_scale, len(self._branches))
-            latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
+            stepped = scheduler.step(output, t, latents, **extra)
+            latents = stepped.prev_sample
+            clean = getattr(stepped, "pred_original_sample", None)
+            self._estimates = latents if clean is None else clean
             self.step = self._steps * count // len(scheduler.timesteps)  # some schedulers take more timesteps
             yield
         for latent, seed in zip(latents, self._seeds, strict=True):

@@ -63,6 +63,13 @@ def find_by_token(connection: Connection, owner: str, base_model: str, token: st
     return None if row is None else ConceptRecord(**row)
 
 
+def find_newest_by_token(connection: Connection, owner: str, token: str) -> ConceptRecord | None:
+    """Return the owner's newest concept with this token on any base model, or None."""
+    query = select(concepts).where(concepts.c.owner == owner, concepts.c.token == token)
+    row = connection.execute(query.order_by(concepts.c.id.desc()).limit(1)).mappings().first()
+    return None if row is None else ConceptRecord(**row)
+
+
 def find_by_tokens(
     connection: Connection, owner: str, base_model: str, tokens: Iterable[str]
 ) -> dict[str, ConceptRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -25,6 +26,9 @@ from zoodip_core.service.staging_files import (
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
+
+FILE_LIFETIME_S = 86_400.0
+"""Time for which a file that was uploaded for later jobs is stored, in seconds."""
 
 _RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
 
@@ -170,9 +174,29 @@ def image_name(job_id: str, index: int) -> str:
     return f"jobs/{job_id}/images/{index}.png"
 
 
+def partial_name(job_id: str, index: int) -> str:
+    """Return the object name of a partial image of a generation."""
+    return f"jobs/{job_id}/partials/{index}.png"
+
+
 def concept_name(concept_id: str) -> str:
     """Return the object name of a concept's embedding."""
     return f"concepts/{concept_id}.safetensors"
+
+
+def owner_folder(owner: str) -> str:
+    """Return the name of an owner in object names: a digest, because an owner can have any characters."""
+    return hashlib.sha256(owner.encode()).hexdigest()
+
+
+def file_prefix(owner: str) -> str:
+    """Return the prefix of the files that an owner has uploaded for later jobs."""
+    return f"files/{owner_folder(owner)}/"
+
+
+def file_name(owner: str, file_id: str, kind: str) -> str:
+    """Return the object name of a part of an uploaded file; `kind` is the suffix."""
+    return f"{file_prefix(owner)}{file_id}.{kind}"
 
 
 def job_prefix(job_id: str) -> str:

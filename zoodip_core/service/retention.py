@@ -13,7 +13,7 @@ from zoodip_core.service.database import Database
 from zoodip_core.service.ids import creation_time, is_id
 from zoodip_core.service.jobs import events
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
-from zoodip_core.service.object_store import ObjectStore, concept_name, job_prefix
+from zoodip_core.service.object_store import FILE_LIFETIME_S, ObjectStore, concept_name, job_prefix
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts, jobs
 
@@ -80,12 +80,14 @@ def purge_orphans(
 ) -> list[str]:
     """Delete objects without a database row: their process died before it wrote the row.
 
-    Also delete the unfinished writes of dead processes, whether their row exists or not.
+    Also delete uploaded files that have expired, and the unfinished writes of dead processes, whether their row
+    exists or not.
     With `delete_references_on_success`, also delete reference images whose deletion failed when their job succeeded.
 
     Returns:
         The ids of the jobs and concepts without a row. Ids younger than one hour are skipped.
     """
+    _purge_files(objects, now)
     for prefix in ("jobs/", "concepts/"):
         objects.delete_interrupted(prefix, before=now - _HOUR_S, accepts=lambda name: is_id(_id_of(name)))
     names = [
@@ -103,6 +105,18 @@ def purge_orphans(
         objects.delete_all(job_prefix(job_id))
     objects.delete(concept_name(concept_id) for concept_id in orphaned_concepts)
     return orphaned_jobs + orphaned_concepts
+
+
+def _purge_files(objects: ObjectStore, now: float) -> None:
+    """Delete uploaded files that have expired, and unfinished writes of files."""
+    objects.delete_interrupted("files/", before=now - _HOUR_S, accepts=lambda name: is_id(_file_id(name)))
+    names = [name for name in objects.names("files/") if is_id(_file_id(name))]
+    objects.delete(name for name in names if creation_time(_file_id(name)) < now - FILE_LIFETIME_S)
+
+
+def _file_id(name: str) -> str:
+    """Return the id of the file that an object `files/OWNER/ID.KIND` belongs to."""
+    return name.rpartition("/")[2].partition(".")[0]
 
 
 def _id_of(name: str) -> str:

@@ -114,6 +114,10 @@ class StubGeneration:
         seeds = [settings["seed"] + k for k in range(settings["n"])]
         self.images = [EncodedImage(_png(seed), seed) for seed in seeds]
 
+    def partial_image(self) -> bytes:
+        """Return a PNG of one color."""
+        return _png(self._job.request["settings"]["seed"])
+
 
 class StubEngine:
     """Engine of `StubSearch`; environment variables set its speed and faults."""

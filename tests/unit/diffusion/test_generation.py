@@ -99,6 +99,23 @@ def test_steps_end_at_the_requested_number(bundles: dict[str, Bundle]) -> None:
     assert steps[-1] == 3
 
 
+@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
+def test_partial_image_shows_the_first_image(bundles: dict[str, Bundle], scheduler: str) -> None:
+    """After each step the estimate has the size of the image; reading it does not change the images."""
+    settings = GenerationSettings(prompt="a dog", n=2, steps=4, scheduler=scheduler, height=32)
+    batch = ImageBatch(bundles["sd1"], [settings])
+    seen = 0
+    while not batch.done:
+        batch.advance()
+        if batch.step > seen:
+            seen = batch.step
+            partial = batch.partial_image()
+            assert partial is not None
+            assert partial.size == (64, 32)
+    whole = generate(bundles["sd1"], settings)
+    assert [drawn.image for drawn in batch.images] == [drawn.image for drawn in whole]
+
+
 def test_unfinished_images_leave_the_model_unchanged(bundles: dict[str, Bundle]) -> None:
     """A batch that is dropped between two steps changes nothing for the next generation."""
     settings = GenerationSettings(prompt="a dog", steps=3, scheduler="ddim")

@@ -36,6 +36,26 @@ def after(connection: Connection, job_id: str, last_id: int = 0, limit: int = 50
     return [Event(**row) for row in connection.execute(query).mappings()]
 
 
+def newest(
+    connection: Connection, job_id: str, *, before: int | None = None, type_: str | None = None, limit: int
+) -> list[Event]:
+    """Return at most `limit` events of the job, newest first.
+
+    Args:
+        connection: Any connection.
+        job_id: Id of the job.
+        before: Only events with a lower id.
+        type_: Only events of this type.
+        limit: Largest number of events to return.
+    """
+    query = select(events).where(events.c.job_id == job_id).order_by(events.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(events.c.id < before)
+    if type_ is not None:
+        query = query.where(events.c.type == type_)
+    return [Event(**row) for row in connection.execute(query).mappings()]
+
+
 def delete_for_job(connection: Connection, job_id: str) -> None:
     """Delete all events of the job."""
     connection.execute(delete(events).where(events.c.job_id == job_id))
