@@ -86,6 +86,14 @@ def test_if_all_images_are_flagged_the_generation_fails(folder: Path, bundles: d
     assert (error.value.code, error.value.retryable) == ("content_filtered", False)
 
 
+def test_a_flagged_partial_image_is_withheld(folder: Path, bundles: dict[str, Bundle]) -> None:
+    """The estimate of an image is checked like the image."""
+    set_threshold(folder, FLAGS_ALL)
+    batch = ImageBatch(replace(bundles["sd1"], safety_checker=_checker(folder)), [SETTINGS])
+    batch.advance()
+    assert batch.partial_image() is None
+
+
 @pytest.mark.slow
 def test_the_same_images_are_flagged_as_in_diffusers(folder: Path, bundles: dict[str, Bundle]) -> None:
     """A published checker, whose names transformers has changed since, gives the decisions of diffusers."""
