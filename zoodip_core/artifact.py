@@ -103,6 +103,11 @@ class ConceptFile:
             return normalized_token(name) or token_of_file_name(name)
         return None if self.stem is None else token_of_file_name(self.stem)
 
+    @property
+    def is_respelled(self) -> bool:
+        """Whether the file contains a token in another than its normal spelling."""
+        return self.header.token not in (None, self.token)
+
     def concept(self, token: str | None = None) -> Concept:
         """Return the concept with the given token, or else with that of the file.
 

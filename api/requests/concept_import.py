@@ -17,7 +17,7 @@ from zoodip_core.artifact import Concept, export_concept, read_concept_file
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.compatibility import check_compatible
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
-from zoodip_core.input_warnings import InputWarning
+from zoodip_core.input_warnings import InputWarning, WarningCode
 from zoodip_core.service import concepts
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.idempotency import StoredResponse
@@ -108,8 +108,9 @@ def _read(
     try:
         name = PureWindowsPath(file.name)  # splits at both kinds of slashes
         stem = name.stem if name.suffix.lower() == ".safetensors" else None
-        concept = read_concept_file(file.read(), stem=stem).concept(token)
-        warning = check_compatible(
+        content = read_concept_file(file.read(), stem=stem)
+        concept = content.concept(token)
+        mismatch = check_compatible(
             concept,
             facts.fingerprint,
             facts.widths,
@@ -120,4 +121,8 @@ def _read(
         error.field = "file"  # name of the part in the body
         raise
     check_token(concept.token, facts.vocabulary)
-    return concept, [] if warning is None else [warning]
+    warnings = [] if mismatch is None else [mismatch]
+    if token is None and content.is_respelled:
+        message = f"the file spells its token {content.header.token!r}; it is read as {concept.token}"
+        warnings.append(InputWarning(WarningCode.SPELLING_CORRECTED, "file", message))
+    return concept, warnings

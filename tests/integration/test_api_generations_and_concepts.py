@@ -107,10 +107,12 @@ def test_a_concept_of_a_fine_tune_is_imported_on_request(client: TestClient, cat
 def test_token_of_an_import_comes_from_the_file(
     client: TestClient, catalog: Path, key: str, name: str, token: str
 ) -> None:
-    """Without a `token` field, the key gives it in its normal spelling, or else the name of the file."""
+    """Without a `token` field, the key gives it in its normal spelling, with a warning, or else the file's name."""
     (vectors,) = load(tiny_concept(catalog)).values()
     created = _import(client, save({key: vectors}), name)
     assert (created.status_code, created.json()["token"]) == (201, token)
+    codes = [warning["code"] for warning in created.json()["warnings"]]
+    assert codes == ([] if key == "emb_params" else ["spelling_corrected"])
 
 
 def test_generation_is_queued_with_its_concepts(client: TestClient, catalog: Path) -> None:

@@ -35,7 +35,7 @@ def read_concepts(options: Sequence[str]) -> tuple[list[Concept], list[InputWarn
                 expected=f"each token once; {path}='<other>' gives a file another token",
             )
         concepts[concept.token] = concept
-        if token is None and file.header.token not in (None, concept.token):
+        if token is None and file.is_respelled:
             message = f"{path} spells its token {file.header.token!r}; it is read as {concept.token}"
             warnings.append(InputWarning(WarningCode.SPELLING_CORRECTED, "concept", message))
     return list(concepts.values()), warnings
