@@ -189,6 +189,9 @@ class GenerationSettings(_Settings):
     n: int = Field(1, ge=1, le=64, description="Number of images")
     steps: int = Field(20, ge=1, le=1000, description="Denoising steps")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Guidance scale; 1 turns guidance off")
+    guidance_rescale: float = Field(
+        0, ge=0, le=1, description="Share of the correction for overexposed guided images; 0 turns it off"
+    )
     seed: int = Field(
         0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"
     )

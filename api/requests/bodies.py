@@ -107,6 +107,12 @@ class GenerationRequest(_Request):
     guidance_scale: float | None = Field(
         default=None, ge=0, le=100, description="Guidance scale; 1 turns guidance off"
     )
+    guidance_rescale: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the correction for overexposed guided images; 0 turns it off",
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"
     )

@@ -41,8 +41,15 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option(help="Guidance scale; 1 disables guidance; default: that of the base model."),
 ]
+GuidanceRescaleOption = Annotated[
+    float,
+    typer.Option(help="Share of the correction for overexposed guided images, 0 to 1; 0 turns it off."),
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image.")]
-SchedulerOption = Annotated[str | None, typer.Option(help="Scheduler; default: that of the base model.")]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(help="Scheduler, such as euler or dpm++_karras; default: that of the base model."),
+]
 WidthOption = Annotated[int | None, typer.Option(help="Width in pixels; default: that of the base model.")]
 HeightOption = Annotated[int | None, typer.Option(help="Height in pixels; default: that of the base model.")]
 OutOption = Annotated[
@@ -68,6 +75,7 @@ def generate(
     n: CountOption = 1,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
+    guidance_rescale: GuidanceRescaleOption = 0,
     seed: SeedOption = 0,
     scheduler: SchedulerOption = None,
     width: WidthOption = None,
@@ -94,6 +102,7 @@ def generate(
         "n": n,
         "steps": steps,
         "guidance_scale": guidance,
+        "guidance_rescale": guidance_rescale,
         "seed": seed,
         "scheduler": scheduler,
         "width": width,
@@ -173,7 +182,7 @@ def _save(
 ) -> list[str]:
     """Write each image under a free name, with its metadata, and return the paths."""
     from zoodip_core.free_names import write_under_free_name
-    from zoodip_core.png_metadata import GenerationFacts, encode_generated
+    from zoodip_core.png_metadata import IMAGE_FIELDS, GenerationFacts, encode_generated
 
     files = []
     for image in drawn:
@@ -183,6 +192,7 @@ def _save(
             base_model=bundle.name,
             fingerprint=bundle.fingerprint,
             concepts=dict.fromkeys(prepared.tokens),
+            settings=prepared.settings.model_dump(exclude=IMAGE_FIELDS),
         )
         data = encode_generated(image.image, facts)
         files.append(str(write_under_free_name(out / f"{image.seed}.png", data)))

@@ -112,7 +112,8 @@ class ImageBatch:
         self._bundle = bundle
         self._side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
         check_sides(*self._side, bundle.scale_factor)
-        self._steps, self._guidance_scale = shared.steps, shared.guidance_scale
+        self._steps = shared.steps
+        self._guidance_scale, self._guidance_rescale = shared.guidance_scale, shared.guidance_rescale
         self._scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
         self._scheduler.set_timesteps(shared.steps, device=bundle.device)
         self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
@@ -152,13 +153,21 @@ class ImageBatch:
                 if predicted:
                     yield
                 predicted.append(self._bundle.denoiser.predict(rows))
-            output = _guided(torch.cat(predicted), self._guidance_scale, len(self._branches))
+            output = self._guided(torch.cat(predicted))
             latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
             self.step = self._steps * count // len(scheduler.timesteps)  # some schedulers take more timesteps
             yield
         for latent, seed in zip(latents, self._seeds, strict=True):
             self.images.append(GeneratedImage(decode_latent(self._bundle.vae, latent), seed))
             yield
+
+    def _guided(self, output: Float[Tensor, "rows c h w"]) -> Float[Tensor, "images c h w"]:
+        """Apply classifier-free guidance and its rescaling if there is a negative branch."""
+        if len(self._branches) == 1:
+            return output
+        negative, positive = output.chunk(2)
+        guided = negative + self._guidance_scale * (positive - negative)
+        return _rescaled(guided, positive, self._guidance_rescale) if self._guidance_rescale else guided
 
 
 def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettings:
@@ -208,14 +217,16 @@ def _counts(concepts: ConceptVectors) -> Mapping[str, int]:
     return {token: len(parts[0]) for token, parts in concepts.items()}
 
 
-def _guided(
-    output: Float[Tensor, "rows c h w"], guidance_scale: float, branches: int
+def _rescaled(
+    guided: Float[Tensor, "images c h w"], positive: Float[Tensor, "images c h w"], share: float
 ) -> Float[Tensor, "images c h w"]:
-    """Apply classifier-free guidance if there is a negative branch."""
-    if branches == 1:
-        return output
-    negative, positive = output.chunk(2)
-    return negative + guidance_scale * (positive - negative)
+    """Move the standard deviation of each guided prediction toward that of the positive branch.
+
+    Source: arXiv:2305.08891, Eqs. (15) and (16)
+    """
+    dims = (1, 2, 3)
+    corrected = guided * (positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True))
+    return share * corrected + (1 - share) * guided
 
 
 def _rows(

@@ -100,6 +100,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         "--concept",
         "x.safetensors",
         *("--n", 2, "--steps", 2, "--seed", 5, "--out", "images", "--json"),
+        *("--guidance-rescale", 0.5),
     )
     assert drawn.code == 0, drawn.err
     assert drawn.json["images"] == ["images/5.png", "images/6.png"]
@@ -108,6 +109,8 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         assert image.text["seed"] == "6"
         assert image.text["prompt"] == "a photo of a <x> in the snow"
         assert image.text["fingerprint"] == concept.fingerprint
+        recorded = json.loads(image.text["settings"])
+        assert (recorded["steps"], recorded["guidance_rescale"]) == (2, 0.5)
 
 
 @pytest.mark.slow
