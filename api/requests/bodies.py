@@ -60,7 +60,8 @@ class PersonalizationRequest(_Request):
     )
     initializer: str = Field(
         max_length=100,
-        description="Vocabulary word whose embedding the search starts from, or one word for each vector",
+        description="Word whose embedding the search starts from, or one word for each vector. One vector starts "
+        "from the mean of several words",
         examples=["dog"],
     )
     kind: ConceptKind = Field(default="object", description="Whether to learn an object or a style")

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from zoodip_core.errors import InvalidInitializerError, InvalidModelError, InvalidTokenError
+from zoodip_core.input_warnings import InputWarning, WarningCode
 
 TOKEN_PATTERN = re.compile(r"<[a-z0-9][a-z0-9_-]{0,62}>")
 _TOKEN_RULE = "<name>: 1-63 characters from a-z, 0-9, _ and -, starting with a letter or digit"  # noqa: S105
@@ -53,14 +54,22 @@ class Vocabulary:
 
         Digits and punctuation marks count as words, as in the tokenizer.
         """
+        ids = self.token_ids(text)
+        return ids if ids is not None and len(ids) == len(self._words(text)) else None
+
+    def token_ids(self, text: str) -> tuple[int, ...] | None:
+        """Return the ids of a text, or None if it is empty, or has added tokens or unknown characters."""
         if not self.added.isdisjoint(text.split()):
             return None
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        normal = self.tokenizer.normalizer.normalize_str(text)
-        words = [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        if not words or encoding.tokens != [word + _WORD_END for word in words]:
-            return None  # a word has several tokens, or is the token for unknown characters
+        spelled = "".join(token.removesuffix(_WORD_END) for token in encoding.tokens)
+        if not encoding.ids or spelled != "".join(self._words(text)):
+            return None  # the token for unknown characters is spelled in another way
         return tuple(encoding.ids)
+
+    def _words(self, text: str) -> list[str]:
+        normal = self.tokenizer.normalizer.normalize_str(text)
+        return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
 
 @functools.lru_cache(maxsize=16)  # reading CLIP's vocabulary takes 0.25 s
@@ -115,30 +124,33 @@ def check_token(token: str, vocabulary: Vocabulary) -> None:
     check_token_format(token)
 
 
-def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> tuple[int, ...]:
-    """Validate an initializer: one word for all vectors of the token, or one word for each vector.
+def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> list[InputWarning]:
+    """Validate an initializer: one token for all vectors, one token for each vector, or the mean for one vector.
 
     Returns:
-        The id of each word.
+        A warning if a word has several tokens, or if the search starts from a mean.
 
     Raises:
-        InvalidInitializerError: a word is not a single token, or the number of words matches neither.
+        InvalidInitializerError: the base model has no such text, or the number of tokens does not fit.
     """
-    ids = vocabulary.word_ids(text)
+    parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(text))
+    ids = vocabulary.token_ids(text)
     if ids is None:
-        parts = " + ".join(repr(part.removesuffix(_WORD_END)) for part in vocabulary.split(text))
+        raise InvalidInitializerError.mismatch(
+            "initializer", got=repr(text), expected="words of the base model, without special tokens"
+        )
+    if vectors > 1 and len(ids) not in (1, vectors):
         raise InvalidInitializerError.mismatch(
             "initializer",
-            got=f"{text!r}, which splits into {parts or 'nothing'}",
-            expected="words that are single tokens of the base model",
+            got=f"{text!r}, which has {len(ids)} tokens: {parts}",
+            expected=f"one token for all vectors, vectors={len(ids)} for one vector each, or vectors=1 for "
+            "their mean",
         )
-    if len(ids) not in (1, vectors):
-        raise InvalidInitializerError.mismatch(
-            "initializer",
-            got=f"{text!r}, which has {len(ids)} words",
-            expected=f"one word for all vectors, or vectors={len(ids)} for one vector each",
-        )
-    return ids
+    if len(ids) == 1 or (len(ids) == vectors and vocabulary.word_ids(text) is not None):
+        return []
+    start = "the mean of their embeddings" if vectors == 1 else "one of them for each vector"
+    message = f"{text!r} has the tokens {parts}; the search starts from {start}"
+    return [InputWarning(WarningCode.INITIALIZER_SPLIT, "initializer", message)]
 
 
 def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:

@@ -197,7 +197,7 @@ def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
     [
         (["--token", "dog"], ["token", "'dog'", "word"]),
         (["--token", "<Bad Token>"], ["token: got '<Bad Token>'; expected <name>"]),
-        (["--initializer", "qwertz"], ["initializer: got 'qwertz'", "expected words that are single tokens"]),
+        (["--initializer", "<|endoftext|>"], ["initializer: got '<|endoftext|>'", "expected words"]),
         (["--base-model", "sd9"], ["base_model", "'sd9'", "emoji"]),
         (["--set", "speed=9"], ["settings.speed: got an unknown setting", "learning_rate"]),
         (["--set", "n=0"], ["settings.n", "0", "greater than or equal to 1"]),
