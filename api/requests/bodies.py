@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
-from zoodip_core.config import ConceptKind
+from zoodip_core.config import ConceptKind, LongPrompts, PromptSyntax
 from zoodip_core.images import MAX_IMAGES
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -92,10 +92,18 @@ class GenerationRequest(_Request):
     prompt: str = Field(
         min_length=1,
         max_length=2000,
-        description="Text to draw; may contain tokens of the caller's concepts. It has no syntax for weights",
+        description="Text to draw; may contain tokens of the caller's concepts",
         examples=["a photo of <my-dog> on a beach"],
     )
     negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
+    prompt_syntax: PromptSyntax = Field(
+        default="plain",
+        description="Syntax of both prompts: plain text, or `(word:1.2)`, `(word)` and `[word]` for weights",
+    )
+    long_prompts: LongPrompts = Field(
+        default="chunks",
+        description="Prompts beyond the text window: encoded in chunks, or truncated with a warning",
+    )
     n: int = Field(default=1, ge=1, le=64, description="Number of images")
     size: str | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PromptOption = Annotated[
     str,
-    typer.Option(help="Prompt; may contain the tokens of the given concepts. It has no syntax for weights."),
+    typer.Option(help="Prompt; may contain the tokens of the given concepts."),
 ]
 ConceptOption = Annotated[
     list[str] | None,
@@ -33,6 +33,14 @@ ConceptOption = Annotated[
     ),
 ]
 NegativePromptOption = Annotated[str, typer.Option(help="What the images must not show.")]
+PromptSyntaxOption = Annotated[
+    Literal["plain", "weighted"],
+    typer.Option(help="Syntax of both prompts: plain text, or weights as in (word:1.2), (word) and [word]."),
+]
+LongPromptsOption = Annotated[
+    Literal["chunks", "truncate"],
+    typer.Option(help="Prompts beyond the text window: read in chunks, or truncated with a warning."),
+]
 CountOption = Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")]
 StepsOption = Annotated[
     int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
@@ -72,6 +80,8 @@ def generate(
     prompt: PromptOption,
     concept: ConceptOption = None,
     negative_prompt: NegativePromptOption = "",
+    prompt_syntax: PromptSyntaxOption = "plain",
+    long_prompts: LongPromptsOption = "chunks",
     n: CountOption = 1,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
@@ -99,6 +109,8 @@ def generate(
     values = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
+        "prompt_syntax": prompt_syntax,
+        "long_prompts": long_prompts,
         "n": n,
         "steps": steps,
         "guidance_scale": guidance,

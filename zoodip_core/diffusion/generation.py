@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoodip_core.base_models.image_size import check_sides
 from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.conditioning import conditioning
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
@@ -118,7 +119,7 @@ class ImageBatch:
         self._scheduler.set_timesteps(shared.steps, device=bundle.device)
         self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
         with torch.no_grad():
-            self._branches = _conditioning(bundle, requests, concepts or {})
+            self._branches = conditioning(bundle, requests, concepts or {})
         self.step = 0
         self.images: list[GeneratedImage] = []
         self._work = self._draw()
@@ -181,40 +182,6 @@ def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettin
                     name, got=repr(other), expected=f"{first!r}, as in the first prompt of the batch"
                 )
     return requests[0]
-
-
-def _conditioning(
-    bundle: Bundle, requests: Sequence[GenerationSettings], concepts: ConceptVectors
-) -> list[PromptStates]:
-    """Return the conditioning, one row for each image: [negative, positive] with guidance, else [positive]."""
-    encoded = [_repeated(_encode(bundle, one.prompt, concepts), one.n) for one in requests]
-    pooled = [states.pooled for states in encoded if states.pooled is not None]
-    rows = PromptStates(
-        torch.cat([states.states for states in encoded]), torch.cat(pooled) if pooled else None
-    )
-    if requests[0].guidance_scale <= 1:
-        return [rows]
-    negative = _encode(bundle, requests[0].negative_prompt, concepts)
-    if bundle.zero_empty_prompt and not requests[0].negative_prompt:
-        pooled_zeros = None if negative.pooled is None else torch.zeros_like(negative.pooled)
-        negative = PromptStates(torch.zeros_like(negative.states), pooled_zeros)
-    return [_repeated(negative, len(rows.states)), rows]
-
-
-def _repeated(states: PromptStates, count: int) -> PromptStates:
-    """Repeat one row `count` times, without a copy."""
-    pooled = None if states.pooled is None else states.pooled.expand(count, -1)
-    return PromptStates(states.states.expand(count, -1, -1), pooled)
-
-
-def _encode(bundle: Bundle, text: str, concepts: ConceptVectors) -> PromptStates:
-    prompt = bundle.prompts.tokenize(text, _counts(concepts))
-    embedded = bundle.prompts.embed(prompt, concepts)
-    return bundle.prompts.encode([row[None] for row in embedded], [prompt])
-
-
-def _counts(concepts: ConceptVectors) -> Mapping[str, int]:
-    return {token: len(parts[0]) for token, parts in concepts.items()}
 
 
 def _rescaled(

@@ -272,8 +272,9 @@ def test_generate_reads_tokens_and_overwrites_nothing(zoodip: Zoodip, tmp_path: 
     _embedding(tmp_path / "other.safetensors", "<Cat-Toy>")
     long = "a &lt;My-Dog&gt; in the snow " + "at night " * 10
     files = ("--concept", "my-dog.safetensors", "--concept", "other.safetensors")
+    truncated = ("--long-prompts", "truncate")
     for name in ("images/0.png", "images/0-2.png"):
-        drawn = zoodip("generate", "--prompt", long, *files, "--steps", 1, "--json")
+        drawn = zoodip("generate", "--prompt", long, *files, *truncated, "--steps", 1, "--json")
         assert (drawn.code, drawn.json["images"]) == (0, [name]), drawn.err
     warnings = drawn.json["warnings"]
     assert [(warning["code"], warning["field"]) for warning in warnings] == [
