@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.custom_vae import check_custom_vae
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
@@ -21,7 +22,7 @@ from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache
-from zoodip_core.diffusion.empty_networks import empty_network
+from zoodip_core.diffusion.empty_networks import empty_network, empty_vae
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.schedulers import noise_schedule
@@ -50,6 +51,7 @@ class Bundle:
         scale_factor: pixels along one side of a latent cell.
         zero_empty_prompt: whether an empty negative prompt is encoded as zeros.
         templates: captions of the base model for each concept kind.
+        custom_vae: folder of a VAE that replaces the pipeline's.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Bundle:
     scale_factor: int
     zero_empty_prompt: bool
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
+    custom_vae: Path | None = None
     _vae: nn.Module | None = None
 
     @property
@@ -77,7 +80,8 @@ class Bundle:
     def vae(self) -> Any:
         """The VAE, loaded on first use."""
         if self._vae is None:
-            self._vae = _load_vae(self.folder, self.family, self.precisions.vae, self.device)
+            folder = self.custom_vae or self.folder / "vae"
+            self._vae = _load_vae(folder, self.family, self.precisions.vae, self.device)
         return self._vae
 
     def release_vae(self) -> None:
@@ -135,6 +139,8 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
             got=f"{entry.name} in {folder} of the family {family}",
             expected=f"the family {entry.family}, as in the catalog",
         )
+    if entry.vae is not None:
+        check_custom_vae(entry.vae, folder)
     precisions = entry.precisions
     if "fp32" in (precisions.unet, precisions.text_encoder, precisions.vae):
         _disable_tf32()
@@ -157,6 +163,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         scale_factor=latent_cell_px(folder),
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
+        custom_vae=entry.vae,
     )
 
 
@@ -200,10 +207,10 @@ def _load_vae(folder: Path, family: Family, precision: Precision, device: torch.
 
     SDXL's VAE overflows in fp16. diffusers takes a missing `force_upcast` as true for every family.
     """
-    upcast = read_config(folder, "vae/config.json").get("force_upcast", family == "sdxl")
+    upcast = read_config(folder, "config.json").get("force_upcast", family == "sdxl")
     dtype = torch.float32 if upcast else compute_dtype(device, precision)
-    vae = empty_network(folder, "vae")
-    return load_quantized(vae, weight_files(folder / "vae"), precision=precision, device=device, dtype=dtype)
+    files = weight_files(folder, "vae")
+    return load_quantized(empty_vae(folder), files, precision=precision, device=device, dtype=dtype)
 
 
 def _load_encoders(
