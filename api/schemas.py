@@ -158,7 +158,7 @@ class VocabularyMatch(BaseModel):
         examples=[["tu", "r"]],
     )
     is_initializer: bool | None = Field(
-        description="Whether every word is a single token; null while that is unknown"
+        description="Whether a search can start from the text; null while that is unknown"
     )
     suggestions: list[str] = Field(description="Words of the vocabulary that start with the text")
 

@@ -28,7 +28,7 @@ from zoodip_core.personalization.concept_conversion import concept_vectors, to_c
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.subject import Subject
-from zoodip_core.png_metadata import GenerationFacts, encode_generated, encode_marked
+from zoodip_core.png_metadata import IMAGE_FIELDS, GenerationFacts, encode_generated, encode_marked
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.jobs.records import Job
@@ -211,6 +211,7 @@ class DiffusionEngine:
             base_model=job.base_model,
             fingerprint=bundle.fingerprint,
             concepts={record.token: record.id for record, _ in concepts},
+            settings=settings.model_dump(exclude=IMAGE_FIELDS),
         )
         generation = DiffusionGeneration(bundle, ImageBatch(bundle, [settings], vectors), facts)
         self._jobs.add(generation)

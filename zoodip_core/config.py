@@ -25,6 +25,8 @@ ImageFitName = Literal["crop", "squash"]
 TimestepsName = Literal["partial_uniform", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
+PromptSyntax = Literal["plain", "weighted"]
+LongPrompts = Literal["chunks", "truncate"]
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,20 @@ class GenerationSettings(_Settings):
         min_length=1, max_length=2000, description="Text to draw, with the tokens of concepts"
     )
     negative_prompt: str = Field("", max_length=2000, description="Text to steer away from")
+    prompt_syntax: PromptSyntax = Field(
+        "plain",
+        description="Syntax of both prompts: plain text, or `(word:1.2)`, `(word)` and `[word]` for weights",
+    )
+    long_prompts: LongPrompts = Field(
+        "chunks",
+        description="Prompts beyond the text window: encoded in chunks as in A1111, or truncated with a warning",
+    )
     n: int = Field(1, ge=1, le=64, description="Number of images")
     steps: int = Field(20, ge=1, le=1000, description="Denoising steps")
     guidance_scale: float = Field(7.5, ge=0, le=100, description="Guidance scale; 1 turns guidance off")
+    guidance_rescale: float = Field(
+        0, ge=0, le=1, description="Share of the correction for overexposed guided images; 0 turns it off"
+    )
     seed: int = Field(
         0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"
     )

@@ -76,7 +76,7 @@ class InvalidTokenError(InvalidInputError):
 
 
 class InvalidInitializerError(InvalidInputError):
-    """A word of the initializer is not a single token of the base model, or there is not one word for each vector."""
+    """The base model has no such text, or its number of tokens does not fit the number of vectors."""
 
     code = "invalid_initializer"
 

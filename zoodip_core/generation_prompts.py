@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoodip_core.base_models.text_window import TextWindow, check_window
+from zoodip_core.base_models.text_window import TextWindow, check_vector_count, check_window
 from zoodip_core.config import GenerationSettings
 from zoodip_core.input_warnings import InputWarning
-from zoodip_core.prompt_tokens import read_prompt, unused_concepts
+from zoodip_core.prompt_tokens import PromptReading, read_prompt, unused_concepts
+from zoodip_core.prompt_weights import parse_prompt, text_of
 
 _FIELDS = ("prompt", "negative_prompt")
 
@@ -45,7 +46,7 @@ def prepare_prompts(
 
     Raises:
         UnknownTokenError: a prompt contains something that looks like a token and is none.
-        InvalidCaptionError: a learned token lies beyond the window.
+        InvalidCaptionError: a learned token does not fit into the window, or not into any chunk.
         InvalidSettingsError: a prompt is too long once its tokens have their own spelling.
     """
     vocabulary = windows[0].vocabulary if windows else None
@@ -57,10 +58,27 @@ def prepare_prompts(
     }
     texts = {field: reading.text for field, reading in readings.items()}
     warnings = [warning for reading in readings.values() for warning in reading.warnings]
-    for field, text in texts.items():
-        warnings += check_window(text, vectors, windows, field=field) if windows else []
+    for field, reading in readings.items():
+        warnings += _check_windows(settings, field, reading, vectors, windows) if windows else []
     warnings += unused_concepts(vectors, readings.values())
     tokens = dict.fromkeys(token for reading in readings.values() for token in reading.tokens)
     return PreparedGeneration(
         GenerationSettings.parse(settings.model_dump() | texts), tuple(tokens), tuple(warnings)
     )
+
+
+def _check_windows(
+    settings: GenerationSettings,
+    field: str,
+    reading: PromptReading,
+    vectors: Mapping[str, int],
+    windows: Sequence[TextWindow],
+) -> list[InputWarning]:
+    """Validate that the base model reads every learned token; return a warning if it does not read all text."""
+    if settings.long_prompts == "truncate":
+        text = text_of(parse_prompt(reading.text, settings.prompt_syntax))
+        return check_window(text, vectors, windows, field=field)
+    room = min(window.room for window in windows)
+    for token in reading.tokens:
+        check_vector_count(token, vectors[token], room, field=field)
+    return []

@@ -16,6 +16,7 @@ class WarningCode(StrEnum):
     SPELLING_CORRECTED = "spelling_corrected"
     CONCEPT_UNUSED = "concept_unused"
     PROMPT_TRUNCATED = "prompt_truncated"
+    INITIALIZER_SPLIT = "initializer_split"
     MODEL_MISMATCH = "model_mismatch"
     FIELD_IGNORED = "field_ignored"
     VALUE_ADJUSTED = "value_adjusted"
@@ -29,6 +30,7 @@ MEANINGS = {
     WarningCode.SPELLING_CORRECTED: "A learned token is spelled in another way; it was read as the token.",
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
     WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",
+    WarningCode.INITIALIZER_SPLIT: "A word of the initializer has several tokens, or one vector starts from a mean.",
     WarningCode.MODEL_MISMATCH: "The concept was learned on other weights than those of the base model.",
     WarningCode.FIELD_IGNORED: "A field of another API has no effect here (see Compatibility).",
     WarningCode.VALUE_ADJUSTED: "A value of another API's request is not possible here; another one was used.",

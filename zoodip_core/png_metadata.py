@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -24,6 +24,8 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>"""
+IMAGE_FIELDS = {"prompt", "seed", "n"}
+"""Settings of a generation that have a chunk of their own, or do not change an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class GenerationFacts:
         base_model: name of the base model in the catalog.
         fingerprint: fingerprint of its weights.
         concepts: token → id of each concept that the prompts contain; the command line records None.
+        settings: all other settings of the generation.
     """
 
     prompt: str
@@ -43,6 +46,7 @@ class GenerationFacts:
     base_model: str
     fingerprint: str
     concepts: Mapping[str, str | None]
+    settings: Mapping[str, Any]
 
 
 def encode_generated(image: Image.Image, facts: GenerationFacts) -> bytes:
@@ -50,12 +54,13 @@ def encode_generated(image: Image.Image, facts: GenerationFacts) -> bytes:
 
     Args:
         image: the image.
-        facts: metadata; each field becomes the chunk of its name, and `concepts` is JSON.
+        facts: metadata; each field becomes the chunk of its name, `concepts` and `settings` are JSON.
     """
     info = _mark("trainedAlgorithmicMedia")
     info.add_itxt("prompt", facts.prompt)
     info.add_text("seed", str(facts.seed))
     info.add_text("concepts", json.dumps(dict(facts.concepts)))
+    info.add_text("settings", json.dumps(dict(facts.settings)))
     info.add_text("base_model", facts.base_model)
     info.add_text("fingerprint", facts.fingerprint)
     return _encode(image, info)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
-from zoodip_core.config import ConceptKind
+from zoodip_core.config import ConceptKind, LongPrompts, PromptSyntax
 from zoodip_core.images import MAX_IMAGES
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -62,7 +62,8 @@ class PersonalizationRequest(RequestBody):
     )
     initializer: str = Field(
         max_length=100,
-        description="Vocabulary word whose embedding the search starts from, or one word for each vector",
+        description="Word whose embedding the search starts from, or one word for each vector. One vector starts "
+        "from the mean of several words",
         examples=["dog"],
     )
     kind: ConceptKind = Field(default="object", description="Whether to learn an object or a style")
@@ -93,10 +94,18 @@ class GenerationRequest(RequestBody):
     prompt: str = Field(
         min_length=1,
         max_length=2000,
-        description="Text to draw; may contain tokens of the caller's concepts. It has no syntax for weights",
+        description="Text to draw; may contain tokens of the caller's concepts",
         examples=["a photo of <my-dog> on a beach"],
     )
     negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
+    prompt_syntax: PromptSyntax = Field(
+        default="plain",
+        description="Syntax of both prompts: plain text, or `(word:1.2)`, `(word)` and `[word]` for weights",
+    )
+    long_prompts: LongPrompts = Field(
+        default="chunks",
+        description="Prompts beyond the text window: encoded in chunks, or truncated with a warning",
+    )
     n: int = Field(default=1, ge=1, le=64, description="Number of images")
     size: str | None = Field(
         default=None,
@@ -108,6 +117,12 @@ class GenerationRequest(RequestBody):
     steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps")
     guidance_scale: float | None = Field(
         default=None, ge=0, le=100, description="Guidance scale; 1 turns guidance off"
+    )
+    guidance_rescale: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the correction for overexposed guided images; 0 turns it off",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="Seed of the first image; image k has the seed `seed + k`"

@@ -130,7 +130,7 @@ def _resolve(service: Service, body: GenerationRequest) -> _Resolved:
     """Validate everything that does not depend on the caller's concepts."""
     entry, facts = service.base_models.facts(body.base_model)
     check_scheduler(body.scheduler)
-    names = ("prompt", "negative_prompt", "n", "seed", "scheduler", "steps", "guidance_scale")
+    names = GenerationSettings.model_fields.keys() & GenerationRequest.model_fields.keys()
     given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
     settings = GenerationSettings.parse({**entry.generation, **given, **_sides(body.size, facts)})
     complete = service.base_models.complete_facts(entry.name)  # without files, the worker checks the size

@@ -36,7 +36,7 @@ def vocabulary(
         base_model=entry.name,
         text=text,
         pieces=None if words is None else [piece.removesuffix(WORD_END) for piece in words.split(text)],
-        is_initializer=None if words is None else words.word_ids(text) is not None,
+        is_initializer=None if words is None else words.token_ids(text) is not None,
         suggestions=[] if words is None else words.words_with_prefix(text.strip(), limit),
     )
     return serializers.reply(body)

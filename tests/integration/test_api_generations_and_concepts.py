@@ -224,14 +224,16 @@ def test_unknown_tokens_name_similar_ones(
 
 
 def test_prompts_that_do_not_fit_the_window(client: TestClient, catalog: Path) -> None:
-    """A learned token beyond the window is refused. Other dropped text is named in a warning."""
+    """Truncated: a learned token beyond the window is refused, other text named. In chunks, both are read."""
     _import(client, tiny_concept(catalog))
     long = "in the snow " * 30
     for fields in ({"prompt": f"{long}<my-dog>"}, {"prompt": "a dog", "negative_prompt": f"{long}<my-dog>"}):
-        refused = client.post("/v1/generations", json=fields)
+        assert client.post("/v1/generations", json=fields).json()["warnings"] == []
+        refused = client.post("/v1/generations", json=fields | {"long_prompts": "truncate"})
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_caption")
         assert refused.json()["errors"][0]["field"] == list(fields)[-1]
-    created = client.post("/v1/generations", json={"prompt": f"a <my-dog> {long}at night"})
+    weighted = {"prompt_syntax": "weighted", "long_prompts": "truncate"}
+    created = client.post("/v1/generations", json=weighted | {"prompt": f"a (<my-dog>:1.2) {long}at night"})
     (warning,) = created.json()["warnings"]
     assert (warning["code"], warning["field"]) == ("prompt_truncated", "prompt")
     assert "at night'" in warning["message"]

@@ -67,7 +67,11 @@ def test_invalid_photo_is_named_and_nothing_is_created(
 INVALID_REQUESTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "token is a word": ({"token": "dog"}, "invalid_token", "token"),
     "token in capitals": ({"token": "<Dog>"}, "invalid_token", "token"),
-    "two tokens": ({"initializer": "zebra fish"}, "invalid_initializer", "initializer"),
+    "two tokens": (
+        {"initializer": "zebra fish", "settings": {"vectors": 3}},
+        "invalid_initializer",
+        "initializer",
+    ),
     "unknown base model": ({"base_model": "sd9"}, "unknown_base_model", "base_model"),
     "unknown setting": ({"settings": {"stepz": 3}}, "invalid_settings", "settings.stepz"),
     "setting out of range": ({"settings": {"n": 0}}, "invalid_settings", "settings.n"),

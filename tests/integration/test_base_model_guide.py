@@ -36,6 +36,7 @@ def _write_sources(folder: Path) -> dict[str, Path]:
     sd2 = write_published_like(folder / "my-models/stable-diffusion-2-1", "sd2_v")
     write_single_file(sd1, folder / "downloads/dreamshaper_8.safetensors", dtype=torch.float16)
     write_single_file(sd2, folder / "downloads/v2-1_768-ema-pruned.safetensors")
+    shutil.copytree(sd1 / "vae", folder / "downloads/sd-vae-ft-mse")
     torch.save({"state_dict": single_file_tensors(sd1)}, folder / "downloads/old.ckpt")
     shutil.copytree(PHOTOS, folder / "photos", ignore=shutil.ignore_patterns("*.json"))
     return {
@@ -46,7 +47,7 @@ def _write_sources(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.slow
 def test_the_shell_blocks_of_the_page_run_in_order(tmp_path: Path) -> None:
-    """All blocks in one shell that stops at the first failure; the last command removes a model again."""
+    """All blocks in one shell that stops at the first failure; one of the commands removes a model again."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ZOODIP_")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with running_hub() as hub:
@@ -67,7 +68,9 @@ def test_the_shell_blocks_of_the_page_run_in_order(tmp_path: Path) -> None:
         )
     assert done.returncode == 0, done.stderr
     catalog = Catalog.load(tmp_path / "models.toml")
-    assert [entry.name for entry in catalog.entries] == ["emoji", "sd15", "sdxl", "sd21", "mine"]
+    assert [entry.name for entry in catalog.entries] == [
+        *("emoji", "sd15", "sdxl", "sd21", "mine", "dreamshaper-mse")
+    ]
     assert catalog.default.name == "sd15"
     assert (tmp_path / "downloads/dreamshaper_8.safetensors").is_file()
     assert (tmp_path / "downloads/old.safetensors").is_file()

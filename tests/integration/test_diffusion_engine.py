@@ -88,7 +88,7 @@ def test_a_generation_does_not_wait_for_personalizations(
         for base_model in ("tiny", "other"):
             drawn = client.post(
                 "/v1/generations",
-                json={"prompt": "a dog", "base_model": base_model, "n": 2},
+                json={"prompt": "a dog", "base_model": base_model, "n": 2, "guidance_rescale": 0.5},
                 headers={"Prefer": "wait=60"},
             )
             assert drawn.status_code == 200, drawn.text
@@ -97,6 +97,7 @@ def test_a_generation_does_not_wait_for_personalizations(
         assert picture.info["prompt"] == "a dog"
         assert picture.info["seed"] == "1"
         assert len(picture.info["fingerprint"]) == 64
+        assert json.loads(picture.info["settings"])["guidance_rescale"] == 0.5
         for url in running:
             assert client.get(url).json()["status"] == "running"
             client.post(f"{url}/cancel")

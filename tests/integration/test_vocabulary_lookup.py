@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
     [
         ("Dog", True, ["dog"]),
         ("dog cat", True, ["dog", "cat"]),
-        ("catdog", False, None),
+        ("catdog", True, None),
+        ("語", False, None),
         ("<my-dog>", False, None),
     ],
 )

@@ -11,7 +11,12 @@ from tests.tooling.pictures import digital_source_type
 from zoodip_core.png_metadata import GenerationFacts, SourceType, encode_generated, encode_marked
 
 _FACTS = GenerationFacts(
-    prompt="a photo of a <猫> & co", seed=7, base_model="emoji", fingerprint="ab", concepts={"<x>": None}
+    prompt="a photo of a <猫> & co",
+    seed=7,
+    base_model="emoji",
+    fingerprint="ab",
+    concepts={"<x>": None},
+    settings={"steps": 20},
 )
 
 
@@ -33,6 +38,7 @@ def test_a_generated_image_has_the_mark_and_its_metadata() -> None:
     with Image.open(BytesIO(data)) as stored:
         assert stored.text["prompt"] == _FACTS.prompt
         assert (stored.text["seed"], stored.text["concepts"]) == ("7", '{"<x>": null}')
+        assert stored.text["settings"] == '{"steps": 20}'
 
 
 def test_the_packet_is_uncompressed_xmp() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tools.reference.markdown import GENERATED, code, table
+from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.service.settings import ServiceSettings
 
@@ -38,6 +39,10 @@ These are the options of `zoodip generate`, the fields of `POST /v1/generations`
 model in the catalog can have its own `steps` and `guidance_scale`.
 
 {generation}
+
+`scheduler` is one of {schedulers}. Names that end with `_karras` use the noise levels of arXiv:2206.00364, Eq. (5).
+`guidance_rescale` is that of diffusers (arXiv:2305.08891, Eqs. (15) and (16)). [Prompts](prompts.md) describes
+`prompt_syntax` and `long_prompts`. The chunk `settings` of a PNG file records all settings of its generation.
 """
 KINDS = {
     "integer": "whole number",
@@ -56,6 +61,7 @@ def page() -> str:
         service=_settings(ServiceSettings, "ZOODIP_"),
         personalization=_settings(PersonalizationSettings),
         generation=_settings(GenerationSettings),
+        schedulers=", ".join(code(name) for name in SCHEDULERS),
     )
 
 

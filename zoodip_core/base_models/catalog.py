@@ -49,6 +49,7 @@ class BaseModelEntry(BaseModel):
     variant: Literal["fp16"] | None = None  # of hub_id: which files to download
     family: Family | None = None  # required with hub_id: settings depend on it before the download
     fingerprint: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")  # of the files when the model was added
+    vae: Path | None = None  # folder of a VAE that replaces the pipeline's
     precision: Precision = "int8"
     unet_precision: Precision | None = None  # a part without its own has that of `precision`
     text_encoder_precision: Precision | None = None
@@ -98,7 +99,7 @@ class Catalog:
     def load(cls, path: Path | None = None) -> Self:
         """Load the embedded model, and the models of a TOML file with `[[base_models]]` tables.
 
-        A relative `path` in the file is relative to the folder of the file.
+        A relative `path` or `vae` in the file is relative to the folder of the file.
 
         Raises:
             InvalidSettingsError: a value is not allowed; the message names table and field.
@@ -118,6 +119,8 @@ class Catalog:
                 raise _fault(
                     path, number, "path", f"{entry.path}, which does not exist", "an existing folder"
                 )
+            if entry.vae is not None and not entry.vae.is_dir():
+                raise _fault(path, number, "vae", f"{entry.vae}, which is no folder", "an existing folder")
         chosen = [entry.name for entry in added if entry.default]
         if len(chosen) > 1:
             raise _fault(path, None, "default", " and ".join(chosen), "one default model")
@@ -206,9 +209,14 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
         place = f"base_models[{number}]"
         message = f"{place}.{error.message} (catalog {path})"
         raise InvalidSettingsError(message, field=f"{place}.settings") from error
-    if entry.path is not None:
-        entry = entry.model_copy(update={"path": (path.parent / entry.path.expanduser()).absolute()})
-    return entry
+    places = {"path": entry.path, "vae": entry.vae}
+    return entry.model_copy(
+        update={
+            name: (path.parent / place.expanduser()).absolute()
+            for name, place in places.items()
+            if place is not None
+        }
+    )
 
 
 def _fault(

@@ -13,7 +13,7 @@ from tomlkit.exceptions import TOMLKitError
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 from zoodip_core.files import write_atomically
 
-_LOCATION = ("path", "hub_id", "revision", "variant", "family", "fingerprint")
+_LOCATION = ("path", "hub_id", "revision", "variant", "family", "fingerprint", "vae")
 """Fields that describe where the weights are; a replacement removes the old ones and keeps all other fields."""
 
 

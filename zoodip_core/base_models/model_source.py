@@ -44,6 +44,7 @@ class NewModel:
         default: whether requests that name no model use it.
         revision: branch, tag or commit of a hub id.
         variant: "fp16" for a hub id's files in half precision.
+        vae: folder of a VAE that replaces that of the source; None for none.
         prediction_type: what the U-Net of a checkpoint predicts; None detects it.
         ema: whether to use the moving average of a checkpoint's weights.
         replace: whether an entry of this name is replaced.
@@ -55,6 +56,7 @@ class NewModel:
     default: bool = False
     revision: str | None = None
     variant: str | None = None
+    vae: Path | None = None
     prediction_type: PredictionType | None = None
     ema: bool = False
     replace: bool = False

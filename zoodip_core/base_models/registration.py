@@ -15,13 +15,13 @@ from zoodip_core.errors import InvalidInputError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def add_model(catalog: Path, model: NewModel, check: Callable[[Path], None]) -> ModelFacts:
+def add_model(catalog: Path, model: NewModel, check: Callable[[Path, Path | None], None]) -> ModelFacts:
     """Add a base model to a catalog file.
 
     Args:
         catalog: the catalog file; created if it does not exist.
         model: the base model.
-        check: validates that the weights of a pipeline folder match its configurations, before the model is added.
+        check: validates that the weights of a pipeline folder and of a custom VAE match their configurations.
 
     Raises:
         InvalidInputError: the name is malformed or taken, or an option does not fit the source.
@@ -31,8 +31,10 @@ def add_model(catalog: Path, model: NewModel, check: Callable[[Path], None]) -> 
     _check_name(catalog, model)
     with located(catalog, model) as location:
         facts = read_model_facts(location.folder)
-        check(location.folder)
+        check(location.folder, model.vae)
         values = {"name": model.name, **location.fields}
+        if model.vae is not None:
+            values["vae"] = relative_path(model.vae, catalog)
         optional = {"precision": model.precision, "default": model.default or None}
         values |= {name: value for name, value in optional.items() if value is not None}
         if "hub_id" in values:

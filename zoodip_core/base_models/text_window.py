@@ -107,6 +107,20 @@ def check_window(
     return [InputWarning(WarningCode.PROMPT_TRUNCATED, field, message)]
 
 
+def check_vector_count(token: str, vectors: int, room: int, *, field: str) -> None:
+    """Validate that all vectors of a learned token fit into one window.
+
+    Raises:
+        InvalidCaptionError: they do not.
+    """
+    if vectors > room:
+        raise InvalidCaptionError.mismatch(
+            field,
+            got=f"{token} with {vectors} vectors",
+            expected=f"learned tokens of at most {room} vectors, which the base model reads together",
+        )
+
+
 def beyond_window(prompt: str, position: int, room: int, *, field: str) -> InvalidCaptionError:
     """Return the error for a learned token that ends at `position`, beyond the first `room` tokens."""
     return InvalidCaptionError.mismatch(

@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from zoodip_core.errors import InvalidInitializerError, InvalidModelError, InvalidTokenError
+from zoodip_core.input_warnings import InputWarning, WarningCode
 
 TOKEN_PATTERN = re.compile(r"<[a-z0-9][a-z0-9_-]{0,62}>")
 _TOKEN_RULE = "<name>: 1-63 characters from a-z, 0-9, _ and -, starting with a letter or digit"  # noqa: S105
@@ -41,12 +42,12 @@ class Vocabulary:
     def words_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Return at most `limit` words of letters that start with the prefix, most frequent first."""
         start = prefix.lower()
-        first = bisect.bisect_left(self._words, (start, -1))
-        found = itertools.takewhile(lambda word: word[0].startswith(start), self._words[first:])
+        first = bisect.bisect_left(self._letter_words, (start, -1))
+        found = itertools.takewhile(lambda word: word[0].startswith(start), self._letter_words[first:])
         return [word for word, _ in heapq.nsmallest(limit, found, key=lambda word: word[1])]
 
     @functools.cached_property
-    def _words(self) -> list[tuple[str, int]]:
+    def _letter_words(self) -> list[tuple[str, int]]:
         """Words of ASCII letters with their ids, in alphabetical order. The ids of a vocabulary follow frequency."""
         spelled = (
             (token.removesuffix(WORD_END), token, i) for token, i in self.tokenizer.get_vocab().items()
@@ -71,14 +72,22 @@ class Vocabulary:
 
         Digits and punctuation marks count as words, as in the tokenizer.
         """
+        ids = self.token_ids(text)
+        return ids if ids is not None and len(ids) == len(self._words(text)) else None
+
+    def token_ids(self, text: str) -> tuple[int, ...] | None:
+        """Return the ids of a text, or None if it is empty, or has added tokens or unknown characters."""
         if not self.added.isdisjoint(text.split()):
             return None
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        normal = self.tokenizer.normalizer.normalize_str(text)
-        words = [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        if not words or encoding.tokens != [word + WORD_END for word in words]:
-            return None  # a word has several tokens, or is the token for unknown characters
+        spelled = "".join(token.removesuffix(WORD_END) for token in encoding.tokens)
+        if not encoding.ids or spelled != "".join(self._words(text)):
+            return None  # the token for unknown characters is spelled in another way
         return tuple(encoding.ids)
+
+    def _words(self, text: str) -> list[str]:
+        normal = self.tokenizer.normalizer.normalize_str(text)
+        return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
 
 @functools.lru_cache(maxsize=16)  # reading CLIP's vocabulary takes 0.25 s
@@ -133,30 +142,33 @@ def check_token(token: str, vocabulary: Vocabulary) -> None:
     check_token_format(token)
 
 
-def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> tuple[int, ...]:
-    """Validate an initializer: one word for all vectors of the token, or one word for each vector.
+def check_initializer(text: str, vocabulary: Vocabulary, vectors: int) -> list[InputWarning]:
+    """Validate an initializer: one token for all vectors, one token for each vector, or the mean for one vector.
 
     Returns:
-        The id of each word.
+        A warning if a word has several tokens, or if the search starts from a mean.
 
     Raises:
-        InvalidInitializerError: a word is not a single token, or the number of words matches neither.
+        InvalidInitializerError: the base model has no such text, or the number of tokens does not fit.
     """
-    ids = vocabulary.word_ids(text)
+    parts = " + ".join(repr(part.removesuffix(WORD_END)) for part in vocabulary.split(text))
+    ids = vocabulary.token_ids(text)
     if ids is None:
-        parts = " + ".join(repr(part.removesuffix(WORD_END)) for part in vocabulary.split(text))
+        raise InvalidInitializerError.mismatch(
+            "initializer", got=repr(text), expected="words of the base model, without special tokens"
+        )
+    if vectors > 1 and len(ids) not in (1, vectors):
         raise InvalidInitializerError.mismatch(
             "initializer",
-            got=f"{text!r}, which splits into {parts or 'nothing'}",
-            expected="words that are single tokens of the base model",
+            got=f"{text!r}, which has {len(ids)} tokens: {parts}",
+            expected=f"one token for all vectors, vectors={len(ids)} for one vector each, or vectors=1 for "
+            "their mean",
         )
-    if len(ids) not in (1, vectors):
-        raise InvalidInitializerError.mismatch(
-            "initializer",
-            got=f"{text!r}, which has {len(ids)} words",
-            expected=f"one word for all vectors, or vectors={len(ids)} for one vector each",
-        )
-    return ids
+    if len(ids) == 1 or (len(ids) == vectors and vocabulary.word_ids(text) is not None):
+        return []
+    start = "the mean of their embeddings" if vectors == 1 else "one of them for each vector"
+    message = f"{text!r} has the tokens {parts}; the search starts from {start}"
+    return [InputWarning(WarningCode.INITIALIZER_SPLIT, "initializer", message)]
 
 
 def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[tuple[str, str]], set[str]]:

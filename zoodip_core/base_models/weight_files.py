@@ -13,18 +13,19 @@ _STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _REFUSED = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5")
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path, part: str | None = None) -> list[Path]:
     """Return the weight files of one network, for `stored_tensors`.
 
     Args:
         folder: folder of the network, such as `unet/` of a pipeline in diffusers' layout.
+        part: which network it is; None takes the name of the folder.
 
     Raises:
         InvalidModelError: the folder holds no safetensors weights, or an index names a missing file.
     """
     if (folder / MAP_NAME).is_file():
         return [folder / MAP_NAME]
-    stem = _STEMS.get(folder.name, "model")
+    stem = _STEMS.get(part or folder.name, "model")
     for variant in _VARIANTS:
         single = folder / f"{stem}{variant}.safetensors"
         if single.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PromptOption = Annotated[
     str,
-    typer.Option(help="Prompt; may contain the tokens of the given concepts. It has no syntax for weights."),
+    typer.Option(help="Prompt; may contain the tokens of the given concepts."),
 ]
 ConceptOption = Annotated[
     list[str] | None,
@@ -40,6 +40,14 @@ ConceptOption = Annotated[
     ),
 ]
 NegativePromptOption = Annotated[str, typer.Option(help="What the images must not show.")]
+PromptSyntaxOption = Annotated[
+    Literal["plain", "weighted"],
+    typer.Option(help="Syntax of both prompts: plain text, or weights as in (word:1.2), (word) and [word]."),
+]
+LongPromptsOption = Annotated[
+    Literal["chunks", "truncate"],
+    typer.Option(help="Prompts beyond the text window: read in chunks, or truncated with a warning."),
+]
 CountOption = Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")]
 StepsOption = Annotated[
     int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
@@ -48,8 +56,15 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option(help="Guidance scale; 1 disables guidance; default: that of the base model."),
 ]
+GuidanceRescaleOption = Annotated[
+    float,
+    typer.Option(help="Share of the correction for overexposed guided images, 0 to 1; 0 turns it off."),
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first image.")]
-SchedulerOption = Annotated[str | None, typer.Option(help="Scheduler; default: that of the base model.")]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(help="Scheduler, such as euler or dpm++_karras; default: that of the base model."),
+]
 WidthOption = Annotated[int | None, typer.Option(help="Width in pixels; default: that of the base model.")]
 HeightOption = Annotated[int | None, typer.Option(help="Height in pixels; default: that of the base model.")]
 OutOption = Annotated[
@@ -72,9 +87,12 @@ def generate(
     prompt: PromptOption,
     concept: ConceptOption = None,
     negative_prompt: NegativePromptOption = "",
+    prompt_syntax: PromptSyntaxOption = "plain",
+    long_prompts: LongPromptsOption = "chunks",
     n: CountOption = 1,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
+    guidance_rescale: GuidanceRescaleOption = 0,
     seed: SeedOption = 0,
     scheduler: SchedulerOption = None,
     width: WidthOption = None,
@@ -99,9 +117,12 @@ def generate(
     values = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
+        "prompt_syntax": prompt_syntax,
+        "long_prompts": long_prompts,
         "n": n,
         "steps": steps,
         "guidance_scale": guidance,
+        "guidance_rescale": guidance_rescale,
         "seed": seed,
         "scheduler": scheduler,
         "width": width,
@@ -186,7 +207,7 @@ def _save(
 ) -> list[str]:
     """Write each image under a free name, with its metadata, and return the paths."""
     from zoodip_core.free_names import write_under_free_name
-    from zoodip_core.png_metadata import GenerationFacts, encode_generated
+    from zoodip_core.png_metadata import IMAGE_FIELDS, GenerationFacts, encode_generated
 
     files = []
     for image in drawn:
@@ -196,6 +217,7 @@ def _save(
             base_model=bundle.name,
             fingerprint=bundle.fingerprint,
             concepts=dict.fromkeys(prepared.tokens),
+            settings=prepared.settings.model_dump(exclude=IMAGE_FIELDS),
         )
         data = encode_generated(image.image, facts)
         files.append(str(write_under_free_name(out / f"{image.seed}.png", data)))

@@ -68,6 +68,10 @@ RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit 
 VariantOption = Annotated[
     Literal["fp16"] | None, typer.Option(help="Files of a hub id to download; default: full precision.")
 ]
+VaeOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a VAE in diffusers' layout that replaces that of SOURCE."),
+]
 PredictionTypeOption = Annotated[
     Literal["epsilon", "v_prediction"] | None,
     typer.Option(help="Prediction type of a checkpoint; default: detected."),
@@ -87,6 +91,7 @@ def add(
     default: DefaultOption = False,
     revision: RevisionOption = None,
     variant: VariantOption = None,
+    vae: VaeOption = None,
     prediction_type: PredictionTypeOption = None,
     ema: EmaOption = False,
     replace: ReplaceOption = False,
@@ -103,6 +108,7 @@ def add(
         default=default,
         revision=revision,
         variant=variant,
+        vae=vae,
         prediction_type=prediction_type,
         ema=ema,
         replace=replace,
@@ -122,7 +128,8 @@ def show(
     entry = _entry(catalog or context.obj, name)
     facts = read_model_facts(find_model_folder(entry)).as_dict()
     source = str(entry.path or entry.hub_id)
-    _show({"name": name, "source": source, "revision": entry.revision, **facts}, as_json=as_json)
+    vae = None if entry.vae is None else str(entry.vae)
+    _show({"name": name, "source": source, "revision": entry.revision, "vae": vae, **facts}, as_json=as_json)
 
 
 @models.command()
@@ -141,7 +148,7 @@ def verify(
         raise InvalidModelError.mismatch(
             "fingerprint", got=f"{found} in {folder}", expected=f"{entry.fingerprint}, as in the catalog"
         )
-    check_all_weights(folder)
+    check_all_weights(folder, entry.vae)
     compared = entry.fingerprint is not None
     say(f"{name}: all weights can be read" + ("; the fingerprint is that of the catalog" if compared else ""))
     if as_json:

@@ -34,7 +34,10 @@ ImagesArgument = Annotated[
 TokenOption = Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")]
 InitializerOption = Annotated[
     str,
-    typer.Option(help="Word that describes the subject, such as dog, or one word for each vector."),
+    typer.Option(
+        help="Word that describes the subject, such as dog, or one word for each vector. "
+        "One vector starts from the mean of several words."
+    ),
 ]
 KindOption = Annotated[
     Literal["object", "style"], typer.Option(help="Whether the images show an object or a style.")

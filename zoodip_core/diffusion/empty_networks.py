@@ -24,7 +24,17 @@ def empty_network(folder: Path, part: str) -> nn.Module:
         with torch.device("meta"):
             encoder: nn.Module = kind._from_config(config)
         return encoder
-    kind = diffusers.UNet2DConditionModel if part == "unet" else diffusers.AutoencoderKL
+    if part == "vae":
+        return empty_vae(folder / part)
+    kind = diffusers.UNet2DConditionModel
     with torch.device("meta"):
-        network: nn.Module = kind.from_config(kind.load_config(folder / part))
-    return network
+        unet: nn.Module = kind.from_config(kind.load_config(folder / part))
+    return unet
+
+
+def empty_vae(folder: Path) -> nn.Module:
+    """Build a VAE from its own folder; it allocates no memory."""
+    kind = diffusers.AutoencoderKL
+    with torch.device("meta"):
+        vae: nn.Module = kind.from_config(kind.load_config(folder))
+    return vae

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoodip_core.base_models.image_size import check_sides
 from zoodip_core.config import GenerationSettings
+from zoodip_core.diffusion.conditioning import conditioning
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
@@ -114,12 +115,13 @@ class ImageBatch:
         self._bundle = bundle
         self._side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
         check_sides(*self._side, bundle.scale_factor)
-        self._steps, self._guidance_scale = shared.steps, shared.guidance_scale
+        self._steps = shared.steps
+        self._guidance_scale, self._guidance_rescale = shared.guidance_scale, shared.guidance_rescale
         self._scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
         self._scheduler.set_timesteps(shared.steps, device=bundle.device)
         self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
         with torch.no_grad():
-            self._branches = _conditioning(bundle, requests, concepts or {})
+            self._branches = conditioning(bundle, requests, concepts or {})
         self.step = 0
         self.drawn: list[GeneratedImage | None] = []
         self._estimates: Tensor | None = None
@@ -181,7 +183,7 @@ class ImageBatch:
                 if predicted:
                     yield
                 predicted.append(self._bundle.denoiser.predict(rows))
-            output = _guided(torch.cat(predicted), self._guidance_scale, len(self._branches))
+            output = self._guided(torch.cat(predicted))
             stepped = scheduler.step(output, t, latents, **extra)
             latents = stepped.prev_sample
             clean = getattr(stepped, "pred_original_sample", None)
@@ -193,6 +195,14 @@ class ImageBatch:
             if self.done and not self.images:
                 raise ContentFilteredError
             yield
+
+    def _guided(self, output: Float[Tensor, "rows c h w"]) -> Float[Tensor, "images c h w"]:
+        """Apply classifier-free guidance and its rescaling if there is a negative branch."""
+        if len(self._branches) == 1:
+            return output
+        negative, positive = output.chunk(2)
+        guided = negative + self._guidance_scale * (positive - negative)
+        return _rescaled(guided, positive, self._guidance_rescale) if self._guidance_rescale else guided
 
     def _decode(self, latent: Float[Tensor, "c h w"], seed: int) -> GeneratedImage | None:
         """Decode one image. Return None if the safety checker flags it."""
@@ -218,48 +228,16 @@ def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettin
     return requests[0]
 
 
-def _conditioning(
-    bundle: Bundle, requests: Sequence[GenerationSettings], concepts: ConceptVectors
-) -> list[PromptStates]:
-    """Return the conditioning, one row for each image: [negative, positive] with guidance, else [positive]."""
-    encoded = [_repeated(_encode(bundle, one.prompt, concepts), one.n) for one in requests]
-    pooled = [states.pooled for states in encoded if states.pooled is not None]
-    rows = PromptStates(
-        torch.cat([states.states for states in encoded]), torch.cat(pooled) if pooled else None
-    )
-    if requests[0].guidance_scale <= 1:
-        return [rows]
-    negative = _encode(bundle, requests[0].negative_prompt, concepts)
-    if bundle.zero_empty_prompt and not requests[0].negative_prompt:
-        pooled_zeros = None if negative.pooled is None else torch.zeros_like(negative.pooled)
-        negative = PromptStates(torch.zeros_like(negative.states), pooled_zeros)
-    return [_repeated(negative, len(rows.states)), rows]
-
-
-def _repeated(states: PromptStates, count: int) -> PromptStates:
-    """Repeat one row `count` times, without a copy."""
-    pooled = None if states.pooled is None else states.pooled.expand(count, -1)
-    return PromptStates(states.states.expand(count, -1, -1), pooled)
-
-
-def _encode(bundle: Bundle, text: str, concepts: ConceptVectors) -> PromptStates:
-    prompt = bundle.prompts.tokenize(text, _counts(concepts))
-    embedded = bundle.prompts.embed(prompt, concepts)
-    return bundle.prompts.encode([row[None] for row in embedded], [prompt])
-
-
-def _counts(concepts: ConceptVectors) -> Mapping[str, int]:
-    return {token: len(parts[0]) for token, parts in concepts.items()}
-
-
-def _guided(
-    output: Float[Tensor, "rows c h w"], guidance_scale: float, branches: int
+def _rescaled(
+    guided: Float[Tensor, "images c h w"], positive: Float[Tensor, "images c h w"], share: float
 ) -> Float[Tensor, "images c h w"]:
-    """Apply classifier-free guidance if there is a negative branch."""
-    if branches == 1:
-        return output
-    negative, positive = output.chunk(2)
-    return negative + guidance_scale * (positive - negative)
+    """Move the standard deviation of each guided prediction toward that of the positive branch.
+
+    Source: arXiv:2305.08891, Eqs. (15) and (16)
+    """
+    dims = (1, 2, 3)
+    corrected = guided * (positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True))
+    return share * corrected + (1 - share) * guided
 
 
 def _rows(

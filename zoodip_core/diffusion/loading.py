@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.custom_vae import check_custom_vae
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.hub import snapshot_folder
@@ -22,7 +23,7 @@ from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
 from zoodip_core.diffusion.denoising import Denoiser, NoiseSchedule
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache
-from zoodip_core.diffusion.empty_networks import empty_network
+from zoodip_core.diffusion.empty_networks import empty_network, empty_vae
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.safety import SafetyChecker
@@ -53,6 +54,7 @@ class Bundle:
         zero_empty_prompt: whether an empty negative prompt is encoded as zeros.
         templates: captions of the base model for each concept kind.
         safety_checker: flags images to withhold; None if it is off, or the base model ships none.
+        custom_vae: folder of a VAE that replaces the pipeline's.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Bundle:
     zero_empty_prompt: bool
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
     safety_checker: SafetyChecker | None = None
+    custom_vae: Path | None = None
     _vae: nn.Module | None = None
 
     @property
@@ -81,7 +84,8 @@ class Bundle:
     def vae(self) -> Any:
         """The VAE, loaded on first use."""
         if self._vae is None:
-            self._vae = _load_vae(self.folder, self.family, self.precisions.vae, self.device)
+            folder = self.custom_vae or self.folder / "vae"
+            self._vae = _load_vae(folder, self.family, self.precisions.vae, self.device)
         return self._vae
 
     def release_vae(self) -> None:
@@ -152,6 +156,8 @@ def load_bundle(
             got=f"{entry.name} in {folder} of the family {family}",
             expected=f"the family {entry.family}, as in the catalog",
         )
+    if entry.vae is not None:
+        check_custom_vae(entry.vae, folder)
     precisions = entry.precisions
     if "fp32" in (precisions.unet, precisions.text_encoder, precisions.vae):
         _disable_tf32()
@@ -175,6 +181,7 @@ def load_bundle(
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
         safety_checker=_load_safety_checker(folder, chosen_device) if safety_checker else None,
+        custom_vae=entry.vae,
     )
 
 
@@ -222,10 +229,10 @@ def _load_vae(folder: Path, family: Family, precision: Precision, device: torch.
 
     SDXL's VAE overflows in fp16. diffusers takes a missing `force_upcast` as true for every family.
     """
-    upcast = read_config(folder, "vae/config.json").get("force_upcast", family == "sdxl")
+    upcast = read_config(folder, "config.json").get("force_upcast", family == "sdxl")
     dtype = torch.float32 if upcast else compute_dtype(device, precision)
-    vae = empty_network(folder, "vae")
-    return load_quantized(vae, weight_files(folder / "vae"), precision=precision, device=device, dtype=dtype)
+    files = weight_files(folder, "vae")
+    return load_quantized(empty_vae(folder), files, precision=precision, device=device, dtype=dtype)
 
 
 def _load_encoders(

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoodip_core.base_models.text_window import beyond_window
-from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.diffusion.memory import typed_out_of_memory
+from zoodip_core.diffusion.tokenization import Window, first_window, read_units
 from zoodip_core.prompt_tokens import read_prompt
 
 if TYPE_CHECKING:
@@ -56,20 +55,10 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """Position of one vector of a learned token in a prompt."""
-
-    position: int
-    token: str
-    vector: int
-
-
-@dataclass(frozen=True)
 class Prompt:
-    """A tokenized prompt: ids and slots of learned vectors, for each text encoder."""
+    """A tokenized prompt, or one chunk of it: a window for each text encoder."""
 
-    ids: tuple[Int[Tensor, " tokens"], ...]
-    slots: tuple[tuple[Slot, ...], ...]
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -107,18 +96,23 @@ class PromptEncoder:
             UnknownTokenError: a part of the prompt looks like a token and is not in `vectors`.
             InvalidCaptionError: the learned token does not fit into the context length of the encoder.
         """
-        known = ", ".join(sorted(vectors)) or "none is given"
-        expected = f"a token of the given concepts ({known})"
-        text = read_prompt(prompt, vectors, field=field, expected=expected).text
-        rows = [_tokenize(encoder.tokenizer, text, vectors, field) for encoder in self.encoders]
-        return Prompt(tuple(ids for ids, _ in rows), tuple(slots for _, slots in rows))
+        text = spelled(prompt, vectors, field)
+        return Prompt(
+            tuple(
+                first_window(
+                    one.tokenizer, read_units(one.tokenizer, text, vectors), prompt=text, field=field
+                )
+                for one in self.encoders
+            )
+        )
 
     def embed(self, prompt: Prompt, concepts: ConceptVectors) -> tuple[Float[Tensor, "tokens _"], ...]:
         """Return the input embeddings of a prompt in fp32, one tensor for each encoder."""
         rows = []
         for index, encoder in enumerate(self.encoders):
-            row = encoder.table[prompt.ids[index].to(encoder.table.device)].float()
-            for slot in prompt.slots[index]:
+            window = prompt.windows[index]
+            row = encoder.table[window.ids.to(encoder.table.device)].float()
+            for slot in window.slots:
                 row[slot.position] = concepts[slot.token][index][slot.vector].to(row)
             rows.append(row)
         return tuple(rows)
@@ -137,9 +131,10 @@ class PromptEncoder:
         embedded = []
         for index, part in enumerate(unflatten(candidates, vectors, self.widths)):
             encoder = self.encoders[index]
-            row = encoder.table[prompt.ids[index].to(encoder.table.device)].float()
+            window = prompt.windows[index]
+            row = encoder.table[window.ids.to(encoder.table.device)].float()
             rows = row.repeat(len(candidates), 1, 1)
-            for slot in prompt.slots[index]:
+            for slot in window.slots:
                 if slot.token == token:
                     rows[:, slot.position] = part[:, slot.vector].to(rows)
             embedded.append(rows)
@@ -161,12 +156,23 @@ class PromptEncoder:
         states: list[Tensor] = []
         pooled = None
         for index, encoder in enumerate(self.encoders):
-            ids = torch.stack([prompt.ids[index] for prompt in prompts])
-            ends = _end_positions(encoder.tokenizer, ids)
+            windows = [prompt.windows[index] for prompt in prompts]
+            ends = _end_positions(encoder.tokenizer, torch.stack([window.ids for window in windows]))
             state, projected = _run(encoder, embedded[index], ends)
-            states.append(state)
+            states.append(_weighted(state, torch.stack([window.weights for window in windows])))
             pooled = projected if projected is not None else pooled
         return PromptStates(torch.cat(states, dim=-1), pooled)
+
+
+def spelled(prompt: str, vectors: Mapping[str, int], field: str) -> str:
+    """Return the prompt with each learned token in the spelling of its concept.
+
+    Raises:
+        UnknownTokenError: a part of the prompt looks like a token and is not in `vectors`.
+    """
+    known = ", ".join(sorted(vectors)) or "none is given"
+    expected = f"a token of the given concepts ({known})"
+    return read_prompt(prompt, vectors, field=field, expected=expected).text
 
 
 def flatten(parts: Sequence[Float[Tensor, "vectors _"]]) -> Float[Tensor, " flat"]:
@@ -182,31 +188,14 @@ def unflatten(
     return tuple(part.reshape(len(flat), vectors, -1) for part in parts)
 
 
-def _tokenize(
-    tokenizer: CLIPTokenizer, prompt: str, vectors: Mapping[str, int], field: str
-) -> tuple[Int[Tensor, " tokens"], tuple[Slot, ...]]:
-    """Return ids padded to the context length, and the slots of learned tokens.
-
-    At the positions of learned tokens the ids are those of the start token; their embeddings are replaced.
-    """
-    window = int(tokenizer.model_max_length)
-    ids: list[int] = [tokenizer.bos_token_id]
-    slots: list[Slot] = []
-    cursor = 0
-    for match in [*TOKEN_PATTERN.finditer(prompt), None]:
-        text = prompt[cursor : match.start() if match else len(prompt)]
-        # Not verbose: transformers would warn about text beyond the window, which is cut off below.
-        ids += tokenizer(text, add_special_tokens=False, verbose=False).input_ids if text.strip() else []
-        if match:
-            token = match.group()
-            slots += [Slot(len(ids) + k, token, k) for k in range(vectors[token])]
-            ids += [tokenizer.bos_token_id] * vectors[token]
-            cursor = match.end()
-    if slots and slots[-1].position >= window - 1:
-        raise beyond_window(prompt, slots[-1].position, window - 2, field=field)
-    ids = [*ids[: window - 1], tokenizer.eos_token_id]
-    ids += [tokenizer.pad_token_id] * (window - len(ids))
-    return torch.tensor(ids), tuple(slots)
+def _weighted(
+    states: Float[Tensor, "rows tokens d"], weights: Float[Tensor, "rows tokens"]
+) -> Float[Tensor, "rows tokens d"]:
+    """Multiply states by the weights of their tokens, and restore the mean of each row, as A1111 does."""
+    if bool((weights == 1).all()):
+        return states
+    scaled = states * weights[..., None].to(states)
+    return scaled * (states.mean((1, 2), keepdim=True) / scaled.mean((1, 2), keepdim=True))
 
 
 def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) -> Int[Tensor, " rows"]:

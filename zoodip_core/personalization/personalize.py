@@ -242,9 +242,10 @@ class Personalization:
 
 
 def _initial_theta(bundle: Bundle, initializer: str, vectors: int) -> Float[Tensor, " flat"]:
-    """Return the embeddings of the initializer in each text encoder: one word for all vectors, or one for each."""
+    """Return the embeddings of the initializer in each text encoder: one for each vector, or their mean for all."""
     parts = []
     for encoder in bundle.prompts.encoders:
         ids = encoder.tokenizer(initializer, add_special_tokens=False).input_ids
-        parts.append(encoder.table[ids].float().cpu().expand(vectors, -1))
+        rows = encoder.table[ids].float().cpu()
+        parts.append(rows if len(ids) == vectors else rows.mean(dim=0).expand(vectors, -1))
     return flatten(parts)

@@ -21,7 +21,8 @@ class Subject:
 
     Attributes:
         token: placeholder token, such as `<my-dog>`.
-        initializer: word of the vocabulary whose embedding the search starts from, or one word for each vector.
+        initializer: text whose embeddings the search starts from: one token for all vectors, one for each, or any
+            number for one vector, which starts from their mean.
         kind: "object" or "style".
         captions: one sentence for each image, with the token; None uses templates.
     """
@@ -45,7 +46,7 @@ def resolve_subject(
         templates: templates of the base model for captions; None uses the built-in ones.
 
     Returns:
-        The subject with its captions as they are read, and warnings about the captions.
+        The subject with its captions as they are read, and warnings about initializer and captions.
 
     Raises:
         InvalidInputError: names the field: images, token, initializer, captions or settings.vectors.
@@ -54,11 +55,12 @@ def resolve_subject(
     windows = text_windows(folder)
     words = windows[0].vocabulary
     check_token(subject.token, words)
-    check_initializer(subject.initializer, words, vectors)
+    warnings = check_initializer(subject.initializer, words, vectors)
     if subject.captions is None:
         _check_templates(subject, windows, vectors=vectors, templates=templates)
-        return subject, []
-    captions, warnings = read_captions(subject.captions, images=images, token=subject.token, vocabulary=words)
+        return subject, warnings
+    captions, notes = read_captions(subject.captions, images=images, token=subject.token, vocabulary=words)
+    warnings += notes
     for index, caption in enumerate(captions):
         warnings += check_window(caption, {subject.token: vectors}, windows, field=f"captions[{index}]")
     return replace(subject, captions=captions), warnings

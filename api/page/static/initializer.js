@@ -26,7 +26,9 @@ async function lookUp(baseModel) {
 
 function hintOf({ pieces, is_initializer: isUsable, suggestions }) {
   if (pieces === null) return "A worker checks this word when the search starts.";
-  if (isUsable) return pieces.length === 1 ? "A single word of the base model." : `${pieces.length} words, one for each vector.`;
+  if (isUsable && pieces.length === 1) return "A single word of the base model.";
+  const split = pieces.map((piece) => `“${piece}”`).join(" + ") || "nothing";
+  if (isUsable) return `Splits into ${split}. The search starts from their mean, or one for each vector.`;
   const others = suggestions.length ? ` Try ${suggestions.slice(0, 3).join(", ")}.` : "";
-  return `Splits into ${pieces.map((piece) => `“${piece}”`).join(" + ") || "nothing"}.${others}`;
+  return `Splits into ${split}, which the base model cannot use.${others}`;
 }

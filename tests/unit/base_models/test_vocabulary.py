@@ -78,31 +78,52 @@ def test_words_with_prefix_are_the_most_frequent_whole_words(words: Vocabulary) 
 
 
 def test_an_initializer_is_one_word_or_one_for_each_vector(words: Vocabulary) -> None:
-    """One word fits any number of vectors; n words fit n vectors."""
-    dog, cat = words.single_token_id("dog"), words.single_token_id("cat")
-    assert check_initializer("dog", words, 1) == check_initializer("dog", words, 4) == (dog,)
-    assert check_initializer(" Dog  cat", words, 2) == (dog, cat)
-    for vectors in (1, 3):
-        with pytest.raises(InvalidInitializerError) as error:
-            check_initializer("dog cat", words, vectors)
-        assert error.value.message == (
-            "initializer: got 'dog cat', which has 2 words; "
-            "expected one word for all vectors, or vectors=2 for one vector each"
-        )
-
-
-def test_words_of_an_initializer_are_single_tokens(words: Vocabulary) -> None:
-    """The error shows how other text splits."""
+    """One word fits any number of vectors, n words fit n vectors, and other numbers fit one vector only."""
+    for text, vectors in (("dog", 1), ("dog", 4), (" Dog  cat", 2)):
+        assert check_initializer(text, words, vectors) == []
     with pytest.raises(InvalidInitializerError) as error:
-        check_initializer("dog cats", words, 2)
+        check_initializer("dog cat", words, 3)
     assert error.value.message == (
-        "initializer: got 'dog cats', which splits into 'dog' + 'ca' + 't' + 's'; "
-        "expected words that are single tokens of the base model"
+        "initializer: got 'dog cat', which has 2 tokens: 'dog' + 'cat'; expected one token for all vectors, "
+        "vectors=2 for one vector each, or vectors=1 for their mean"
     )
     assert error.value.field == "initializer"
-    for text in ("", " ", "dogs", "<|endoftext|>", "dog <|endoftext|>", "❤"):
-        with pytest.raises(InvalidInitializerError):
-            check_initializer(text, words, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "vectors", "message"),
+    [
+        (
+            "dog cat",
+            1,
+            "'dog cat' has the tokens 'dog' + 'cat'; the search starts from the mean of their embeddings",
+        ),
+        (
+            "cats",
+            1,
+            "'cats' has the tokens 'ca' + 't' + 's'; the search starts from the mean of their embeddings",
+        ),
+        (
+            "cats",
+            3,
+            "'cats' has the tokens 'ca' + 't' + 's'; the search starts from one of them for each vector",
+        ),
+    ],
+)
+def test_a_warning_shows_how_an_initializer_splits(
+    words: Vocabulary, text: str, vectors: int, message: str
+) -> None:
+    """A word of several tokens is accepted, because it may be rare; the warning also shows a misspelled one."""
+    (warning,) = check_initializer(text, words, vectors)
+    assert (warning.code, warning.field, warning.message) == ("initializer_split", "initializer", message)
+
+
+@pytest.mark.parametrize("text", ["", " ", "<|endoftext|>", "dog <|endoftext|>"])
+def test_text_without_words_is_no_initializer(words: Vocabulary, text: str) -> None:
+    """Empty text and special tokens have no embeddings to start from."""
+    for vectors in (1, 2):
+        with pytest.raises(InvalidInitializerError, match="expected words of the base model"):
+            check_initializer(text, words, vectors)
 
 
 @pytest.mark.parametrize("token", ["<a>", "<my-dog>", "<0_-x>", f"<{'a' * 63}>", "<dog>"])

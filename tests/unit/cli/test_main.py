@@ -100,6 +100,7 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         "--concept",
         "x.safetensors",
         *("--n", 2, "--steps", 2, "--seed", 5, "--out", "images", "--json"),
+        *("--guidance-rescale", 0.5),
     )
     assert drawn.code == 0, drawn.err
     assert drawn.json["images"] == ["images/5.png", "images/6.png"]
@@ -109,6 +110,8 @@ def test_personalize_then_generate_then_inspect(zoodip: Zoodip, tmp_path: Path) 
         assert "trainedAlgorithmicMedia" in image.text["XML:com.adobe.xmp"]
         assert image.text["prompt"] == "a photo of a <x> in the snow"
         assert image.text["fingerprint"] == concept.fingerprint
+        recorded = json.loads(image.text["settings"])
+        assert (recorded["steps"], recorded["guidance_rescale"]) == (2, 0.5)
 
 
 @pytest.mark.slow
@@ -195,7 +198,7 @@ def test_models_lists_the_embedded_model(zoodip: Zoodip) -> None:
     [
         (["--token", "dog"], ["token", "'dog'", "word"]),
         (["--token", "<Bad Token>"], ["token: got '<Bad Token>'; expected <name>"]),
-        (["--initializer", "qwertz"], ["initializer: got 'qwertz'", "expected words that are single tokens"]),
+        (["--initializer", "<|endoftext|>"], ["initializer: got '<|endoftext|>'", "expected words"]),
         (["--base-model", "sd9"], ["base_model", "'sd9'", "emoji"]),
         (["--set", "speed=9"], ["settings.speed: got an unknown setting", "learning_rate"]),
         (["--set", "n=0"], ["settings.n", "0", "greater than or equal to 1"]),
@@ -278,8 +281,9 @@ def test_generate_reads_tokens_and_overwrites_nothing(zoodip: Zoodip, tmp_path: 
     _embedding(tmp_path / "other.safetensors", "<Cat-Toy>")
     long = "a &lt;My-Dog&gt; in the snow " + "at night " * 10
     files = ("--concept", "my-dog.safetensors", "--concept", "other.safetensors")
+    truncated = ("--long-prompts", "truncate")
     for name in ("images/0.png", "images/0-2.png"):
-        drawn = zoodip("generate", "--prompt", long, *files, "--steps", 1, "--json")
+        drawn = zoodip("generate", "--prompt", long, *files, *truncated, "--steps", 1, "--json")
         assert (drawn.code, drawn.json["images"]) == (0, [name]), drawn.err
     warnings = drawn.json["warnings"]
     assert [(warning["code"], warning["field"]) for warning in warnings] == [
@@ -312,7 +316,10 @@ def test_a_concept_option_names_the_token(zoodip: Zoodip, tmp_path: Path) -> Non
             "got <my-dgo>; expected a token of the given concepts (<my-dog>); did you mean",
         ),
         (["--prompt", "a dog", "--negative-prompt", "a <Dgo"], "negative_prompt: got <Dgo; expected a token"),
-        (["--prompt", "a turtle " * 8 + "<my-dog>"], "prompt: got a learned token that ends at position 18"),
+        (
+            ["--prompt", "a turtle " * 8 + "<my-dog>", "--long-prompts", "truncate"],
+            "prompt: got a learned token that ends at position 18",
+        ),
         (
             ["--prompt", "a dog", "--concept", "my-dog.safetensors"],
             "concept: got <my-dog> twice; expected each token once",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -22,6 +23,20 @@ def _pipeline(folder: Path, family: str) -> diffusers.DiffusionPipeline:
     pipeline = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _difference(bundle: Bundle, settings: GenerationSettings, pipeline: Any, **options: float) -> int:
+    """Return the largest difference of a pixel between our image and that of diffusers' pipeline."""
+    ours = generate(bundle, settings)[0].image
+    theirs = pipeline(
+        settings.prompt,
+        negative_prompt=settings.negative_prompt or None,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance_scale,
+        generator=torch.Generator().manual_seed(settings.seed),
+        **options,
+    ).images[0]
+    return int(np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max())
 
 
 @pytest.mark.slow
@@ -49,6 +64,39 @@ def test_images_equal_those_of_diffusers(
     ).images
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(np.asarray(a.image, int) - np.asarray(b, int)).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd1", "sd2_v"])
+def test_karras_schedulers_equal_those_of_diffusers(
+    family: str, family_folder: dict[str, Path], bundles: dict[str, Bundle]
+) -> None:
+    """With Karras' noise levels, images equal those of diffusers' scheduler with `use_karras_sigmas`."""
+    pipeline = _pipeline(family_folder[family], family)
+    config = pipeline.scheduler.config
+    for name in ("dpm++_karras", "euler_karras", "heun_karras", "unipc_karras"):
+        scheduler = getattr(diffusers, SCHEDULERS[name][0])
+        pipeline.scheduler = scheduler.from_config(config, use_karras_sigmas=True)
+        settings = GenerationSettings(prompt="a dog", steps=3, seed=3, guidance_scale=5, scheduler=name)
+        assert _difference(bundles[family], settings, pipeline) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_rescaled_guidance_equals_that_of_diffusers(
+    family: str, family_folder: dict[str, Path], bundles: dict[str, Bundle]
+) -> None:
+    """`guidance_rescale` gives the images of diffusers' parameter of that name."""
+    pipeline = _pipeline(family_folder[family], family)
+    settings = GenerationSettings(
+        prompt="a dog in the snow",
+        negative_prompt="a red house",
+        steps=2,
+        seed=3,
+        guidance_scale=9,
+        guidance_rescale=0.7,
+    )
+    assert _difference(bundles[family], settings, pipeline, guidance_rescale=0.7) <= 1
 
 
 def test_images_are_drawn_in_bounded_units_of_work(

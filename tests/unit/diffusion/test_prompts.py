@@ -63,7 +63,7 @@ def test_ids_equal_those_of_the_tokenizer(family_folder: dict[str, Path], bundle
         expected = encoder.tokenizer(
             text, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids[0]
-        assert torch.equal(bundles["sd1"].prompts.tokenize(text, {}).ids[0], expected)
+        assert torch.equal(bundles["sd1"].prompts.tokenize(text, {}).windows[0].ids, expected)
 
 
 def test_unknown_token(bundles: dict[str, Bundle]) -> None:
@@ -78,8 +78,8 @@ def test_token_in_another_spelling(bundles: dict[str, Bundle]) -> None:
     """The engine reads spellings as the API and the command do."""
     encode = bundles["sd1"].prompts.tokenize
     read, exact = (encode(text, {"<x>": 1}) for text in ("a &lt;X&gt; at night", "a <x> at night"))
-    assert read.slots == exact.slots
-    assert torch.equal(read.ids[0], exact.ids[0])
+    assert read.windows[0].slots == exact.windows[0].slots
+    assert torch.equal(read.windows[0].ids, exact.windows[0].ids)
 
 
 def test_token_beyond_the_context_length(bundles: dict[str, Bundle]) -> None:

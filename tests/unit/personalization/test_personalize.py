@@ -62,13 +62,18 @@ def test_every_family_learns_a_token(
 def test_search_starts_from_the_words_of_the_initializer(
     family: str, bundles: dict[str, Bundle], pictures: list[Image.Image]
 ) -> None:
-    """One word fills all vectors; with two words, each vector starts from its own."""
+    """One word fills all vectors; with two words, each vector starts from its own, or one from their mean."""
     bundle = bundles[family]
-    for initializer, words in (("dog", ["dog", "dog"]), ("red dog", ["red", "dog"])):
-        begun = Personalization.begin(bundle, Subject("<x>", initializer), pictures, _settings(vectors=2))
+    for initializer, starts in (
+        ("dog", ["dog", "dog"]),
+        ("red dog", ["red", "dog"]),
+        ("red dog", ["red dog"]),
+    ):
+        settings = _settings(vectors=len(starts))
+        begun = Personalization.begin(bundle, Subject("<x>", initializer), pictures, settings)
         for encoder, part in zip(bundle.prompts.encoders, begun.vectors, strict=True):
-            ids = [encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]
-            assert torch.equal(part, encoder.table[ids].float())
+            ids = [encoder.tokenizer(words, add_special_tokens=False).input_ids for words in starts]
+            assert torch.equal(part, torch.stack([encoder.table[each].float().mean(dim=0) for each in ids]))
 
 
 def test_the_vae_is_released(bundles: dict[str, Bundle], pictures: list[Image.Image]) -> None:
@@ -152,8 +157,7 @@ def test_validation_loss_is_reproducible(bundles: dict[str, Bundle], pictures: l
         (Subject("<x>", "dog"), 17, ImageCountError, "images"),
         (Subject("dog", "dog"), 1, InvalidTokenError, "token"),
         (Subject("<X y>", "dog"), 1, InvalidTokenError, "token"),
-        (Subject("<x>", "red dog"), 1, InvalidInitializerError, "initializer"),
-        (Subject("<x>", "qqzz"), 1, InvalidInitializerError, "initializer"),
+        (Subject("<x>", " "), 1, InvalidInitializerError, "initializer"),
         (Subject("<x>", "dog", "object", ("a dog",)), 1, InvalidCaptionError, "captions"),
         (Subject("<x>", "dog", "object", ("a <x>", "a <x>")), 1, InvalidCaptionError, "captions"),
     ],
