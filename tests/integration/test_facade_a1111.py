@@ -59,12 +59,13 @@ def test_bare_names_are_concepts(client: TestClient, database: Database, catalog
     """A bare name means the concept in both prompts, also in weights; extra networks are removed."""
     client.post("/v1/concepts", files={"file": ("x.safetensors", tiny_concept(catalog))})
     for text, read, warned in (
-        ("a my-dog, (My-Dog:1.2)", "a <my-dog>, (<my-dog>:1.2)", ["prompt"]),
+        ("a my-dog, (My-Dog:1.2)", "a <my-dog>, (<my-dog>:1.2)", []),
         ("a <my-dog> and my-dogs", "a <my-dog> and my-dogs", []),
         ("a my-dog <lora:style:0.8>", "a <my-dog> ", ["prompt"]),
     ):
         request = _request_of(client, database, prompt=text, negative_prompt="my-dog")
         assert request["settings"]["prompt"] == read
+        assert request["settings"]["prompt_syntax"] == "weighted"
         assert request["settings"]["negative_prompt"] == "<my-dog>"
         assert [warning["field"] for warning in request["warnings"]] == warned
 
@@ -99,8 +100,8 @@ def test_fields_are_translated_and_others_listed(client: TestClient, database: D
     old = _request_of(
         client, database, prompt="a dog", sampler_index="DPM++ 2M Karras", enable_hr=True, hr_scale=2
     )
-    assert old["settings"]["scheduler"] == "dpm++"
-    assert [warning["field"] for warning in old["warnings"]] == ["scheduler", "enable_hr", "hr_scale"]
+    assert old["settings"]["scheduler"] == "dpm++_karras"
+    assert [warning["field"] for warning in old["warnings"]] == ["enable_hr", "hr_scale"]
     unknown = _request_of(client, database, prompt="a dog", sampler_name="DPM adaptive", seed=5)
     assert (unknown["settings"]["scheduler"], unknown["settings"]["seed"]) == (None, 5)
     assert [warning["field"] for warning in unknown["warnings"]] == ["sampler_name"]

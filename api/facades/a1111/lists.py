@@ -10,7 +10,7 @@ from api.auth import Reader
 from api.facades.a1111.current_model import current_model
 from api.facades.a1111.errors import A1111Route
 from api.facades.a1111.infotext import HASH_CHARACTERS
-from api.facades.a1111.samplers import SAMPLERS, SCHEDULE
+from api.facades.a1111.samplers import SAMPLERS, SCHEDULES
 from zoodip_core.service import concepts
 
 router = APIRouter(prefix="/sdapi/v1", route_class=A1111Route, include_in_schema=False)
@@ -49,16 +49,9 @@ def samplers(caller: Reader) -> list[dict[str, Any]]:
 
 @router.get("/schedulers")
 def schedulers(caller: Reader) -> list[dict[str, Any]]:
-    """Return the only schedule type: that of the base model."""
-    return [
-        {
-            "name": SCHEDULE.lower(),
-            "label": SCHEDULE,
-            "aliases": None,
-            "default_rho": -1.0,
-            "need_inner_model": False,
-        }
-    ]
+    """Return the schedule types."""
+    facts = {"aliases": None, "default_rho": -1.0, "need_inner_model": False}
+    return [{"name": name.lower(), "label": name, **facts} for name in SCHEDULES]
 
 
 @router.get("/embeddings")

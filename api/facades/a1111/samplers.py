@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.facades.ignored_fields import ignored
+from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.input_warnings import InputWarning
 
 SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -17,8 +18,8 @@ SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Name → scheduler, and other names of the sampler."""
 
-SCHEDULE = "Automatic"
-"""The only schedule type: that of the base model."""
+SCHEDULES = ("Automatic", "Karras")
+"""Schedule types: that of the base model, and Karras sigmas."""
 
 _BY_NAME = {
     other.lower(): (name, scheduler)
@@ -26,7 +27,7 @@ _BY_NAME = {
     for other in (name, *aliases)
 }
 _NAMES = {scheduler: name for name, (scheduler, _) in SAMPLERS.items()}
-_KARRAS = " karras"  # older clients append the schedule type to the name
+_KARRAS = "karras"
 
 
 def find_scheduler(sampler: str | None, schedule: str | None) -> tuple[str | None, list[InputWarning]]:
@@ -34,19 +35,25 @@ def find_scheduler(sampler: str | None, schedule: str | None) -> tuple[str | Non
 
     Args:
         sampler: name of the sampler, in any case; None or empty selects none.
-        schedule: schedule type, in any case.
+        schedule: schedule type, in any case; older clients append it to the name of the sampler.
     """
     warnings = []
-    name = (sampler or "").lower()
-    if name.endswith(_KARRAS):
-        name, schedule = name.removesuffix(_KARRAS), "karras"
-    if schedule and schedule.lower() != SCHEDULE.lower():
-        warnings.append(ignored("scheduler", "the base model determines the schedule"))
+    name, schedule = (sampler or "").lower(), (schedule or SCHEDULES[0]).lower()
+    if name.endswith(f" {_KARRAS}"):
+        name, schedule = name.removesuffix(f" {_KARRAS}"), _KARRAS
     if name and name not in _BY_NAME:
         warnings.append(ignored("sampler_name", "the sampler is unknown, so that of the base model is used"))
-    return _BY_NAME.get(name, (None, None))[1], warnings
+    scheduler = _BY_NAME.get(name, (None, None))[1]
+    if schedule == _KARRAS and f"{scheduler}_{_KARRAS}" in SCHEDULERS:
+        scheduler = f"{scheduler}_{_KARRAS}"
+    elif schedule != SCHEDULES[0].lower():
+        warnings.append(ignored("scheduler", "the base model determines the schedule of this sampler"))
+    return scheduler, warnings
 
 
 def sampler_name(scheduler: str | None) -> str:
     """Return the name of the sampler that means a scheduler."""
-    return SCHEDULE if scheduler is None else _NAMES[scheduler]
+    if scheduler is None:
+        return SCHEDULES[0]
+    plain = scheduler.removesuffix(f"_{_KARRAS}")
+    return _NAMES[plain] if plain == scheduler else f"{_NAMES[plain]} {SCHEDULES[1]}"

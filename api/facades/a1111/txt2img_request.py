@@ -28,7 +28,6 @@ CHECKPOINT = "sd_model_checkpoint"
 _DEFAULT_SIDE_PX = 512
 _MAX_SEED = 2**32
 _EXTRA_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
-_WEIGHT = re.compile(r"\([^()]*:\s*\d*\.?\d+\s*\)")
 _NEUTRAL: dict[str, tuple[object, ...]] = {  # values of unsupported fields that ask for nothing
     "subseed": (-1,),
     "seed_resize_from_h": (-1,),
@@ -95,6 +94,7 @@ def prepare_txt2img(caller: Caller, body: Txt2ImgRequest, trace: str | None) -> 
         guidance_scale=body.cfg_scale,
         seed=secrets.randbelow(_MAX_SEED - n) if body.seed is None or body.seed < 0 else body.seed,
         scheduler=scheduler,
+        prompt_syntax="weighted",
         base_model=base_model,
         metadata=JOB_METADATA,
     )
@@ -116,8 +116,6 @@ def _read_prompt(caller: Caller, base_model: str, text: str, field: str) -> tupl
     if _EXTRA_NETWORK.search(text):
         warnings.append(ignored(field, "extra networks such as <lora:…> are removed from the prompt"))
         text = _EXTRA_NETWORK.sub("", text)
-    if _WEIGHT.search(text):
-        warnings.append(ignored(field, "weights such as (word:1.2) are read as text"))
     with caller.service.database.read() as connection:
         found = concepts.find_by_tokens(connection, caller.owner, base_model, candidate_tokens(text))
     return bracket_names(text, found), warnings
