@@ -7,6 +7,7 @@ import sys
 import typer
 
 from zoodip_core import __version__
+from zoodip_core.cli.calibrate import calibrate
 from zoodip_core.cli.console import EXIT_INTERRUPTED, report, say
 from zoodip_core.cli.demo import demo
 from zoodip_core.cli.generate import generate
@@ -27,6 +28,7 @@ app.command()(personalize)
 app.command()(generate)
 app.add_typer(models)
 app.command()(inspect)
+app.command()(calibrate)
 app.command()(demo)
 add_service_commands(app)
 

@@ -50,6 +50,7 @@ class Bundle:
         scale_factor: pixels along one side of a latent cell.
         zero_empty_prompt: whether an empty negative prompt is encoded as zeros.
         templates: captions of the base model for each concept kind.
+        calibration: path of the calibration file; the file may be missing.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Bundle:
     scale_factor: int
     zero_empty_prompt: bool
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
+    calibration: Path | None = None
     _vae: nn.Module | None = None
 
     @property
@@ -157,6 +159,7 @@ def load_bundle(entry: BaseModelEntry, *, device: str | None = None, max_rows: i
         scale_factor=latent_cell_px(folder),
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
         templates=entry.templates,
+        calibration=entry.calibration,
     )
 
 
