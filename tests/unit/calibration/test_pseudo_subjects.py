@@ -58,3 +58,14 @@ def test_word_list_names_no_held_out_shape_or_style() -> None:
     """Held-out shapes are not in the list, and styles are single words."""
     assert not set(NOUNS) & set(shipped_world().held_out.shapes)
     assert all(" " not in style for style in STYLES)
+
+
+def test_excluding_the_held_out_names_leaves_none() -> None:
+    """With EmojiBooth's held-out subjects, shapes and styles excluded, no pseudo-subject contains one of them."""
+    held = shipped_world().held_out
+    excluded = [f"{color} {one}" for one, color in held.colored_objects] + [*held.shapes]
+    excluded += [" ".join(style) for style in held.styles]
+    assert is_held_out("striped pink tiger")
+    assert any(is_held_out(subject.phrase) for subject in choose_subjects(emoji(), 600, seed=0))
+    found = choose_subjects(emoji(), 600, seed=0, excluded=excluded)
+    assert not [subject.phrase for subject in found if is_held_out(subject.phrase)]
