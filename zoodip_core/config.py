@@ -27,6 +27,7 @@ ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
 PromptSyntax = Literal["plain", "weighted"]
 LongPrompts = Literal["chunks", "truncate"]
+SearchSpaceName = Literal["full", "calibrated"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,10 @@ class SearchSettings(_Settings):
 class PersonalizationSettings(SearchSettings):
     """Settings of a personalization: those of the search, and its training data and schedule."""
 
+    search_space: SearchSpaceName = Field(
+        "full",
+        description="Coordinates of the search: those of the token, or those of the base model's calibration",
+    )
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")
     image_fit: ImageFitName = Field(
@@ -179,6 +184,14 @@ class PersonalizationSettings(SearchSettings):
         500, ge=1, le=1_000_000, description="Steps between two measurements of the validation loss"
     )
     checkpoint_every: int = Field(100, ge=1, le=1_000_000, description="Steps between two checkpoints")
+
+    @model_validator(mode="after")
+    def _one_calibrated_vector(self) -> Self:
+        if self.search_space == "calibrated" and self.vectors != 1:
+            raise ValueError(
+                f'search_space is "calibrated" and vectors is {self.vectors}; expected vectors=1'
+            )
+        return self
 
 
 class GenerationSettings(_Settings):

@@ -55,6 +55,7 @@ class BaseModelEntry(BaseModel):
     text_encoder_precision: Precision | None = None
     vae_precision: Precision | None = None
     default: bool = False
+    calibration: Path | None = None  # file of `zoodip calibrate`; default: <name>.calibration.safetensors
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -166,14 +167,22 @@ def resolve_settings(
         overrides: settings of the request; they take precedence.
 
     Raises:
-        InvalidSettingsError: an unknown preset or setting, or a value that is not allowed.
+        InvalidSettingsError: an unknown preset or setting, or a value that is not allowed; or a calibrated search
+            space for a base model without a calibration.
     """
     if preset not in _PRESETS:
         names = ", ".join(_PRESETS)
         raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected=f"one of {names}")
     values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
     own = entry.settings if preset == "default" else _PRESETS[preset]
-    return PersonalizationSettings.parse(values | own | overrides)
+    settings = PersonalizationSettings.parse(values | own | overrides)
+    if settings.search_space == "calibrated" and not (entry.calibration and entry.calibration.is_file()):
+        raise InvalidSettingsError.mismatch(
+            "settings.search_space",
+            got=f"'calibrated', but {entry.name} has no calibration",
+            expected=f"'full', or a calibration: zoodip calibrate --base-model {entry.name}",
+        )
+    return settings
 
 
 def _read(path: Path) -> list[BaseModelEntry]:
@@ -209,7 +218,8 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
         place = f"base_models[{number}]"
         message = f"{place}.{error.message} (catalog {path})"
         raise InvalidSettingsError(message, field=f"{place}.settings") from error
-    places = {"path": entry.path, "vae": entry.vae}
+    calibration = entry.calibration or Path(f"{entry.name}.calibration.safetensors")
+    places = {"path": entry.path, "vae": entry.vae, "calibration": calibration}
     return entry.model_copy(
         update={
             name: (path.parent / place.expanduser()).absolute()

@@ -23,6 +23,10 @@ _ENTRIES = {
     "personalize": _Entry("personalize", "Learn a token from images with forward passes only."),
     "generate": _Entry("generate", "Draw images from a prompt."),
     "inspect": _Entry("inspect", "Show the token, the base model and the provenance of a concept file."),
+    "calibrate": _Entry(
+        "calibrate",
+        "Calibrate a base model for search_space=calibrated. Repeat the command to continue after Ctrl-C.",
+    ),
     "demo": _Entry(
         "demo", "Learn an unseen subject on the embedded model and compare images before and after."
     ),

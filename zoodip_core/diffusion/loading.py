@@ -55,6 +55,7 @@ class Bundle:
         templates: captions of the base model for each concept kind.
         safety_checker: flags images to withhold; None if it is off, or the base model ships none.
         custom_vae: folder of a VAE that replaces the pipeline's.
+        calibration: path of the calibration file; the file may be missing.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Bundle:
     templates: Mapping[ConceptKind, Sequence[str]] = field(default_factory=dict)
     safety_checker: SafetyChecker | None = None
     custom_vae: Path | None = None
+    calibration: Path | None = None
     _vae: nn.Module | None = None
 
     @property
@@ -182,6 +184,7 @@ def load_bundle(
         templates=entry.templates,
         safety_checker=_load_safety_checker(folder, chosen_device) if safety_checker else None,
         custom_vae=entry.vae,
+        calibration=entry.calibration,
     )
 
 

@@ -21,6 +21,7 @@ from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.personalization.image_fit import fit_image
 from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
 from zoodip_core.personalization.samples import References, Sample, candidates_request
+from zoodip_core.personalization.search_spaces import make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
 from zoodip_core.personalization.validation import validation_loss
@@ -48,14 +49,16 @@ class Personalization:
         self._sample: Sample | None = None
         self._redraws = 0  # of the current step
         self._rate_halved = False
+        start = _initial_theta(bundle, subject.initializer, settings.vectors)
+        self._space = make_search_space(bundle, settings, start)
         if state is None:
-            start = _initial_theta(bundle, subject.initializer, settings.vectors)
             self.search = TokenSearch(
                 start,
                 settings,
                 images=len(references.posteriors),
                 alphas_cumprod=bundle.schedule.alphas_cumprod,
                 flip=settings.flip,
+                space=self._space,
             )
             self.fixed_losses = [self.measure_validation_loss()]
         else:
@@ -77,6 +80,7 @@ class Personalization:
             images=len(self.references.posteriors),
             alphas_cumprod=self.bundle.schedule.alphas_cumprod,
             flip=self.settings.flip,
+            space=self._space,
         )
         self.fixed_losses = saved.fixed_losses
 

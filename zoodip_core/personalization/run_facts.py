@@ -104,7 +104,9 @@ class RunFacts:
 
 
 def _fixed_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in _CHANGEABLE}
+    """Return the settings that decide the bits. Files of versions without search spaces lack `search_space`."""
+    known = {"search_space": "full"} | settings
+    return {name: value for name, value in known.items() if name not in _CHANGEABLE}
 
 
 def _differing(given: dict[str, Any], saved: dict[str, Any]) -> list[str]:

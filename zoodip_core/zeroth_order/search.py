@@ -29,7 +29,8 @@ from zoodip_core.zeroth_order.estimator import (
 )
 from zoodip_core.zeroth_order.image_sampling import IMAGE_SAMPLING
 from zoodip_core.zeroth_order.proposal import Proposal
-from zoodip_core.zeroth_order.state import check_state
+from zoodip_core.zeroth_order.search_space import FULL, SearchSpace
+from zoodip_core.zeroth_order.state import check_space, check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
@@ -37,7 +38,8 @@ from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 class TokenSearch:
     """Search for one token by Algorithm 1.
 
-    It holds θ, Adam's moments, the token history and the random generator. The caller evaluates the model.
+    It holds the coordinates u of θ, Adam's moments, the history of u and the random generator. The caller evaluates
+    the model.
 
     Args:
         theta: Start, flat float32 on the CPU; copied. The caller concatenates several vectors, or SDXL's pair of
@@ -46,6 +48,7 @@ class TokenSearch:
         images: Number of reference images to sample from.
         flip: Whether to mirror an image with probability 1/2; only the published script does.
         alphas_cumprod: ᾱ_t of the model. Required by timesteps="snr"; otherwise it only bounds t_high.
+        space: The space to search; Algorithm 1 runs on its coordinates.
 
     Raises:
         InvalidSettingsError: t_high exceeds the number of timesteps.
@@ -59,6 +62,7 @@ class TokenSearch:
         images: int,
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
+        space: SearchSpace = FULL,
     ) -> None:
         if theta.ndim != 1 or theta.dtype != torch.float32 or theta.device.type != "cpu":
             raise AssertionError(
@@ -72,9 +76,10 @@ class TokenSearch:
         self._timesteps = TIMESTEPS[settings.timesteps].from_settings(settings, alphas_cumprod)
         self._estimator = ESTIMATORS[settings.estimator]
         self._adam = ZOAdam.from_settings(settings)
-        self._subspace = SUBSPACES[settings.subspace].from_settings(len(theta), settings)
-        self._theta = theta.detach().clone().contiguous()
-        self._moments = Moments.zeros(self._theta)
+        self._space = space
+        self._u = space.start(theta)
+        self._subspace = SUBSPACES[settings.subspace].from_settings(len(self._u), settings)
+        self._moments = Moments.zeros(self._u)
         self._step = 0
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._generator_before = self._generator.get_state()  # state before the pending proposal
@@ -93,7 +98,7 @@ class TokenSearch:
     @property
     def theta(self) -> Float[Tensor, " d"]:
         """Copy of the current token."""
-        return self._theta.clone()
+        return self._space.embed(self._u).clone()
 
     @property
     def forwards_per_step(self) -> int:
@@ -128,9 +133,9 @@ class TokenSearch:
         timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)
         count = self._estimator.direction_count(settings.n)
-        directions = DIRECTIONS[settings.directions](count, len(self._theta), generator)
-        candidates = self._estimator.candidates(self._theta, directions, settings.mu)
-        return Proposal(candidates, image, flipped, timestep, noise_seed), directions
+        directions = DIRECTIONS[settings.directions](count, len(self._u), generator)
+        candidates = self._estimator.candidates(self._u, directions, settings.mu)
+        return Proposal(self._space.embed(candidates), image, flipped, timestep, noise_seed), directions
 
     def _draw(self, below: int) -> int:
         return int(torch.randint(below, (1,), generator=self._generator).item())
@@ -149,7 +154,7 @@ class TokenSearch:
         self._check_measured(measured)
         settings, (_, directions) = self._settings, self._pending
         derivatives = measured.derivatives(self._estimator, settings.mu)
-        divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._theta) - self.removed_dimensions)
+        divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._u) - self.removed_dimensions)
         along = self._estimator.derivative_directions(directions)
         g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
         if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
@@ -168,14 +173,14 @@ class TokenSearch:
             raise AssertionError(f"values: got shape {tuple(measured.values.shape)}; expected {expected}")
 
     def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
-        """Apply the estimate. θ changes last, so after an earlier error the step can be repeated."""
+        """Apply the estimate. u changes last, so after an earlier error the step can be repeated."""
         step, tau = self._step + 1, self._settings.tau
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
-        theta, moments = self._adam.update(self._theta, projected, self._moments, step)  # Alg. 1 l.7
-        self._subspace.record(step % tau, theta)  # Alg. 1 l.8
+        u, moments = self._adam.update(self._u, projected, self._moments, step)  # Alg. 1 l.7
+        self._subspace.record(step % tau, u)  # Alg. 1 l.8
         if step % tau == 0:  # Alg. 1 l.9
             self._subspace.update()  # Alg. 1 l.10
-        self._theta, self._moments, self._step = theta, moments, step
+        self._u, self._moments, self._step = u, moments, step
         self._generator_before, self._pending = self._generator.get_state(), None
 
     def state(self) -> dict[str, Tensor]:
@@ -185,11 +190,12 @@ class TokenSearch:
         """
         state = {
             "step": torch.tensor(self._step),
-            "theta": self._theta,
+            "theta": self._u,
             "adam.first_moment": self._moments.first,
             "adam.second_moment": self._moments.second,
             "generator": self._generator_before,
             **self._subspace.state(),
+            **self._space.state(),
         }
         return {name: tensor.clone().contiguous() for name, tensor in state.items()}
 
@@ -202,6 +208,7 @@ class TokenSearch:
         images: int,
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
+        space: SearchSpace = FULL,
     ) -> TokenSearch:
         """Return a search that continues from a saved state, bit-identical to an uninterrupted search.
 
@@ -211,18 +218,21 @@ class TokenSearch:
             images: Number of reference images, as before.
             flip: Whether to mirror images, as before.
             alphas_cumprod: ᾱ_t of the model.
+            space: The space of the saved search.
 
         Raises:
-            InvalidCheckpointError: the state is damaged, or does not match the settings.
+            InvalidCheckpointError: the state is damaged, or does not match the settings or the space.
         """
-        theta = state.get("theta")
-        if theta is None or theta.ndim != 1 or theta.dtype != torch.float32:
+        u = state.get("theta")
+        if u is None or u.ndim != 1 or u.dtype != torch.float32:
             raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
-        search = cls(theta.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod)
-        check_state(state, search.state(), max_removed=min(settings.tau, len(theta)) - 1)
+        check_space(state, space.state())
+        search = cls(u.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod, space=space)
+        check_state(state, search.state(), max_removed=min(settings.tau, len(u)) - 1)
         # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
         copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
         search._step = int(copied["step"].item())
+        search._u = copied["theta"]
         search._moments = Moments(copied["adam.first_moment"], copied["adam.second_moment"])
         search._subspace.load(copied)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from zoodip_core.errors import InvalidCheckpointError
@@ -38,3 +39,23 @@ def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max
             raise InvalidCheckpointError(f"checkpoint: it is damaged: {name} is not finite")
     if state["step"] < 0 or (state["adam.second_moment"] < 0).any():
         raise InvalidCheckpointError("checkpoint: it is damaged: a count or a mean square is negative")
+
+
+def check_space(state: Mapping[str, Tensor], space: Mapping[str, Tensor]) -> None:
+    """Validate that a saved state belongs to a search space.
+
+    Args:
+        state: The saved state.
+        space: Tensors that identify the space.
+
+    Raises:
+        InvalidCheckpointError: the state is from another space.
+    """
+    saved = {name: tensor.cpu() for name, tensor in state.items() if name.startswith("space.")}
+    if saved.keys() == space.keys() and all(torch.equal(saved[name], space[name]) for name in space):
+        return
+    raise InvalidCheckpointError.mismatch(
+        "checkpoint",
+        got="a search in a calibrated space" if saved else "a search in the full space",
+        expected="this search's space; use the same search_space and calibration, or start again",
+    )

@@ -68,6 +68,8 @@ class CostMeter:
 def plan_identity(plan: Plan, bundle: Bundle, cases: Sequence[Learnable]) -> str:
     """Return a hash of everything that the tokens depend on, including the other cases of the batch."""
     digest = hashlib.sha256(f"{plan.method.rate} {bundle.precision} {bundle.dtype}".encode())
+    if plan.settings.search_space == "calibrated" and bundle.calibration is not None:
+        digest.update(bundle.calibration.read_bytes())
     for case in cases:
         digest.update(
             identity(case.subject, plan.settings, bundle.fingerprint, list(case.references)).encode()

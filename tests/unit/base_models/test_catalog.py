@@ -74,7 +74,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
     [
         (
             SD15 + "colour = 1",
-            "base_models[0].colour: got an unknown field; expected one of default, family, fingerprint",
+            "base_models[0].colour: got an unknown field; expected one of calibration, default, family, fingerprint",
             "colour",
         ),
         (SD15 + 'hub_id = "a/b"', "expected either path or hub_id, and not both", None),

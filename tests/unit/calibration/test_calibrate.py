@@ -1,0 +1,135 @@
+"""`zoodip calibrate` on the embedded model: the file, an interruption, and a search that loads the result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from zoodip_core.base_models.catalog import Catalog, resolve_settings
+from zoodip_core.calibration import calibrate as module
+from zoodip_core.calibration.calibrate import CalibrationOptions, calibrate
+from zoodip_core.calibration_file import Calibration
+from zoodip_core.cli.main import run
+from zoodip_core.diffusion.loading import Bundle, load_bundle
+from zoodip_core.engine import Engine
+from zoodip_core.errors import InvalidCheckpointError, InvalidModelError, InvalidSettingsError
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
+
+QUICK: dict[str, Any] = {"steps": 1, "guidance_scale": 1.0}
+SEARCH: dict[str, Any] = {"steps": 3, "fixed_rows": 4, "search_space": "calibrated"}
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """Return the embedded model in fp32."""
+    return load_bundle(Catalog.load().get("emoji").model_copy(update={"precision": "fp32"}), device="cpu")
+
+
+def begin(
+    bundle: Bundle, pictures: list[Image.Image], state: dict[str, torch.Tensor] | None = None
+) -> Personalization:
+    """Start or resume a search in the calibrated space of the bundle."""
+    entry = Catalog.load().get("emoji").model_copy(update={"calibration": bundle.calibration})
+    settings = resolve_settings(entry, bundle.family, "default", SEARCH)
+    return Personalization.begin(bundle, Subject("<x>", "dog"), pictures, settings, state)
+
+
+@pytest.mark.slow
+def test_interrupted_calibration_continues_with_the_same_bits(
+    bundle: Bundle, pictures: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partial result is continued, refused under other options, and the file is used by a search."""
+    monkeypatch.setattr(module, "TOGETHER", 1)
+    options, counts = CalibrationOptions(subjects=3, steps=2), list[int]()
+
+    def go(out: Path, chosen: CalibrationOptions, *, until: int) -> bool:
+        return calibrate(
+            bundle,
+            chosen,
+            out,
+            generation=QUICK,
+            on_progress=counts.append,
+            should_stop=lambda: bool(counts) and counts[-1] >= until,
+        )
+
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    assert go(whole, options, until=9)
+    counts.clear()
+    assert not go(parts, options, until=2)
+    assert not parts.exists()
+    with pytest.raises(InvalidCheckpointError, match="other settings"):
+        go(parts, CalibrationOptions(subjects=3, steps=1), until=9)
+    assert go(parts, options, until=9)
+    assert counts == [1, 2, 3]
+    assert parts.read_bytes() == whole.read_bytes()
+    assert not parts.with_suffix(".part").exists()
+    check_search(bundle, whole, pictures, monkeypatch)
+
+
+def check_search(
+    bundle: Bundle, file: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validate that a search in the calibrated space moves, resumes, and refuses a truncated file."""
+    monkeypatch.setattr(bundle, "calibration", file)
+    search = begin(bundle, pictures)
+    start = search.search.theta
+    assert Engine(bundle).step([search]) == [None]
+    resumed = begin(bundle, pictures, search.state())
+    assert resumed.search.theta.equal(search.search.theta)
+    assert not search.search.theta.equal(start)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InvalidModelError, match=r"calibration: .* cannot be read"):
+        begin(bundle, pictures)
+
+
+def test_calibrated_space_without_a_calibration_is_refused(tmp_path: Path) -> None:
+    """The settings are refused before anything is loaded, and for several vectors."""
+    entry = Catalog.load().get("emoji").model_copy(update={"calibration": tmp_path / "absent.safetensors"})
+    with pytest.raises(
+        InvalidSettingsError, match=r"emoji has no calibration.*zoodip calibrate --base-model"
+    ):
+        resolve_settings(entry, "sd1", "default", {"search_space": "calibrated"})
+    with pytest.raises(InvalidSettingsError, match="expected vectors=1"):
+        resolve_settings(entry, "sd1", "default", {"search_space": "calibrated", "vectors": 2})
+
+
+@pytest.mark.slow
+def test_command_writes_the_file_next_to_the_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has the name that searches load; an existing one and a missing list are refused."""
+    folder = Catalog.load().get("emoji").path
+    assert folder is not None
+    shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("scorer"))
+    catalog = tmp_path / "models.toml"
+    catalog.write_text('[[base_models]]\nname = "copy"\npath = "copy"\nsteps = 1\nguidance_scale = 1.0\n')
+    command = ["zoodip", "calibrate", "--base-model", "copy", "--catalog", str(catalog)]
+    quick = [*command, "--subjects", "2", "--steps", "1", "--json"]
+
+    def code(arguments: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", arguments)
+        try:
+            run()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    assert code(quick) == 0
+    entry = Catalog.load(catalog).get("copy")
+    assert str(entry.calibration) == json.loads(capsys.readouterr().out)["calibration"]
+    assert entry.calibration == tmp_path / "copy.calibration.safetensors"
+    bundle = load_bundle(entry, device="cpu")
+    read = Calibration.load(entry.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=192)
+    assert len(read.provenance["subjects"]) == 2
+    assert code(quick) == 2
+    assert "which exists; expected another file, or --replace" in capsys.readouterr().err
+    assert code([*command, "--replace", "--exclude", "absent.txt"]) == 2
+    assert "exclude: got absent.txt" in capsys.readouterr().err

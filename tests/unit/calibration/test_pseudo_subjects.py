@@ -1,0 +1,71 @@
+"""Pseudo-subjects: drawn from the vocabulary, reproducible, and without excluded names."""
+
+import pytest
+
+from models.emoji.world import shipped_world
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
+from zoodip_core.calibration.pseudo_subjects import NOUNS, STYLES, choose_subjects
+from zoodip_core.errors import InvalidModelError
+
+
+def emoji() -> Vocabulary:
+    """Return the vocabulary of the embedded model."""
+    folder = Catalog.load().get("emoji").path
+    assert folder is not None
+    return vocabulary(folder)
+
+
+def test_subjects_are_reproducible_and_different() -> None:
+    """The same seed gives the same subjects; every phrase is new and consists of single tokens."""
+    found = choose_subjects(emoji(), 24, seed=3)
+    assert found == choose_subjects(emoji(), 24, seed=3) != choose_subjects(emoji(), 24, seed=4)
+    assert len({subject.phrase for subject in found}) == 24
+    assert {subject.kind for subject in found} == {"object", "style"}
+    assert all(emoji().word_ids(subject.phrase) for subject in found)
+    assert all(len(set(subject.templates)) == 4 for subject in found)
+
+
+def test_excluded_words_match_in_any_order_around_other_words() -> None:
+    """A phrase is left out if it contains all words of an excluded one."""
+    found = choose_subjects(emoji(), 300, seed=0, excluded=["red fox", "bear"])
+    words = [set(subject.phrase.split()) for subject in found]
+    assert not any({"red", "fox"} <= one or "bear" in one for one in words)
+    assert any("fox" in one for one in words)
+
+
+def test_vocabulary_without_nouns_is_refused() -> None:
+    """A tokenizer that splits every word cannot name pseudo-subjects."""
+    letters = Vocabulary(emoji().tokenizer, frozenset({*NOUNS}))
+    with pytest.raises(InvalidModelError, match="a vocabulary with 0 single-token nouns"):
+        choose_subjects(letters, 4, seed=0)
+
+
+def test_more_subjects_than_phrases_are_refused() -> None:
+    """The error says how many the vocabulary allows."""
+    with pytest.raises(InvalidModelError, match="subjects: got 100000; expected at most"):
+        choose_subjects(emoji(), 100_000, seed=0)
+
+
+def is_held_out(phrase: str) -> bool:
+    """Return whether a phrase names something that EmojiBooth holds out."""
+    held, words = shipped_world().held_out, set(phrase.split())
+    pairs = [set(style) for style in held.styles] + [{one, color} for one, color in held.colored_objects]
+    return bool(words & set(held.shapes)) or any(pair <= words for pair in pairs)
+
+
+def test_word_list_names_no_held_out_shape_or_style() -> None:
+    """Held-out shapes are not in the list, and styles are single words."""
+    assert not set(NOUNS) & set(shipped_world().held_out.shapes)
+    assert all(" " not in style for style in STYLES)
+
+
+def test_excluding_the_held_out_names_leaves_none() -> None:
+    """With EmojiBooth's held-out subjects, shapes and styles excluded, no pseudo-subject contains one of them."""
+    held = shipped_world().held_out
+    excluded = [f"{color} {one}" for one, color in held.colored_objects] + [*held.shapes]
+    excluded += [" ".join(style) for style in held.styles]
+    assert is_held_out("striped pink tiger")
+    assert any(is_held_out(subject.phrase) for subject in choose_subjects(emoji(), 600, seed=0))
+    found = choose_subjects(emoji(), 600, seed=0, excluded=excluded)
+    assert not [subject.phrase for subject in found if is_held_out(subject.phrase)]

@@ -1,0 +1,91 @@
+"""Calibration files: principal directions, round trip, and one clear error for every unusable file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from zoodip_core.calibration_file import Calibration
+from zoodip_core.errors import InvalidModelError
+
+OWN, OTHER, D = "a" * 64, "b" * 64, 6
+HEADER = {"zoodip.weights_fingerprint": OWN, "zoodip.provenance": "{}"}
+
+
+def made(path: Path) -> Calibration:
+    """Write the calibration of four displacements."""
+    moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
+    calibration = Calibration.of(moves, OWN, {"seed": 0})
+    calibration.save(path)
+    return calibration
+
+
+def test_file_holds_the_principal_directions_of_the_displacements(tmp_path: Path) -> None:
+    """The rows are orthonormal, the scales keep the mean square, and the file returns the same tensors."""
+    written = made(tmp_path / "c.safetensors")
+    read = Calibration.load(tmp_path / "c.safetensors", weights_fingerprint=OWN, dimensions=D)
+    moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
+    assert read.basis.equal(written.basis)
+    assert read.provenance == {"seed": 0}
+    assert torch.allclose(read.basis @ read.basis.T, torch.eye(4), atol=1e-5)
+    assert float(read.scales.square().sum()) == pytest.approx(float(moves.square().sum()) / 4, rel=1e-4)
+    assert (read.scales[:-1] >= read.scales[1:]).all()
+
+
+def with_nan(tensors: dict[str, Tensor]) -> None:
+    """Damage one value."""
+    tensors["basis"][0, 0] = float("nan")
+
+
+def without_scales(tensors: dict[str, Tensor]) -> None:
+    """Remove a tensor."""
+    del tensors["scales"]
+
+
+def narrower(tensors: dict[str, Tensor]) -> None:
+    """Cut a dimension, as in a file for shorter vectors."""
+    tensors["basis"] = tensors["basis"][:, :-1].contiguous()
+
+
+def with_zero_scale(tensors: dict[str, Tensor]) -> None:
+    """Set a scale to 0."""
+    tensors["scales"][-1] = 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (with_nan, "NaN or infinite"),
+        (without_scales, "other tensors than"),
+        (narrower, "do not fit vectors of 6 dimensions"),
+        (with_zero_scale, "a scale that is not above 0"),
+    ],
+)
+def test_bad_tensors_are_refused(
+    tmp_path: Path, damage: Callable[[dict[str, Tensor]], None], message: str
+) -> None:
+    """The error names the file and what is wrong with it."""
+    path = tmp_path / "c.safetensors"
+    made(path)
+    tensors = load_file(path)
+    damage(tensors)
+    save_file(tensors, path, metadata=HEADER)
+    with pytest.raises(InvalidModelError, match=message) as caught:
+        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)
+    assert str(path) in caught.value.message
+
+
+def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    """A file that is absent, cut off or of another base model is one clear error."""
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(InvalidModelError, match="cannot be read"):
+        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)
+    made(path)
+    with pytest.raises(InvalidModelError, match="a calibration of another base model"):
+        Calibration.load(path, weights_fingerprint=OTHER, dimensions=D)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InvalidModelError, match="cannot be read"):
+        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)

@@ -1,0 +1,167 @@
+"""Pseudo-subjects: objects and styles that a base model can draw from its own vocabulary. No torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoodip_core.base_models.vocabulary import Vocabulary
+from zoodip_core.config import ConceptKind
+from zoodip_core.errors import InvalidModelError
+
+NOUNS = (
+    *(
+        "cat",
+        "dog",
+        "rabbit",
+        "fox",
+        "bear",
+        "panda",
+        "tiger",
+        "lion",
+        "cow",
+        "pig",
+        "frog",
+        "monkey",
+        "penguin",
+    ),
+    *(
+        "owl",
+        "turtle",
+        "snail",
+        "crab",
+        "octopus",
+        "whale",
+        "fish",
+        "bee",
+        "butterfly",
+        "elephant",
+        "unicorn",
+    ),
+    *("horse", "sheep", "duck", "snake", "apple", "lemon", "banana", "watermelon", "strawberry", "grapes"),
+    *(
+        "pineapple",
+        "avocado",
+        "carrot",
+        "mushroom",
+        "burger",
+        "pizza",
+        "cake",
+        "car",
+        "rocket",
+        "clock",
+        "house",
+    ),
+    *(
+        "balloon",
+        "guitar",
+        "drum",
+        "ghost",
+        "bell",
+        "gift",
+        "teddy",
+        "snowman",
+        "chair",
+        "lamp",
+        "bottle",
+        "bag",
+    ),
+    *("boot", "hat", "vase", "bowl", "mug", "candle", "bicycle", "boat", "toy", "backpack"),
+)
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "teal")
+PATTERNS = ("", "striped", "spotted")
+SCENES = (
+    *("in the snow", "on the grass", "on the beach", "in the night", "by a brick wall", "on the wood"),
+    *("on white", "on black", "on gray"),
+)
+STYLES = ("sepia", "negative", "faded", "pixelated", "framed", "watercolor", "cartoon", "sketch")
+
+PICTURES = 4
+"""Pictures of each pseudo-subject."""
+MIN_NOUNS = 8
+STYLE_EVERY = 8
+"""One pseudo-subject in eight is a style."""
+
+
+@dataclass(frozen=True)
+class PseudoSubject:
+    """Something that the base model draws and then learns.
+
+    Attributes:
+        phrase: its description, such as "striped red fox".
+        kind: "object" or "style".
+        initializer: the bare noun that learning starts from.
+        templates: one sentence for each picture, with {} in place of the phrase.
+    """
+
+    phrase: str
+    kind: ConceptKind
+    initializer: str
+    templates: tuple[str, ...]
+
+
+def choose_subjects(
+    vocabulary: Vocabulary, count: int, *, seed: int, excluded: Sequence[str] = ()
+) -> list[PseudoSubject]:
+    """Return different pseudo-subjects, the same ones for the same seed.
+
+    Args:
+        vocabulary: the base model's; only its single-token words are used.
+        count: number of pseudo-subjects.
+        seed: seed of the choice.
+        excluded: phrases that no pseudo-subject may contain; the order of their words does not matter.
+
+    Raises:
+        InvalidModelError: the vocabulary has too few single-token nouns, or no adjectives or scenes.
+    """
+    banned = [frozenset(phrase.split()) for phrase in excluded]
+
+    def allowed(phrase: str) -> bool:
+        words = frozenset(phrase.split())
+        return vocabulary.word_ids(phrase) is not None and not any(one <= words for one in banned)
+
+    nouns = [noun for noun in NOUNS if allowed(noun)]
+    if len(nouns) < MIN_NOUNS:
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list",
+            expected=f"at least {MIN_NOUNS}",
+        )
+    colors, scenes = [one for one in COLORS if allowed(one)], [one for one in SCENES if allowed(one)]
+    patterns, styles = (
+        [one for one in PATTERNS if not one or allowed(one)],
+        [one for one in STYLES if allowed(one)],
+    )
+    if not colors or len(scenes) < PICTURES:
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"a vocabulary with {len(colors)} colors and {len(scenes)} scenes of the calibration's list",
+            expected=f"at least 1 and {PICTURES}",
+        )
+    rng = random.Random(seed)  # noqa: S311 — reproducible choice, not a secret
+    phrases = [
+        f"{pattern} {color} {noun}".strip() for pattern in patterns for color in colors for noun in nouns
+    ]
+    objects = [phrase for phrase in phrases if allowed(phrase)]
+    rng.shuffle(objects)
+    rng.shuffle(styles)
+    wanted_styles = styles[: count // STYLE_EVERY]
+    if len(objects) < count - len(wanted_styles):
+        raise InvalidModelError.mismatch(
+            "subjects", got=count, expected=f"at most {len(objects) + len(wanted_styles)} for this vocabulary"
+        )
+    found = [_style(style, nouns, scenes, rng) for style in wanted_styles]
+    return [_object(phrase, scenes, rng) for phrase in objects[: count - len(found)]] + found
+
+
+def _object(phrase: str, scenes: Sequence[str], rng: random.Random) -> PseudoSubject:
+    templates = tuple(f"a photo of a {{}} {scene}" for scene in rng.sample(scenes, PICTURES))
+    return PseudoSubject(phrase, "object", phrase.split()[-1], templates)
+
+
+def _style(style: str, nouns: Sequence[str], scenes: Sequence[str], rng: random.Random) -> PseudoSubject:
+    """Return a style. It has no noun, so learning starts from a word of the sentence, `photo`."""
+    pairs = zip(rng.sample(nouns, PICTURES), rng.sample(scenes, PICTURES), strict=True)
+    templates = tuple(f"a photo of a {noun} {scene} in {{}} style" for noun, scene in pairs)
+    return PseudoSubject(style, "style", "photo", templates)

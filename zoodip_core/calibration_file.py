@@ -1,0 +1,119 @@
+"""A calibration file: in which directions, and how far, the tokens of a base model move when they are learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zoodip_core.errors import InvalidModelError
+from zoodip_core.files import write_atomically
+
+_FINGERPRINT = "zoodip.weights_fingerprint"
+_PROVENANCE = "zoodip.provenance"
+_NAMES = {"mean", "basis", "scales"}
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Principal directions of learned displacements.
+
+    Attributes:
+        mean: mean displacement; for the record, the search does not use it.
+        basis: orthonormal rows, the principal directions; the displacements are not centered.
+        scales: root mean square of the displacements along each row, largest first; above 0.
+        weights_fingerprint: of the base model.
+        provenance: how the file was made.
+    """
+
+    mean: Float[Tensor, " d"]
+    basis: Float[Tensor, "k d"]
+    scales: Float[Tensor, " k"]
+    weights_fingerprint: str
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, moves: Float[Tensor, "subjects d"], weights_fingerprint: str, provenance: Mapping[str, Any]
+    ) -> Calibration:
+        """Return the principal directions of displacements, without those of numerically zero variance."""
+        _, values, rows = torch.linalg.svd(moves.double(), full_matrices=False)
+        kept = values > 1e-6 * values[0]
+        scales = values[kept] / len(moves) ** 0.5
+        return cls(
+            moves.mean(dim=0).float(),
+            rows[kept].float().contiguous(),
+            scales.float(),
+            weights_fingerprint,
+            provenance,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        header = {_FINGERPRINT: self.weights_fingerprint, _PROVENANCE: json.dumps(self.provenance)}
+        tensors = {"mean": self.mean, "basis": self.basis, "scales": self.scales}
+        write_atomically(path, save(tensors, metadata=header))
+
+    @classmethod
+    def load(cls, path: Path, *, weights_fingerprint: str, dimensions: int) -> Calibration:
+        """Read a calibration file of a base model.
+
+        Args:
+            path: the file.
+            weights_fingerprint: of the base model.
+            dimensions: d, the length of one token vector over all text encoders.
+
+        Raises:
+            InvalidModelError: the file is missing, damaged, or belongs to another base model.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+                header = file.metadata() or {}
+            provenance = json.loads(header.get(_PROVENANCE, "{}"))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InvalidModelError(
+                f"calibration: {path} cannot be read: {error}", field="calibration"
+            ) from error
+        if header.get(_FINGERPRINT) != weights_fingerprint:
+            raise _unusable(path, "a calibration of another base model")
+        _check_tensors(path, tensors, dimensions)
+        return cls(tensors["mean"], tensors["basis"], tensors["scales"], weights_fingerprint, provenance)
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -> None:
+    """Validate names, shapes and values.
+
+    Raises:
+        InvalidModelError: one is not as `Calibration` requires.
+    """
+    if tensors.keys() != _NAMES or any(one.dtype != torch.float32 for one in tensors.values()):
+        raise _unusable(path, "other tensors than float32 mean, basis and scales")
+    count = len(tensors["scales"].flatten())
+    shapes = {"mean": (dimensions,), "basis": (count, dimensions), "scales": (count,)}
+    if count == 0 or any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
+        raise _unusable(path, f"tensors that do not fit vectors of {dimensions} dimensions")
+    if not all(one.isfinite().all() for one in tensors.values()):
+        raise _unusable(path, "a value that is NaN or infinite")
+    if not (tensors["scales"] > 0).all():
+        raise _unusable(path, "a scale that is not above 0")
+
+
+def _unusable(path: Path, got: str) -> InvalidModelError:
+    return InvalidModelError.mismatch(
+        "calibration",
+        got=f"{got} in {path}",
+        expected="a file that `zoodip calibrate` wrote for this base model",
+    )

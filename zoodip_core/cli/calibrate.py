@@ -1,0 +1,107 @@
+"""`zoodip calibrate`: learn once in which directions the tokens of a base model move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoodip_core.cli.console import interruption, print_json, say
+from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption
+from zoodip_core.errors import InterruptedSearchError, InvalidInputError
+
+if TYPE_CHECKING:
+    from zoodip_core.base_models.catalog import BaseModelEntry
+
+SubjectsOption = Annotated[
+    int, typer.Option("--subjects", min=2, max=1000, help="Number of pseudo-subjects that the model draws.")
+]
+StepsOption = Annotated[
+    int, typer.Option("--steps", min=1, max=100_000, help="Backpropagation steps for each pseudo-subject.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of pseudo-subjects, pictures and samples.")
+]
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option("--exclude", help="Text file with phrases that no pseudo-subject may contain, one a line."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="File to write; default: the one that searches load.")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Overwrite an existing calibration.")]
+
+
+def calibrate(
+    base_model: BaseModelOption = None,
+    subjects: SubjectsOption = 32,
+    steps: StepsOption = 150,
+    seed: SeedOption = 0,
+    exclude: ExcludeOption = None,
+    out: OutOption = None,
+    replace: ReplaceOption = False,
+    catalog: CatalogOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate a base model for search_space=calibrated. Repeat the command to continue after Ctrl-C."""
+    from zoodip_core.base_models.catalog import Catalog
+    from zoodip_core.calibration.calibrate import CalibrationOptions
+    from zoodip_core.calibration.calibrate import calibrate as run
+    from zoodip_core.diffusion.loading import load_bundle
+
+    entry = Catalog.load(catalog).get(base_model)
+    file = _file(entry, out, replace=replace)
+    options = CalibrationOptions(subjects, steps, seed, _phrases(exclude))
+    parts = ("unet_precision", "text_encoder_precision", "vae_precision")
+    full = entry.model_copy(update={"precision": "fp32", **dict.fromkeys(parts)})
+    bundle = load_bundle(full, device=device)
+    with interruption() as stop:
+        complete = run(
+            bundle,
+            options,
+            file,
+            generation=entry.generation,
+            on_progress=lambda done: say(f"calibrating: {done} of {subjects} pseudo-subjects learned"),
+            should_stop=stop,
+        )
+    if not complete:
+        raise InterruptedSearchError("interrupted; run the same command again to continue")
+    say(f"{entry.name}: calibration saved to {file}")
+    if as_json:
+        print_json({"base_model": entry.name, "calibration": str(file), "subjects": subjects, "steps": steps})
+
+
+def _file(entry: BaseModelEntry, out: Path | None, *, replace: bool) -> Path:
+    """Return the file to write.
+
+    Raises:
+        InvalidInputError: it exists, or its folder does not.
+    """
+    file = out or entry.calibration
+    assert file is not None, "the catalog sets the path"
+    if not file.parent.is_dir():
+        raise InvalidInputError.mismatch("out", got=str(file), expected="a file in an existing folder")
+    if file.exists() and not replace:
+        raise InvalidInputError.mismatch(
+            "out", got=f"{file}, which exists", expected="another file, or --replace to overwrite it"
+        )
+    return file
+
+
+def _phrases(path: Path | None) -> tuple[str, ...]:
+    """Return the phrases of a text file.
+
+    Raises:
+        InvalidInputError: the file cannot be read.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError.mismatch(
+            "exclude", got=f"{path} ({error})", expected="a readable text file"
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,35 @@
+"""The search space of a personalization, by the name in its settings."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoodip_core.calibration_file import Calibration
+from zoodip_core.config import PersonalizationSettings
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.errors import InvalidModelError
+from zoodip_core.zeroth_order.search_space import FULL, CalibratedSearchSpace, SearchSpace
+
+DIRECTIONS = 32
+"""Most principal directions of a calibration that a search uses."""
+FLOOR = 0.05
+"""Share of the isotropic remainder."""
+
+
+def make_search_space(
+    bundle: Bundle, settings: PersonalizationSettings, start: Float[Tensor, " flat"]
+) -> SearchSpace:
+    """Return the search space of these settings, with the initial token as its origin.
+
+    Raises:
+        InvalidModelError: the calibration of the base model is missing, damaged or of another model.
+    """
+    if settings.search_space == "full":
+        return FULL
+    if bundle.calibration is None:
+        raise InvalidModelError.mismatch("calibration", got="none", expected="a file of `zoodip calibrate`")
+    found = Calibration.load(
+        bundle.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=len(start)
+    )
+    return CalibratedSearchSpace(start, found.basis[:DIRECTIONS], found.scales[:DIRECTIONS], FLOOR)
