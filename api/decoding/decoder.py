@@ -21,6 +21,7 @@ _START = (
     "runpy.run_module('api.decoding.child', run_name='__main__')"
 )
 _INHERITED = ("LD_LIBRARY_PATH", "PATH")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy would start one for each core
 _ERRORS = {kind.code: kind for kind in (InvalidImageError, ImageTooLargeError)}
 
 
@@ -107,7 +108,7 @@ class Decoder:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 [sys.executable, "-I", "-c", _START, _ROOT, *arguments],
-                env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                env=_ONE_THREAD | {name: os.environ[name] for name in _INHERITED if name in os.environ},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
