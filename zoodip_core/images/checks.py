@@ -16,9 +16,7 @@ from zoodip_core.input_warnings import InputWarning, WarningCode
 
 _UNIFORM_DEVIATION = 2.0  # of 255; below it no subject is visible
 _UNIFORM_SIDE_PX = 64
-_MIN_SHARPNESS = (
-    0.6  # good pictures have 2.3 or more; a blur of σ = 5 % of the side leaves 93 % of them below
-)
+_MIN_SHARPNESS = 0.6  # all good pictures have 2.3 or more; blurred by σ = 5 % of the side, 93 % have less
 _MAX_DUPLICATE_BITS = 3  # of 64; two good pictures of one subject differ in 6 or more
 _MAX_SQUASH = 2  # long side / short side
 
