@@ -79,6 +79,33 @@ class Validation(BaseModel):
     estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
 
 
+class CropSquare(BaseModel):
+    """The square of an image that is used with `image_fit: crop`."""
+
+    x: int = Field(description="Left edge in pixels")
+    y: int = Field(description="Top edge in pixels")
+    side: int = Field(description="Side in pixels")
+
+
+class InspectedImage(BaseModel):
+    """Size, format and warnings of an uploaded image."""
+
+    width: int = Field(description="Width of the upright image in pixels")
+    height: int = Field(description="Height of the upright image in pixels")
+    format: str = Field(description="PNG, JPEG, WebP, AVIF, HEIC or HEIF", examples=["JPEG"])
+    crop: CropSquare
+    warnings: list[InputWarning] = Field(
+        description="Warnings about the image; the later one of two duplicates has the warning about both"
+    )
+
+
+class Inspection(BaseModel):
+    """Inspected images, with the warnings that a personalization would return. Nothing is stored."""
+
+    object: Literal["inspection"] = "inspection"
+    images: list[InspectedImage] = Field(description="The images in the order of the request")
+
+
 class GeneratedImage(BaseModel):
     """One image of a generation."""
 

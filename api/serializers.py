@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api import schemas
 from zoodip_core.errors import ContentFilteredError
+from zoodip_core.images import ImageFileFacts, center_square
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import JobSnapshot
@@ -96,6 +97,18 @@ def imported_concept(record: ConceptRecord, warnings: Iterable[InputWarning]) ->
     """Convert an imported concept to its response body."""
     return schemas.ImportedConcept(
         **concept(record).model_dump(), warnings=[warning(found) for found in warnings]
+    )
+
+
+def inspected_image(file: ImageFileFacts, warnings: Iterable[InputWarning]) -> schemas.InspectedImage:
+    """Convert the facts and warnings of an uploaded image to its part of the response body."""
+    x, y, side = center_square(file.width, file.height)
+    return schemas.InspectedImage(
+        width=file.width,
+        height=file.height,
+        format=file.format,
+        crop=schemas.CropSquare(x=x, y=y, side=side),
+        warnings=[warning(found) for found in warnings],
     )
 
 

@@ -11,8 +11,13 @@ class WarningCode(StrEnum):
 
     IMAGE_ENLARGED = "image_enlarged"
     IMAGE_CROPPED = "image_cropped"
+    IMAGE_DISTORTED = "image_distorted"
     IMAGES_IDENTICAL = "images_identical"
+    IMAGES_SIMILAR = "images_similar"
     IMAGE_UNIFORM = "image_uniform"
+    IMAGE_BLURRED = "image_blurred"
+    IMAGE_OVEREXPOSED = "image_overexposed"
+    IMAGE_UNDEREXPOSED = "image_underexposed"
     SPELLING_CORRECTED = "spelling_corrected"
     CONCEPT_UNUSED = "concept_unused"
     PROMPT_TRUNCATED = "prompt_truncated"
@@ -25,8 +30,13 @@ class WarningCode(StrEnum):
 MEANINGS = {
     WarningCode.IMAGE_ENLARGED: "A reference image is smaller than the training images of the base model.",
     WarningCode.IMAGE_CROPPED: "The center square leaves out a third or more of a reference image.",
+    WarningCode.IMAGE_DISTORTED: "`image_fit: squash` changes the aspect ratio of a reference image by more than 2.",
     WarningCode.IMAGES_IDENTICAL: "Two reference images have the same pixels.",
+    WarningCode.IMAGES_SIMILAR: "Two reference images look nearly the same (64-bit dHash, at most 3 bits differ).",
     WarningCode.IMAGE_UNIFORM: "The center square of a reference image has nearly one color.",
+    WarningCode.IMAGE_BLURRED: "The center square of a reference image has no sharp edge.",
+    WarningCode.IMAGE_OVEREXPOSED: "Large parts of a reference image are white, without a plain background.",
+    WarningCode.IMAGE_UNDEREXPOSED: "Nearly all pixels of a reference image are dark.",
     WarningCode.SPELLING_CORRECTED: "A learned token is spelled in another way; it was read as the token.",
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
     WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.decoding import messages
 from zoodip_core.errors import ImageTooLargeError, InvalidImageError
-from zoodip_core.images import ImageFacts, ImageLimits
+from zoodip_core.images import ImageFacts, ImageFileFacts, ImageLimits
 from zoodip_core.images.limits import FIELD, invalid_image
 
 _ROOT = str(Path(__file__).parents[2])
@@ -21,6 +21,7 @@ _START = (
     "runpy.run_module('api.decoding.child', run_name='__main__')"
 )
 _INHERITED = ("LD_LIBRARY_PATH", "PATH")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy would start one for each core
 _ERRORS = {kind.code: kind for kind in (InvalidImageError, ImageTooLargeError)}
 
 
@@ -39,6 +40,21 @@ class DecodeLimits:
     memory_mb: int
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Result of a decoder process for one image.
+
+    Attributes:
+        facts: facts that warnings depend on.
+        file: format and original size.
+        png: the image as PNG; empty if it was not requested.
+    """
+
+    facts: ImageFacts
+    file: ImageFileFacts
+    png: bytes
+
+
 class Decoder:
     """One decoder process. Not thread-safe."""
 
@@ -47,13 +63,13 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def decode(self, data: bytes, *, name: str, encode: bool) -> tuple[ImageFacts, bytes]:
-        """Return the facts of the image, and its PNG if `encode`.
+    def decode(self, data: bytes, *, name: str, encode: bool) -> DecodedImage:
+        """Decode one image.
 
         Args:
             data: content of the file.
             name: name of the file in error messages.
-            encode: whether to return the PNG; else the bytes are empty.
+            encode: whether to return the PNG.
 
         Raises:
             ImageTooLargeError: the file has too many bytes.
@@ -83,7 +99,7 @@ class Decoder:
             self.close()  # the answer of this image must not become that of the next
             raise
         if "facts" in answer:
-            return ImageFacts(**answer["facts"]), png
+            return DecodedImage(ImageFacts(**answer["facts"]), ImageFileFacts(**answer["file"]), png)
         raise _ERRORS[answer["code"]](answer["message"], field=FIELD)
 
     def close(self) -> None:
@@ -107,7 +123,7 @@ class Decoder:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 [sys.executable, "-I", "-c", _START, _ROOT, *arguments],
-                env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                env=_ONE_THREAD | {name: os.environ[name] for name in _INHERITED if name in os.environ},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

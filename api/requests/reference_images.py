@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from api.decoding.decoder import Decoder
-from api.requests.form_reader import UploadedFile
+from api.requests.form_reader import FormSchema, Upload, UploadedFile
 from api.service import Service
-from zoodip_core.images import check_image_count, warnings_from_facts
+from zoodip_core.images import (
+    MAX_IMAGES,
+    ImageFileFacts,
+    check_image_count,
+    warnings_by_image,
+    warnings_from_facts,
+)
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.object_store import job_prefix, reference_name
+
+IMAGES_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_IMAGES,
+    "items": {"type": "string", "format": "binary"},
+    "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF",
+}
+"""JSON schema of the part `images`."""
+
+
+def images_form(service: Service, *fields: str) -> FormSchema:
+    """Return the form of a request with the part `images` and the given fields."""
+    return FormSchema(
+        files="images",
+        fields=frozenset(fields),
+        max_files=MAX_IMAGES,
+        max_file_bytes=service.settings.image_limits.max_file_bytes,
+    )
+
+
+def check_uploads(upload: Upload) -> None:
+    """Validate the number of images of an upload.
+
+    Raises:
+        ImageCountError: There are no images, or more than 16. The message names ignored parts with files.
+    """
+    check_image_count(len(upload.files), skipped=[f"the part {name!r}" for name in upload.ignored_files])
 
 
 def decode_images(
@@ -44,16 +79,37 @@ def decode_images(
     facts = []
     try:
         for index, file in enumerate(files):
-            found, png = decoder.decode(file.read(), name=file.name, encode=store_for is not None)
-            facts.append(found)
+            decoded = decoder.decode(file.read(), name=file.name, encode=store_for is not None)
+            facts.append(decoded.facts)
             if store_for is not None:
                 name = reference_name(store_for, index)
-                service.objects.put(name, png)
+                service.objects.put(name, decoded.png)
                 stored.append(name)
     except BaseException:
         service.objects.delete(stored)
         raise
     return warnings_from_facts(facts, side_px, cropped=cropped)
+
+
+def inspect_images(
+    decoder: Decoder, files: Sequence[UploadedFile], side_px: int | None
+) -> list[tuple[ImageFileFacts, list[InputWarning]]]:
+    """Decode the uploaded images one at a time and store nothing.
+
+    Args:
+        decoder: decodes the files.
+        files: the uploads.
+        side_px: training size of the base model, if known.
+
+    Returns:
+        Format, size and warnings of each image, as if its center square were used.
+
+    Raises:
+        InvalidImageError: A file is not a usable image; the message names the file.
+    """
+    read = [decoder.decode(file.read(), name=file.name, encode=False) for file in files]
+    warnings = warnings_by_image([decoded.facts for decoded in read], side_px)
+    return [(decoded.file, found) for decoded, found in zip(read, warnings, strict=True)]
 
 
 def delete_images(service: Service, job_id: str) -> None:

@@ -19,12 +19,11 @@ from api.personalization_resume import resume_change
 from api.problems import problems
 from api.requests import personalization
 from api.requests.bodies import PersonalizationRequest
-from api.requests.form_reader import FormSchema
 from api.requests.json_field import parse_json_field
 from api.requests.parameters import Id, Index, JobFilterQuery
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
+from api.requests.reference_images import IMAGES_SCHEMA, check_uploads, images_form
 from api.requests.uploads import receive_upload
-from zoodip_core.images import MAX_IMAGES, check_image_count
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.object_store import preview_name
@@ -41,13 +40,7 @@ _BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["images", "request"],
                     "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": MAX_IMAGES,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF",
-                        },
+                        "images": IMAGES_SCHEMA,
                         "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
                     },
                 },
@@ -94,16 +87,10 @@ async def create(
     validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
     """Learn a concept from 1 to 16 reference images."""
-    schema = FormSchema(
-        files="images",
-        fields=frozenset({"request"}),
-        max_files=MAX_IMAGES,
-        max_file_bytes=caller.service.settings.image_limits.max_file_bytes,
-    )
     slots = caller.service.upload_slots
-    async with receive_upload(request, caller, schema) as upload:
+    async with receive_upload(request, caller, images_form(caller.service, "request")) as upload:
         parsed = parse_json_field(upload, "request", PersonalizationRequest)
-        check_image_count(len(upload.files), skipped=[f"the part {name!r}" for name in upload.ignored_files])
+        check_uploads(upload)
         async with caller.service.decoders.reserve(caller.owner) as decoder:
             submission = PersonalizationSubmission(parsed, upload.files, request.state.traceparent, decoder)
             if validate_only:

@@ -105,6 +105,8 @@ def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes)
         return
     if case.path == "/v1/concepts":
         case.body |= {"file": Binary(embedding), "token": "<other>", "base_model": "tiny", "replace": "true"}
+    if case.path == "/v1/inspections":
+        case.body["images"] = [Binary(photo())]
     if isinstance(case.body.get("request"), dict):
         case.body["images"] = [Binary(photo())]
         case.body["request"] = {**case.body["request"], "initializer": "dog", "base_model": "tiny"}

@@ -5,11 +5,12 @@ from zoodip_core.images.checks import (
     image_digest,
     image_facts,
     image_warnings,
+    warnings_by_image,
     warnings_from_facts,
 )
-from zoodip_core.images.decode import decode_image
+from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file
 from zoodip_core.images.files import ReferenceImages, read_images, read_reference_images
-from zoodip_core.images.geometry import fit_square
+from zoodip_core.images.geometry import center_square, fit_square
 from zoodip_core.images.limits import (
     MAX_FILE_BYTES,
     MAX_IMAGES,
@@ -24,10 +25,13 @@ __all__ = [
     "MAX_IMAGES",
     "MAX_PIXELS",
     "ImageFacts",
+    "ImageFileFacts",
     "ImageLimits",
     "ReferenceImages",
+    "center_square",
     "check_image_count",
     "decode_image",
+    "decode_image_file",
     "encode_png",
     "fit_square",
     "image_digest",
@@ -35,5 +39,6 @@ __all__ = [
     "image_warnings",
     "read_images",
     "read_reference_images",
+    "warnings_by_image",
     "warnings_from_facts",
 ]

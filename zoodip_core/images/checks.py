@@ -1,19 +1,26 @@
-"""Warnings about usable images: small, far from square, nearly one color, or duplicates."""
+"""Warnings about usable images: small, far from square, nearly one color, blurred, badly exposed, or duplicates."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from PIL import Image, ImageStat
 
 from zoodip_core.images.geometry import fit_square
 from zoodip_core.images.limits import FIELD
+from zoodip_core.images.measures import Exposure, difference_hash, exposure, sharpness, working_square
 from zoodip_core.input_warnings import InputWarning, WarningCode
 
 _UNIFORM_DEVIATION = 2.0  # of 255; below it no subject is visible
 _UNIFORM_SIDE_PX = 64
+_MIN_SHARPNESS = 0.6  # all good pictures have 2.3 or more; blurred by σ = 5 % of the side, 93 % have less
+_MAX_DUPLICATE_BITS = 3  # of 64; two good pictures of one subject differ in 6 or more
+_MAX_SQUASH = 2  # long side / short side
+
+_Found = tuple[WarningCode, str]  # code and message
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,18 @@ class ImageFacts:
         height: height in px.
         digest: SHA-256 of size and pixels, in hexadecimal.
         uniform_color: color of the center square as `#rrggbb` if it has nearly one color, else None.
+        sharpness: see `measures.sharpness`.
+        exposure: see `measures.exposure`.
+        difference_hash: see `measures.difference_hash`.
     """
 
     width: int
     height: int
     digest: str
     uniform_color: str | None
+    sharpness: float | None
+    exposure: Exposure | None
+    difference_hash: int | None
 
 
 def image_digest(image: Image.Image) -> str:
@@ -45,7 +58,15 @@ def image_facts(image: Image.Image) -> ImageFacts:
     square = ImageStat.Stat(fit_square(image, _UNIFORM_SIDE_PX))
     is_uniform = max(square.stddev) < _UNIFORM_DEVIATION
     color = "#" + "".join(f"{round(level):02x}" for level in square.mean)
-    return ImageFacts(*image.size, image_digest(image), color if is_uniform else None)
+    working = working_square(image)
+    return ImageFacts(
+        *image.size,
+        digest=image_digest(image),
+        uniform_color=color if is_uniform else None,
+        sharpness=sharpness(working),
+        exposure=exposure(working),
+        difference_hash=difference_hash(image),
+    )
 
 
 def image_warnings(
@@ -64,40 +85,82 @@ def image_warnings(
 def warnings_from_facts(
     facts: Iterable[ImageFacts], side_px: int | None, *, cropped: bool = True
 ) -> list[InputWarning]:
-    """Return warnings about images of which only the facts are known.
+    """Return warnings about images of which only the facts are known. Arguments as in `warnings_by_image`."""
+    return list(chain.from_iterable(warnings_by_image(facts, side_px, cropped=cropped)))
+
+
+def warnings_by_image(
+    facts: Iterable[ImageFacts], side_px: int | None, *, cropped: bool = True
+) -> list[list[InputWarning]]:
+    """Return the warnings about each image. The later one of two duplicates has the warning.
 
     Args:
         facts: facts of each image, in order.
         side_px: side of the base model's training images, if known.
         cropped: whether only the center square of each image is used.
     """
-    warnings = []
-    first_seen: dict[str, int] = {}
+    warnings: list[list[InputWarning]] = []
+    earlier: list[ImageFacts] = []
     for number, image in enumerate(facts, start=1):
-        warnings += _warnings_of(image, number, side_px, cropped=cropped)
-        if image.digest in first_seen:
-            message = f"images {first_seen[image.digest]} and {number} are identical"
-            warnings.append(InputWarning(WarningCode.IMAGES_IDENTICAL, FIELD, message))
-        first_seen.setdefault(image.digest, number)
+        found = [
+            *_size_warnings(image, number, side_px, cropped=cropped),
+            *_content_warnings(image, number),
+            *_duplicate_warnings(image, earlier),
+        ]
+        warnings.append([InputWarning(code, FIELD, message) for code, message in found])
+        earlier.append(image)
     return warnings
 
 
-def _warnings_of(image: ImageFacts, number: int, side_px: int | None, *, cropped: bool) -> list[InputWarning]:
-    warnings = []
+def _size_warnings(image: ImageFacts, number: int, side_px: int | None, *, cropped: bool) -> Iterator[_Found]:
     short, long = sorted((image.width, image.height))
+    size = f"image {number} has {image.width}×{image.height} px"
     if side_px is not None and short < side_px:
-        message = (
-            f"image {number} has {image.width}×{image.height} px: "
-            f"it is enlarged to the {side_px} px of the base model's training images"
-        )
-        warnings.append(InputWarning(WarningCode.IMAGE_ENLARGED, FIELD, message))
+        message = f"{size}: it is enlarged to the {side_px} px of the base model's training images"
+        yield WarningCode.IMAGE_ENLARGED, message
     if cropped and 3 * (long - short) >= long:
         message = f"image {number}: only its center square is used, {1 - short / long:.0%} is cut off"
-        warnings.append(InputWarning(WarningCode.IMAGE_CROPPED, FIELD, message))
+        yield WarningCode.IMAGE_CROPPED, message
+    if not cropped and long > _MAX_SQUASH * short:
+        message = (
+            f"{size}: squashing it to a square changes its aspect ratio by a factor of {long / short:.1f}"
+        )
+        yield WarningCode.IMAGE_DISTORTED, message
+
+
+def _content_warnings(image: ImageFacts, number: int) -> Iterator[_Found]:
+    """Yield warnings about the pixels. An image of one color has no sharpness or exposure to judge."""
     if image.uniform_color is not None:
         message = (
             f"image {number}: its center square has nearly one color, {image.uniform_color}; "
             "crop the image around the subject"
         )
-        warnings.append(InputWarning(WarningCode.IMAGE_UNIFORM, FIELD, message))
-    return warnings
+        yield WarningCode.IMAGE_UNIFORM, message
+        return
+    if image.sharpness is not None and image.sharpness < _MIN_SHARPNESS:
+        yield WarningCode.IMAGE_BLURRED, f"image {number}: its center square looks blurred"
+    if image.exposure == "over":
+        message = f"image {number}: it looks overexposed, large parts of its center square are white"
+        yield WarningCode.IMAGE_OVEREXPOSED, message
+    if image.exposure == "under":
+        message = f"image {number}: it looks underexposed, nearly all of its center square is dark"
+        yield WarningCode.IMAGE_UNDEREXPOSED, message
+
+
+def _duplicate_warnings(image: ImageFacts, earlier: Sequence[ImageFacts]) -> Iterator[_Found]:
+    """Yield a warning about the first earlier image with the same pixels, or else the first similar one."""
+    number = len(earlier) + 1
+    for other, candidate in enumerate(earlier, start=1):
+        if candidate.digest == image.digest:
+            yield WarningCode.IMAGES_IDENTICAL, f"images {other} and {number} are identical"
+            return
+    for other, candidate in enumerate(earlier, start=1):
+        if _are_similar(candidate, image):
+            yield WarningCode.IMAGES_SIMILAR, f"images {other} and {number} look nearly the same"
+            return
+
+
+def _are_similar(first: ImageFacts, second: ImageFacts) -> bool:
+    if first.difference_hash is None or second.difference_hash is None:
+        return False
+    return (first.difference_hash ^ second.difference_hash).bit_count() <= _MAX_DUPLICATE_BITS

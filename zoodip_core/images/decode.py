@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image
@@ -30,10 +31,42 @@ _DAMAGE = (
 )
 
 
+_SWAPS_SIDES = frozenset(
+    (
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_90,
+        Image.Transpose.ROTATE_270,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFileFacts:
+    """Format of an image file, and the size of its upright image before any reduction.
+
+    Attributes:
+        format: PNG, JPEG, WebP, AVIF, HEIC or HEIF.
+        width: width in px.
+        height: height in px.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
 def decode_image(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Return the image of `decode_image_file`. Arguments and errors are the same."""
+    return decode_image_file(data, name=name, limits=limits)[0]
+
+
+def decode_image_file(
+    data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS
+) -> tuple[Image.Image, ImageFileFacts]:
     """Decode the first frame of an image file: upright, sRGB, flattened on white, without metadata.
 
-    The short side of the result has at most 1,024 px. JPEG files are reduced while they are decoded.
+    The short side of the image has at most 1,024 px. JPEG files are reduced while they are decoded.
 
     Args:
         data: content of a PNG, JPEG, WebP, AVIF or HEIC file. The content decides the format, not the name.
@@ -52,12 +85,15 @@ def decode_image(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS
     try:
         with warnings.catch_warnings(action="ignore"), _open(data, image_format, name, limits) as image:
             limits.check_size(image.size, name)
+            sides = image.size
             if isinstance(image, JpegImageFile):
                 image.draft(None, (2 * MAX_SHORT_SIDE_PX, 2 * MAX_SHORT_SIDE_PX))
             image.load()
             turn = orientation_of(image)
             reduced = shrink(flatten(image))
-            return reduced if turn is None else reduced.transpose(turn)
+            upright = reduced if turn is None else reduced.transpose(turn)
+            width, height = reversed(sides) if turn in _SWAPS_SIDES else sides
+            return upright, ImageFileFacts(image_format, width, height)
     except MemoryError as error:
         raise invalid_image(name, "takes too much memory to decode", "a smaller image") from error
     except _DAMAGE as error:

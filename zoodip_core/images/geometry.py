@@ -7,10 +7,15 @@ from PIL import Image
 MAX_SHORT_SIDE_PX = 1024  # training size of the largest family, SDXL; larger images would be reduced anyway
 
 
+def center_square(width: int, height: int) -> tuple[int, int, int]:
+    """Return left, top and side in px of the center square of an image."""
+    short = min(width, height)
+    return (width - short) // 2, (height - short) // 2, short
+
+
 def fit_square(image: Image.Image, side_px: int) -> Image.Image:
     """Crop the image to its center square and resize it to `side_px`, as the base model trains on it."""
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
+    left, top, short = center_square(*image.size)
     square = image.crop((left, top, left + short, top + short))
     return square.resize((side_px, side_px), Image.Resampling.LANCZOS)
 

@@ -12,10 +12,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from api.decoding.decoder import DecodeLimits, Decoder
+from api.decoding.decoder import DecodedImage, DecodeLimits, Decoder
 from tests.tooling.pictures import file_of, halves, png_chunk, png_of
 from zoodip_core.errors import ImageTooLargeError, InvalidImageError
-from zoodip_core.images import ImageLimits, decode_image, encode_png, image_facts
+from zoodip_core.images import ImageLimits, decode_image_file, encode_png, image_facts
 
 
 @contextmanager
@@ -37,10 +37,11 @@ def _child() -> psutil.Process:
 def test_a_decoder_returns_what_decoding_in_this_process_returns() -> None:
     """Facts and PNG are the same; without encoding the PNG is empty."""
     data = file_of(halves(), "JPEG")
-    expected = decode_image(data, name="a")
+    image, file = decode_image_file(data, name="a")
     with _decoder() as decoder:
-        assert decoder.decode(data, name="a", encode=True) == (image_facts(expected), encode_png(expected))
-        assert decoder.decode(data, name="a", encode=False) == (image_facts(expected), b"")
+        for encode, png in ((True, encode_png(image)), (False, b"")):
+            found = decoder.decode(data, name="a", encode=encode)
+            assert found == DecodedImage(image_facts(image), file, png)
 
 
 def test_errors_keep_their_type_and_message() -> None:
@@ -52,7 +53,7 @@ def test_errors_keep_their_type_and_message() -> None:
         with pytest.raises(ImageTooLargeError, match="at most 1,000 bytes") as error:
             decoder.decode(bytes(1_001), name="x", encode=True)
         assert error.value.field == "images"
-        assert decoder.decode(file_of(halves()), name="a", encode=False)[0].width == 64
+        assert decoder.decode(file_of(halves()), name="a", encode=False).facts.width == 64
         assert _child() == process
 
 
@@ -71,7 +72,7 @@ def test_a_decode_that_takes_too_much_memory_is_an_error() -> None:
     with _decoder(memory_mb=150) as decoder:
         with pytest.raises(InvalidImageError, match="takes too much memory to decode"):
             decoder.decode(large, name="a", encode=True)
-        assert decoder.decode(file_of(halves()), name="a", encode=False)[0].height == 48
+        assert decoder.decode(file_of(halves()), name="a", encode=False).facts.height == 48
 
 
 @pytest.mark.slow
@@ -85,9 +86,10 @@ def test_large_photos_are_decoded_in_bounded_memory(kind: str) -> None:
     else:
         data = png_of(8_064, 6_048, 1, 0, b"\xaa" * 1_008)
     with _decoder(memory_mb=160) as decoder:
-        facts, png = decoder.decode(data, name="photo", encode=True)
+        decoded = decoder.decode(data, name="photo", encode=True)
+    facts = decoded.facts
     assert min(facts.width, facts.height) == 1_024
-    with Image.open(BytesIO(png)) as image:
+    with Image.open(BytesIO(decoded.png)) as image:
         assert image.size == (facts.width, facts.height)
 
 
@@ -97,7 +99,7 @@ def test_a_decoder_that_dies_is_replaced() -> None:
         decoder.decode(file_of(halves()), name="a", encode=False)
         _child().kill()
         psutil.wait_procs(psutil.Process().children())
-        assert decoder.decode(file_of(halves()), name="a", encode=False)[0].width == 64
+        assert decoder.decode(file_of(halves()), name="a", encode=False).facts.width == 64
 
 
 def test_a_decoder_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,4 +118,4 @@ def test_compressed_metadata_is_not_expanded(size: int) -> None:
     chunk = png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(size * 1_000)))
     with _decoder(memory_mb=100) as decoder:
         data = png_of(64, 48, 8, 2, bytes(192), chunk)
-        assert decoder.decode(data, name="a", encode=False)[0].width == 64
+        assert decoder.decode(data, name="a", encode=False).facts.width == 64

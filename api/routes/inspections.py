@@ -1,0 +1,55 @@
+"""`/v1/inspections`: warnings about reference images, before a personalization is created."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from api import schemas, serializers
+from api.auth import Caller, Writer
+from api.decoding.decoder import Decoder
+from api.problems import problems
+from api.requests.form_reader import UploadedFile
+from api.requests.reference_images import IMAGES_SCHEMA, check_uploads, images_form, inspect_images
+from api.requests.uploads import receive_upload
+
+router = APIRouter(tags=["personalizations"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["images"], "properties": {"images": IMAGES_SCHEMA}}
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/inspections",
+    summary="Inspect reference images",
+    response_model=schemas.Inspection,
+    responses=problems(408, 413, 415),
+    openapi_extra=_BODY,
+)
+async def inspect(request: Request, caller: Writer) -> Response:
+    """Return size, format, center square and warnings of 1 to 16 images. Nothing is stored.
+
+    The warning about small images refers to the default base model.
+    """
+    async with receive_upload(request, caller, images_form(caller.service)) as upload:
+        check_uploads(upload)
+        async with caller.service.decoders.reserve(caller.owner) as decoder:
+            return await caller.service.upload_slots.run(
+                caller.owner, _inspect, caller, decoder, upload.files
+            )
+
+
+def _inspect(caller: Caller, decoder: Decoder, files: list[UploadedFile]) -> Response:
+    _, facts = caller.service.base_models.facts(None)
+    inspected = inspect_images(decoder, files, None if facts is None else facts.side_px)
+    images = [serializers.inspected_image(file, warnings) for file, warnings in inspected]
+    return serializers.reply(schemas.Inspection(images=images))
