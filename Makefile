@@ -31,7 +31,7 @@ lint: setup  ## Check style, types, the direction of imports and the language of
 	$(BIN)/python -m tools.check_language
 
 test: setup  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal  # many tests wait for processes
 
 test-fast: setup  ## Run the unit tests, without the slow ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -p no:schemathesis -m 'not slow and not gpu' tests/unit
