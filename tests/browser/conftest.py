@@ -16,20 +16,25 @@ expect.set_options(timeout=_PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium; without one the test is skipped, and fails in CI."""
+def chromium() -> str:
+    """Path of Chromium; without one the test is skipped, and fails in CI."""
     executable = find_chromium()
     if executable is None:
         missing("Chromium")
-        return
+    return str(executable)
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Browser]:
+    """Headless Chromium for one test: Playwright's event loop would disturb tests of other modules."""
     with sync_playwright() as playwright:
-        running = launch(playwright, executable)
+        running = launch(playwright, chromium)
         yield running
         running.close()
 
 
 @pytest.fixture(scope="session")
-def url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of `zoodip serve` with the embedded base model and no API key."""
     with serve(tmp_path_factory.mktemp("service"), ZOODIP_LOG_LEVEL="WARNING") as running:
         yield running

@@ -115,7 +115,7 @@ def test_head_of_a_stream_is_no_failure(settings: ServiceSettings, tmp_path: Pat
     assert log.read_text() == ""
 
 
-@pytest.mark.parametrize("path", ["/v1/concepts/", "/v1/personalizations/", "/docs/", "//evil.example/"])
+@pytest.mark.parametrize("path", ["/v1/concepts/", "/v1/personalizations/", "/docs/", "//evil.example/docs/"])
 def test_no_redirect_contains_the_host_header(client: TestClient, path: str) -> None:
     """A path with an additional slash gets 404, not a redirect to a host that the client names."""
     response = client.get(path, headers={"Host": "localhost:1"}, follow_redirects=False)
