@@ -167,7 +167,7 @@ def _drive(client: webuiapi.WebUIApi, key: str) -> None:
     client.util_wait_for_ready(check_interval=0.1)
     assert client.get_embeddings()["loaded"]["my-dog"]["vectors"] == 2
     assert "Euler a" in client.util_get_sampler_names()
-    assert client.util_get_scheduler_names() == ["automatic"]
+    assert client.util_get_scheduler_names() == ["automatic", "karras"]
     assert client.get_upscalers()[0]["name"] == "None"
     for listed in (
         client.get_sd_vae,
