@@ -19,6 +19,8 @@ from zoodip_core.diffusion.safety import SafetyChecker
 
 Draw = Callable[..., tuple[int, dict[str, Any], str]]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path: Path, family_folder: dict[str, Path]) -> Path:

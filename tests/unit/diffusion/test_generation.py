@@ -237,6 +237,7 @@ def test_size_must_be_a_multiple_of_the_latent_cell(bundles: dict[str, Bundle]) 
         generate(bundles["sd1"], GenerationSettings(prompt="a cat", width=65, height=64))
 
 
+@pytest.mark.slow
 def test_any_number_of_concepts_in_one_prompt(family: str, bundles: dict[str, Bundle]) -> None:
     """Each of two learned tokens with different numbers of vectors changes the image."""
     bundle = bundles[family]

@@ -21,6 +21,8 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.safety import SafetyChecker
 from zoodip_core.errors import ContentFilteredError, InvalidModelError
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = GenerationSettings(prompt="a dog", n=4, steps=2, seed=3)
 
 

@@ -44,6 +44,7 @@ def test_coordinates_start_at_the_origin_and_keep_the_scale_of_the_full_space(fl
     assert float(moved.square().sum()) == pytest.approx(D, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_remainder_reaches_tokens_outside_the_span() -> None:
     """Without a remainder the search stays in the span; with one it comes closer to a token outside."""
     generator = torch.Generator().manual_seed(7)
