@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoodip_core.artifact import Concept, read_concept_file
-from zoodip_core.errors import InvalidInputError, InvalidTokenError
+from zoodip_core.artifact import Concept, ConceptFile, read_concept_file
+from zoodip_core.errors import InvalidArtifactError, InvalidInputError, InvalidTokenError
 from zoodip_core.input_warnings import InputWarning, WarningCode
 from zoodip_core.prompt_tokens import normalized_token
 
@@ -26,7 +26,7 @@ def read_concepts(options: Sequence[str]) -> tuple[list[Concept], list[InputWarn
     warnings = []
     for option in options:
         path, token = _split(option)
-        file = read_concept_file(path)
+        file = _read(path)
         concept = file.concept(token)
         if concept.token in concepts:
             raise InvalidInputError.mismatch(
@@ -39,6 +39,15 @@ def read_concepts(options: Sequence[str]) -> tuple[list[Concept], list[InputWarn
             message = f"{path} spells its token {file.header.token!r}; it is read as {concept.token}"
             warnings.append(InputWarning(WarningCode.SPELLING_CORRECTED, "concept", message))
     return list(concepts.values()), warnings
+
+
+def _read(path: Path) -> ConceptFile:
+    """Read a concept file; an error names the file, because there can be several."""
+    try:
+        return read_concept_file(path)
+    except InvalidArtifactError as error:
+        message = error.message.removeprefix("concept: ")
+        raise InvalidArtifactError(f"concept[{path.name}]: {message}", field="concept") from error
 
 
 def _split(option: str) -> tuple[Path, str | None]:

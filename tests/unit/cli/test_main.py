@@ -249,7 +249,8 @@ def test_a_pickle_is_rejected(zoodip: Zoodip, tmp_path: Path) -> None:
     torch.save({"<x>": torch.zeros(192)}, tmp_path / "x.bin")
     finished = zoodip("generate", "--prompt", "a <x>", "--concept", "x.bin", "--json")
     assert finished.code == 2
-    assert "safetensors" in finished.json["error"]["message"]
+    expected = "concept[x.bin]: got a pickle (.pt, .bin), which can run code; expected a safetensors file"
+    assert finished.json["error"]["message"] == expected
     assert not (tmp_path / "images").exists()
 
 
