@@ -1,9 +1,10 @@
-"""Batches the rows of many searches into one forward pass of the frozen model."""
+"""Batches the rows of many jobs into one forward pass of the frozen model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,79 +14,146 @@ from torch import Tensor
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import Prompt
-from zoodip_core.errors import LossNotFiniteError, ZoodipError
+from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 
 
 @dataclass(frozen=True)
 class Request:
-    """Rows of one search for the next forward pass: U-Net inputs, and prompts as input embeddings."""
+    """Rows of one job whose prompts change: U-Net inputs, and prompts as input embeddings of the text encoders.
+
+    A job whose prompts do not change requests `Rows`, which need no text encoder.
+    """
 
     noisy: Float[Tensor, "rows c h w"]
     timesteps: Int[Tensor, " rows"]
     prompts: Sequence[Prompt]
     embedded: Sequence[Float[Tensor, "rows tokens _"]]  # one tensor for each text encoder
 
+    def __len__(self) -> int:
+        return len(self.noisy)
+
 
 @runtime_checkable
-class BatchedSearch(Protocol):
-    """Interface of a search that the engine can batch."""
+class BatchedJob(Protocol):
+    """Interface of a job that the engine can batch: a search, a measurement of its loss, or a generation."""
 
-    def build_request(self) -> Request:
-        """Return the rows of the next step. Repeated calls return the same rows until `apply_predictions`."""
+    def build_request(self) -> Request | Rows:
+        """Return the rows of the next unit of work.
+
+        Repeated calls return the same rows until `apply_predictions`.
+        """
 
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
-        """Complete one step of the search with the predictions for the requested rows."""
+        """Complete a unit of work with the predictions for the requested rows."""
 
     def recover(self) -> bool:
         """Prepare another attempt after a loss that is not finite. Return whether there is one."""
 
 
+@runtime_checkable
+class DecodingJob(BatchedJob, Protocol):
+    """A batched job that also decodes images, between the forward passes."""
+
+    @property
+    def decodes_next(self) -> bool:
+        """Whether the next unit of work decodes an image and requests no rows."""
+
+    def decode(self) -> None:
+        """Decode one image."""
+
+
 class Engine:
-    """Advances any number of searches by one step with one text-encoder and one U-Net forward pass."""
+    """Advances any number of jobs with one text-encoder pass, and one U-Net pass for each shape of latents."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
-    def step(self, searchers: Sequence[BatchedSearch]) -> list[ZoodipError | None]:
-        """Advance every search by one step. An error of one search does not affect the others.
+    def step(self, jobs: Sequence[BatchedJob]) -> list[ZoodipError | None]:
+        """Run one unit of work of every job. An error of one job does not affect the others.
 
-        A search whose loss is not finite is repeated alone as long as it can recover.
+        All rows are evaluated first. Then images are decoded. A search whose loss is not finite is repeated alone as
+        long as it can recover. A job whose rows do not fit into memory has not advanced.
 
         Returns:
-            The error of each search, or None.
-
-        Raises:
-            OutOfMemoryError: not even one row fits in memory; no search has advanced.
+            The error of each job, or None.
         """
-        predictions = self.evaluate([searcher.build_request() for searcher in searchers])
-        return [self._advance(s, prediction) for s, prediction in zip(searchers, predictions, strict=True)]
+        decoding = [isinstance(job, DecodingJob) and job.decodes_next for job in jobs]
+        requests = [job.build_request() for job, decodes in zip(jobs, decoding, strict=True) if not decodes]
+        outcomes = iter(self._evaluate_isolated(requests))
+        evaluated = [
+            None if decodes else self._advance(job, next(outcomes))
+            for job, decodes in zip(jobs, decoding, strict=True)
+        ]
+        return [
+            _decode(job) if isinstance(job, DecodingJob) and decodes else error
+            for job, decodes, error in zip(jobs, decoding, evaluated, strict=True)
+        ]
 
     def _advance(
-        self, searcher: BatchedSearch, prediction: Float[Tensor, "rows c h w"]
+        self, job: BatchedJob, outcome: Float[Tensor, "rows c h w"] | ZoodipError
     ) -> ZoodipError | None:
-        while True:
+        while not isinstance(outcome, ZoodipError):
             try:
-                searcher.apply_predictions(prediction)
+                job.apply_predictions(outcome)
             except LossNotFiniteError as error:
-                if not searcher.recover():
+                if not job.recover():
                     return error
             except ZoodipError as error:
                 return error
             else:
                 return None
-            try:
-                (prediction,) = self.evaluate([searcher.build_request()])
-            except ZoodipError as error:
-                return error
+            (outcome,) = self._evaluate_isolated([job.build_request()])
+        return outcome
+
+    def _evaluate_isolated(
+        self, requests: Sequence[Request | Rows]
+    ) -> list[Float[Tensor, "rows c h w"] | ZoodipError]:
+        """Return the predictions for each request, or the error of those that do not fit into memory."""
+        if not requests:
+            return []
+        try:
+            return [*self.evaluate(requests)]
+        except OutOfMemoryError as error:
+            parts = _parts(requests)
+            if len(parts) == 1:
+                return [error] * len(requests)
+        found: dict[int, Tensor | ZoodipError] = {}
+        for part in parts:  # after the handler, because its traceback holds tensors
+            outcomes = self._evaluate_isolated([requests[index] for index in part])
+            found |= zip(part, outcomes, strict=True)
+        return [found[index] for index in range(len(requests))]
 
     @torch.no_grad()
-    def evaluate(self, requests: Sequence[Request]) -> list[Float[Tensor, "rows c h w"]]:
-        """Return the model's predictions for each request, on the CPU. All rows share one forward pass."""
+    def evaluate(self, requests: Sequence[Request | Rows]) -> list[Float[Tensor, "rows c h w"]]:
+        """Return the model's predictions for each request: of a `Request` on the CPU, of `Rows` on their device.
+
+        All rows with latents and texts of one shape share a forward pass.
+
+        Raises:
+            OutOfMemoryError: not even one row fits in memory, or the prompts do not.
+        """
+        encoded = iter(self._encode([request for request in requests if isinstance(request, Request)]))
+        complete = [next(encoded) if isinstance(request, Request) else request for request in requests]
+        predictions: dict[int, Tensor] = {}
+        for group in _by_shape(complete):
+            prediction = self.bundle.denoiser.predict(Rows.cat([complete[index] for index in group]))
+            sizes = [len(complete[index]) for index in group]
+            learns = any(isinstance(requests[index], Request) for index in group)
+            on_device = torch.split(prediction, sizes)
+            on_cpu = torch.split(prediction.cpu(), sizes) if learns else on_device  # one transfer for all
+            for k, index in enumerate(group):
+                predictions[index] = (on_cpu if isinstance(requests[index], Request) else on_device)[k]
+        return [predictions[index] for index in range(len(requests))]
+
+    def _encode(self, requests: Sequence[Request]) -> list[Rows]:
+        """Return complete rows for each request. All prompts share one pass of each text encoder."""
+        if not requests:
+            return []
         prompts = [prompt for request in requests for prompt in request.prompts]
         columns = zip(*(request.embedded for request in requests), strict=True)
         states = self.bundle.prompts.encode([torch.cat(column) for column in columns], prompts)
-        device = self.bundle.device
-        time_ids = self.bundle.time_ids((self.bundle.side_px, self.bundle.side_px))
+        device, side_px = self.bundle.device, self.bundle.side_px
+        time_ids = self.bundle.time_ids((side_px, side_px))
         rows = Rows(
             torch.cat([request.noisy for request in requests]).to(device),
             torch.cat([request.timesteps for request in requests]).to(device),
@@ -93,5 +161,29 @@ class Engine:
             states.pooled,
             None if time_ids is None else time_ids.expand(len(prompts), -1),
         )
-        prediction = self.bundle.denoiser.predict(rows).cpu()
-        return list(torch.split(prediction, [len(request.prompts) for request in requests]))
+        sizes = [len(request) for request in requests]
+        return [rows[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _decode(job: DecodingJob) -> ZoodipError | None:
+    try:
+        job.decode()
+    except ZoodipError as error:
+        return error
+    return None
+
+
+def _by_shape(rows: Sequence[Rows]) -> list[list[int]]:
+    """Return the indices of the rows that can share a forward pass, group by group."""
+    groups: dict[tuple[torch.Size, torch.Size], list[int]] = {}
+    for index, one in enumerate(rows):
+        groups.setdefault((one.noisy.shape[1:], one.states.shape[1:]), []).append(index)
+    return [*groups.values()]
+
+
+def _parts(requests: Sequence[Request | Rows]) -> list[list[int]]:
+    """Return the indices of requests that can run out of memory independently of the others."""
+    groups: dict[tuple[bool, torch.Size], list[int]] = {}
+    for index, one in enumerate(requests):
+        groups.setdefault((isinstance(one, Request), one.noisy.shape[1:]), []).append(index)
+    return [*groups.values()]

@@ -14,12 +14,13 @@ from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.prompt_weights import parse_prompt, text_of
 
 
+@torch.no_grad()
 def conditioning(
     bundle: Bundle, requests: Sequence[GenerationSettings], concepts: ConceptVectors
 ) -> list[PromptStates]:
     """Return the conditioning, one row for each image: [negative, positive] with guidance, else [positive].
 
-    Both have the same number of chunks.
+    Both have the same number of chunks. States of a prompt that was encoded before come from the cache of `bundle`.
 
     Args:
         bundle: the base model.
@@ -38,7 +39,7 @@ def conditioning(
     avoided = tokenize_chunks(bundle.prompts, first.negative_prompt, vectors, first) if guided else ()
     count = _shared_count(prompts, len(avoided))
     encoded = [
-        _repeated(_encode(bundle.prompts, chunks, concepts, count), one.n)
+        _repeated(_encode(bundle, chunks, concepts, count), one.n)
         for chunks, one in zip(prompts, requests, strict=True)
     ]
     pooled = [states.pooled for states in encoded if states.pooled is not None]
@@ -47,7 +48,7 @@ def conditioning(
     )
     if not guided:
         return [rows]
-    negative = _encode(bundle.prompts, avoided, concepts, count)
+    negative = _encode(bundle, avoided, concepts, count)
     if bundle.zero_empty_prompt and not first.negative_prompt:
         pooled_zeros = None if negative.pooled is None else torch.zeros_like(negative.pooled)
         negative = PromptStates(torch.zeros_like(negative.states), pooled_zeros)
@@ -82,15 +83,18 @@ def tokenize_chunks(
     return tuple(Prompt(windows) for windows in zip(*rows, strict=True))
 
 
-def _encode(
-    encoder: PromptEncoder, chunks: Sequence[Prompt], concepts: ConceptVectors, count: int
-) -> PromptStates:
+def _encode(bundle: Bundle, chunks: Sequence[Prompt], concepts: ConceptVectors, count: int) -> PromptStates:
     """Return one row: the states of `count` chunks, the last ones empty, and the pooled state of the first."""
+    encoder = bundle.prompts
     padded = [*chunks, *[encoder.tokenize("", {})] * (count - len(chunks))]
-    embedded = [encoder.embed(chunk, concepts) for chunk in padded]
-    encoded = encoder.encode([torch.stack(parts) for parts in zip(*embedded, strict=True)], padded)
-    pooled = None if encoded.pooled is None else encoded.pooled[:1]
-    return PromptStates(encoded.states.flatten(0, 1)[None], pooled)
+
+    def encode() -> PromptStates:
+        embedded = [encoder.embed(chunk, concepts) for chunk in padded]
+        encoded = encoder.encode([torch.stack(parts) for parts in zip(*embedded, strict=True)], padded)
+        pooled = None if encoded.pooled is None else encoded.pooled[:1]
+        return PromptStates(encoded.states.flatten(0, 1)[None], pooled)
+
+    return bundle.text_states.get(padded, concepts, encode)
 
 
 def _shared_count(prompts: Sequence[Sequence[Prompt]], negative: int) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,14 +15,14 @@ from zoodip_core.base_models.image_size import check_sides
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.conditioning import conditioning
 from zoodip_core.diffusion.denoising import Rows
+from zoodip_core.diffusion.guidance import Guidance
 from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.diffusion.prompts import ConceptVectors, PromptStates
+from zoodip_core.diffusion.prompts import ConceptVectors
+from zoodip_core.diffusion.sampling import Sampler
 from zoodip_core.diffusion.schedulers import make_scheduler
 from zoodip_core.errors import ContentFilteredError, InvalidSettingsError
-
-MAX_CELLS = 65_536
-"""Latent cells of one forward pass of a generation: 16 rows of 512 x 512 px with 8 px a cell."""
+from zoodip_core.fair_shares import DECODE_ROWS, MAX_CELLS
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ def generate_together(
 class ImageBatch:
     """Images that are drawn together, in small units of work, so that the caller can stop or do other work between.
 
-    Each unit needs a bounded amount of memory: a forward pass of at most `MAX_CELLS`, or the decoding of one image.
+    Each unit needs a bounded amount of memory: a forward pass, or the decoding of one image. The engine batches the
+    rows of a forward pass with those of other jobs (`zoodip_core.engine.DecodingJob`). `advance` runs a unit alone.
 
     Args:
         bundle: the base model.
@@ -97,9 +96,9 @@ class ImageBatch:
         concepts: vectors of each learned token that the prompts can use.
 
     Attributes:
-        step: number of completed denoising steps, of those that the requests ask for.
         drawn: decoded images, request by request; all of them once `done` is true. An image that the safety checker
             of the base model flagged is None.
+        most_rows: most rows of the next request.
 
     Raises:
         ZoodipError: a setting is not allowed, as in `generate_together`.
@@ -113,19 +112,29 @@ class ImageBatch:
     ) -> None:
         shared = _shared_settings(requests)
         self._bundle = bundle
-        self._side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
-        check_sides(*self._side, bundle.scale_factor)
+        side = (shared.height or bundle.side_px, shared.width or bundle.side_px)
+        check_sides(*side, bundle.scale_factor)
         self._steps = shared.steps
-        self._guidance_scale, self._guidance_rescale = shared.guidance_scale, shared.guidance_rescale
-        self._scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
-        self._scheduler.set_timesteps(shared.steps, device=bundle.device)
         self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
-        with torch.no_grad():
-            self._branches = conditioning(bundle, requests, concepts or {})
-        self.step = 0
+        generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
+        scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
+        scheduler.set_timesteps(shared.steps, device=bundle.device)
+        self._sampler = Sampler(
+            scheduler,
+            _initial_noise(bundle, side, generators),
+            conditioning(bundle, requests, concepts or {}),
+            Guidance(float(shared.guidance_scale), float(shared.guidance_rescale)),
+            generators,
+            bundle.time_ids(side),
+        )
         self.drawn: list[GeneratedImage | None] = []
-        self._estimates: Tensor | None = None
-        self._work = self._draw()
+        self.most_rows = max(1, MAX_CELLS // self.unit_cells)
+
+    @property
+    def step(self) -> int:
+        """Number of completed denoising steps, of those that the requests ask for."""
+        completed, total = self._sampler.progress
+        return self._steps * completed // total
 
     @property
     def done(self) -> bool:
@@ -142,6 +151,22 @@ class ImageBatch:
         """Seeds of the images so far that the safety checker withheld."""
         return [seed for seed, image in zip(self._seeds, self.drawn, strict=False) if image is None]
 
+    @property
+    def decodes_next(self) -> bool:
+        """Whether all steps are complete, so that the next unit of work decodes an image."""
+        return self._sampler.done
+
+    @property
+    def units(self) -> int:
+        """Rows of the current step without a prediction, or 1 if the next unit of work decodes an image."""
+        return 1 if self.decodes_next else self._sampler.remaining_rows
+
+    @property
+    def unit_cells(self) -> int:
+        """Latent cells of a row. The decoding of an image takes as long as several rows."""
+        height, width = self._sampler.latents.shape[-2:]
+        return int(height * width) * (DECODE_ROWS if self.decodes_next else 1)
+
     def advance(self) -> None:
         """Run one unit of work.
 
@@ -150,9 +175,38 @@ class ImageBatch:
             ImageNotFiniteError: a pixel is NaN or infinite.
             ContentFilteredError: the safety checker withheld all images.
         """
-        with torch.no_grad():
-            next(self._work)
+        if self.decodes_next:
+            self.decode()
+        else:
+            self.apply_predictions(self._bundle.denoiser.predict(self.build_request()))
 
+    def build_request(self) -> Rows:
+        """Return the next rows of the current step, at most `most_rows`."""
+        return self._sampler.build_request(self.most_rows)
+
+    def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
+        """Complete a step, or a part of it, with the predictions for the requested rows."""
+        self._sampler.apply_predictions(prediction)
+
+    def recover(self) -> bool:
+        """Return false: a generation has no loss."""
+        return False
+
+    @torch.no_grad()
+    def decode(self) -> None:
+        """Decode the next image.
+
+        Raises:
+            OutOfMemoryError: one image does not fit into memory.
+            ImageNotFiniteError: a pixel is NaN or infinite.
+            ContentFilteredError: the safety checker withheld all images.
+        """
+        index = len(self.drawn)
+        self.drawn.append(self._decode(self._sampler.latents[index], self._seeds[index]))
+        if self.done and not self.images:
+            raise ContentFilteredError
+
+    @torch.no_grad()
     def partial_image(self) -> Image.Image | None:
         """Decode the estimate of the first image after the last denoising step. At least one must be complete.
 
@@ -163,46 +217,10 @@ class ImageBatch:
             OutOfMemoryError: one image does not fit into memory.
             ImageNotFiniteError: a pixel is NaN or infinite.
         """
-        assert self._estimates is not None
-        with torch.no_grad():
-            partial = self._decode(self._estimates[0], self._seeds[0])
+        estimates = self._sampler.estimates
+        assert estimates is not None
+        partial = self._decode(estimates[0], self._seeds[0])
         return None if partial is None else partial.image
-
-    def _draw(self) -> Iterator[None]:
-        """Denoise and decode; yield after each unit of work."""
-        scheduler = self._scheduler
-        generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
-        latents = _initial_noise(self._bundle, self._side, generators) * scheduler.init_noise_sigma
-        time_ids = self._bundle.time_ids(self._side)
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        extra: dict[str, Any] = {"generator": generators} if takes_generator else {}
-        for count, t in enumerate(scheduler.timesteps, start=1):
-            noisy = scheduler.scale_model_input(latents, t)
-            predicted: list[Tensor] = []
-            for rows in _chunks(Rows.cat([_rows(noisy, t, states, time_ids) for states in self._branches])):
-                if predicted:
-                    yield
-                predicted.append(self._bundle.denoiser.predict(rows))
-            output = self._guided(torch.cat(predicted))
-            stepped = scheduler.step(output, t, latents, **extra)
-            latents = stepped.prev_sample
-            clean = getattr(stepped, "pred_original_sample", None)
-            self._estimates = latents if clean is None else clean
-            self.step = self._steps * count // len(scheduler.timesteps)  # some schedulers take more timesteps
-            yield
-        for latent, seed in zip(latents, self._seeds, strict=True):
-            self.drawn.append(self._decode(latent, seed))
-            if self.done and not self.images:
-                raise ContentFilteredError
-            yield
-
-    def _guided(self, output: Float[Tensor, "rows c h w"]) -> Float[Tensor, "images c h w"]:
-        """Apply classifier-free guidance and its rescaling if there is a negative branch."""
-        if len(self._branches) == 1:
-            return output
-        negative, positive = output.chunk(2)
-        guided = negative + self._guidance_scale * (positive - negative)
-        return _rescaled(guided, positive, self._guidance_rescale) if self._guidance_rescale else guided
 
     def _decode(self, latent: Float[Tensor, "c h w"], seed: int) -> GeneratedImage | None:
         """Decode one image. Return None if the safety checker flags it."""
@@ -226,33 +244,6 @@ def _shared_settings(requests: Sequence[GenerationSettings]) -> GenerationSettin
                     name, got=repr(other), expected=f"{first!r}, as in the first prompt of the batch"
                 )
     return requests[0]
-
-
-def _rescaled(
-    guided: Float[Tensor, "images c h w"], positive: Float[Tensor, "images c h w"], share: float
-) -> Float[Tensor, "images c h w"]:
-    """Move the standard deviation of each guided prediction toward that of the positive branch.
-
-    Source: arXiv:2305.08891, Eqs. (15) and (16)
-    """
-    dims = (1, 2, 3)
-    corrected = guided * (positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True))
-    return share * corrected + (1 - share) * guided
-
-
-def _rows(
-    noisy: Float[Tensor, "images c h w"], t: Tensor, states: PromptStates, time_ids: Tensor | None
-) -> Rows:
-    count = len(noisy)
-    repeated_ids = None if time_ids is None else time_ids.expand(count, -1)
-    return Rows(noisy, t.expand(count), states.states, states.pooled, repeated_ids)
-
-
-def _chunks(rows: Rows) -> Iterator[Rows]:
-    """Split rows into parts of at most `MAX_CELLS`, or of one row."""
-    height, width = rows.noisy.shape[-2:]
-    limit = max(1, MAX_CELLS // (height * width))
-    return (rows[first : first + limit] for first in range(0, len(rows), limit))
 
 
 def _initial_noise(

@@ -28,6 +28,7 @@ from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
 from zoodip_core.diffusion.safety import SafetyChecker
 from zoodip_core.diffusion.schedulers import noise_schedule
+from zoodip_core.diffusion.state_cache import StateCache
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
 
@@ -56,6 +57,7 @@ class Bundle:
         safety_checker: flags images to withhold; None if it is off, or the base model ships none.
         custom_vae: folder of a VAE that replaces the pipeline's.
         calibration: path of the calibration file; the file may be missing.
+        text_states: text-encoder states of the prompts of recent generations.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Bundle:
     safety_checker: SafetyChecker | None = None
     custom_vae: Path | None = None
     calibration: Path | None = None
+    text_states: StateCache = field(default_factory=StateCache)
     _vae: nn.Module | None = None
 
     @property

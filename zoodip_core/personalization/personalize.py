@@ -14,7 +14,7 @@ from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
-from zoodip_core.engine import Request
+from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
@@ -24,13 +24,13 @@ from zoodip_core.personalization.samples import References, Sample, candidates_r
 from zoodip_core.personalization.search_spaces import make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
-from zoodip_core.personalization.validation import validation_loss
+from zoodip_core.personalization.validation import ValidationMeasurement
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 
 
 class Personalization:
-    """A search with its training data; the engine advances it as a `BatchedSearch`."""
+    """A search with its training data; the engine advances it as a `BatchedJob`."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class Personalization:
         references: References,
         settings: PersonalizationSettings,
         state: dict[str, Tensor] | None = None,
+        *,
+        measured: bool = True,
     ) -> None:
         self.bundle = bundle
         self.subject = subject
@@ -60,7 +62,7 @@ class Personalization:
                 flip=settings.flip,
                 space=self._space,
             )
-            self.fixed_losses = [self.measure_validation_loss()]
+            self.fixed_losses = [self.measure_validation_loss()] if measured else []
         else:
             self._load(state)
         self._last_state = self.state()  # that `recover` goes back to
@@ -92,6 +94,8 @@ class Personalization:
         images: Sequence[Image.Image],
         settings: PersonalizationSettings,
         state: dict[str, Tensor] | None = None,
+        *,
+        measured: bool = True,
     ) -> Personalization:
         """Validate the request, cache the latents, free the VAE, and start the search or restore it.
 
@@ -101,6 +105,8 @@ class Personalization:
             images: 1 to 16 RGB images; each becomes a square as `settings.image_fit` says.
             settings: settings of the search.
             state: tensors of `state()` to resume from; None starts a new search.
+            measured: whether to measure the validation loss of a new search at once. Otherwise the caller runs
+                `begin_measurement` before the first step.
 
         Raises:
             InvalidInputError: names the field: images, token, initializer, captions or settings.vectors.
@@ -118,7 +124,8 @@ class Personalization:
         squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
         posteriors = encode_images(bundle.vae, squares)
         bundle.release_vae()
-        return cls(bundle, subject, References(posteriors, prompts, bundle.schedule), settings, state)
+        references = References(posteriors, prompts, bundle.schedule)
+        return cls(bundle, subject, references, settings, state, measured=measured)
 
     def build_request(self) -> Request:
         """Return the rows of the next step of Algorithm 1: one noisy sample under all candidates."""
@@ -213,12 +220,7 @@ class Personalization:
         Raises:
             LossNotFiniteError: the loss is NaN or infinite, and the search is complete or went back before.
         """
-        try:
-            self.fixed_losses.append(self.measure_validation_loss())
-        except LossNotFiniteError:
-            if self.done or not self._go_back():
-                raise
-        return self.fixed_losses[-1]
+        return self.record_measurement(self.begin_measurement().run_alone(Engine(self.bundle)))
 
     def measure_validation_loss(self) -> float:
         """Return the validation loss of the current token.
@@ -226,14 +228,34 @@ class Personalization:
         Raises:
             LossNotFiniteError: the loss is NaN or infinite.
         """
-        return validation_loss(
-            self.bundle,
+        return self.begin_measurement().run_alone(Engine(self.bundle)).loss()
+
+    def begin_measurement(self) -> ValidationMeasurement:
+        """Return a measurement of the current token, which the engine can batch with other jobs."""
+        return ValidationMeasurement(
+            self.bundle.prompts,
             self.validation_set,
             self.subject.token,
             self.search.theta,
             vectors=self.settings.vectors,
             rows=self.search.forwards_per_step,
         )
+
+    def record_measurement(self, measurement: ValidationMeasurement) -> float:
+        """Append the loss of a complete measurement to `fixed_losses`, as `record_validation_loss` does.
+
+        Raises:
+            LossNotFiniteError: as in `record_validation_loss`, or the search has not started.
+        """
+        is_first = not self.fixed_losses
+        try:
+            self.fixed_losses.append(measurement.loss())
+        except LossNotFiniteError:
+            if is_first or self.done or not self._go_back():
+                raise
+        if is_first:
+            self._last_state = self.state()
+        return self.fixed_losses[-1]
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resumed run needs for bit-identical results. Call it between steps.

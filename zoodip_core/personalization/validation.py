@@ -10,41 +10,79 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.diffusion.denoising import row_losses
-from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.engine import Engine
+from zoodip_core.diffusion.prompts import PromptEncoder
+from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.samples import Sample, samples_request
 
 
-def validation_loss(
-    bundle: Bundle,
-    validation_set: Sequence[Sample],
-    token: str,
-    theta: Float[Tensor, " flat"],
-    *,
-    vectors: int,
-    rows: int,
-) -> float:
-    """Return the mean loss of a token over the validation set.
+class ValidationMeasurement:
+    """Measurement of the validation loss of a token, as a `BatchedJob` of one or more forward passes.
 
     Args:
-        bundle: the base model.
+        encoder: the text encoders.
         validation_set: the samples.
         token: the learned token.
-        theta: its embedding.
+        theta: its embedding; the measurement keeps it while the search goes on.
         vectors: number of its vectors.
         rows: rows of one forward pass. With those of a step, a measurement needs no more memory than the search.
-
-    Raises:
-        LossNotFiniteError: the loss is NaN or infinite.
     """
-    engine, losses = Engine(bundle), []
-    for start in range(0, len(validation_set), rows):
-        samples = validation_set[start : start + rows]
-        request = samples_request(bundle.prompts, samples, token, theta, vectors)
-        (prediction,) = engine.evaluate([request])
-        losses.append(row_losses(prediction, torch.stack([sample.target for sample in samples])))
-    loss = float(torch.cat(losses).mean())
-    if not math.isfinite(loss):
-        raise LossNotFiniteError(f"the validation loss is {loss}")
-    return loss
+
+    def __init__(
+        self,
+        encoder: PromptEncoder,
+        validation_set: Sequence[Sample],
+        token: str,
+        theta: Float[Tensor, " flat"],
+        *,
+        vectors: int,
+        rows: int,
+    ) -> None:
+        self._encoder = encoder
+        self._remaining = list(validation_set)
+        self._token, self._theta, self._vectors = token, theta, vectors
+        self._rows = rows
+        self._losses: list[Tensor] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether all samples are measured."""
+        return not self._remaining
+
+    @property
+    def rows(self) -> int:
+        """Rows of the next request."""
+        return min(self._rows, len(self._remaining))
+
+    def build_request(self) -> Request:
+        """Return the rows of the next samples."""
+        samples = self._remaining[: self._rows]
+        return samples_request(self._encoder, samples, self._token, self._theta, self._vectors)
+
+    def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
+        """Measure the losses of the requested samples."""
+        targets = torch.stack([sample.target for sample in self._remaining[: self._rows]])
+        self._losses.append(row_losses(prediction, targets))
+        self._remaining = self._remaining[self._rows :]
+
+    def recover(self) -> bool:
+        """Return false: the samples are fixed."""
+        return False
+
+    def run_alone(self, engine: Engine) -> ValidationMeasurement:
+        """Measure all samples without other jobs, and return the complete measurement."""
+        while not self.done:
+            (prediction,) = engine.evaluate([self.build_request()])
+            self.apply_predictions(prediction)
+        return self
+
+    def loss(self) -> float:
+        """Return the mean loss once all samples are measured.
+
+        Raises:
+            LossNotFiniteError: the loss is NaN or infinite.
+        """
+        loss = float(torch.cat(self._losses).mean())
+        if not math.isfinite(loss):
+            raise LossNotFiniteError(f"the validation loss is {loss}")
+        return loss
