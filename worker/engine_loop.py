@@ -1,4 +1,4 @@
-"""Engine thread: claims jobs, steps all personalizations in batches, and draws generations between the steps."""
+"""Engine thread: claims jobs, and runs iterations of the engine in which all jobs take part."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import structlog
 
 from worker.engine_protocol import JobEngine
-from worker.generation_job import GenerationJob, may_start_another
+from worker.generation_job import GenerationJob
 from worker.held_leases import HeldLeases
+from worker.iteration import Iterations, RunningJob
 from worker.job_context import JobContext, JobStopped
 from worker.leased_writes import DATABASE_UNAVAILABLE, LeasedWriter
 from worker.memory_shortage import WAITS_FOR_MEMORY, PersonalizationLimit, can_wait_for_memory
 from worker.personalization_job import PersonalizationJob
 from worker.stats import Stats
-from worker.step_batch import step_batch
 from worker.storage_retries import RetryingObjectStore
 from zoodip_core.errors import ZoodipError
 from zoodip_core.service.errors import InternalError, LeaseLostError
@@ -28,15 +27,17 @@ from zoodip_core.service.jobs.records import Job, Lease
 from zoodip_core.service.jobs.states import JobKind, Status, StopRequest
 from zoodip_core.service.object_store import ObjectStore
 from zoodip_core.service.settings import ServiceSettings
-from zoodip_core.service.tracing import span
+
+_CLAIMS = 4
+"""Generations that start before one iteration: each takes time that others wait, and other workers want some."""
 
 _log = structlog.get_logger("zoodip.worker")
 
 
 class EngineLoop:
-    """Runs jobs until drained. Only `run` steps and draws with the engine, and only on its own thread.
+    """Runs jobs until drained. Only `run` uses the engine, and only on its own thread.
 
-    In each round, every personalization takes one step and every generation one unit of work.
+    Each round claims jobs, applies stop requests and runs one iteration. Jobs join and leave between iterations.
 
     `last_activity_at` is the monotonic time at which the thread last polled, stepped or drew.
     """
@@ -60,6 +61,7 @@ class EngineLoop:
         self._personalizations: list[PersonalizationJob] = []  # in the order of their start
         self._limit = PersonalizationLimit(settings.slots)
         self._generations: list[GenerationJob] = []
+        self._iterations = Iterations(engine, stats, settings.personalization_share)
         self._wake_event = threading.Event()
         self._drain_event = threading.Event()
 
@@ -87,23 +89,25 @@ class EngineLoop:
                 claimed = self._claim_jobs()
                 next_poll_at = time.monotonic() + (0.0 if claimed else self._settings.tick_s)
             self._apply_stop_requests()
-            self._step_all()
-            self._advance_generations()
+            self._iterate()
             self._stats.gauges["personalizations"] = float(len(self._personalizations))
+            self._stats.gauges["active_generations"] = float(len(self._generations))
             if not self._running and next_poll_at:
                 self._wake_event.wait(max(0.0, next_poll_at - time.monotonic()))
         self._requeue_all()
 
     @property
-    def _running(self) -> list[PersonalizationJob | GenerationJob]:
+    def _running(self) -> list[RunningJob]:
         return [*self._personalizations, *self._generations]
 
     def _claim_jobs(self) -> bool:
-        """Claim and start at most one generation and one personalization; return whether any was claimed."""
+        """Claim and start some generations and at most one personalization; return whether any was claimed."""
         self._engine.trim()
         claimed = False
-        if may_start_another(self._generations):
-            claimed = self._claim(JobKind.GENERATION, self._start_generation)
+        for _ in range(min(_CLAIMS, self._settings.generation_slots - len(self._generations))):
+            if not self._claim(JobKind.GENERATION, self._start_generation):
+                break
+            claimed = True
         if self._limit.allows_another(len(self._personalizations)):
             claimed |= self._claim(JobKind.PERSONALIZATION, self._start_personalization)
         return claimed
@@ -135,7 +139,9 @@ class EngineLoop:
 
     def _start_personalization(self, job: Job) -> None:
         _log.info("personalization_started", job_id=job.id, step=job.checkpoint_step, attempt=job.attempts)
-        self._personalizations.append(PersonalizationJob(job, self._engine, self._context))
+        personalization = PersonalizationJob(job, self._engine, self._context)
+        self._personalizations.append(personalization)
+        self._advance(personalization)
 
     def _apply_stop_requests(self) -> None:
         """Drop jobs whose lease is lost, and stop those with a cancel or pause request."""
@@ -146,9 +152,7 @@ class EngineLoop:
             elif (stop_request := self.held_leases.stop_request(running.lease)) is not None:
                 self._run_isolated(running.job, partial(self._stop_as_requested, running, stop_request))
 
-    def _stop_as_requested(
-        self, running: PersonalizationJob | GenerationJob, stop_request: StopRequest
-    ) -> None:
+    def _stop_as_requested(self, running: RunningJob, stop_request: StopRequest) -> None:
         """Apply the stop request in the database, which may have changed since the last heartbeat."""
         if stop_request == StopRequest.PAUSE:
             running.save_checkpoint()
@@ -157,43 +161,29 @@ class EngineLoop:
         else:
             self._drop(running.lease)
 
-    def _advance_generations(self) -> None:
-        """Run one unit of work of every generation."""
-        for generation in list(self._generations):
-            self.last_activity_at = time.monotonic()
-            self._run_isolated(generation.job, partial(self._advance, generation))
-
-    def _advance(self, generation: GenerationJob) -> None:
-        generation.advance()
-        if generation.finished:
-            generation.complete()
-            self._drop(generation.lease)
-
-    def _step_all(self) -> None:
-        """Run one step of every personalization, with one forward pass for each base model."""
-        by_model = sorted(self._personalizations, key=lambda one: one.job.base_model)
-        for base_model, group in groupby(by_model, key=lambda one: one.job.base_model):
-            self._step(base_model, [one for one in group if not one.finished])
-        for personalization in list(self._personalizations):
-            if personalization.finished:
-                self._run_isolated(personalization.job, partial(self._complete, personalization))
-
-    def _step(self, base_model: str, group: list[PersonalizationJob]) -> None:
-        if not group:
-            return
+    def _iterate(self) -> None:
+        """Run one iteration, and then what is due for each job that took part."""
         lacks_memory = False
-        for personalization, error in zip(
-            group, step_batch(self._engine, self._stats, base_model, group), strict=True
-        ):
+        for running, error in self._iterations.run(self._personalizations, self._generations):
+            self.last_activity_at = time.monotonic()
             if error is None:
-                self._run_isolated(personalization.job, personalization.after_step)
-            elif self._can_wait(personalization.job, error):
-                lacks_memory = True  # the search has not moved, so the next round repeats its step
+                self._run_isolated(running.job, partial(self._advance, running))
+            elif self._can_wait(running.job, error):
+                lacks_memory = True  # the search has not moved, so the next round repeats its work
             else:
-                self._fail(personalization.lease, error)
-        if lacks_memory:
-            youngest = [one for one in self._personalizations if not one.finished][-1]
+                self._fail(running.lease, error)
+        if lacks_memory and self._personalizations:
+            youngest = self._personalizations[-1]
             self._run_isolated(youngest.job, partial(self._wait_for_memory, youngest))
+
+    def _advance(self, running: RunningJob) -> None:
+        running.advance()
+        if not running.finished:
+            return
+        self._drop(running.lease)
+        if isinstance(running, PersonalizationJob):
+            self._stats.counters["personalizations"] += 1
+            _log.info("personalization_succeeded", job_id=running.job.id, step=running.search.step)
 
     def _can_wait(self, job: Job, error: ZoodipError) -> bool:
         return can_wait_for_memory(job, error, [one.job for one in self._personalizations])
@@ -207,14 +197,6 @@ class EngineLoop:
         _log.warning("job_waits_for_memory", job_id=lease.job_id)
         self._give_back(lease, WAITS_FOR_MEMORY)
         self._limit.lower(len(self._personalizations))
-
-    def _complete(self, personalization: PersonalizationJob) -> None:
-        job = personalization.job
-        with span("personalization.complete", job.trace, job_id=job.id):
-            personalization.complete()
-        self._drop(personalization.lease)
-        self._stats.counters["personalizations"] += 1
-        _log.info("personalization_succeeded", job_id=job.id, step=personalization.search.step)
 
     def _run_isolated(self, job: Job, action: Callable[[], None]) -> None:
         """Run an action for one job; an error ends that job and no other."""
@@ -252,10 +234,10 @@ class EngineLoop:
     def _drop(self, lease: Lease) -> None:
         """Forget a job, and poll for another one in the next round."""
         self.held_leases.remove(lease)
-        others = [one for one in self._personalizations if one.lease != lease]
-        if len(others) < len(self._personalizations):
+        for dropped in [one for one in self._personalizations if one.lease == lease]:
+            dropped.close()
             self._limit.reset()
-        self._personalizations = others
+        self._personalizations = [one for one in self._personalizations if one.lease != lease]
         self._generations = [one for one in self._generations if one.lease != lease]
         self._wake_event.set()
 
@@ -263,7 +245,7 @@ class EngineLoop:
         for running in self._running:
             self._run_isolated(running.job, partial(self._requeue, running))
 
-    def _requeue(self, running: PersonalizationJob | GenerationJob) -> None:
+    def _requeue(self, running: RunningJob) -> None:
         running.save_checkpoint()
         self._give_back(running.lease)
 

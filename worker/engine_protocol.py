@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import ZoodipError
+from zoodip_core.fair_shares import Drawing
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import Job
 from zoodip_core.service.settings import ServiceSettings
+
+Activity = Literal["step", "measure", "preview"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +38,35 @@ class JobSearch(Protocol):
         """Whether the search has ended."""
 
     @property
-    def rows_per_step(self) -> int:
-        """Number of U-Net evaluations in one step."""
+    def activity(self) -> Activity:
+        """Stage of its next unit of work. It measures and draws before it takes the next step."""
+
+    @property
+    def rows(self) -> int:
+        """Rows (U-Net evaluations) of its next unit of work; 0 if that decodes an image."""
+
+    @property
+    def cells(self) -> int:
+        """Latent cells of its next unit of work, as `FairShares` counts them."""
 
     @property
     def fixed_losses(self) -> Sequence[float]:
-        """Validation losses: before the search, then at each measurement."""
+        """Validation losses: before the search, then at each measurement. A new search has none."""
 
     def on_recovery(self, notify: Callable[[Recovery], None]) -> None:
         """Call `notify` whenever the search recovers from a loss that is not finite."""
 
-    def record_validation_loss(self) -> float:
-        """Measure the validation loss, append it to `fixed_losses` and return it."""
+    def begin_measurement(self) -> None:
+        """Start to measure the validation loss of the current token; at the end it is in `fixed_losses`."""
 
     def state(self) -> bytes:
         """Return the checkpoint from which a resumed search gives bit-identical results."""
 
-    def preview(self) -> bytes:
-        """Draw a PNG with the current token and a fixed seed.
+    def begin_preview(self) -> None:
+        """Start to draw an image with the current token and a fixed seed."""
+
+    def take_preview(self) -> bytes:
+        """Return the drawn preview as PNG.
 
         Raises:
             ContentFilteredError: the safety checker of the base model withheld it.
@@ -62,8 +76,8 @@ class JobSearch(Protocol):
         """Return the learned concept."""
 
 
-class JobGeneration(Protocol):
-    """One generation in memory."""
+class JobGeneration(Drawing, Protocol):
+    """One generation in memory. Its units of work are rows of a step, or the decoding of an image."""
 
     @property
     def step(self) -> int:
@@ -74,15 +88,16 @@ class JobGeneration(Protocol):
         """Whether all images are drawn."""
 
     @property
+    def decodes_next(self) -> bool:
+        """Whether its next unit of work decodes an image."""
+
+    @property
     def images(self) -> Sequence[EncodedImage]:
         """Images that are drawn so far and not withheld, in the order of their seeds."""
 
     @property
     def withheld(self) -> Sequence[int]:
         """Seeds of the images so far that the safety checker of the base model withheld."""
-
-    def advance(self) -> None:
-        """Run one unit of work: a forward pass of limited size, or the decoding of one image."""
 
     def partial_image(self) -> bytes | None:
         """Return the estimate of the first image as PNG; at least one step must be complete.
@@ -97,8 +112,22 @@ class JobEngine(Protocol):
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
         """Start the search of a job, or resume it from a checkpoint."""
 
-    def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
-        """Run one step of every search on one base model; return an error or None for each."""
+    @property
+    def overhead_cells(self) -> int:
+        """Latent cells whose evaluation takes as long as the fixed cost of a forward pass."""
+
+    def step(
+        self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]
+    ) -> list[ZoodipError | None]:
+        """Run one unit of work of every search, and some of every generation, in shared forward passes.
+
+        Args:
+            searches: searches on one base model.
+            turns: generations on the same base model, each with its number of units.
+
+        Returns:
+            An error or None for each search, then for each generation.
+        """
 
     def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:
         """Start the generation of a job with the concepts of its prompt; nothing is drawn yet."""

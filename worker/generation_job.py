@@ -1,9 +1,8 @@
-"""One claimed generation: fetches its concepts, draws in small units of work, records progress, stores the images."""
+"""One claimed generation: fetches its concepts, records progress between the iterations, stores the images."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from worker.engine_protocol import JobEngine
 from worker.job_context import JobContext
@@ -17,49 +16,63 @@ from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.object_store import concept_name, image_name, partial_name
 from zoodip_core.service.tracing import record_span
 
-_MAX_GENERATIONS = 4
-_TAKE_TURNS_AFTER_S = 5.0
 _LONGEST_SILENCE_S = 1.0  # progress is recorded at the next step after this time, however slow the steps are
 
 
 class GenerationJob:
-    """A claimed job and its images. Every method can raise LeaseLostError: the job is no longer this worker's."""
+    """A claimed job and its images. Every method can raise LeaseLostError: the job is no longer this worker's.
+
+    `finished` is true once the job is finished in the database as well.
+    """
 
     def __init__(self, job: Job, engine: JobEngine, context: JobContext) -> None:
         self.job = job
         self.lease = leases.lease_of(job)
         self.runs_alone = leases.runs_alone(job)
-        self.started_at = time.monotonic()
+        self.finished = False
         self._context = context
         self._began_at = self._recorded_at = time.time()
         self._concepts = self._fetch_concepts()
-        self._generation = engine.begin_generation(job, [*self._concepts])
+        self.drawing = engine.begin_generation(job, [*self._concepts])
+        self._step = 0  # last recorded
         self._speedometer = Speedometer()
         self._partial_steps = partial_steps(job.total_steps, job.request.get("partial_images", 0))
 
     @property
-    def finished(self) -> bool:
-        """Whether all images are drawn."""
-        return self._generation.done
+    def units(self) -> int:
+        """Units of work that the next iteration can do."""
+        return self.drawing.units
+
+    @property
+    def unit_cells(self) -> int:
+        """Latent cells of a unit."""
+        return self.drawing.unit_cells
+
+    @property
+    def decodes_next(self) -> bool:
+        """Whether the next unit of work decodes an image."""
+        return self.drawing.decodes_next
 
     def advance(self) -> None:
-        """Run one unit of work.
+        """Record what the last iteration has drawn. After the last image, store all and finish the job.
 
         Raises:
-            ZoodipError: memory is exhausted, the base model produced no image, or all images are withheld.
+            ZoodipError: the partial image cannot be decoded, or the object store fails.
+            JobStopped: a stop request or a drain ended the wait for the object store.
         """
-        step = self._generation.step
-        with self._context.stats.stage("generate"):
-            self._generation.advance()
-        if self._generation.step > step:
+        if self.drawing.step > self._step:
+            self._step = self.drawing.step
             self._speedometer.record_step()
             self._record_progress_if_due()
             self._store_partial_image_if_due()
+        if self.drawing.done:
+            self._complete()
+            self.finished = True
 
     def save_checkpoint(self) -> None:
         """Do nothing: a generation that stops starts again."""
 
-    def complete(self) -> None:
+    def _complete(self) -> None:
         """Store the images and finish the job, or cancel it if that was requested after the last step.
 
         Raises:
@@ -68,11 +81,11 @@ class GenerationJob:
         """
         if self._context.writer.apply_stop_request(self.lease) is not None:
             return
-        for k, image in enumerate(self._generation.images):
+        for k, image in enumerate(self.drawing.images):
             self._context.put(self.lease, image_name(self.job.id, k), image.png)
         result = {
-            "seeds": [image.seed for image in self._generation.images],
-            "withheld": list(self._generation.withheld),
+            "seeds": [image.seed for image in self.drawing.images],
+            "withheld": list(self.drawing.withheld),
             "concepts": {record.token: record.id for record, _ in self._concepts},
         }
         values = {"step": self.job.total_steps, "result": result}
@@ -81,7 +94,7 @@ class GenerationJob:
         self._context.stats.counters["generations"] += 1
 
     def _record_progress_if_due(self) -> None:
-        step, now = self._generation.step, time.time()
+        step, now = self.drawing.step, time.time()
         is_due = step % self._context.settings.progress_every == 0 or step == self.job.total_steps
         if not is_due and now - self._recorded_at < _LONGEST_SILENCE_S:
             return
@@ -96,10 +109,10 @@ class GenerationJob:
 
     def _store_partial_image_if_due(self) -> None:
         """Store the estimate of the first image, for clients that show an image while it is drawn."""
-        step = self._generation.step
+        step = self.drawing.step
         if step not in self._partial_steps:
             return
-        png = self._generation.partial_image()
+        png = self.drawing.partial_image()
         if png is None:
             return
         index = self._partial_steps.index(step)
@@ -121,12 +134,3 @@ def partial_steps(total_steps: int, count: int) -> list[int]:
     """Return the steps after which partial images are stored: at most `count`, evenly spaced, not the last one."""
     steps = {total_steps * (k + 1) // (count + 1) for k in range(count)}
     return sorted(steps - {0, total_steps})
-
-
-def may_start_another(running: Sequence[GenerationJob]) -> bool:
-    """Return whether a worker may start one more generation.
-
-    Short generations run one after the other, so that the first one is ready early. A long one shares the worker.
-    """
-    long_since = time.monotonic() - _TAKE_TURNS_AFTER_S
-    return len(running) < _MAX_GENERATIONS and all(one.started_at < long_since for one in running)

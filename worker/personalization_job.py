@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
 
@@ -34,15 +35,20 @@ from zoodip_core.service.object_store import checkpoint_name, concept_name, prev
 from zoodip_core.service.tracing import record_span, span
 
 _log = structlog.get_logger("zoodip.worker")
+_END = object()
 
 
 class PersonalizationJob:
-    """A claimed job and its search. Every method can raise LeaseLostError: the job is no longer this worker's."""
+    """A claimed job and its search. Every method can raise LeaseLostError: the job is no longer this worker's.
+
+    `finished` is true once the concept is stored and the job is finished in the database.
+    """
 
     def __init__(self, job: Job, engine: JobEngine, context: JobContext) -> None:
         self.job = job
         self.lease = leases.lease_of(job)
         self.runs_alone = leases.runs_alone(job)
+        self.finished = False
         self._context = context
         self._writer = context.writer
         self._stats = context.stats
@@ -55,36 +61,66 @@ class PersonalizationJob:
         self._progress_at = time.time()
         self._speedometer = Speedometer()
         self._measured_at = last_measured_step(self._search_settings, len(self.search.fixed_losses))
-        if not job.checkpoint_step or self.search.step < job.checkpoint_step:
+        self._work = self._run()
+
+    def advance(self) -> None:
+        """Run the work that is due until the search needs the engine again, or the job is complete.
+
+        Call it once at the start, and after each iteration in which the search has done a unit of work.
+
+        Raises:
+            ZoodipError: the job cannot go on.
+            JobStopped: a stop request or a drain ended the wait for the object store.
+        """
+        self.finished = next(self._work, _END) is _END
+
+    def close(self) -> None:
+        """Drop the pending work. Its reference to this object would keep the base model in use after the job."""
+        self._work.close()
+
+    def _run(self) -> Generator[None]:
+        """Run the whole job; yield whenever the next unit of work of the search comes first."""
+        if self._lacks_measurement:
+            yield from self._measure()
+        if not self.job.checkpoint_step or self.search.step < self.job.checkpoint_step:
             self._record_progress()
+        while not self.search.done:
+            yield
+            yield from self._after_step()
+        yield from self._complete()
 
     @property
-    def finished(self) -> bool:
-        """Whether the search has ended."""
-        return self.search.done
+    def _lacks_measurement(self) -> bool:
+        """Whether the loss of the current step is missing: the search is new, or was stopped during a measurement."""
+        is_due = measurement_due(self._search_settings, self.search.step) and not self.search.done
+        return not self.search.fixed_losses or (is_due and self._measured_at < self.search.step)
 
-    def after_step(self) -> None:
+    def _after_step(self) -> Generator[None]:
         """Run the periodic work that is due after a step: measurement, progress, checkpoint and preview."""
         step = self.search.step
         self._speedometer.record_step()
-        if measurement_due(self._search_settings, step) and not self.finished:
-            self._measure()
-        if self.finished:  # also after a measurement, with stop="auto"
+        if measurement_due(self._search_settings, step) and not self.search.done:
+            yield from self._measure()
+        if self.search.done:  # also after a measurement, with stop="auto"
             return
         if step % self._context.settings.progress_every == 0:
             self._record_progress()
         if checkpoint_due(self._search_settings, step):
             self.save_checkpoint()
         if step % self._context.settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
-            self._draw_preview()
+            yield from self._draw_preview()
 
     def save_checkpoint(self) -> None:
         """Store the state of the search, record the checkpoint, then delete the outdated ones.
+
+        A search without its first validation loss has nothing to store; it starts again.
 
         Raises:
             StorageError: the object store fails; the previous checkpoint stays.
             JobStopped: a stop request or a drain ended the wait for the object store.
         """
+        if not self.search.fixed_losses:
+            return
         step = self.search.step
         with self._stats.stage("checkpoint"), span("personalization.checkpoint", self.job.trace, step=step):
             self._context.put(self.lease, checkpoint_name(self.job.id, step), self.search.state())
@@ -96,17 +132,21 @@ class PersonalizationJob:
         self._checkpoints = kept
         self._context.objects.delete([checkpoint_name(self.job.id, old) for old in outdated])
 
-    def complete(self) -> None:
+    def _complete(self) -> Generator[None]:
         """Store the concept file, then insert its row and finish the job in one transaction.
 
         Raises:
             StorageError: the object store fails; the last checkpoint stays.
             TokenTakenError: another concept has taken the token in the meantime.
         """
-        if self._measured_at != self.search.step:
-            self._measure()
+        if self._measured_at < self.search.step:
+            yield from self._measure()
         self._record_progress()
-        self._draw_preview()
+        yield from self._draw_preview()
+        with span("personalization.complete", self.job.trace, job_id=self.job.id):
+            self._store_concept()
+
+    def _store_concept(self) -> None:
         learned = self.search.concept()
         record = ConceptRecord(
             id=new_id("con"),
@@ -177,9 +217,10 @@ class PersonalizationJob:
         )
         _log.warning("steps_lost", job_id=self.job.id, step=step, lost_steps=self.job.checkpoint_step - step)
 
-    def _measure(self) -> None:
-        with self._stats.stage("measure"):
-            self.search.record_validation_loss()
+    def _measure(self) -> Generator[None]:
+        self.search.begin_measurement()
+        while self.search.activity == "measure":
+            yield
         self._measured_at = self.search.step
 
     def _record_progress(self) -> None:
@@ -203,17 +244,19 @@ class PersonalizationJob:
         event = {**values, "total_steps": self.job.total_steps, "measured_at": self._measured_at}
         self._writer.record_progress(self.lease, ("progress", event), values)
 
-    def _draw_preview(self) -> None:
+    def _draw_preview(self) -> Generator[None]:
         """Store a preview. One that the safety checker withholds is only recorded, and the search goes on."""
         step = self.search.step
-        with self._stats.stage("preview"):
-            try:
-                png = self.search.preview()
-            except ContentFilteredError as error:
-                withheld = {"step": step, "code": error.code}
-                self._writer.record_progress(self.lease, ("preview_withheld", withheld), {"step": step})
-                return
-            self._context.put(self.lease, preview_name(self.job.id, step), png)
+        self.search.begin_preview()
+        while self.search.activity == "preview":
+            yield
+        try:
+            png = self.search.take_preview()
+        except ContentFilteredError as error:
+            withheld = {"step": step, "code": error.code}
+            self._writer.record_progress(self.lease, ("preview_withheld", withheld), {"step": step})
+            return
+        self._context.put(self.lease, preview_name(self.job.id, step), png)
         self._writer.record_progress(self.lease, ("preview", {"step": step}), {"step": step})
 
     def _reference_names(self) -> list[str]:

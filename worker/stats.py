@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,24 @@ class Stats:
         self._update_average(self.gauges, "rows_per_forward", float(rows))
         self._update_average(self.gauges, "step_seconds", seconds)
         self._update_average(self.rows_per_s, base_model, rows / max(seconds, 1e-9))
+
+    def record_iteration(
+        self, base_model: str, searches: int, rows: int, seconds: float, cells: Mapping[str, int]
+    ) -> None:
+        """Record one iteration of the engine on a base model. Its stages share the duration by their latent cells.
+
+        Args:
+            base_model: name of the base model.
+            searches: number of searches that took a step.
+            rows: number of U-Net evaluations.
+            seconds: duration.
+            cells: latent cells by stage: `step`, `measure`, `preview`, `generate` and `decode`.
+        """
+        total = max(1, sum(cells.values()))
+        for stage, count in cells.items():
+            self.stages[stage] += seconds * count / total  # type: ignore[assignment]
+        if rows:
+            self.record_step(base_model, searches, rows, seconds * (1 - cells.get("decode", 0) / total))
 
     def snapshot(self) -> dict[str, Any]:
         """Return all values as plain JSON types."""

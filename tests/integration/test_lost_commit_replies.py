@@ -64,9 +64,10 @@ def test_concept_survives_a_lost_commit_reply(client: TestClient, settings: Serv
     context = JobContext(writer, RetryingObjectStore(objects, 1.0), settings, Stats(), lambda _: None)
     personalization = PersonalizationJob(job, StubEngine(settings), context)
     assert isinstance(personalization.search, StubSearch)
+    personalization.advance()
     while not personalization.finished:
         personalization.search.advance()
-    personalization.complete()
+        personalization.advance()
     assert database.lost
     with database.read() as connection:
         done = store.find(connection, job.id)

@@ -101,6 +101,15 @@ class ServiceSettings(BaseSettings):
         description="Seconds without engine progress before a worker counts as not ready; a step may take as long",
     )
     slots: int = Field(default=8, ge=1, description="Personalizations that one worker runs in one batch")
+    generation_slots: int = Field(
+        default=16, ge=1, description="Generations that one worker draws in one batch"
+    )
+    personalization_share: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=0.9,
+        description="Share of their speed that personalizations keep while their worker draws, 0 to 0.9",
+    )
     max_rows: int | None = Field(
         default=None,
         ge=1,

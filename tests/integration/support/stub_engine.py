@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.engine_protocol import EncodedImage, JobGeneration, JobSearch
+from worker.engine_protocol import Activity, EncodedImage, JobGeneration, JobSearch
 from zoodip_core.artifact import Concept
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, OutOfMemoryError, ZoodipError
 from zoodip_core.personalization.early_stopping import has_stalled
@@ -49,7 +49,8 @@ class StubSearch:
         except ValueError as error:
             raise InvalidCheckpointError from error
         self.step, self.fixed_losses = int(restored["step"]), list(restored["fixed_losses"])
-        self.rows_per_step = 2
+        self.rows = self.cells = 2
+        self.activity: Activity = "step"
 
     @property
     def done(self) -> bool:
@@ -58,7 +59,12 @@ class StubSearch:
         return stalled or self.step >= self._total
 
     def advance(self) -> ZoodipError | None:
-        """Run one step."""
+        """Run one step, or end a measurement or a preview."""
+        if self.activity == "measure":
+            self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))  # falls until step 40
+        if self.activity != "step":
+            self.activity = "step"
+            return None
         if self.seed == NAN_SEED and self.step == 5:
             return LossNotFiniteError("The loss is nan at step 5")
         self.step += 1
@@ -67,16 +73,19 @@ class StubSearch:
     def on_recovery(self, notify: Callable[[Recovery], None]) -> None:
         """Do nothing: a stub search does not recover."""
 
-    def record_validation_loss(self) -> float:
-        """Append a loss that falls until step 40, and return it."""
-        self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))
-        return self.fixed_losses[-1]
+    def begin_measurement(self) -> None:
+        """Measure in the next unit of work."""
+        self.activity = "measure"
 
     def state(self) -> bytes:
         """Return the step and the losses as JSON."""
         return json.dumps({"step": self.step, "fixed_losses": self.fixed_losses}).encode()
 
-    def preview(self) -> bytes:
+    def begin_preview(self) -> None:
+        """Draw in the next unit of work."""
+        self.activity = "preview"
+
+    def take_preview(self) -> bytes:
         """Return a PNG of one color."""
         return _png(self.seed)
 
@@ -96,6 +105,8 @@ class StubGeneration:
         self.step = 0
         self.images: list[EncodedImage] = []
         self.withheld: list[int] = []
+        self.units = self.unit_cells = 1
+        self.decodes_next = False
 
     @property
     def done(self) -> bool:
@@ -138,15 +149,26 @@ class StubEngine:
                 log.write(f"{job.id} {search.step}\n")
         return search
 
-    def step(self, base_model: str, searches: Sequence[JobSearch]) -> list[ZoodipError | None]:
-        """Run one step of each search."""
-        self._record_call("step")
-        if any(isinstance(search, StubSearch) and search.seed == POISON_SEED for search in searches):
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self._step_s)
-        if any(isinstance(search, StubSearch) and search.seed == HUGE_SEED for search in searches):
-            raise OutOfMemoryError
-        return [search.advance() for search in searches if isinstance(search, StubSearch)]
+    @property
+    def overhead_cells(self) -> int:
+        """Return 0: a step of the stub has no fixed cost."""
+        return 0
+
+    def step(
+        self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]
+    ) -> list[ZoodipError | None]:
+        """Run one step of each search, and draw a part of each generation."""
+        known = [search for search in searches if isinstance(search, StubSearch)]
+        if any(search.activity == "step" for search in known):
+            self._record_call("step")
+            if any(search.seed == POISON_SEED for search in known):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self._step_s)
+        errors = [OutOfMemoryError() if one.seed == HUGE_SEED else one.advance() for one in known]
+        for generation, _ in turns:
+            assert isinstance(generation, StubGeneration)
+            generation.advance()
+        return [*errors, *[None] * len(turns)]
 
     def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:
         """Start a generation of `STUB_DRAW_S` seconds."""
