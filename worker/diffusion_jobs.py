@@ -27,7 +27,7 @@ from zoodip_core.png_metadata import GenerationFacts, encode_generated, encode_m
 class DiffusionSearch:
     """Personalization on a loaded base model, with its measurements and previews.
 
-    It does one thing at a time: rows of its own measurement in the forward pass of a step would change the rounding
+    It does one thing at a time: rows of a measurement in the forward pass of a step would change the rounding
     of a search that runs alone.
     """
 

@@ -28,7 +28,7 @@ class Iterations:
     Args:
         engine: holds the base models.
         stats: records durations and rows.
-        share: share of their speed that personalizations keep beside generations.
+        share: share of their speed that personalizations keep while the worker draws.
     """
 
     def __init__(self, engine: JobEngine, stats: Stats, share: float) -> None:

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, one_or_more = parser.add_argument, _at_least(1)
-    add("--busy", type=_at_least(0), nargs="+", default=[0, 1, 3], help="numbers of busy processes")
+    add, one_or_more = parser.add_argument, at_least(1)
+    add("--busy", type=at_least(0), nargs="+", default=[0, 1, 3], help="numbers of busy processes")
     add("--steps", type=one_or_more, default=15, help="timed steps of one measurement")
     add("--repeats", type=one_or_more, default=3, help="measurements of each policy, interleaved")
     add("--threads", type=one_or_more, default=torch.get_num_threads())
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(("waiting", *chain(*heads)), rows)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
     """Return an argparse type for whole numbers that are at least `least`."""
 
     def number(text: str) -> int:
