@@ -8,30 +8,24 @@ from contextlib import suppress
 from functools import partial
 
 import structlog
-from sqlalchemy import Connection
 
 from worker.engine_protocol import JobEngine, JobSearch
 from worker.job_context import JobContext
+from worker.learned_concept import store_concept
 from worker.leased_writes import LeasedWriter
-from zoodip_core.artifact import export_concept
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import (
     ContentFilteredError,
     InvalidCheckpointError,
     LossNotFiniteError,
-    ZoodipError,
 )
 from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.speed import Speedometer
-from zoodip_core.service import concepts
-from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.errors import LeaseLostError, NotFoundError
-from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job, Lease
-from zoodip_core.service.jobs.states import Status
-from zoodip_core.service.object_store import checkpoint_name, concept_name, preview_name, reference_name
+from zoodip_core.service.object_store import checkpoint_name, preview_name, reference_name
 from zoodip_core.service.tracing import record_span, span
 
 _log = structlog.get_logger("zoodip.worker")
@@ -133,64 +127,15 @@ class PersonalizationJob:
         self._context.objects.delete([checkpoint_name(self.job.id, old) for old in outdated])
 
     def _complete(self) -> Generator[None]:
-        """Store the concept file, then insert its row and finish the job in one transaction.
-
-        Raises:
-            StorageError: the object store fails; the last checkpoint stays.
-            TokenTakenError: another concept has taken the token in the meantime.
-        """
+        """Measure and draw once more, then store the concept and finish the job."""
         if self._measured_at < self.search.step:
             yield from self._measure()
         self._record_progress()
         yield from self._draw_preview()
         with span("personalization.complete", self.job.trace, job_id=self.job.id):
-            self._store_concept()
-
-    def _store_concept(self) -> None:
-        learned = self.search.concept()
-        record = ConceptRecord(
-            id=new_id("con"),
-            owner=self.job.owner,
-            token=self.job.token or "",
-            kind=learned.kind,
-            base_model=self.job.base_model,
-            fingerprint=learned.fingerprint or "",
-            precision=learned.provenance.precision if learned.provenance else "unknown",
-            vectors=learned.vectors,
-            created_at=time.time(),
-            from_personalization=self.job.id,
-        )
-        with self._stats.stage("save"):
-            content = export_concept(learned, "diffusers")
-            self._context.put(self.lease, concept_name(record.id), content)
-        try:
-            replaced = self._commit(record)
-        except ZoodipError:  # no row was written; after a lost commit reply the orphan cleanup decides
-            self._context.objects.delete([concept_name(record.id)])
-            raise
-        if replaced is not None:  # the next purge deletes the data of its job, which may be large
-            self._context.objects.delete([concept_name(replaced.id)])
+            store_concept(self.job, self.search, self._context)
         if self._context.settings.delete_references_on_success:
             self._context.objects.delete(self._reference_names())
-
-    def _commit(self, record: ConceptRecord) -> ConceptRecord | None:
-        """Insert the row of the concept and finish the job in one transaction; return the concept it replaces."""
-        result = {
-            "concept_id": record.id,
-            "steps": self.search.step,
-            "stopped_early": self.search.step < self.job.total_steps,
-            "fixed_loss_start": self.search.fixed_losses[0],
-            "fixed_loss_end": self.search.fixed_losses[-1],
-        }
-
-        def write(connection: Connection) -> ConceptRecord | None:
-            if concepts.exists(connection, record.id):  # committed before, and only the reply was lost
-                return None
-            values = {"step": self.search.step, "result": result}
-            leases.finish(connection, self.lease, Status.SUCCEEDED, time.time(), values)
-            return concepts.add(connection, record, replace=bool(self.job.request["replace"]))
-
-        return self._writer.write_with_retry(write)
 
     def _start_search(self, engine: JobEngine) -> JobSearch:
         """Start at the newest checkpoint that is usable; at step 0 if none is."""
