@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from worker.engine_protocol import JobEngine
 from worker.job_context import JobContext
@@ -122,8 +123,11 @@ class GenerationJob:
 
     def _fetch_concepts(self) -> list[tuple[ConceptRecord, Concept]]:
         with self._context.writer.database.read() as connection:
-            ids = self.job.request["concepts"].values()
-            records = [concepts.find(connection, concept_id) for concept_id in ids]
+            # The prompt has the tokens of the request, even if a concept was renamed since then.
+            records = [
+                replace(concepts.find(connection, concept_id), token=token)
+                for token, concept_id in self.job.request["concepts"].items()
+            ]
         return [(record, self._load(record)) for record in records]
 
     def _load(self, record: ConceptRecord) -> Concept:

@@ -88,6 +88,17 @@ class PersonalizationRequest(RequestBody):
     )
 
 
+class ConceptChange(RequestBody):
+    """Body of a change of a concept."""
+
+    token: str = Field(
+        max_length=100,
+        description="New token of the concept",
+        examples=["<rex>"],
+        json_schema_extra={"pattern": f"^{TOKEN_PATTERN.pattern}$"},
+    )
+
+
 class GenerationRequest(RequestBody):
     """Body of a new generation."""
 

@@ -15,7 +15,9 @@ from api.idempotent_create import (
     hash_request,
 )
 from api.problems import problems
+from api.requests.bodies import ConceptChange
 from api.requests.concept_import import prepare_creation
+from api.requests.concept_rename import rename_concept
 from api.requests.form_reader import FormSchema, Upload
 from api.requests.parameters import After, Id, Limit
 from api.requests.uploads import receive_upload
@@ -113,6 +115,14 @@ def embedding(
         media_type="application/octet-stream",
         headers={"Content-Disposition": disposition},
     )
+
+
+@router.patch(
+    "/{id}", summary="Rename a concept", response_model=schemas.Concept, responses=problems(404, 409, 413)
+)
+def rename(caller: Writer, id: Id, body: ConceptChange) -> Response:
+    """Change the token. Prompts and exported files use the new one; queued generations keep the old one."""
+    return serializers.reply(serializers.concept(rename_concept(caller, id, body.token)))
 
 
 @router.delete(

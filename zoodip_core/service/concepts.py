@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from zoodip_core.service.errors import NotFoundError, TokenTakenError
@@ -89,6 +89,10 @@ def check_token_available(connection: Connection, owner: str, base_model: str, t
     taken = find_by_token(connection, owner, base_model, token)
     if taken is not None:
         raise _taken(taken)
+    _check_not_being_learned(connection, owner, base_model, token)
+
+
+def _check_not_being_learned(connection: Connection, owner: str, base_model: str, token: str) -> None:
     query = select(jobs.c.id).where(
         jobs.c.owner == owner,
         jobs.c.kind == JobKind.PERSONALIZATION,
@@ -144,6 +148,31 @@ def list_page(
     query = select(concepts).where(concepts.c.owner == owner)
     rows, more = newest_first(connection, query, concepts, after=after, limit=limit)
     return [ConceptRecord(**row) for row in rows], more
+
+
+def rename(connection: Connection, concept: ConceptRecord, token: str) -> ConceptRecord:
+    """Change the token of a concept; return the changed concept.
+
+    Raises:
+        TokenTakenError: Another concept or an unfinished personalization of the owner uses the token.
+        NotFoundError: The concept was deleted in the meantime.
+    """
+    if token == concept.token:
+        return concept
+    other = find_by_token(connection, concept.owner, concept.base_model, token)
+    if other is not None:
+        message = f"token {token} is already used by concept {other.id}; rename or delete that concept first"
+        raise TokenTakenError(message, field="token")
+    _check_not_being_learned(connection, concept.owner, concept.base_model, token)
+    try:
+        changed = connection.execute(
+            update(concepts).where(concepts.c.id == concept.id).values(token=token).returning(concepts.c.id)
+        ).first()
+    except IntegrityError as error:  # another transaction took the token after the queries above
+        raise TokenTakenError(f"token {token} is already used by a new concept", field="token") from error
+    if changed is None:
+        raise NotFoundError(f"concept {concept.id} does not exist")
+    return replace(concept, token=token)
 
 
 def remove(connection: Connection, concept: ConceptRecord) -> None:
