@@ -20,6 +20,7 @@ from benchmarks.quality.cli import (
     make_parser,
     parse_selection,
     print_or_exit,
+    whole_numbers,
 )
 from benchmarks.quality.learning.methods import FORWARD_METHODS, check_methods, check_plans
 from benchmarks.quality.report.tables import paired_table, table
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="one row with these settings; repeatable; default: the paper's settings, one at a time",
     )
     add("--seeds", type=int, default=1, help="number of search seeds")
-    add("--forwards", type=int, default=3000, help="U-Net evaluations for each case")
+    add("--forwards", default="3000", help="U-Net evaluations for each case, separated by commas")
     return parser
 
 
@@ -108,8 +109,8 @@ def _sweep(given: argparse.Namespace) -> Sweep:
         BenchmarkError: a number is too small.
         InvalidSettingsError: --set or --change is not NAME=VALUE.
     """
-    seeds, forwards = at_least(1, given.seeds, "seeds"), at_least(1, given.forwards, "forwards")
-    options = RunOptions(parse_selection(given), [given.method], seeds, (forwards,))
+    seeds, forwards = at_least(1, given.seeds, "seeds"), whole_numbers(given.forwards, "forwards")
+    options = RunOptions(parse_selection(given), [given.method], seeds, forwards)
     if given.change is None:
         return Sweep(given.method, options)
     changes = [parse_assignments(text.split(","), "change") for text in given.change]

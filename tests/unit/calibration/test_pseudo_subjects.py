@@ -2,6 +2,7 @@
 
 import pytest
 
+from models.emoji.held_out import held_out_phrases
 from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
@@ -62,9 +63,7 @@ def test_word_list_names_no_held_out_shape_or_style() -> None:
 
 def test_excluding_the_held_out_names_leaves_none() -> None:
     """With EmojiBooth's held-out subjects, shapes and styles excluded, no pseudo-subject contains one of them."""
-    held = shipped_world().held_out
-    excluded = [f"{color} {one}" for one, color in held.colored_objects] + [*held.shapes]
-    excluded += [" ".join(style) for style in held.styles]
+    excluded = held_out_phrases(shipped_world().held_out)
     assert is_held_out("striped pink tiger")
     assert any(is_held_out(subject.phrase) for subject in choose_subjects(emoji(), 600, seed=0))
     found = choose_subjects(emoji(), 600, seed=0, excluded=excluded)

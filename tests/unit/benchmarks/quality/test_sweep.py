@@ -46,14 +46,15 @@ def test_each_row_has_its_change(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_change_overrides_set(tmp_path: Path) -> None:
-    """The table has the method with --set, and one row for each additional --change."""
-    small = "--subjects 1 --prompts 1 --pictures 1 --forwards 6"
+    """The table has the method with --set, and each --change; a row for every number of evaluations."""
+    small = "--subjects 1 --prompts 1 --pictures 1 --forwards 3,6"
     changes = "--set learning_rate=0.1 --change t_low=100,t_high=950 --change learning_rate=0.5"
     sweep.main([*small.split(), *changes.split(), "--out", str(tmp_path)])
     text = (tmp_path / "sweep-paper.md").read_text()
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and " − " not in line]
-    assert [line[0] for line in lines[2:5]] == ["| paper", "| t_low=100, t_high=950", "| learning_rate=0.5"]
-    assert len(set(_validation_losses(text))) == 3  # three different searches
+    names = ("| paper", "| t_low=100, t_high=950", "| learning_rate=0.5")
+    assert [line[:2] for line in lines[2:8]] == [[name, count] for name in names for count in ("3", "6")]
+    assert len(set(_validation_losses(text))) == 6  # three different searches, each after one and two steps
     assert "learning_rate=0.1" in text.splitlines()[0]
 
 
