@@ -17,7 +17,17 @@ from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
 from api.page import route as page
 from api.requests.bodies import PersonalizationRequest
-from api.routes import concepts, docs, events, generations, inspections, personalizations, system, vocabulary
+from api.routes import (
+    concepts,
+    docs,
+    events,
+    generations,
+    inspections,
+    personalizations,
+    system,
+    usage,
+    vocabulary,
+)
 from api.service import Service, start_service
 from zoodip_core import __version__
 from zoodip_core.service.logs import configure_logs
@@ -58,7 +68,7 @@ def create_app(settings: ServiceSettings | None = None, service: Service | None 
         redirect_slashes=False,  # a redirect would repeat the Host header, which the client controls
     )
     app.state.request_metrics = RequestMetrics()
-    for module in (personalizations, events, concepts, generations, inspections, system, vocabulary):
+    for module in (personalizations, events, concepts, generations, inspections, system, usage, vocabulary):
         app.include_router(module.router)
     facades.install(app)
     docs.install(app)

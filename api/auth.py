@@ -27,6 +27,11 @@ class Caller:
     owner: str
     key: ApiKey | None
 
+    @property
+    def key_id(self) -> str:
+        """Id of the API key; empty on a service without keys."""
+        return "" if self.key is None else self.key.id
+
 
 async def authenticate(request: Request, service: Service) -> Caller:
     """Identify the caller by its API key, or as the local owner on a service without keys.

@@ -12,10 +12,11 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from api.service import Service
-from zoodip_core.service import worker_registry
+from zoodip_core.service import stored_objects, usage, worker_registry
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.states import Status
 from zoodip_core.service.tables import jobs
+from zoodip_core.service.usage import Usage
 
 __all__ = ["CONTENT_TYPE", "RequestMetrics", "render"]
 
@@ -65,6 +66,7 @@ class _DatabaseCollector(Collector):
             failures = connection.execute(failed).all()
             workers = worker_registry.consuming(connection, time.time(), self._service.settings.lease_s)
             ready = worker_registry.ready(connection, time.time(), self._service.settings)
+            used, stored = usage.totals(connection), stored_objects.total_bytes_by_owner(connection)
         by_status = GaugeMetricFamily("zoodip_jobs", "Jobs by state", labels=["kind", "status"])
         for (kind, status), number in counts.items():
             by_status.add_metric([kind, status], number)
@@ -72,7 +74,24 @@ class _DatabaseCollector(Collector):
         for name, number in failures:
             by_code.add_metric([str(name)], number)
         by_readiness = GaugeMetricFamily("zoodip_workers", "Workers that are ready", value=len(ready))
-        return [by_status, by_code, by_readiness, *_worker_metrics(workers)]
+        return [by_status, by_code, by_readiness, *_usage_metrics(used, stored), *_worker_metrics(workers)]
+
+
+def _usage_metrics(used: dict[str, Usage], stored: dict[str, int]) -> list[Metric]:
+    families: list[Metric] = []
+    for name, meaning in (
+        ("evaluations", "U-Net evaluations"),
+        ("seconds", "Seconds of engine time"),
+        ("images", "Generated images"),
+    ):
+        counter = CounterMetricFamily(f"zoodip_usage_{name}", f"{meaning} by owner", labels=["owner"])
+        for owner, total in used.items():
+            counter.add_metric([owner], getattr(total, name))
+        families.append(counter)
+    size = GaugeMetricFamily("zoodip_usage_stored_bytes", "Stored bytes by owner", labels=["owner"])
+    for owner, number in stored.items():
+        size.add_metric([owner], number)
+    return [*families, size]
 
 
 def _worker_metrics(workers: list[worker_registry.WorkerRecord]) -> list[Metric]:

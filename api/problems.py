@@ -20,7 +20,7 @@ from starlette.routing import Match, Route
 
 from api.validation_messages import field_of, message_of
 from zoodip_core.errors import InvalidInputError, StorageError, ZoodipError
-from zoodip_core.service.errors import RateLimitedError
+from zoodip_core.service.errors import QuotaExceededError, RateLimitedError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -176,7 +176,7 @@ async def problem_of(request: Request, error: Exception) -> JSONResponse:
 def problem_from_error(error: ZoodipError) -> JSONResponse:
     """Return the problem document of an error."""
     headers = {}
-    if isinstance(error, RateLimitedError):
+    if isinstance(error, RateLimitedError | QuotaExceededError) and error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     message = error.message
     if isinstance(error, StorageError):  # its message can contain paths and addresses of the server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -60,8 +61,23 @@ class Personalization(_Job):
     checkpoints: list[int] = Field(description="Steps of the saved checkpoints")
     result: dict[str, Any] | None = Field(
         description="Learned concept; null until the job succeeds",
-        examples=[{"concept_id": "con_06exs0fg", "steps": 2000, "stopped_early": False}],
+        examples=[
+            {
+                "concept_id": "con_06exs0fg",
+                "steps": 2000,
+                "stopped_early": False,
+                "usage": {"evaluations": 6426, "seconds": 97.2, "images": 0},
+            }
+        ],
     )
+
+
+class EstimatedUsage(BaseModel):
+    """Estimate of what a job counts against the quotas of usage."""
+
+    evaluations: int = Field(description="U-Net evaluations, with measurements and previews")
+    seconds: float | None = Field(description="Engine time at the speed of the fastest running worker")
+    images: int = Field(description="Generated images")
 
 
 class Validation(BaseModel):
@@ -77,6 +93,7 @@ class Validation(BaseModel):
     queue_position: int = Field(description="Number of queued personalizations that would start earlier")
     estimated_seconds: float | None = Field(description="Time at the speed of the fastest running worker")
     estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
+    estimated_usage: EstimatedUsage
 
 
 class CropSquare(BaseModel):
@@ -132,7 +149,9 @@ class Generation(_Job):
     withheld: list[WithheldImage] = Field(
         description="Images that the safety checker withheld; if it withheld all, the job fails"
     )
-    result: dict[str, Any] | None = Field(description="Seeds of the images; null until the job succeeds")
+    result: dict[str, Any] | None = Field(
+        description="Seeds of the images, and `usage` of all attempts; null until the job succeeds"
+    )
 
 
 class Concept(BaseModel):
@@ -220,6 +239,42 @@ class BaseModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[BaseModelInfo]
     has_more: bool = False
+
+
+class DailyUsage(BaseModel):
+    """Usage of one API key on one UTC day."""
+
+    day: date = Field(description="UTC day", examples=["2026-03-01"])
+    key: str | None = Field(
+        description="Id of the API key that created the jobs; null without one", examples=["key_06exs0fg"]
+    )
+    evaluations: int = Field(description="U-Net evaluations of steps, measurements, previews and images")
+    seconds: float = Field(
+        description="Engine time in seconds; jobs that share a forward pass split it by their latent cells"
+    )
+    images: int = Field(description="Images of generations that succeeded")
+    stored_bytes: int = Field(description="Largest size of the stored objects on that day")
+
+
+class UsageQuotas(BaseModel):
+    """Quotas of the owner; null for no limit. Daily quotas count the usage of all keys of the owner."""
+
+    evaluations_per_day: int | None
+    seconds_per_day: float | None
+    images_per_day: int | None
+    stored_bytes: int | None
+
+
+class UsageReport(BaseModel):
+    """Usage of the caller's owner by API key and UTC day, newest day first. Days without usage are left out."""
+
+    object: Literal["usage"] = "usage"
+    first_day: date
+    last_day: date
+    resets_at: Timestamp = Field(description="When the daily quotas reset: the next midnight in UTC")
+    stored_bytes: int = Field(description="Current size of the stored objects of the owner")
+    quotas: UsageQuotas
+    data: list[DailyUsage]
 
 
 class Health(BaseModel):

@@ -32,6 +32,7 @@ class GenerationJob:
         self.runs_alone = leases.runs_alone(job)
         self.finished = False
         self._context = context
+        self.meter = context.writer.start_meter(job)
         self._began_at = self._recorded_at = time.time()
         self._concepts = self._fetch_concepts()
         self.drawing = engine.begin_generation(job, [*self._concepts])
@@ -84,10 +85,12 @@ class GenerationJob:
             return
         for k, image in enumerate(self.drawing.images):
             self._context.put(self.lease, image_name(self.job.id, k), image.png)
+        self.meter.add(images=len(self.drawing.images))
         result = {
             "seeds": [image.seed for image in self.drawing.images],
             "withheld": list(self.drawing.withheld),
             "concepts": {record.token: record.id for record, _ in self._concepts},
+            "usage": self.meter.as_json(),
         }
         values = {"step": self.job.total_steps, "result": result}
         self._context.writer.finish(self.lease, Status.SUCCEEDED, values)

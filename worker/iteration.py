@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import structlog
 
@@ -55,6 +56,8 @@ class Iterations:
         searches = [one for one in units if isinstance(one, PersonalizationJob)]
         drawings = [one for one in units if isinstance(one, GenerationJob)]
         cells, rows, steps = _work(searches, {one: units[one] for one in drawings})
+        jobs: list[RunningJob] = [*searches, *drawings]
+        shares = [_share(one, units[one]) for one in jobs]
         started = time.perf_counter()
         errors: Sequence[ZoodipError | None]
         try:
@@ -63,8 +66,25 @@ class Iterations:
         except Exception as failure:  # noqa: BLE001 (translated: jobs on other base models must go on)
             _log.exception("step_failed", jobs=[one.job.id for one in units])
             errors = [InternalError(f"the step failed: {type(failure).__name__}")] * len(units)
-        self._stats.record_iteration(base_model, steps, rows, time.perf_counter() - started, cells)
-        yield from zip([*searches, *drawings], errors, strict=True)
+        seconds = time.perf_counter() - started
+        self._stats.record_iteration(base_model, steps, rows, seconds, cells)
+        for one, share, error in zip(jobs, shares, errors, strict=True):
+            if error is None:
+                one.meter.add(evaluations=share.rows, seconds=seconds * share.cells / cells.total())
+        yield from zip(jobs, errors, strict=True)
+
+
+class _Share(NamedTuple):
+    """Part of one job in an iteration: rows of the U-Net, and latent cells with the decoding of images."""
+
+    rows: int
+    cells: int
+
+
+def _share(job: RunningJob, units: int) -> _Share:
+    if isinstance(job, PersonalizationJob):
+        return _Share(job.search.rows, job.search.cells)
+    return _Share(0 if job.decodes_next else units, units * job.unit_cells)
 
 
 def _work(

@@ -36,7 +36,7 @@ class JobContext:
     stay_active: Callable[[Lease], None]
 
     def put(self, lease: Lease, name: str, content: bytes) -> None:
-        """Store an object of a job.
+        """Store an object of a job, and count its size.
 
         Raises:
             StorageError: the object store fails for longer than the worker retries.
@@ -44,6 +44,7 @@ class JobContext:
             LeaseLostError: the lease was lost during the wait.
         """
         self.objects.put(name, content, partial(self.stay_active, lease))
+        self.writer.meter(lease).record_put(name, len(content))
 
     def get(self, lease: Lease, name: str) -> bytes:
         """Return an object of a job.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from worker.usage_meter import UsageMeter
 from zoodip_core.service.database import Database
 from zoodip_core.service.jobs import leases
 from zoodip_core.service.jobs.records import Job, Lease
@@ -24,12 +26,22 @@ _log = structlog.get_logger("zoodip.worker")
 
 
 class LeasedWriter:
-    """Writes of one worker under its leases."""
+    """Writes of one worker under its leases. Each write of a job with a meter also writes what the job has used."""
 
     def __init__(self, database: Database, worker_id: str, lease_s: float) -> None:
         self.database = database
         self.worker_id = worker_id
         self._lease_s = lease_s
+        self._meters: WeakValueDictionary[Lease, UsageMeter] = WeakValueDictionary()
+
+    def start_meter(self, job: Job) -> UsageMeter:
+        """Return the meter of a claimed job. The caller keeps it for as long as it runs the job."""
+        meter = self._meters[leases.lease_of(job)] = UsageMeter(job)
+        return meter
+
+    def meter(self, lease: Lease) -> UsageMeter:
+        """Return the meter of a job that runs."""
+        return self._meters[lease]
 
     def claim_next(self, kind: JobKind) -> Job | None:
         """Claim the oldest queued job of a kind; None if the queue is empty or the database unavailable."""
@@ -51,8 +63,7 @@ class LeasedWriter:
             LeaseLostError: the lease is lost; nothing was written.
         """
         try:
-            with self.database.write() as connection:
-                leases.record(connection, lease, time.time(), event=event, values=values)
+            self._write(lease, lambda c: leases.record(c, lease, time.time(), event=event, values=values))
         except DATABASE_UNAVAILABLE:
             _log.warning("progress_dropped", job_id=lease.job_id)
 
@@ -62,7 +73,7 @@ class LeasedWriter:
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        self.write_with_retry(lambda c: leases.record_checkpoint(c, lease, time.time(), step, kept))
+        self.write_with_retry(lease, lambda c: leases.record_checkpoint(c, lease, time.time(), step, kept))
 
     def finish(self, lease: Lease, target: Status, values: dict[str, Any] | None = None) -> Job:
         """Move the job to a final or queued state and end the lease.
@@ -70,7 +81,7 @@ class LeasedWriter:
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        return self.write_with_retry(lambda c: leases.finish(c, lease, target, time.time(), values))
+        return self.write_with_retry(lease, lambda c: leases.finish(c, lease, target, time.time(), values))
 
     def apply_stop_request(self, lease: Lease) -> Job | None:
         """Apply a pending cancel or pause request. Returns None if there is none.
@@ -78,7 +89,7 @@ class LeasedWriter:
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        return self.write_with_retry(lambda c: leases.apply_stop_request(c, lease, time.time()))
+        return self.write_with_retry(lease, lambda c: leases.apply_stop_request(c, lease, time.time()))
 
     def requeue(self, lease: Lease, event: tuple[str, dict[str, Any]] | None = None) -> Job:
         """Return the job to the queue with an event, or apply its pending cancel or pause request.
@@ -86,23 +97,33 @@ class LeasedWriter:
         Raises:
             LeaseLostError: the lease is lost; nothing was written.
         """
-        return self.write_with_retry(lambda c: leases.requeue(c, lease, time.time(), event))
+        return self.write_with_retry(lease, lambda c: leases.requeue(c, lease, time.time(), event))
 
-    def write_with_retry(self, write: Callable[[Connection], T]) -> T:
-        """Run a write in a transaction, and retry for up to two lease times while the database is unavailable.
+    def write_with_retry(self, lease: Lease, write: Callable[[Connection], T]) -> T:
+        """Run a write of a job, and retry for up to two lease times while the database is unavailable.
 
         After two lease times another worker may have the lease, so the last error is raised.
 
         Args:
+            lease: lease of the job.
             write: called with the connection of each attempt; it must be safe to repeat after a lost commit reply.
         """
         end = time.monotonic() + 2 * self._lease_s
         while True:
             try:
-                with self.database.write() as connection:
-                    return write(connection)
+                return self._write(lease, write)
             except DATABASE_UNAVAILABLE:
                 if time.monotonic() > end:
                     raise
                 _log.warning("database_write_retried")
                 time.sleep(_RETRY_EVERY_S)
+
+    def _write(self, lease: Lease, write: Callable[[Connection], T]) -> T:
+        meter = self._meters.get(lease)
+        with self.database.write() as connection:
+            if meter is not None:
+                meter.write(connection, lease, time.time())
+            result = write(connection)
+        if meter is not None:
+            meter.mark_written()
+        return result

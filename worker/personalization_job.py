@@ -44,6 +44,7 @@ class PersonalizationJob:
         self.runs_alone = leases.runs_alone(job)
         self.finished = False
         self._context = context
+        self.meter = context.writer.start_meter(job)
         self._writer = context.writer
         self._stats = context.stats
         self._search_settings = PersonalizationSettings.parse(job.request["settings"])
@@ -121,10 +122,12 @@ class PersonalizationJob:
         kept = [*(s for s in self._checkpoints if s != step), step]
         limit = self._context.settings.keep_checkpoints
         outdated, kept = kept[:-limit], kept[-limit:]
+        outdated_names = [checkpoint_name(self.job.id, old) for old in outdated]
+        self.meter.record_deletion(outdated_names)
         self._writer.record_checkpoint(self.lease, step, kept)
         self.runs_alone = self.runs_alone and step <= max(self._checkpoints, default=0)
         self._checkpoints = kept
-        self._context.objects.delete([checkpoint_name(self.job.id, old) for old in outdated])
+        self._context.objects.delete(outdated_names)
 
     def _complete(self) -> Generator[None]:
         """Measure and draw once more, then store the concept and finish the job."""
@@ -132,10 +135,10 @@ class PersonalizationJob:
             yield from self._measure()
         self._record_progress()
         yield from self._draw_preview()
+        unneeded = self._reference_names() if self._context.settings.delete_references_on_success else []
         with span("personalization.complete", self.job.trace, job_id=self.job.id):
-            store_concept(self.job, self.search, self._context)
-        if self._context.settings.delete_references_on_success:
-            self._context.objects.delete(self._reference_names())
+            store_concept(self.job, self.search, self._context, unneeded)
+        self._context.objects.delete(unneeded)
 
     def _start_search(self, engine: JobEngine) -> JobSearch:
         """Start at the newest checkpoint that is usable; at step 0 if none is."""
@@ -158,7 +161,7 @@ class PersonalizationJob:
     def _record_lost_checkpoints(self, step: int) -> None:
         values = {"step": step, "checkpoint_step": step, "checkpoints": self._checkpoints}
         self._writer.write_with_retry(
-            lambda connection: leases.record(connection, self.lease, time.time(), values=values)
+            self.lease, lambda connection: leases.record(connection, self.lease, time.time(), values=values)
         )
         _log.warning("steps_lost", job_id=self.job.id, step=step, lost_steps=self.job.checkpoint_step - step)
 

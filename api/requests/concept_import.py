@@ -13,16 +13,18 @@ from api.auth import Caller
 from api.base_models import BaseModelFacts
 from api.idempotent_create import Creation, check_concept_quota
 from api.requests.form_reader import UploadedFile
+from api.usage_quotas import check_usage_quota
 from zoodip_core.artifact import Concept, export_concept, read_concept_file
 from zoodip_core.base_models.vocabulary import check_token
 from zoodip_core.compatibility import check_compatible
 from zoodip_core.errors import InvalidArtifactError, InvalidInputError, ModelMismatchError, StorageError
 from zoodip_core.input_warnings import InputWarning, WarningCode
-from zoodip_core.service import concepts
+from zoodip_core.service import concepts, stored_objects
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.object_store import concept_name
+from zoodip_core.service.quotas import Estimate
 
 
 def prepare_creation(caller: Caller, fields: dict[str, str], file: UploadedFile) -> Creation:
@@ -56,8 +58,11 @@ def prepare_creation(caller: Caller, fields: dict[str, str], file: UploadedFile)
         created_at=now,
         from_personalization=None,
     )
-    caller.service.objects.put(concept_name(record.id), export_concept(concept, "diffusers"))
-    return _creation(caller, record, warnings, replace=replace)
+    content = export_concept(concept, "diffusers")
+    with caller.service.database.read() as connection:
+        check_usage_quota(connection, caller, Estimate(stored_bytes=len(content)))
+    caller.service.objects.put(concept_name(record.id), content)
+    return _creation(caller, record, warnings, size=len(content), replace=replace)
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:
@@ -68,14 +73,16 @@ def _flag(fields: dict[str, str], name: str) -> bool:
 
 
 def _creation(
-    caller: Caller, record: ConceptRecord, warnings: list[InputWarning], *, replace: bool
+    caller: Caller, record: ConceptRecord, warnings: list[InputWarning], *, size: int, replace: bool
 ) -> Creation:
     objects = caller.service.objects
     replaced: list[str] = []
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_concept_quota(connection, caller, record.base_model, record.token)
+        check_usage_quota(connection, caller, Estimate(stored_bytes=size))
         previous = concepts.add(connection, record, replace=replace)
+        stored_objects.add(connection, caller.owner, caller.key_id, {concept_name(record.id): size})
         replaced.extend([] if previous is None else [previous.id])
         body = serializers.imported_concept(record, warnings).model_dump(mode="json")
         return StoredResponse(status_code=201, headers={"Location": f"/v1/concepts/{record.id}"}, body=body)

@@ -13,7 +13,9 @@ from api.auth import Caller
 from api.base_models import BaseModelFacts
 from api.idempotent_create import Creation, check_job_quota
 from api.requests.bodies import GenerationRequest
+from api.requests.cost import generation_estimate
 from api.service import Service
+from api.usage_quotas import check_usage_quota
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.config import GenerationSettings
@@ -82,6 +84,7 @@ def prepare_creation(
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_job_quota(connection, caller)
+        check_usage_quota(connection, caller, generation_estimate(resolved.settings))
         new = _new_job(job_id, caller, body, trace, resolved, options, connection)
         job = store.add(connection, new, time.time())
         response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
@@ -109,6 +112,7 @@ def _new_job(
 ) -> NewJob:
     found = _find_concepts(connection, caller.owner, resolved.entry.name, resolved.settings)
     prepared = _prepare_prompts(connection, caller.owner, resolved, found)
+    estimate = generation_estimate(prepared.settings)
     return NewJob(
         id=job_id,
         kind=JobKind.GENERATION,
@@ -117,6 +121,9 @@ def _new_job(
         total_steps=prepared.settings.steps,
         metadata=body.metadata,
         trace=trace,
+        key_id=caller.key_id,
+        estimated_evaluations=estimate.evaluations,
+        estimated_images=estimate.images,
         request={
             "settings": prepared.settings.model_dump(),
             "concepts": {token: found[token].id for token in prepared.tokens},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from fastapi import Response
 from sqlalchemy import Connection
@@ -14,10 +14,12 @@ from api.base_models import BaseModelFacts
 from api.decoding.decoder import Decoder
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
+from api.requests.cost import estimated_usage, personalization_estimate, speed_of
 from api.requests.form_reader import UploadedFile
 from api.requests.reference_images import decode_images, delete_images
 from api.requests.webhook_url import check_webhook
 from api.service import Service
+from api.usage_quotas import check_usage_quota
 from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
 from zoodip_core.base_models.vocabulary import check_token_format
 from zoodip_core.config import PersonalizationSettings
@@ -25,13 +27,15 @@ from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.personalization.captions import read_captions
 from zoodip_core.personalization.subject import Subject, resolve_subject
-from zoodip_core.service import concepts, worker_registry
+from zoodip_core.service import concepts, stored_objects
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import snapshot
 from zoodip_core.service.jobs.states import JobKind
+from zoodip_core.service.object_store import job_prefix
+from zoodip_core.service.quotas import Estimate
 
 MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
 
@@ -75,10 +79,8 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
         queued = store.count_queued(connection, JobKind.PERSONALIZATION)
-        workers = worker_registry.consuming(connection, time.time(), caller.service.settings.lease_s)
-    speeds = [worker.stats.get("rows_per_s", {}).get(resolved.entry.name) for worker in workers]
+        speed = speed_of(connection, caller.service, resolved.entry.name)
     rows = resolved.settings.evaluations
-    known = [speed for speed in speeds if speed]
     body = schemas.Validation(
         token=submission.request.token,
         base_model=resolved.entry.name,
@@ -87,8 +89,9 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         warnings=[serializers.warning(found) for found in warnings],
         evaluations=rows,
         queue_position=queued,
-        estimated_seconds=round(rows / max(known), 1) if known else None,
+        estimated_seconds=round(rows / speed, 1) if speed else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
+        estimated_usage=estimated_usage(_estimate(caller.service, resolved), speed),
     )
     return serializers.reply(body)
 
@@ -105,10 +108,13 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> C
     job_id = new_id("per")
     warnings = resolved.warnings + _decode_images(caller.service, submission, resolved, store_for=job_id)
     new = _new_job(job_id, caller, submission, resolved, warnings)
+    sizes = caller.service.objects.sizes(job_prefix(job_id))
 
     def insert_row(connection: Connection) -> StoredResponse:
-        _check_creatable(connection, caller, submission, resolved)  # again under the creation lock
+        new_bytes = sum(sizes.values())
+        _check_creatable(connection, caller, submission, resolved, new_bytes)  # again under the creation lock
         job = store.add(connection, new, time.time())
+        stored_objects.add(connection, new.owner, new.key_id, sizes)
         body = serializers.personalization(snapshot(connection, job)).model_dump(mode="json")
         return StoredResponse(
             status_code=202, headers={"Location": f"/v1/personalizations/{job.id}"}, body=body
@@ -130,6 +136,7 @@ def _new_job(
     warnings: list[InputWarning],
 ) -> NewJob:
     request = submission.request
+    estimate = _estimate(caller.service, resolved)
     return NewJob(
         id=job_id,
         kind=JobKind.PERSONALIZATION,
@@ -140,6 +147,8 @@ def _new_job(
         metadata=request.metadata,
         webhook=request.webhook,
         trace=submission.trace,
+        key_id=caller.key_id,
+        estimated_evaluations=estimate.evaluations,
         request={
             "initializer": request.initializer,
             "kind": request.kind,
@@ -212,12 +221,22 @@ def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | N
         )
 
 
+def _estimate(service: Service, resolved: _Resolved) -> Estimate:
+    return personalization_estimate(resolved.settings, resolved.entry, service.settings.preview_every)
+
+
 def _check_creatable(
-    connection: Connection, caller: Caller, submission: PersonalizationSubmission, resolved: _Resolved
+    connection: Connection,
+    caller: Caller,
+    submission: PersonalizationSubmission,
+    resolved: _Resolved,
+    new_bytes: int = 0,
 ) -> None:
     request = submission.request
     check_webhook(connection, caller, request.webhook)
     check_job_quota(connection, caller)
+    estimate = replace(_estimate(caller.service, resolved), stored_bytes=new_bytes)
+    check_usage_quota(connection, caller, estimate)
     check_concept_quota(connection, caller, resolved.entry.name, request.token)
     if not request.replace:
         concepts.check_token_available(connection, caller.owner, resolved.entry.name, request.token)

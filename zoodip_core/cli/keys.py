@@ -15,6 +15,7 @@ from zoodip_core.cli.console import print_json, print_table, say
 from zoodip_core.cli.options import JsonOption
 from zoodip_core.service import api_keys as store
 from zoodip_core.service.database import Database
+from zoodip_core.service.quotas import Quotas
 from zoodip_core.service.settings import ServiceSettings
 
 keys = typer.Typer(name="keys", help="Manage the API keys of the service.", no_args_is_help=True)
@@ -42,6 +43,23 @@ def create(
     rate_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of requests per minute; default: no limit.")
     ] = None,
+    max_evaluations_per_day: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum U-Net evaluations on a UTC day; default: that of the settings."),
+    ] = None,
+    max_seconds_per_day: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Maximum seconds of engine time on a UTC day; default: that of the settings."
+        ),
+    ] = None,
+    max_images_per_day: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum generated images on a UTC day; default: that of the settings."),
+    ] = None,
+    max_stored_mb: Annotated[
+        float | None, typer.Option(min=1, help="Maximum MB of stored objects; default: that of the settings.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key; its secret is shown only once."""
@@ -57,6 +75,12 @@ def create(
             max_active_jobs=max_active_jobs,
             max_concepts=max_concepts,
             rate_per_minute=rate_per_minute,
+            quotas=Quotas(
+                max_evaluations_per_day=max_evaluations_per_day,
+                max_seconds_per_day=max_seconds_per_day,
+                max_images_per_day=max_images_per_day,
+                max_stored_mb=max_stored_mb,
+            ),
         )
     shown = {"id": key.id, "owner": key.owner, "key": secret, "webhook_secret": key.webhook_secrets[0]}
     if as_json:

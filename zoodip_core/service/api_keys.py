@@ -6,7 +6,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
@@ -15,6 +15,7 @@ from zoodip_core.errors import InvalidInputError
 from zoodip_core.service.database import acquire_creation_lock
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.ids import new_id
+from zoodip_core.service.quotas import NO_QUOTAS, Quotas
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import keys
 
@@ -40,6 +41,10 @@ class ApiKey:
     max_active_jobs: int | None
     max_concepts: int | None
     rate_per_minute: int | None
+    max_evaluations_per_day: int | None
+    max_seconds_per_day: float | None
+    max_images_per_day: int | None
+    max_stored_mb: float | None
     webhook_secrets: list[str]
     created_at: float
     last_used_at: float | None
@@ -67,6 +72,7 @@ def create(
     max_active_jobs: int | None = None,
     max_concepts: int | None = None,
     rate_per_minute: int | None = None,
+    quotas: Quotas = NO_QUOTAS,
 ) -> ApiKey:
     """Store an API key and return it.
 
@@ -81,6 +87,7 @@ def create(
         max_active_jobs: Quota of unfinished jobs; None for no limit.
         max_concepts: Quota of concepts; None for no limit.
         rate_per_minute: Requests a minute; None for no limit.
+        quotas: Quotas of usage, which replace those of the settings.
 
     Raises:
         InvalidInputError: A scope is unknown, or the secret is too short or lacks its prefix.
@@ -99,6 +106,7 @@ def create(
             max_active_jobs=max_active_jobs,
             max_concepts=max_concepts,
             rate_per_minute=rate_per_minute,
+            **asdict(quotas),
             webhook_secrets=[new_webhook_secret()],
             created_at=now,
         )

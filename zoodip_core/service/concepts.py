@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from zoodip_core.service import stored_objects
 from zoodip_core.service.errors import NotFoundError, TokenTakenError
 from zoodip_core.service.jobs.states import ACTIVE, JobKind
 from zoodip_core.service.pagination import newest_first
@@ -43,7 +44,7 @@ def add(connection: Connection, concept: ConceptRecord, *, replace: bool) -> Con
     if previous is not None:
         if not replace:
             raise _taken(previous)
-        connection.execute(delete(concepts).where(concepts.c.id == previous.id))
+        remove(connection, previous)
     values = {name: getattr(concept, name) for name in ConceptRecord.__dataclass_fields__}
     try:
         connection.execute(insert(concepts).values(**values))
@@ -178,6 +179,7 @@ def rename(connection: Connection, concept: ConceptRecord, token: str) -> Concep
 def remove(connection: Connection, concept: ConceptRecord) -> None:
     """Delete the row. The caller deletes its objects."""
     connection.execute(delete(concepts).where(concepts.c.id == concept.id))
+    stored_objects.remove_of(connection, concept.id)
 
 
 def _taken(concept: ConceptRecord) -> TokenTakenError:

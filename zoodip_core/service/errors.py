@@ -49,10 +49,14 @@ class ForbiddenError(ZoodipError):
 
 
 class QuotaExceededError(ZoodipError):
-    """The quota of the API key is exhausted."""
+    """A quota is exhausted."""
 
     code = "quota_exceeded"
     retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class RateLimitedError(ZoodipError):

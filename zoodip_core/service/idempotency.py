@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from zoodip_core.service.database import dialect_insert
 from zoodip_core.service.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from zoodip_core.service.tables import idempotency
 
@@ -51,9 +50,8 @@ def begin(connection: Connection, record: IdempotencyRecord) -> StoredResponse |
         idempotency.c.created_at < record.began_at - IN_FLIGHT_S,
     )
     connection.execute(delete(idempotency).where(stale))
-    dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     first = connection.execute(
-        dialect_insert(idempotency)
+        dialect_insert(connection, idempotency)
         .values(
             owner=record.owner,
             route=record.route,

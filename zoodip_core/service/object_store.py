@@ -98,8 +98,17 @@ class ObjectStore:
         Raises:
             StorageError: The store is unreachable or rejects the request.
         """
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of each object under a prefix, by name.
+
+        Raises:
+            StorageError: The store is unreachable or rejects the request.
+        """
         try:
-            return [str(entry["path"]) for page in obstore.list(self._store, prefix) for entry in page]
+            entries = [entry for page in obstore.list(self._store, prefix) for entry in page]
+            return {str(entry["path"]): int(entry["size"]) for entry in entries}
         except (BaseError, OSError) as error:
             raise StorageError(f"cannot list {prefix}: {_reason(error)}") from error
 
@@ -182,6 +191,11 @@ def partial_name(job_id: str, index: int) -> str:
 def concept_name(concept_id: str) -> str:
     """Return the object name of a concept's embedding."""
     return f"concepts/{concept_id}.safetensors"
+
+
+def resource_id(name: str) -> str:
+    """Return the id of the job or concept that an object belongs to."""
+    return name.split("/")[1].removesuffix(".safetensors")
 
 
 def owner_folder(owner: str) -> str:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, update
 
-from zoodip_core.service import idempotency
+from zoodip_core.service import idempotency, stored_objects, usage
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.database import Database
 from zoodip_core.service.ids import creation_time, is_id
 from zoodip_core.service.jobs import events
 from zoodip_core.service.jobs.states import ENDED, JobKind, Status
-from zoodip_core.service.object_store import FILE_LIFETIME_S, ObjectStore, concept_name, job_prefix
+from zoodip_core.service.object_store import (
+    FILE_LIFETIME_S,
+    ObjectStore,
+    concept_name,
+    job_prefix,
+    resource_id,
+)
 from zoodip_core.service.settings import ServiceSettings
 from zoodip_core.service.tables import concepts, jobs
 
@@ -22,7 +28,7 @@ _BATCH = 50
 
 
 def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, now: float) -> list[str]:
-    """Delete expired idempotency records and the data of expired jobs.
+    """Delete expired idempotency records and the data of expired jobs, and update the records of usage.
 
     The data of an ended job expire after `retention_days`. The data of a succeeded personalization also expire when
     its concept no longer exists.
@@ -32,6 +38,9 @@ def purge(database: Database, objects: ObjectStore, settings: ServiceSettings, n
     """
     with database.write() as connection:
         idempotency.purge_expired(connection, now - settings.idempotency_hours * _HOUR_S)
+    with database.write() as connection:
+        usage.merge_expired(connection, usage.day_of(now) - settings.usage_days)
+        usage.sample_stored_bytes(connection, now)
     concept_deleted = and_(
         jobs.c.kind == JobKind.PERSONALIZATION,
         jobs.c.status == Status.SUCCEEDED,
@@ -58,6 +67,7 @@ def purge_job(database: Database, objects: ObjectStore, job_id: str, now: float)
     objects.delete_all(job_prefix(job_id))  # objects first: after a failure the row is retried
     with database.write() as connection:
         events.delete_for_job(connection, job_id)
+        stored_objects.remove_of(connection, job_id)
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(purged_at=now, checkpoints=[]))
 
 
@@ -89,17 +99,19 @@ def purge_orphans(
     """
     _purge_files(objects, now)
     for prefix in ("jobs/", "concepts/"):
-        objects.delete_interrupted(prefix, before=now - _HOUR_S, accepts=lambda name: is_id(_id_of(name)))
+        objects.delete_interrupted(
+            prefix, before=now - _HOUR_S, accepts=lambda name: is_id(resource_id(name))
+        )
     names = [
-        name for name in objects.names("jobs/") if is_id(_id_of(name))
+        name for name in objects.names("jobs/") if is_id(resource_id(name))
     ]  # users may store other files there
     if settings.delete_references_on_success:
         references = [name for name in names if "/references/" in name]
-        ids = sorted({_id_of(name) for name in references})
+        ids = sorted({resource_id(name) for name in references})
         succeeded = _existing(database, jobs, ids, jobs.c.status == Status.SUCCEEDED)
-        objects.delete(name for name in references if _id_of(name) in succeeded)
-    orphaned_jobs = _without_row(database, jobs, {_id_of(name) for name in names}, now)
-    stored = {_id_of(name) for name in objects.names("concepts/")}
+        objects.delete(name for name in references if resource_id(name) in succeeded)
+    orphaned_jobs = _without_row(database, jobs, {resource_id(name) for name in names}, now)
+    stored = {resource_id(name) for name in objects.names("concepts/")}
     orphaned_concepts = _without_row(database, concepts, {id_ for id_ in stored if is_id(id_)}, now)
     for job_id in orphaned_jobs:
         objects.delete_all(job_prefix(job_id))
@@ -117,11 +129,6 @@ def _purge_files(objects: ObjectStore, now: float) -> None:
 def _file_id(name: str) -> str:
     """Return the id of the file that an object `files/OWNER/ID.KIND` belongs to."""
     return name.rpartition("/")[2].partition(".")[0]
-
-
-def _id_of(name: str) -> str:
-    """Return the id of the job or concept that an object belongs to."""
-    return name.split("/")[1].removesuffix(".safetensors")
 
 
 def _without_row(database: Database, table: Table, ids: set[str], now: float) -> list[str]:

@@ -166,6 +166,23 @@ class ServiceSettings(BaseSettings):
         default=2_000, ge=100, description="MB of memory that decoding one image may take"
     )
     max_queued: int = Field(default=10_000, ge=1, description="Unfinished jobs that the service accepts")
+    max_evaluations_per_day: int | None = Field(
+        default=None,
+        ge=1,
+        description="U-Net evaluations of one owner on a UTC day; API keys can have their own quota; unset: no limit",
+    )
+    max_seconds_per_day: Seconds | None = Field(
+        default=None, description="Seconds of engine time of one owner on a UTC day; as above"
+    )
+    max_images_per_day: int | None = Field(
+        default=None, ge=1, description="Generated images of one owner on a UTC day; as above"
+    )
+    max_stored_mb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="MB of stored objects of one owner; as above"
+    )
+    usage_days: int = Field(
+        default=400, ge=1, description="Days for which usage is listed; older days are merged into one total"
+    )
     retention_days: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
         description="Days until images, previews, checkpoints and events of ended jobs are deleted; unset: never",

@@ -72,6 +72,12 @@ jobs = Table(
     Column("started_at", _real),
     Column("finished_at", _real),
     Column("purged_at", _real),  # when retention deleted the data
+    Column("key_id", String(40), nullable=False, server_default=""),  # empty: created without a key
+    Column("estimated_evaluations", BigInteger, nullable=False, server_default="0"),
+    Column("estimated_images", Integer, nullable=False, server_default="0"),
+    Column("used_evaluations", BigInteger, nullable=False, server_default="0"),  # in all attempts
+    Column("used_seconds", _real, nullable=False, server_default="0"),
+    Column("used_images", Integer, nullable=False, server_default="0"),
     Index("jobs_queue", "kind", "status", "queued_at", "id"),
     Index("jobs_owner", "owner", "kind", "id"),
     Index("jobs_owner_status", "owner", "kind", "status", "id"),
@@ -120,6 +126,10 @@ keys = Table(
     Column("max_active_jobs", Integer),
     Column("max_concepts", Integer),
     Column("rate_per_minute", Integer),
+    Column("max_evaluations_per_day", BigInteger),
+    Column("max_seconds_per_day", _real),
+    Column("max_images_per_day", BigInteger),
+    Column("max_stored_mb", _real),
     Column("webhook_secrets", _json, nullable=False),
     Column("created_at", _real, nullable=False),
     Column("last_used_at", _real),
@@ -172,4 +182,31 @@ workers = Table(
     Column("seen_at", _real, nullable=False),
     Column("draining", Boolean, nullable=False, default=False),
     Column("stats", _json, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("key_id", String(40), primary_key=True),  # empty: created without a key
+    Column(
+        "day", Integer, primary_key=True, autoincrement=False
+    ),  # days since 1970 (UTC); 0: all expired days
+    Column("evaluations", BigInteger, nullable=False),
+    Column("seconds", _real, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),  # largest sample of the day
+    Index("usage_day", "day"),
+)
+
+stored_objects = Table(
+    "stored_objects",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("resource_id", String(40), nullable=False),  # job or concept
+    Column("owner", String(80), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index("stored_objects_owner", "owner", "key_id"),
+    Index("stored_objects_resource", "resource_id"),
 )

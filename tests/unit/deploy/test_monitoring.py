@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import RequestMetrics, render
 from api.service import Service
 from worker.stats import Stats
-from zoodip_core.service import worker_registry
+from zoodip_core.service import stored_objects, usage, worker_registry
 from zoodip_core.service.database import Database
 from zoodip_core.service.settings import ServiceSettings
 
@@ -61,6 +61,8 @@ def labels_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     stats.gauges[worker_registry.ENGINE_IDLE] = 0.0
     with database.write() as connection:
         worker_registry.report(connection, "host-1-a", time.time(), draining=False, stats=stats.snapshot())
+        stored_objects.add(connection, "alice", "", {"concepts/con_1.safetensors": 1})
+        usage.sample_stored_bytes(connection, time.time())
     requests = RequestMetrics()
     requests.observe("GET", "/livez", 200, 0.1)
     service = cast(Service, SimpleNamespace(database=database, settings=ServiceSettings()))

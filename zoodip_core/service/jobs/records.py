@@ -13,6 +13,7 @@ class Job:
     """A personalization or a generation: its request, state, progress and lease.
 
     `attempts` counts starts since the last checkpoint. A start that ends with a pause or a drain is not counted.
+    `key_id` is the API key that created it, or empty. The `used_` fields count all attempts.
     """
 
     id: str
@@ -44,6 +45,12 @@ class Job:
     started_at: float | None
     finished_at: float | None
     purged_at: float | None
+    key_id: str
+    estimated_evaluations: int
+    estimated_images: int
+    used_evaluations: int
+    used_seconds: float
+    used_images: int
 
     @property
     def ended(self) -> bool:
@@ -96,6 +103,9 @@ class NewJob:
     metadata: dict[str, str]
     webhook: str | None = None
     trace: str | None = None
+    key_id: str = ""
+    estimated_evaluations: int = 0
+    estimated_images: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

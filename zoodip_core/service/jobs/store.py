@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from zoodip_core.service import stored_objects
 from zoodip_core.service.errors import ConflictError, NotFoundError
 from zoodip_core.service.jobs import events, webhooks
 from zoodip_core.service.jobs.records import Job, JobSnapshot, Lease, NewJob
@@ -197,6 +198,7 @@ def remove(connection: Connection, job: Job) -> None:
     """
     check_ended(job)
     connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.status.in_(ENDED)))
+    stored_objects.remove_of(connection, job.id)
 
 
 def check_ended(job: Job) -> None:
