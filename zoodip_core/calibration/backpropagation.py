@@ -20,7 +20,7 @@ from zoodip_core.personalization.samples import samples_request
 from zoodip_core.personalization.subject import Subject
 
 TOKEN = "<calibration>"  # noqa: S105 — a placeholder in captions
-BATCH = 2
+BATCH = 4
 """Samples of each pseudo-subject in one step."""
 RATE = 0.02
 """Learning rate of Adam at the first step; it decays to almost 0."""

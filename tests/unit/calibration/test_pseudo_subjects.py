@@ -5,8 +5,10 @@ import pytest
 from models.emoji.held_out import held_out_phrases
 from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.fingerprint import weights_fingerprint
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.calibration.pseudo_subjects import NOUNS, STYLES, choose_subjects
+from zoodip_core.calibration_file import Calibration
 from zoodip_core.errors import InvalidModelError
 
 
@@ -68,3 +70,15 @@ def test_excluding_the_held_out_names_leaves_none() -> None:
     assert any(is_held_out(subject.phrase) for subject in choose_subjects(emoji(), 600, seed=0))
     found = choose_subjects(emoji(), 600, seed=0, excluded=excluded)
     assert not [subject.phrase for subject in found if is_held_out(subject.phrase)]
+
+
+def test_shipped_calibration_belongs_to_the_model_and_names_nothing_held_out() -> None:
+    """The catalog finds the file of the embedded model, and EmojiBooth's held-out names are not in its subjects."""
+    entry = Catalog.load().get("emoji")
+    assert entry.path is not None
+    assert entry.calibration is not None
+    shipped = Calibration.load(
+        entry.calibration, weights_fingerprint=weights_fingerprint(entry.path), dimensions=192
+    )
+    assert len(shipped.provenance["subjects"]) == len(shipped.scales) == 32
+    assert not [phrase for phrase in shipped.provenance["subjects"] if is_held_out(phrase)]
