@@ -40,21 +40,6 @@ class GenerationJob:
         self._speedometer = Speedometer()
         self._partial_steps = partial_steps(job.total_steps, job.request.get("partial_images", 0))
 
-    @property
-    def units(self) -> int:
-        """Units of work that the next iteration can do."""
-        return self.drawing.units
-
-    @property
-    def unit_cells(self) -> int:
-        """Latent cells of a unit."""
-        return self.drawing.unit_cells
-
-    @property
-    def decodes_next(self) -> bool:
-        """Whether the next unit of work decodes an image."""
-        return self.drawing.decodes_next
-
     def advance(self) -> None:
         """Record what the last iteration has drawn. After the last image, store all and finish the job.
 

@@ -44,8 +44,10 @@ class Iterations:
 
         A job with an error has not advanced. The results of a base model are yielded before the next one runs.
         """
-        turns = self._shares.allot(sum(one.search.cells for one in personalizations), generations)
-        units: dict[RunningJob, int] = dict.fromkeys(personalizations, 1) | dict(turns)
+        jobs = {one.drawing: one for one in generations}
+        turns = self._shares.allot(sum(one.search.cells for one in personalizations), [*jobs])
+        units: dict[RunningJob, int] = dict.fromkeys(personalizations, 1)
+        units |= {jobs[drawing]: count for drawing, count in turns}
         by_model = sorted(units, key=lambda one: one.job.base_model)
         for base_model, group in groupby(by_model, key=lambda one: one.job.base_model):
             yield from self._step(base_model, {one: units[one] for one in group})
@@ -55,9 +57,8 @@ class Iterations:
     ) -> Iterator[tuple[RunningJob, ZoodipError | None]]:
         searches = [one for one in units if isinstance(one, PersonalizationJob)]
         drawings = [one for one in units if isinstance(one, GenerationJob)]
-        cells, rows, steps = _work(searches, {one: units[one] for one in drawings})
         jobs: list[RunningJob] = [*searches, *drawings]
-        shares = [_share(one, units[one]) for one in jobs]
+        work = [_work_of(one, units[one]) for one in jobs]
         started = time.perf_counter()
         errors: Sequence[ZoodipError | None]
         try:
@@ -67,36 +68,29 @@ class Iterations:
             _log.exception("step_failed", jobs=[one.job.id for one in units])
             errors = [InternalError(f"the step failed: {type(failure).__name__}")] * len(units)
         seconds = time.perf_counter() - started
-        self._stats.record_iteration(base_model, steps, rows, seconds, cells)
-        for one, share, error in zip(jobs, shares, errors, strict=True):
+        cells: Counter[str] = Counter()
+        for one in work:
+            cells[one.stage] += one.cells
+        steps = sum(one.stage == "step" for one in work)
+        self._stats.record_iteration(base_model, steps, sum(one.rows for one in work), seconds, cells)
+        for job, done, error in zip(jobs, work, errors, strict=True):
             if error is None:
-                one.meter.add(evaluations=share.rows, seconds=seconds * share.cells / cells.total())
+                job.meter.add(evaluations=done.rows, seconds=seconds * done.cells / cells.total())
         yield from zip(jobs, errors, strict=True)
 
 
-class _Share(NamedTuple):
-    """Part of one job in an iteration: rows of the U-Net, and latent cells with the decoding of images."""
+class _Work(NamedTuple):
+    """Part of one job in an iteration: stage, rows of the U-Net, and latent cells with the decoding of images."""
 
+    stage: str
     rows: int
     cells: int
 
 
-def _share(job: RunningJob, units: int) -> _Share:
+def _work_of(job: RunningJob, units: int) -> _Work:
+    """Return what a job will do. Call it before the step, which moves the job on."""
     if isinstance(job, PersonalizationJob):
-        return _Share(job.search.rows, job.search.cells)
-    return _Share(0 if job.decodes_next else units, units * job.unit_cells)
-
-
-def _work(
-    searches: Sequence[PersonalizationJob], drawings: dict[GenerationJob, int]
-) -> tuple[Counter[str], int, int]:
-    """Return the latent cells of each stage, the rows, and the number of searches that take a step."""
-    cells: Counter[str] = Counter()
-    for one in searches:
-        decodes = one.search.activity == "preview" and not one.search.rows
-        cells["decode" if decodes else one.search.activity] += one.search.cells
-    for drawing, units in drawings.items():
-        cells["decode" if drawing.decodes_next else "generate"] += units * drawing.unit_cells
-    rows = sum(one.search.rows for one in searches)
-    rows += sum(units for one, units in drawings.items() if not one.decodes_next)
-    return cells, rows, sum(one.search.activity == "step" for one in searches)
+        search = job.search
+        return _Work(search.activity if search.rows else "decode", search.rows, search.cells)
+    cells = units * job.drawing.unit_cells
+    return _Work("decode", 0, cells) if job.drawing.decodes_next else _Work("generate", units, cells)

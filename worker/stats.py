@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +17,7 @@ class Stats:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.gauges: dict[str, float] = {}
-        self.stages: Counter[str] = Counter()
+        self.stages: defaultdict[str, float] = defaultdict(float)
         self.rows_per_s: dict[str, float] = {}
 
     @contextmanager
@@ -27,7 +27,7 @@ class Stats:
         try:
             yield
         finally:
-            self.stages[name] += time.perf_counter() - started  # type: ignore[assignment]
+            self.stages[name] += time.perf_counter() - started
 
     def record_step(self, base_model: str, searches: int, rows: int, seconds: float) -> None:
         """Record one forward pass.
@@ -59,7 +59,7 @@ class Stats:
         """
         total = max(1, sum(cells.values()))
         for stage, count in cells.items():
-            self.stages[stage] += seconds * count / total  # type: ignore[assignment]
+            self.stages[stage] += seconds * count / total
         if rows:
             self.record_step(base_model, searches, rows, seconds * (1 - cells.get("decode", 0) / total))
 
