@@ -19,7 +19,12 @@ from zoodip_core.errors import (
     InvalidCheckpointError,
     LossNotFiniteError,
 )
-from zoodip_core.personalization.cadence import checkpoint_due, last_measured_step, measurement_due
+from zoodip_core.personalization.cadence import (
+    checkpoint_due,
+    last_measured_step,
+    measurement_due,
+    preview_due,
+)
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.personalization.speed import Speedometer
 from zoodip_core.service.errors import LeaseLostError, NotFoundError
@@ -102,7 +107,7 @@ class PersonalizationJob:
             self._record_progress()
         if checkpoint_due(self._search_settings, step):
             self.save_checkpoint()
-        if step % self._context.settings.preview_every == 0 or step == self._search_settings.checkpoint_every:
+        if preview_due(self._search_settings, step, self._context.settings.preview_every):
             yield from self._draw_preview()
 
     def save_checkpoint(self) -> None:

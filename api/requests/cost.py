@@ -10,6 +10,7 @@ from api import schemas
 from api.service import Service
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.personalization.cadence import count_measurements, count_previews
 from zoodip_core.service import worker_registry
 from zoodip_core.service.quotas import Estimate
 
@@ -24,15 +25,11 @@ def personalization_estimate(
         entry: base model, with the settings of its previews.
         preview_every: steps between two previews.
     """
-    last = settings.steps - 1
-    measurements = 2 + last // settings.measure_every  # one before the search and one after it
-    is_extra = settings.checkpoint_every <= last and settings.checkpoint_every % preview_every != 0
-    previews = 1 + last // preview_every + is_extra
     preview = GenerationSettings.parse({**entry.generation, "prompt": "preview"})
     return Estimate(
         evaluations=settings.evaluations
-        + measurements * settings.fixed_rows
-        + previews * generation_estimate(preview).evaluations
+        + count_measurements(settings) * settings.fixed_rows
+        + count_previews(settings, preview_every) * generation_estimate(preview).evaluations
     )
 
 

@@ -34,7 +34,6 @@ from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import snapshot
 from zoodip_core.service.jobs.states import JobKind
-from zoodip_core.service.object_store import job_prefix
 from zoodip_core.service.quotas import Estimate
 
 MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
@@ -56,7 +55,7 @@ class PersonalizationSubmission:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """Resolved submission: base model, settings, captions as they are read, and warnings about them.
+    """Resolved submission: base model, settings, estimate, captions as they are read, and warnings about them.
 
     `facts` is None while only workers have the files of the base model.
     """
@@ -64,6 +63,7 @@ class _Resolved:
     entry: BaseModelEntry
     facts: BaseModelFacts | None
     settings: PersonalizationSettings
+    estimate: Estimate
     captions: tuple[str, ...] | None
     warnings: list[InputWarning]
 
@@ -75,7 +75,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         ZoodipError: The same errors as the creation.
     """
     resolved = _resolve(caller.service, submission)
-    warnings = resolved.warnings + _decode_images(caller.service, submission, resolved)
+    image_warnings, _ = _decode_images(caller.service, submission, resolved)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
         queued = store.count_queued(connection, JobKind.PERSONALIZATION)
@@ -86,12 +86,12 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
         base_model=resolved.entry.name,
         settings=resolved.settings.model_dump(),
         images=len(submission.files),
-        warnings=[serializers.warning(found) for found in warnings],
+        warnings=[serializers.warning(found) for found in [*resolved.warnings, *image_warnings]],
         evaluations=rows,
         queue_position=queued,
         estimated_seconds=round(rows / speed, 1) if speed else None,
         estimated_memory_mb=None if resolved.facts is None else round(resolved.facts.weights_mb, 1),
-        estimated_usage=estimated_usage(_estimate(caller.service, resolved), speed),
+        estimated_usage=estimated_usage(resolved.estimate, speed),
     )
     return serializers.reply(body)
 
@@ -106,9 +106,8 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> C
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
     job_id = new_id("per")
-    warnings = resolved.warnings + _decode_images(caller.service, submission, resolved, store_for=job_id)
-    new = _new_job(job_id, caller, submission, resolved, warnings)
-    sizes = caller.service.objects.sizes(job_prefix(job_id))
+    image_warnings, sizes = _decode_images(caller.service, submission, resolved, store_for=job_id)
+    new = _new_job(job_id, caller, submission, resolved, [*resolved.warnings, *image_warnings])
 
     def insert_row(connection: Connection) -> StoredResponse:
         new_bytes = sum(sizes.values())
@@ -136,7 +135,6 @@ def _new_job(
     warnings: list[InputWarning],
 ) -> NewJob:
     request = submission.request
-    estimate = _estimate(caller.service, resolved)
     return NewJob(
         id=job_id,
         kind=JobKind.PERSONALIZATION,
@@ -148,7 +146,7 @@ def _new_job(
         webhook=request.webhook,
         trace=submission.trace,
         key_id=caller.key_id,
-        estimated_evaluations=estimate.evaluations,
+        estimated_evaluations=resolved.estimate.evaluations,
         request={
             "initializer": request.initializer,
             "kind": request.kind,
@@ -176,7 +174,8 @@ def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolv
     _check_settings(settings, facts)
     check_token_format(request.token)
     captions, warnings = _read_captions(submission, entry, facts, vectors=settings.vectors)
-    return _Resolved(entry, facts, settings, captions, [*submission.warnings, *warnings])
+    estimate = personalization_estimate(settings, entry, service.settings.preview_every)
+    return _Resolved(entry, facts, settings, estimate, captions, [*submission.warnings, *warnings])
 
 
 def _read_captions(
@@ -221,10 +220,6 @@ def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | N
         )
 
 
-def _estimate(service: Service, resolved: _Resolved) -> Estimate:
-    return personalization_estimate(resolved.settings, resolved.entry, service.settings.preview_every)
-
-
 def _check_creatable(
     connection: Connection,
     caller: Caller,
@@ -235,8 +230,7 @@ def _check_creatable(
     request = submission.request
     check_webhook(connection, caller, request.webhook)
     check_job_quota(connection, caller)
-    estimate = replace(_estimate(caller.service, resolved), stored_bytes=new_bytes)
-    check_usage_quota(connection, caller, estimate)
+    check_usage_quota(connection, caller, replace(resolved.estimate, stored_bytes=new_bytes))
     check_concept_quota(connection, caller, resolved.entry.name, request.token)
     if not request.replace:
         concepts.check_token_available(connection, caller.owner, resolved.entry.name, request.token)
@@ -248,7 +242,7 @@ def _decode_images(
     resolved: _Resolved,
     *,
     store_for: str | None = None,
-) -> list[InputWarning]:
+) -> tuple[list[InputWarning], dict[str, int]]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
     cropped = resolved.settings.image_fit == "crop"
     return decode_images(

@@ -55,7 +55,7 @@ def decode_images(
     *,
     cropped: bool,
     store_for: str | None = None,
-) -> list[InputWarning]:
+) -> tuple[list[InputWarning], dict[str, int]]:
     """Decode the uploaded images one at a time, so that memory holds only one file.
 
     Args:
@@ -67,7 +67,8 @@ def decode_images(
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
 
     Returns:
-        Warnings for the user, such as images smaller than the training size.
+        Warnings for the user, such as images smaller than the training size, and the bytes of each stored image by
+        name.
 
     Raises:
         ImageCountError: There are no images, or more than 16.
@@ -75,7 +76,7 @@ def decode_images(
         StorageError: The object store is unavailable or full.
     """
     check_image_count(len(files))
-    stored: list[str] = []
+    stored: dict[str, int] = {}
     facts = []
     try:
         for index, file in enumerate(files):
@@ -84,11 +85,11 @@ def decode_images(
             if store_for is not None:
                 name = reference_name(store_for, index)
                 service.objects.put(name, decoded.png)
-                stored.append(name)
+                stored[name] = len(decoded.png)
     except BaseException:
         service.objects.delete(stored)
         raise
-    return warnings_from_facts(facts, side_px, cropped=cropped)
+    return warnings_from_facts(facts, side_px, cropped=cropped), stored
 
 
 def inspect_images(
