@@ -8,14 +8,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import schemas, serializers
+from api import serializers
 from api.auth import Reader
 from api.problems import problems
 from api.usage_quotas import quotas_of
+from api.usage_schemas import DailyUsage, UsageQuotas, UsageReport
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.service import stored_objects, usage
 from zoodip_core.service.quotas import Quotas
-from zoodip_core.service.usage import DailyUsage
 
 router = APIRouter(tags=["service"])
 
@@ -23,7 +23,7 @@ _DEFAULT_DAYS, _MAX_DAYS = 30, 366
 _EARLIEST = date(2000, 1, 1)
 
 
-@router.get("/v1/usage", summary="Get usage", response_model=schemas.UsageReport, responses=problems())
+@router.get("/v1/usage", summary="Get usage", response_model=UsageReport, responses=problems())
 def get(
     caller: Reader,
     first_day: Annotated[
@@ -48,7 +48,7 @@ def get(
         stored = stored_objects.bytes_by_key(connection, caller.owner)
     today = usage.day_of(now)
     return serializers.reply(
-        schemas.UsageReport(
+        UsageReport(
             first_day=first,
             last_day=last,
             resets_at=serializers.timestamp(usage.next_reset(now).timestamp()) or "",
@@ -59,8 +59,8 @@ def get(
     )
 
 
-def _day(one: DailyUsage, stored_now: int) -> schemas.DailyUsage:
-    return schemas.DailyUsage(
+def _day(one: usage.DailyUsage, stored_now: int) -> DailyUsage:
+    return DailyUsage(
         day=usage.date_of(one.day),
         key=one.key_id or None,
         evaluations=one.evaluations,
@@ -70,8 +70,8 @@ def _day(one: DailyUsage, stored_now: int) -> schemas.DailyUsage:
     )
 
 
-def _quotas(found: Quotas) -> schemas.UsageQuotas:
-    return schemas.UsageQuotas(
+def _quotas(found: Quotas) -> UsageQuotas:
+    return UsageQuotas(
         evaluations_per_day=found.max_evaluations_per_day,
         seconds_per_day=found.max_seconds_per_day,
         images_per_day=found.max_images_per_day,

@@ -157,8 +157,8 @@ def test_the_settings_limit_owners_without_their_own_quota(
         running.draw()
         refused = client.post(**DRAWING)
         assert (refused.status_code, message in refused.json()["detail"]) == (429, True), refused.text
-        higher = dict.fromkeys(limits, 1000)
-        key = make_key(settings, owner="local", quotas=Quotas(**higher))  # type: ignore[arg-type]  # of any kind
+        higher: dict[str, Any] = dict.fromkeys(limits, 1000)
+        key = make_key(settings, owner="local", quotas=Quotas(**higher))
         assert client.post(**DRAWING, headers=key).status_code == 202
 
 

@@ -75,32 +75,27 @@ def check(connection: Connection, owner: str, quotas: Quotas, new: Estimate, now
     _check_stored(connection, owner, quotas.max_stored_bytes, new.stored_bytes)
     if not new.evaluations:
         return
-    used = usage.of_day(connection, owner, usage.day_of(now))
-    reserved = _reserved(connection, owner)
-    counts = [
-        (
-            "evaluations",
-            quotas.max_evaluations_per_day,
-            new.evaluations,
-            used.evaluations,
-            reserved.evaluations,
-        ),
-        ("images", quotas.max_images_per_day, new.images, used.images, reserved.images),
-    ]
-    for name, limit, wanted, spent, held in counts:
-        if limit is None or not wanted or spent + held + wanted <= limit:
-            continue
-        raise _exceeded(
-            f"{name}: got {wanted} for this job; expected at most {max(0, limit - spent - held)}, the rest of the "
-            f"quota of {limit} a day ({spent} used, {held} reserved for unfinished jobs)",
-            now,
-        )
+    used, held = usage.of_day(connection, owner, usage.day_of(now)), _reserved(connection, owner)
+    limits = {"evaluations": quotas.max_evaluations_per_day, "images": quotas.max_images_per_day}
+    for name, limit in limits.items():
+        _check_count(name, limit, getattr(new, name), getattr(used, name), getattr(held, name), now)
     limit_s = quotas.max_seconds_per_day
     if limit_s is not None and used.seconds >= limit_s:
         raise _exceeded(
             f"seconds: got {used.seconds:.1f} used today; expected less than the quota of {limit_s:g} a day",
             now,
         )
+
+
+def _check_count(name: str, limit: int | None, wanted: int, spent: int, held: int, now: float) -> None:
+    """Validate that today's usage, the reservations of unfinished jobs and a new job stay within a limit."""
+    if limit is None or not wanted or spent + held + wanted <= limit:
+        return
+    raise _exceeded(
+        f"{name}: got {wanted} for this job; expected at most {max(0, limit - spent - held)}, the rest of the "
+        f"quota of {limit} a day ({spent} used, {held} reserved for unfinished jobs)",
+        now,
+    )
 
 
 def _check_stored(connection: Connection, owner: str, limit: int | None, new_bytes: int) -> None:

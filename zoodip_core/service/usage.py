@@ -19,6 +19,7 @@ from zoodip_core.service.tables import jobs, stored_objects, usage
 _EPOCH = date(1970, 1, 1)
 _EXPIRED = 0  # day of the row that holds the sum of all expired days
 _COUNTED = ("evaluations", "seconds", "images")
+_KEY = [usage.c.owner, usage.c.key_id, usage.c.day]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,6 @@ def sample_stored_bytes(connection: Connection, now: float) -> None:
         else_=usage.c.stored_bytes,
     )
     connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_={usage.c.stored_bytes: largest}))
-
-
-_KEY = [usage.c.owner, usage.c.key_id, usage.c.day]
 
 
 def _added(new: Any) -> Any:
