@@ -36,6 +36,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: signal.Signals) -> None:
     """An interrupted run saves a checkpoint, which only --resume continues, with the bits of an uninterrupted run."""
@@ -91,6 +92,7 @@ def test_interrupted_drawing_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_demo_learns_an_unseen_subject(tmp_path: Path) -> None:
     """CLIP-I rises by 0.03 and by half the distance to the description; files of an earlier demo are overwritten."""
     (tmp_path / "demo.safetensors").write_bytes(b"earlier")

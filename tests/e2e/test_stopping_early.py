@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 
+import pytest
+
 from benchmarks.quality.cli import embedded_model, load_instruments
 from benchmarks.quality.run import BenchmarkRun, RunOptions, Selection
 from benchmarks.quality.stopping import measure
 
 
+@pytest.mark.long
 def test_auto_saves_steps_within_the_quality_spread_of_seeds(tmp_path: Path) -> None:
     """Two unseen subjects with two seeds each are drawn at the early stopping point and at the last step."""
     entry = embedded_model()

@@ -45,6 +45,7 @@ def _write_sources(folder: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_shell_blocks_of_the_page_run_in_order(tmp_path: Path) -> None:
     """All blocks in one shell that stops at the first failure; one of the commands removes a model again."""

@@ -65,6 +65,7 @@ def _new_pictures(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.png") if path not in known]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "sh")])
 def test_the_shell_blocks_of_a_page_run_in_order(folder: Path, page: str) -> None:

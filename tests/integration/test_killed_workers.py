@@ -118,6 +118,7 @@ def _check_results(database: Database, succeeded: Sequence[str]) -> None:
 
 
 @ON_POSTGRESQL
+@pytest.mark.long
 @pytest.mark.timeout(TIMEOUT_S + 60)
 def test_only_the_job_that_kills_its_worker_fails(stub: ServiceSettings, database: Database) -> None:
     """While workers are killed at random moments, all jobs succeed, except one that always kills its worker."""

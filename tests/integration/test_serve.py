@@ -84,6 +84,7 @@ def _ready_pids(port: int, serve: psutil.Process) -> set[int]:
     return {child.pid for child in serve.children()}
 
 
+@pytest.mark.long
 def test_serve_restarts_frozen_processes(tmp_path: Path) -> None:
     """A frozen API and a frozen worker are killed and replaced, and the service is ready again."""
     port = free_port()
