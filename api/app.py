@@ -16,7 +16,7 @@ from api.head_requests import HeadMiddleware
 from api.metrics import RequestMetrics
 from api.middleware import RequestMiddleware
 from api.page import route as page
-from api.requests.bodies import PersonalizationRequest
+from api.requests.bodies import InspectionRequest, PersonalizationRequest
 from api.routes import (
     concepts,
     docs,
@@ -98,7 +98,7 @@ def _openapi(app: FastAPI) -> dict[str, object]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
         components = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (problems.Problem, PersonalizationRequest):
+        for model in (problems.Problem, PersonalizationRequest, InspectionRequest):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             components.update(schema.pop("$defs", {}))
             components[model.__name__] = schema

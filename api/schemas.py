@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from api.requests.bodies import CropSquare
 from zoodip_core.base_models.safety_checker import SafetyCheckerState
 from zoodip_core.config import ConceptKind
 from zoodip_core.input_warnings import WarningCode
@@ -95,21 +96,13 @@ class Validation(BaseModel):
     estimated_usage: EstimatedUsage
 
 
-class CropSquare(BaseModel):
-    """The square of an image that is used with `image_fit: crop`."""
-
-    x: int = Field(description="Left edge in pixels")
-    y: int = Field(description="Top edge in pixels")
-    side: int = Field(description="Side in pixels")
-
-
 class InspectedImage(BaseModel):
     """Size, format and warnings of an uploaded image."""
 
     width: int = Field(description="Width of the upright image in pixels")
     height: int = Field(description="Height of the upright image in pixels")
     format: str = Field(description="PNG, JPEG, WebP, AVIF, HEIC or HEIF", examples=["JPEG"])
-    crop: CropSquare
+    crop: CropSquare = Field(description="The chosen square, or the one that `image_fit: crop` uses")
     warnings: list[InputWarning] = Field(
         description="Warnings about the image; the later one of two duplicates has the warning about both"
     )

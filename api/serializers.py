@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,9 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from api import schemas
+from api.requests.bodies import CropSquare
 from zoodip_core.errors import ContentFilteredError
-from zoodip_core.images import ImageFileFacts, center_square
+from zoodip_core.images import Crop, ImageFileFacts, center_square
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.jobs.records import JobSnapshot
@@ -100,14 +102,16 @@ def imported_concept(record: ConceptRecord, warnings: Iterable[InputWarning]) ->
     )
 
 
-def inspected_image(file: ImageFileFacts, warnings: Iterable[InputWarning]) -> schemas.InspectedImage:
+def inspected_image(
+    file: ImageFileFacts, crop: Crop | None, warnings: Iterable[InputWarning]
+) -> schemas.InspectedImage:
     """Convert the facts and warnings of an uploaded image to its part of the response body."""
-    x, y, side = center_square(file.width, file.height)
+    square = crop or Crop(*center_square(file.width, file.height))
     return schemas.InspectedImage(
         width=file.width,
         height=file.height,
         format=file.format,
-        crop=schemas.CropSquare(x=x, y=y, side=side),
+        crop=CropSquare(**asdict(square)),
         warnings=[warning(found) for found in warnings],
     )
 

@@ -29,6 +29,7 @@ ICONS = (
     "key-round",
     "list-ordered",
     "pause",
+    "pencil",
     "play",
     "rotate-ccw",
     "search",

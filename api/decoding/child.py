@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin
 
 from api.decoding import messages
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.images import ImageLimits, decode_image_file, encode_png, image_facts
+from zoodip_core.images import Crop, ImageLimits, decode_image_file, encode_png, image_facts
 
 _ALARM_DELAY_S = 2  # the API ends a slow decoder; the alarm ends one whose API was killed
 
@@ -45,10 +45,11 @@ def serve(connection: socket.socket, memory_mb: int) -> None:
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     """Decode an image; return its facts and its PNG, or the error."""
     limits = ImageLimits(request["max_file_bytes"], request["max_pixels"])
+    crop = None if request["crop"] is None else Crop(**request["crop"])
     try:
-        image, file = decode_image_file(content, name=request["name"], limits=limits)
+        image, file = decode_image_file(content, name=request["name"], limits=limits, crop=crop)
     except InvalidInputError as error:
-        return {"code": error.code, "message": error.message}, b""
+        return {"code": error.code, "message": error.message, "field": error.field}, b""
     png = encode_png(image) if request["encode"] else b""
     return {"facts": asdict(image_facts(image)), "file": asdict(file)}, png
 

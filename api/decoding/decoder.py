@@ -6,13 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from api.decoding import messages
-from zoodip_core.errors import ImageTooLargeError, InvalidImageError
-from zoodip_core.images import ImageFacts, ImageFileFacts, ImageLimits
-from zoodip_core.images.limits import FIELD, invalid_image
+from zoodip_core.errors import ImageTooLargeError, InvalidImageError, InvalidInputError
+from zoodip_core.images import Crop, ImageFacts, ImageFileFacts, ImageLimits
+from zoodip_core.images.limits import invalid_image
 
 _ROOT = str(Path(__file__).parents[2])
 # Isolated from environment and working directory: only the folder of this package is added to the import path.
@@ -22,7 +22,7 @@ _START = (
 )
 _INHERITED = ("LD_LIBRARY_PATH", "PATH")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy would start one for each core
-_ERRORS = {kind.code: kind for kind in (InvalidImageError, ImageTooLargeError)}
+_ERRORS = {kind.code: kind for kind in (InvalidInputError, InvalidImageError, ImageTooLargeError)}
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,24 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def decode(self, data: bytes, *, name: str, encode: bool) -> DecodedImage:
+    def decode(self, data: bytes, *, name: str, encode: bool, crop: Crop | None = None) -> DecodedImage:
         """Decode one image.
 
         Args:
             data: content of the file.
             name: name of the file in error messages.
             encode: whether to return the PNG.
+            crop: square to cut out; None keeps the whole image.
 
         Raises:
             ImageTooLargeError: the file has too many bytes.
             InvalidImageError: the file is not a usable image, or exceeds the limits of time or memory.
+            InvalidInputError: the crop is not inside the image, or is too small.
         """
         request = {
             "name": name,
             "encode": encode,
+            "crop": None if crop is None else asdict(crop),
             "timeout_s": self._limits.timeout_s,
             "max_file_bytes": self._limits.image.max_file_bytes,
             "max_pixels": self._limits.image.max_pixels,
@@ -100,7 +103,7 @@ class Decoder:
             raise
         if "facts" in answer:
             return DecodedImage(ImageFacts(**answer["facts"]), ImageFileFacts(**answer["file"]), png)
-        raise _ERRORS[answer["code"]](answer["message"], field=FIELD)
+        raise _ERRORS[answer["code"]](answer["message"], field=answer["field"])
 
     def close(self) -> None:
         """End the process."""

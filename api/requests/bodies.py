@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import ConceptKind, LongPrompts, PromptSyntax
-from zoodip_core.images import MAX_IMAGES
+from zoodip_core.images import MAX_IMAGES, Crop
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -17,6 +17,29 @@ Metadata = Annotated[
     dict[MetadataKey, MetadataValue], Field(max_length=16, description="Labels of the client, for filters")
 ]
 Caption = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class CropSquare(BaseModel):
+    """A square of an image, in pixels of the upright image at its full size."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    x: int = Field(ge=0, description="Left edge in pixels")
+    y: int = Field(ge=0, description="Top edge in pixels")
+    side: int = Field(ge=1, description="Side in pixels")
+
+    def crop(self) -> Crop:
+        """Return the crop for the decoder."""
+        return Crop(self.x, self.y, self.side)
+
+
+Crops = Annotated[
+    Annotated[list[CropSquare | None], Field(max_length=MAX_IMAGES)] | None,
+    Field(
+        description="Square to use of each image; null leaves an image, or all of them, to `image_fit`",
+        examples=[[{"x": 0, "y": 8, "side": 48}, None]],
+    ),
+]
 
 NOT_STORABLE = "text with a NUL character or an unpaired surrogate"
 STORABLE = "text without them"
@@ -73,6 +96,7 @@ class PersonalizationRequest(RequestBody):
     captions: Annotated[list[Caption], Field(max_length=MAX_IMAGES)] | None = Field(
         default=None, description="One sentence with the token for each image; null selects templates"
     )
+    crop: Crops = None
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="A `preset` and settings that differ from it",
@@ -86,6 +110,12 @@ class PersonalizationRequest(RequestBody):
         description="https URL to notify when the job ends",
         examples=["https://example.org/zoodip"],
     )
+
+
+class InspectionRequest(RequestBody):
+    """The `request` field of an inspection."""
+
+    crop: Crops = None
 
 
 class ConceptChange(RequestBody):

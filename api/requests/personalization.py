@@ -16,7 +16,7 @@ from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
 from api.requests.cost import estimated_usage, personalization_estimate, speed_of
 from api.requests.form_reader import UploadedFile
-from api.requests.reference_images import decode_images, delete_images
+from api.requests.reference_images import decode_images, delete_images, read_crops
 from api.requests.webhook_url import check_webhook
 from api.service import Service
 from api.usage_quotas import check_usage_quota
@@ -245,6 +245,7 @@ def _decode_images(
 ) -> tuple[list[InputWarning], dict[str, int]]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
     cropped = resolved.settings.image_fit == "crop"
+    crops = read_crops(submission.request.crop, len(submission.files))
     return decode_images(
-        service, submission.decoder, submission.files, side_px, cropped=cropped, store_for=store_for
+        service, submission.decoder, submission.files, crops, side_px, cropped=cropped, store_for=store_for
     )

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.decoding.decoder import Decoder
+from api.requests.bodies import CropSquare
 from api.requests.form_reader import FormSchema, Upload, UploadedFile
 from api.service import Service
+from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import (
     MAX_IMAGES,
+    Crop,
     ImageFileFacts,
     check_image_count,
     warnings_by_image,
     warnings_from_facts,
 )
+from zoodip_core.images.crop import CROP_FIELD
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.object_store import job_prefix, reference_name
 
@@ -47,10 +51,28 @@ def check_uploads(upload: Upload) -> None:
     check_image_count(len(upload.files), skipped=[f"the part {name!r}" for name in upload.ignored_files])
 
 
+def read_crops(crops: Sequence[CropSquare | None] | None, images: int) -> list[Crop | None]:
+    """Return the crop of each image; None for an image without one.
+
+    Raises:
+        InvalidInputError: The number of crops is not that of the images.
+    """
+    if crops is None:
+        return [None] * images
+    if len(crops) != images:
+        raise InvalidInputError.mismatch(
+            CROP_FIELD,
+            got=f"a list of {len(crops)}",
+            expected=f"one square or null for each of the {images} images",
+        )
+    return [None if crop is None else crop.crop() for crop in crops]
+
+
 def decode_images(
     service: Service,
     decoder: Decoder,
     files: Sequence[UploadedFile],
+    crops: Sequence[Crop | None],
     side_px: int | None,
     *,
     cropped: bool,
@@ -62,6 +84,7 @@ def decode_images(
         service: provides the object store.
         decoder: decodes the files.
         files: the uploads.
+        crops: the chosen square of each image.
         side_px: training size of the base model, if known.
         cropped: whether only the center square of each image is used.
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
@@ -79,8 +102,8 @@ def decode_images(
     stored: dict[str, int] = {}
     facts = []
     try:
-        for index, file in enumerate(files):
-            decoded = decoder.decode(file.read(), name=file.name, encode=store_for is not None)
+        for index, (file, crop) in enumerate(zip(files, crops, strict=True)):
+            decoded = decoder.decode(file.read(), name=file.name, encode=store_for is not None, crop=crop)
             facts.append(decoded.facts)
             if store_for is not None:
                 name = reference_name(store_for, index)
@@ -93,22 +116,26 @@ def decode_images(
 
 
 def inspect_images(
-    decoder: Decoder, files: Sequence[UploadedFile], side_px: int | None
+    decoder: Decoder, files: Sequence[UploadedFile], crops: Sequence[Crop | None], side_px: int | None
 ) -> list[tuple[ImageFileFacts, list[InputWarning]]]:
     """Decode the uploaded images one at a time and store nothing.
 
     Args:
         decoder: decodes the files.
         files: the uploads.
+        crops: the chosen square of each image.
         side_px: training size of the base model, if known.
 
     Returns:
-        Format, size and warnings of each image, as if its center square were used.
+        Format, size and warnings of each image, as if its chosen or center square were used.
 
     Raises:
         InvalidImageError: A file is not a usable image; the message names the file.
     """
-    read = [decoder.decode(file.read(), name=file.name, encode=False) for file in files]
+    read = [
+        decoder.decode(file.read(), name=file.name, encode=False, crop=crop)
+        for file, crop in zip(files, crops, strict=True)
+    ]
     warnings = warnings_by_image([decoded.facts for decoded in read], side_px)
     return [(decoded.file, found) for decoded, found in zip(read, warnings, strict=True)]
 

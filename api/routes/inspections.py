@@ -10,8 +10,16 @@ from api import schemas, serializers
 from api.auth import Caller, Writer
 from api.decoding.decoder import Decoder
 from api.problems import problems
-from api.requests.form_reader import UploadedFile
-from api.requests.reference_images import IMAGES_SCHEMA, check_uploads, images_form, inspect_images
+from api.requests.bodies import InspectionRequest
+from api.requests.form_reader import Upload, UploadedFile
+from api.requests.json_field import parse_json_field
+from api.requests.reference_images import (
+    IMAGES_SCHEMA,
+    check_uploads,
+    images_form,
+    inspect_images,
+    read_crops,
+)
 from api.requests.uploads import receive_upload
 
 router = APIRouter(tags=["personalizations"])
@@ -21,7 +29,15 @@ _BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "multipart/form-data": {
-                "schema": {"type": "object", "required": ["images"], "properties": {"images": IMAGES_SCHEMA}}
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": IMAGES_SCHEMA,
+                        "request": {"$ref": "#/components/schemas/InspectionRequest"},
+                    },
+                },
+                "encoding": {"request": {"contentType": "application/json"}},
             }
         },
     }
@@ -40,16 +56,31 @@ async def inspect(request: Request, caller: Writer) -> Response:
 
     The warning about small images refers to the default base model.
     """
-    async with receive_upload(request, caller, images_form(caller.service)) as upload:
+    async with receive_upload(request, caller, images_form(caller.service, "request")) as upload:
+        parsed = _parse(upload)
         check_uploads(upload)
         async with caller.service.decoders.reserve(caller.owner) as decoder:
             return await caller.service.upload_slots.run(
-                caller.owner, _inspect, caller, decoder, upload.files
+                caller.owner, _inspect, caller, decoder, upload.files, parsed
             )
 
 
-def _inspect(caller: Caller, decoder: Decoder, files: list[UploadedFile]) -> Response:
+def _parse(upload: Upload) -> InspectionRequest:
+    return (
+        parse_json_field(upload, "request", InspectionRequest)
+        if "request" in upload.fields
+        else InspectionRequest()
+    )
+
+
+def _inspect(
+    caller: Caller, decoder: Decoder, files: list[UploadedFile], request: InspectionRequest
+) -> Response:
+    crops = read_crops(request.crop, len(files))
     _, facts = caller.service.base_models.facts(None)
-    inspected = inspect_images(decoder, files, None if facts is None else facts.side_px)
-    images = [serializers.inspected_image(file, warnings) for file, warnings in inspected]
+    inspected = inspect_images(decoder, files, crops, None if facts is None else facts.side_px)
+    images = [
+        serializers.inspected_image(file, crop, warnings)
+        for crop, (file, warnings) in zip(crops, inspected, strict=True)
+    ]
     return serializers.reply(schemas.Inspection(images=images))

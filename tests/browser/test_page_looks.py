@@ -32,6 +32,11 @@ def test_no_barrier_and_no_overflow_in_any_view(open_page: OpenPage, url: str, p
     page.get_by_role("button", name="Draw", exact=True).click()
     expect(page.locator('[data-field="prompt"] .error')).to_be_visible()
     page.set_input_files("#photo-files", photos)
+    page.get_by_role("link", name="Concepts").click()
+    page.get_by_role("button", name="Rename <looks>").click()
+    page.get_by_label("New name of <looks>").fill("NO")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".rename .error").first).to_be_visible()
     found = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

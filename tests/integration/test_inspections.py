@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from tests.integration.support.photos import create, parts, photo
 from tests.tooling.pictures import file_of, halves
-from zoodip_core.service.object_store import ObjectStore
+from zoodip_core.service.object_store import ObjectStore, reference_name
 from zoodip_core.service.settings import ServiceSettings
 
 
@@ -73,3 +74,46 @@ def test_errors_are_those_of_a_personalization(client: TestClient) -> None:
     assert (damaged.status_code, damaged.json()["code"]) == (422, "invalid_image")
     assert "'photo1.png'" in damaged.json()["detail"]
     assert client.post(url, json={}).status_code == 415
+
+
+def test_a_chosen_square_replaces_the_center_square(client: TestClient, settings: ServiceSettings) -> None:
+    """An inspection judges the square, and a personalization stores nothing else of the photo."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    turned = file_of(halves(96, 200), exif=exif)
+    square = {"x": 100, "y": 8, "side": 80}
+    request = {"request": json.dumps({"crop": [square, None]})}
+    answer = client.post("/v1/inspections", files=parts(turned, file_of(halves(160, 64))), data=request)
+    cropped, whole = answer.json()["images"]
+    assert (cropped["width"], cropped["height"], cropped["crop"]) == (200, 96, square)
+    assert "image_cropped" not in [warning["code"] for warning in cropped["warnings"]]
+    assert whole["crop"] == {"x": 48, "y": 0, "side": 64}
+    job = create(client, turned, crop=[square]).json()
+    stored = Image.open(BytesIO(ObjectStore(settings.object_store).get(reference_name(job["id"], 0))))
+    upright = halves(96, 200).transpose(Image.Transpose.ROTATE_270)
+    assert stored.tobytes() == upright.crop((100, 8, 180, 88)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("crop", "message"),
+    [
+        ([None], "crop: got a list of 1; expected one square or null for each of the 2 images"),
+        ([None, {"x": 60, "y": 0, "side": 40}], "crop: got x=60, y=0, side=40 for 'photo1.png'; expected"),
+        ([None, {"x": -1, "y": 0, "side": 40}], "crop.1.x: got -1; expected"),
+        ([None, {"x": 0, "y": 0}], "crop.1.side"),
+    ],
+)
+def test_bad_crops_create_nothing(
+    client: TestClient, settings: ServiceSettings, crop: Any, message: str
+) -> None:
+    """The error names the field; no image of the request stays stored."""
+    photos = [file_of(halves()), file_of(halves(80, 64))]
+    request = {"request": json.dumps({"crop": crop})}
+    inspected = client.post("/v1/inspections", files=parts(*photos), data=request)
+    for answer in (inspected, create(client, *photos, crop=crop)):
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert error["message"].startswith(message)
+        assert error["field"].startswith("crop")
+    assert client.get("/v1/personalizations").json()["data"] == []
+    assert list(ObjectStore(settings.object_store).names("")) == []

@@ -48,6 +48,12 @@ CaptionOption = Annotated[
         help="Sentence with the token; one for each image, in their order. Replaces the .txt files."
     ),
 ]
+CropOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Square of an image to use, as FILE=X,Y,SIDE in pixels of the upright image; may be repeated."
+    ),
+]
 PresetOption = Annotated[
     str, typer.Option(help="default: tuned for the base model; paper: as printed; script: as published.")
 ]
@@ -73,6 +79,7 @@ def personalize(
     initializer: InitializerOption,
     kind: KindOption = "object",
     caption: CaptionOption = None,
+    crop: CropOption = None,
     base_model: BaseModelOption = None,
     preset: PresetOption = "default",
     steps: StepsOption = None,
@@ -102,7 +109,9 @@ def personalize(
 
     choose_device(device)  # before a base model is downloaded
     limits = ImageLimits.of(file_mb=max_file_mb, megapixels=max_image_megapixels)
-    references = read_captioned_images(images, token=token, kind=kind, captions=caption, limits=limits)
+    references = read_captioned_images(
+        images, token=token, kind=kind, captions=caption, limits=limits, crops=crop or ()
+    )
     pictures = references.images
     entry = Catalog.load(catalog).get(base_model)
     folder = find_model_folder(entry)

@@ -11,7 +11,9 @@ from PIL import Image
 
 from zoodip_core.cli.console import say
 from zoodip_core.config import ConceptKind
-from zoodip_core.images import ImageLimits, ReferenceImages, read_reference_images
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.images import Crop, ImageLimits, ReferenceImages, read_reference_images
+from zoodip_core.images.crop import CROP_FIELD
 from zoodip_core.personalization.captions import TEMPLATES
 from zoodip_core.prompt_tokens import contains_token
 
@@ -38,6 +40,7 @@ def read_captioned_images(
     kind: ConceptKind,
     captions: Sequence[str] | None,
     limits: ImageLimits,
+    crops: Sequence[str] = (),
 ) -> CaptionedImages:
     """Read images and the `.txt` files of the same names, and print their names and captions.
 
@@ -50,11 +53,12 @@ def read_captioned_images(
         kind: "object" or "style".
         captions: captions from the command line; they replace those of text files.
         limits: limits of bytes and pixels of each file.
+        crops: squares to cut out, each as `FILE=X,Y,SIDE`.
 
     Raises:
         InvalidInputError: a file is not usable, or the number of images is out of range.
     """
-    read = read_reference_images(paths, limits)
+    read = read_reference_images(paths, limits, _parse_crops(crops))
     say(f"read {_count(len(read.names), 'image')}: {', '.join(read.names)}")
     if read.skipped:
         say(f"skipped {_count(len(read.skipped), 'file')}: {', '.join(read.skipped)}")
@@ -64,6 +68,23 @@ def read_captioned_images(
         say(f"  {name}: {caption}")
     report = {"images": read.names, "skipped": read.skipped, "captions": used and list(used)}
     return CaptionedImages(read.images, used, report)
+
+
+def _parse_crops(crops: Sequence[str]) -> dict[str, Crop]:
+    """Return the crop of each named file.
+
+    Raises:
+        InvalidInputError: A text is not `FILE=X,Y,SIDE`, or two name one file.
+    """
+    parsed: dict[str, Crop] = {}
+    for text in crops:
+        name, _, square = text.rpartition("=")
+        if not name or name in parsed:
+            raise InvalidInputError.mismatch(
+                CROP_FIELD, got=repr(text), expected="FILE=X,Y,SIDE, once for a file"
+            )
+        parsed[name] = Crop.parse(square)
+    return parsed
 
 
 def _captions_of_files(

@@ -8,6 +8,7 @@ from zoodip_core.images.checks import (
     warnings_by_image,
     warnings_from_facts,
 )
+from zoodip_core.images.crop import Crop
 from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file
 from zoodip_core.images.files import ReferenceImages, read_images, read_reference_images
 from zoodip_core.images.geometry import center_square, fit_square
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_IMAGES",
     "MAX_PIXELS",
+    "Crop",
     "ImageFacts",
     "ImageFileFacts",
     "ImageLimits",

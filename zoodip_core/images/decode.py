@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from zoodip_core.images import formats
+from zoodip_core.images.crop import SWAPS_SIDES, Crop
 from zoodip_core.images.geometry import MAX_SHORT_SIDE_PX, shrink
 from zoodip_core.images.headers import MAX_SCANS, count_scans, webp_size
 from zoodip_core.images.limits import ImageLimits, invalid_image
@@ -28,16 +29,6 @@ DEFAULT_LIMITS = ImageLimits()
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, AttributeError),
     *(ArithmeticError, struct.error, zlib.error, Image.DecompressionBombError),
-)
-
-
-_SWAPS_SIDES = frozenset(
-    (
-        Image.Transpose.TRANSPOSE,
-        Image.Transpose.TRANSVERSE,
-        Image.Transpose.ROTATE_90,
-        Image.Transpose.ROTATE_270,
-    )
 )
 
 
@@ -56,25 +47,30 @@ class ImageFileFacts:
     height: int
 
 
-def decode_image(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+def decode_image(
+    data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS, crop: Crop | None = None
+) -> Image.Image:
     """Return the image of `decode_image_file`. Arguments and errors are the same."""
-    return decode_image_file(data, name=name, limits=limits)[0]
+    return decode_image_file(data, name=name, limits=limits, crop=crop)[0]
 
 
 def decode_image_file(
-    data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS
+    data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS, crop: Crop | None = None
 ) -> tuple[Image.Image, ImageFileFacts]:
     """Decode the first frame of an image file: upright, sRGB, flattened on white, without metadata.
 
-    The short side of the image has at most 1,024 px. JPEG files are reduced while they are decoded.
+    The short side of the image has at most 1,024 px. JPEG files are reduced while they are decoded. A crop is cut out
+    before, from as many pixels as it needs, so a small one of a large photo keeps its details.
 
     Args:
         data: content of a PNG, JPEG, WebP, AVIF or HEIC file. The content decides the format, not the name.
         name: name of the file in error messages.
         limits: limits of bytes and pixels.
+        crop: square to cut out; None keeps the whole image.
 
     Raises:
         ImageTooLargeError: the file has too many bytes.
+        InvalidInputError: the crop is not inside the image, or is too small.
         InvalidImageError: the format is not allowed, a size is out of range, or the file is damaged. Or it is a
             HEIC file, and the package that reads it is missing.
     """
@@ -86,18 +82,28 @@ def decode_image_file(
         with warnings.catch_warnings(action="ignore"), _open(data, image_format, name, limits) as image:
             limits.check_size(image.size, name)
             sides = image.size
-            if isinstance(image, JpegImageFile):
-                image.draft(None, (2 * MAX_SHORT_SIDE_PX, 2 * MAX_SHORT_SIDE_PX))
-            image.load()
+            _load(image, crop)
             turn = orientation_of(image)
-            reduced = shrink(flatten(image))
+            width, height = reversed(sides) if turn in SWAPS_SIDES else sides
+            if crop is not None:
+                crop.check(width, height, name)
+            used = image if crop is None else image.crop(crop.stored_box(turn, sides, image.size))
+            reduced = shrink(flatten(used))
             upright = reduced if turn is None else reduced.transpose(turn)
-            width, height = reversed(sides) if turn in _SWAPS_SIDES else sides
             return upright, ImageFileFacts(image_format, width, height)
     except MemoryError as error:
         raise invalid_image(name, "takes too much memory to decode", "a smaller image") from error
     except _DAMAGE as error:
         raise invalid_image(name, f"a truncated or damaged {image_format} file", formats.EXPECTED) from error
+
+
+def _load(image: ImageFile, crop: Crop | None) -> None:
+    """Decode the pixels. A JPEG file is reduced, but not below twice the pixels that base models use of it."""
+    if isinstance(image, JpegImageFile):
+        used = min(image.size) if crop is None else max(1, crop.side)
+        width, height = (2 * MAX_SHORT_SIDE_PX * side // used for side in image.size)
+        image.draft(None, (width, height))
+    image.load()
 
 
 def _open(data: bytes, image_format: str, name: str, limits: ImageLimits) -> ImageFile:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import codecs
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from zoodip_core.errors import InvalidImageError
+from zoodip_core.errors import InvalidImageError, InvalidInputError
 from zoodip_core.images import formats
+from zoodip_core.images.crop import CROP_FIELD, Crop
 from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image
 from zoodip_core.images.limits import MAX_IMAGES, ImageLimits, check_image_count, invalid_image
 
 _STRICT_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp"))
 _CAPTION_SUFFIX = ".txt"
 _MAX_CAPTION_BYTES = 10_000
+_NO_CROPS: Mapping[str, Crop] = {}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def read_images(paths: Sequence[Path]) -> list[Image.Image]:
     return read_reference_images(paths).images
 
 
-def read_reference_images(paths: Sequence[Path], limits: ImageLimits = DEFAULT_LIMITS) -> ReferenceImages:
+def read_reference_images(
+    paths: Sequence[Path], limits: ImageLimits = DEFAULT_LIMITS, crops: Mapping[str, Crop] = _NO_CROPS
+) -> ReferenceImages:
     """Read the images at `paths` and the captions in `.txt` files of the same names, in order.
 
     A path to a file must be a usable image. A folder means the images in it, sorted by name: its PNG, JPEG and
@@ -59,8 +63,10 @@ def read_reference_images(paths: Sequence[Path], limits: ImageLimits = DEFAULT_L
     Args:
         paths: files and folders.
         limits: limits of bytes and pixels of each file.
+        crops: square to cut out of each file, by file name; other files are not cropped.
 
     Raises:
+        InvalidInputError: a crop names no file, or is not inside its image.
         ImageCountError: there are no images, or more than 16.
         ImageTooLargeError: a file has too many bytes.
         InvalidImageError: a file is missing, unreadable or not a usable image.
@@ -70,10 +76,13 @@ def read_reference_images(paths: Sequence[Path], limits: ImageLimits = DEFAULT_L
         found.add(path)
     if len(found.files) > MAX_IMAGES:
         check_image_count(len(found.files), sources=paths)
+    _check_crop_names(crops, [file.name for file, _ in found.files])
     read = ReferenceImages([], [], [], found.skipped)
     for file, must_be_usable in found.files:
         try:
-            read.images.append(decode_image(_read(file, limits), name=file.name, limits=limits))
+            read.images.append(
+                decode_image(_read(file, limits), name=file.name, limits=limits, crop=crops.get(file.name))
+            )
         except InvalidImageError as error:
             if must_be_usable:
                 raise
@@ -84,6 +93,13 @@ def read_reference_images(paths: Sequence[Path], limits: ImageLimits = DEFAULT_L
     read.skipped.sort()
     check_image_count(len(read.images), sources=paths, skipped=read.skipped)
     return read
+
+
+def _check_crop_names(crops: Mapping[str, Crop], names: Sequence[str]) -> None:
+    for name in crops:
+        if names.count(name) != 1:
+            expected = f"one file of: {', '.join(names)}"
+            raise InvalidInputError.mismatch(CROP_FIELD, got=repr(name), expected=expected)
 
 
 class _Found:

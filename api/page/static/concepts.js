@@ -1,4 +1,4 @@
-// The gallery of concepts: search, download for each program, draw, delete.
+// The gallery of concepts: search, rename, download for each program, draw, delete.
 
 import { confirmedButton } from "./confirm.js";
 import { button, byId, element, synchronize } from "./dom.js";
@@ -7,6 +7,7 @@ import { send } from "./http.js";
 import { changed, lists, updates } from "./lists.js";
 import { download, showPicture } from "./pictures.js";
 import { mentionToken } from "./prompt.js";
+import { renamableTitle } from "./rename.js";
 import { installView, show } from "./views.js";
 
 const FORMATS = { diffusers: "diffusers", a1111: "A1111", comfyui: "ComfyUI" };
@@ -22,7 +23,7 @@ function render() {
   const shown = lists.concepts.filter(({ token }) => token.includes(text));
   byId("no-concepts").hidden = lists.concepts.length > 0;
   byId("no-match").hidden = shown.length > 0 || lists.concepts.length === 0;
-  synchronize(byId("concepts"), shown, ({ id }) => id, create, fill);
+  synchronize(byId("concepts"), shown, ({ id, token }) => `${id} ${token}`, create, fill);
 }
 
 function create(concept) {
@@ -31,7 +32,7 @@ function create(concept) {
   return element(
     "li", { class: "card concept" },
     element("div", { class: "picture" }),
-    element("h2", {}, concept.token),
+    renamableTitle(concept),
     element("p", { class: "hint" }, `${concept.kind} on ${concept.base_model} · ${formatTime(concept.created_at)}`),
     element("div", { class: "actions" }, use, confirmedButton("trash-2", "Delete", { name: concept.token, act: remove })),
     downloads(concept),

@@ -34,7 +34,7 @@ function showError(form, field, message) {
   }
   for (const fold of ancestors(place, "DETAILS")) fold.open = true;
   const control = place.querySelector("input, select, textarea");
-  const id = `error-${field.replaceAll(/\W/g, "-")}`;
+  const id = `${form.id}-error-${field.replaceAll(/\W/g, "-")}`;
   place.append(element("p", { id, class: "error", role: "alert" }, message));
   control.setAttribute("aria-invalid", "true");
   control.setAttribute("aria-errormessage", id);

@@ -4,6 +4,12 @@ const count = new Intl.NumberFormat("en-US");
 const short = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 
 export const formatCount = (value) => count.format(value);
+/** Return the token that a typed name means: the angle brackets may be left out. */
+export function asToken(text) {
+  const name = text.trim();
+  return !name || name.startsWith("<") ? name : `<${name}>`;
+}
+
 export const plural = (value, noun) => `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 export function formatDuration(seconds) {

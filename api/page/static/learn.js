@@ -3,7 +3,7 @@
 import { installBaseModelMenu } from "./base_models.js";
 import { byId, element, setText } from "./dom.js";
 import { clearErrors, showProblem } from "./field_errors.js";
-import { formatCount, formatDuration, formatMegabytes, plural } from "./format.js";
+import { asToken, formatCount, formatDuration, formatMegabytes, plural } from "./format.js";
 import { getJson } from "./http.js";
 import { installInitializer } from "./initializer.js";
 import { changed } from "./lists.js";
@@ -42,10 +42,7 @@ export function fillFrom(job) {
   show("learn");
 }
 
-function token() {
-  const name = byId("token").value.trim();
-  return !name || name.startsWith("<") ? name : `<${name}>`;
-}
+const token = () => asToken(byId("token").value);
 
 function defaultCaption() {
   const shown = token() || "<my-dog>";

@@ -8,6 +8,7 @@ import pytest
 
 from tests.tooling.pictures import file_of, halves
 from zoodip_core.cli.reference_images import CaptionedImages, read_captioned_images
+from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import ImageLimits
 
 
@@ -79,3 +80,31 @@ def test_captions_spell_the_token_in_any_way(folder: Path, capsys: pytest.Captur
     (folder / "b.txt").write_text("\n")
     assert _read(folder, "<cat>").captions == ("a photo of a &lt;Cat&gt;", *["a photo of a <cat>"] * 2)
     assert "the text file of b.png is not used; it is empty" in capsys.readouterr().err
+
+
+def test_a_crop_is_cut_out_of_the_named_file(folder: Path) -> None:
+    """Other images stay whole."""
+    read = read_captioned_images(
+        [folder], token="<cat>", kind="object", captions=None, limits=ImageLimits(), crops=["b.png=4,2,40"]
+    )
+    assert [image.size for image in read.images] == [(64, 48), (40, 40), (64, 48)]
+    assert read.images[1].tobytes() == halves().crop((4, 2, 44, 42)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("crops", "message"),
+    [
+        (["z.png=0,0,40"], "crop: got 'z.png'; expected one file of: a.png, b.png, c.png"),
+        (["0,0,40"], "crop: got '0,0,40'; expected FILE=X,Y,SIDE"),
+        (["a.png=0,0"], "crop: got '0,0'; expected X,Y,SIDE in pixels"),
+        (["a.png=-1,0,40"], "crop: got '-1,0,40'; expected X,Y,SIDE in pixels"),
+        (["a.png=0,0,40", "a.png=1,0,40"], "crop: got 'a.png=1,0,40'; expected FILE=X,Y,SIDE, once"),
+        (["a.png=40,0,40"], "crop: got x=40, y=0, side=40 for 'a.png'; expected a square"),
+    ],
+)
+def test_bad_crops_are_refused(folder: Path, crops: list[str], message: str) -> None:
+    """The message names the option and what is allowed."""
+    with pytest.raises(InvalidInputError, match=f"^{message}"):
+        read_captioned_images(
+            [folder], token="<cat>", kind="object", captions=None, limits=ImageLimits(), crops=crops
+        )

@@ -10,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from tests.tooling.pictures import BLUE, RED, display_p3, file_of, halves, png_chunk, png_of
-from zoodip_core.images import decode_image, encode_png, fit_square
+from zoodip_core.errors import InvalidInputError
+from zoodip_core.images import Crop, decode_image, encode_png, fit_square
 
 
 @pytest.mark.parametrize(("image_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
@@ -35,6 +36,8 @@ def test_the_exif_orientation_is_applied(orientation: int, image_format: str) ->
     difference = np.abs(np.asarray(image).astype(int) - np.asarray(upright).astype(int))
     assert image.size == upright.size
     assert difference.mean() < 4
+    square = decode_image(file_of(stored, image_format, exif=exif, **options), name="a", crop=Crop(5, 3, 33))
+    assert np.array_equal(np.asarray(square), np.asarray(image.crop((5, 3, 38, 36))))
 
 
 @pytest.mark.parametrize(
@@ -169,3 +172,31 @@ def test_fit_square_keeps_the_center() -> None:
     square = fit_square(image, 16)
     assert square.size == (16, 16)
     assert set(square.get_flattened_data()) == {BLUE}
+
+
+def test_a_small_crop_of_a_large_photo_keeps_its_pixels() -> None:
+    """A JPEG file is not reduced below the pixels of the crop; its coordinates are those of the whole photo."""
+    photo = halves(5_000, 4_400)
+    photo.paste((9, 9, 9), (3_000, 2_000, 3_040, 2_040))
+    data = file_of(photo, "JPEG", quality=95, subsampling=0)
+    square = decode_image(data, name="a", crop=Crop(3_000, 2_000, 40))
+    assert square.size == (40, 40)
+    assert np.asarray(square).max() < 40
+    half = decode_image(data, name="a", crop=Crop(600, 0, 4_400))  # decoded at half the size
+    assert half.size == (1_024, 1_024)
+    colors = np.asarray(half)[900]
+    assert colors[435, 0] > 200  # red ends at (2,500 - 600) / 4,400 of the width
+    assert colors[449, 2] > 200
+
+
+@pytest.mark.parametrize(
+    "crop", [Crop(33, 0, 32), Crop(0, 17, 32), Crop(0, 0, 31), Crop(0, 0, 49), Crop(0, 0, 0)]
+)
+def test_a_crop_outside_the_image_is_refused(crop: Crop) -> None:
+    """The message has the square, the file and what is allowed, for each edge and for small squares."""
+    expected = "expected a square of at least 32 px inside its 64×48 px"
+    with pytest.raises(
+        InvalidInputError, match=f"^crop: got x={crop.x}, .* for 'a.png'; {expected}"
+    ) as error:
+        decode_image(file_of(halves(), "JPEG"), name="a.png", crop=crop)
+    assert error.value.field == "crop"
