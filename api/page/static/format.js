@@ -6,6 +6,9 @@ const short = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 export const formatCount = (value) => count.format(value);
 export const plural = (value, noun) => `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
 
+/** Name of a generation. */
+export const titleOf = (job) => (job.groups ? plural(job.groups.length, "prompt") : job.prompt);
+
 export function formatDuration(seconds) {
   if (seconds < 1) return "under 1 s";
   if (seconds < 90) return `${Math.round(seconds)} s`;
