@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -89,12 +89,18 @@ def read_prompts(
         if token not in found:
             raise UnknownTokenError.mismatch(f"concepts[{k}]", got=token, expected=expected)
     vectors = {token: record.vectors for token, record in found.items()}
+    avoided = candidate_tokens(settings.negative_prompt)
+
+    def meant_by(text: str) -> dict[str, int]:
+        meant = candidate_tokens(text) | avoided
+        return {token: count for token, count in vectors.items() if token in meant}
+
     try:
-        prepared = _prepare(facts, settings, requested, vectors, expected)
+        prepared = _prepare(facts, settings, requested, meant_by, expected)
     except UnknownTokenError:
         page, _ = concepts.list_page(connection, owner, limit=_MAX_SUGGESTED)
         vectors |= {record.token: record.vectors for record in page if record.base_model == base_model}
-        prepared = _prepare(facts, settings, requested, vectors, expected)
+        prepared = _prepare(facts, settings, requested, lambda _: vectors, expected)
     return PreparedPrompts(prepared, _ids(prepared, found), _unique(prepared))
 
 
@@ -102,18 +108,12 @@ def _prepare(
     facts: BaseModelFacts | None,
     settings: GenerationSettings,
     requested: RequestedPrompts,
-    vectors: Mapping[str, int],
+    vectors_of: Callable[[str], Mapping[str, int]],
     expected: str,
 ) -> list[PreparedGeneration]:
     windows = None if facts is None else facts.text_windows
     if not requested.is_set:
-        return [prepare_prompts(settings, vectors, windows, expected=expected)]
-    avoided = candidate_tokens(settings.negative_prompt)
-
-    def vectors_of(text: str) -> dict[str, int]:
-        meant = candidate_tokens(text) | avoided
-        return {token: number for token, number in vectors.items() if token in meant}
-
+        return [prepare_prompts(settings, vectors_of(settings.prompt), windows, expected=expected)]
     return prepare_set(settings, requested.filled, vectors_of, windows, expected=expected)
 
 

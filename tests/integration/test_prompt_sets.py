@@ -68,6 +68,7 @@ def test_a_bad_set_is_refused_with_its_field(client: TestClient, concepts: dict[
         ({"prompts": ["a {token}"]}, "concepts", "concepts: got none; expected at least one"),
         ({"prompts": ["a {token}"], "concepts": ["<cow>"]}, "concepts", "concepts[0]: got <cow>"),
         ({"prompts": ["x", "a <cow>"]}, "prompts", "prompts[1]: got <cow>; expected a token"),
+        ({"prompts": ["a <my-bat>"]}, "prompts", "; did you mean <my-cat>"),
         ({"prompts": ["x", long]}, "prompts", "prompts[1]: got a prompt longer than the text window"),
         ({"prompts": ["x"] * 33, "n": 2}, "n", "n: got 66 images of 33 prompts; expected at most 64"),
         (
