@@ -130,14 +130,40 @@ class WithheldImage(BaseModel):
     error: JobError = Field(description="Always `content_filtered`")
 
 
+class PromptGroup(BaseModel):
+    """One prompt of a prompt set for one concept, with its images."""
+
+    template: str = Field(description="The prompt of the request", examples=["a {token} on a beach"])
+    concept: str | None = Field(
+        description="Token that replaces `{token}`; null if the prompt does not contain it",
+        examples=["<my-dog>"],
+    )
+    prompt: str = Field(description="The prompt as it is drawn", examples=["a <my-dog> on a beach"])
+    images: list[GeneratedImage] = Field(description="Its images; empty until the job succeeds")
+
+
+class GenerationValidation(BaseModel):
+    """Settings and estimated usage of a generation that was validated, not created."""
+
+    object: Literal["generation.validation"] = "generation.validation"
+    base_model: str = Field(description="Name of the base model in the catalog")
+    settings: dict[str, Any] = Field(description="All settings of the first prompt, with defaults resolved")
+    prompts: list[str] = Field(description="All prompts as they are drawn")
+    warnings: list[InputWarning] = Field(description="Warnings about the prompts")
+    estimated_usage: EstimatedUsage
+
+
 class Generation(_Job):
-    """A job that draws images of a prompt."""
+    """A job that draws images of a prompt or a prompt set."""
 
     object: Literal["generation"] = "generation"
     id: str = Field(examples=["gen_06exs0fg3k5v8qhzj2m4n7rt"])
-    prompt: str
+    prompt: str = Field(description="The prompt; of a prompt set the first one")
     settings: dict[str, Any] = Field(description="All settings, with defaults resolved")
     images: list[GeneratedImage] = Field(description="Drawn images; empty until the job succeeds")
+    groups: list[PromptGroup] | None = Field(
+        description="The images of a prompt set by prompt and concept; null for a single prompt"
+    )
     withheld: list[WithheldImage] = Field(
         description="Images that the safety checker withheld; if it withheld all, the job fails"
     )

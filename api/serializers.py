@@ -57,14 +57,20 @@ def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
         job: the job.
         public_url: base URL of the service for the links to images; may be empty.
     """
-    seeds = (job.result or {}).get("seeds", [])
+    prompts = prompts_of(job)
     images = [
-        schemas.GeneratedImage(
-            url=f"{public_url}/v1/generations/{job.id}/images/{k}.png",
-            seed=seed,
-            prompt=job.request["settings"]["prompt"],
+        (index, schemas.GeneratedImage(url=url, seed=seed, prompt=prompts[index]["text"]))
+        for k, (index, seed) in enumerate(drawn_images(job))
+        for url in [f"{public_url}/v1/generations/{job.id}/images/{k}.png"]
+    ]
+    groups = [
+        schemas.PromptGroup(
+            template=one["template"],
+            concept=one["concept"],
+            prompt=one["text"],
+            images=[image for index, image in images if index == number],
         )
-        for k, seed in enumerate(seeds)
+        for number, one in enumerate(prompts)
     ]
     withheld = [
         schemas.WithheldImage(seed=seed, error=_CONTENT_FILTERED)
@@ -74,10 +80,26 @@ def generation(job: JobSnapshot, public_url: str) -> schemas.Generation:
         **_common(job),
         prompt=job.request["settings"]["prompt"],
         settings=job.request["settings"],
-        images=images,
+        images=[image for _, image in images],
+        groups=groups if "prompts" in job.request else None,
         withheld=withheld,
         result=job.result,
     )
+
+
+def prompts_of(job: JobSnapshot) -> list[dict[str, Any]]:
+    """Return `template`, `concept` and `text` of each prompt of a generation."""
+    prompt = job.request["settings"]["prompt"]
+    single = {"template": prompt, "concept": None, "text": prompt}
+    prompts: list[dict[str, Any]] = job.request.get("prompts", [single])
+    return prompts
+
+
+def drawn_images(job: JobSnapshot) -> list[tuple[int, int]]:
+    """Return the index of the prompt and the seed of each drawn image."""
+    result = job.result or {}
+    seeds = result.get("seeds", [])
+    return list(zip(result.get("prompt_indices", [0] * len(seeds)), seeds, strict=True))
 
 
 def concept(record: ConceptRecord) -> schemas.Concept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakSet
 
 import structlog
@@ -111,7 +112,8 @@ class DiffusionEngine:
         """
         bundle = self._bundle(job.base_model)
         settings = GenerationSettings.parse(job.request["settings"])
-        check_generation_limits(settings, bundle.side_px, self._settings)
+        prompts = [one["text"] for one in job.request.get("prompts", [{"text": settings.prompt}])]
+        check_generation_limits(settings, bundle.side_px, self._settings, prompts=len(prompts))
         vectors = concept_vectors(
             [concept for _, concept in concepts],
             bundle,
@@ -125,7 +127,9 @@ class DiffusionEngine:
             concepts={record.token: record.id for record, _ in concepts},
             settings=settings.model_dump(exclude=IMAGE_FIELDS),
         )
-        generation = DiffusionGeneration(bundle, ImageBatch(bundle, [settings], vectors), facts)
+        requests = [settings.model_copy(update={"prompt": prompt}) for prompt in prompts]
+        batch = ImageBatch(bundle, requests, vectors)
+        generation = DiffusionGeneration(bundle, batch, [_facts_of(facts, prompt) for prompt in prompts])
         self._jobs.add(generation)
         return generation
 
@@ -169,6 +173,13 @@ class DiffusionEngine:
         )
         defaults = self._catalog.get(bundle.name).generation
         return GenerationSettings.parse({**defaults, "prompt": caption, "seed": PREVIEW_SEED})
+
+
+def _facts_of(facts: GenerationFacts, prompt: str) -> GenerationFacts:
+    """Return the metadata of one prompt of a set, with the concepts that its images can show."""
+    texts = (prompt, facts.settings["negative_prompt"])
+    shown = {token: id_ for token, id_ in facts.concepts.items() if any(token in text for text in texts)}
+    return replace(facts, prompt=prompt, concepts=shown)
 
 
 def _checked_tokens(concepts: Sequence[tuple[ConceptRecord, Concept]], bundle: Bundle) -> list[str]:

@@ -157,9 +157,9 @@ class DiffusionSearch:
 
 
 class DiffusionGeneration:
-    """Generation on a loaded base model."""
+    """Generation on a loaded base model. `facts` has the metadata of each prompt; all have as many images."""
 
-    def __init__(self, bundle: Bundle, batch: ImageBatch, facts: GenerationFacts) -> None:
+    def __init__(self, bundle: Bundle, batch: ImageBatch, facts: Sequence[GenerationFacts]) -> None:
         self.bundle = bundle
         self.images: list[EncodedImage] = []
         self._batch = batch
@@ -218,9 +218,11 @@ class DiffusionGeneration:
             ZoodipError: memory is exhausted, a pixel is NaN or infinite, or the safety checker withheld all images.
         """
         self._batch.decode()
-        for drawn in self._batch.images[len(self.images) :]:
-            png = encode_generated(drawn.image, replace(self._facts, seed=drawn.seed))
-            self.images.append(EncodedImage(png, drawn.seed))
+        drawn = self._batch.drawn[-1]
+        if drawn is not None:
+            index = (len(self._batch.drawn) - 1) * len(self._facts) // self._batch.count
+            png = encode_generated(drawn.image, replace(self._facts[index], seed=drawn.seed))
+            self.images.append(EncodedImage(png, drawn.seed, index))
 
     def partial_image(self) -> bytes | None:
         """Return the estimate of the first image as PNG, or None if the safety checker flags it."""

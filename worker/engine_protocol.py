@@ -20,10 +20,11 @@ Activity = Literal["step", "measure", "preview"]
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """Generated image as a PNG file, with its seed."""
+    """Generated image as a PNG file, with its seed and the index of its prompt in a prompt set."""
 
     png: bytes
     seed: int
+    prompt_index: int = 0
 
 
 class JobSearch(Protocol):

@@ -77,6 +77,8 @@ class GenerationJob:
             "concepts": {record.token: record.id for record, _ in self._concepts},
             "usage": self.meter.as_json(),
         }
+        if "prompts" in self.job.request:
+            result["prompt_indices"] = [image.prompt_index for image in self.drawing.images]
         values = {"step": self.job.total_steps, "result": result}
         self._context.writer.finish(self.lease, Status.SUCCEEDED, values)
         record_span("generation", self.job.trace, self._began_at, time.time(), job_id=self.job.id)

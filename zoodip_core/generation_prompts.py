@@ -11,8 +11,6 @@ from zoodip_core.input_warnings import InputWarning
 from zoodip_core.prompt_tokens import PromptReading, read_prompt, unused_concepts
 from zoodip_core.prompt_weights import parse_prompt, text_of
 
-_FIELDS = ("prompt", "negative_prompt")
-
 
 @dataclass(frozen=True)
 class PreparedGeneration:
@@ -35,6 +33,7 @@ def prepare_prompts(
     windows: Sequence[TextWindow] | None,
     *,
     expected: str = "a token of the given concepts",
+    field: str = "prompt",
 ) -> PreparedGeneration:
     """Read the prompts of a generation and validate that the base model reads every token in them.
 
@@ -43,6 +42,7 @@ def prepare_prompts(
         vectors: token → number of vectors, for each concept that the user has given or can mean.
         windows: windows of the base model's text encoders; None if its files are on another machine.
         expected: what a token in a prompt must be, for messages.
+        field: name of the prompt's field, for messages.
 
     Raises:
         UnknownTokenError: a prompt contains something that looks like a token and is none.
@@ -50,16 +50,17 @@ def prepare_prompts(
         InvalidSettingsError: a prompt is too long once its tokens have their own spelling.
     """
     vocabulary = windows[0].vocabulary if windows else None
+    labels = {"prompt": field, "negative_prompt": "negative_prompt"}
     readings = {
-        field: read_prompt(
-            getattr(settings, field), vectors, field=field, expected=expected, vocabulary=vocabulary
+        name: read_prompt(
+            getattr(settings, name), vectors, field=label, expected=expected, vocabulary=vocabulary
         )
-        for field in _FIELDS
+        for name, label in labels.items()
     }
-    texts = {field: reading.text for field, reading in readings.items()}
+    texts = {name: reading.text for name, reading in readings.items()}
     warnings = [warning for reading in readings.values() for warning in reading.warnings]
-    for field, reading in readings.items():
-        warnings += _check_windows(settings, field, reading, vectors, windows) if windows else []
+    for name, reading in readings.items():
+        warnings += _check_windows(settings, labels[name], reading, vectors, windows) if windows else []
     warnings += unused_concepts(vectors, readings.values())
     tokens = dict.fromkeys(token for reading in readings.values() for token in reading.tokens)
     return PreparedGeneration(

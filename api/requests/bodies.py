@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import ConceptKind, LongPrompts, PromptSyntax
 from zoodip_core.images import MAX_IMAGES, Crop
+from zoodip_core.prompt_sets import MAX_PROMPTS
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -40,6 +41,8 @@ Crops = Annotated[
         examples=[[{"x": 0, "y": 8, "side": 48}, None]],
     ),
 ]
+SetPrompt = Annotated[str, StringConstraints(max_length=2000)]
+ConceptToken = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 NOT_STORABLE = "text with a NUL character or an unpaired surrogate"
 STORABLE = "text without them"
@@ -132,11 +135,24 @@ class ConceptChange(RequestBody):
 class GenerationRequest(RequestBody):
     """Body of a new generation."""
 
-    prompt: str = Field(
+    prompt: str | None = Field(
+        default=None,
         min_length=1,
         max_length=2000,
         description="Text to draw; may contain tokens of the caller's concepts",
         examples=["a photo of <my-dog> on a beach"],
+    )
+    prompts: list[SetPrompt] | None = Field(
+        default=None,
+        description=f"Instead of `prompt`: 1 to {MAX_PROMPTS} prompts, each with `n` images of the same seeds. "
+        "`{token}` becomes each concept of `concepts`",
+        examples=[["a {token} on a beach", "a {token} in the snow"]],
+    )
+    concepts: list[ConceptToken] = Field(
+        default_factory=list,
+        max_length=MAX_PROMPTS,
+        description="Tokens of the caller's concepts, for `{token}` in `prompts`",
+        examples=[["<my-dog>", "<my-cat>"]],
     )
     negative_prompt: str = Field(default="", max_length=2000, description="Text to steer away from")
     prompt_syntax: PromptSyntax = Field(
@@ -147,7 +163,7 @@ class GenerationRequest(RequestBody):
         default="chunks",
         description="Prompts beyond the text window: encoded in chunks, or truncated with a warning",
     )
-    n: int = Field(default=1, ge=1, le=64, description="Number of images")
+    n: int = Field(default=1, ge=1, le=64, description="Number of images of each prompt")
     size: str | None = Field(
         default=None,
         max_length=20,

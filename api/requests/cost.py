@@ -33,10 +33,10 @@ def personalization_estimate(
     )
 
 
-def generation_estimate(settings: GenerationSettings) -> Estimate:
+def generation_estimate(settings: GenerationSettings, prompts: int = 1) -> Estimate:
     """Return the images and U-Net evaluations of a generation. Schedulers such as `heun` take up to twice as many."""
-    rows = 2 if settings.guidance_scale > 1 else 1
-    return Estimate(evaluations=settings.n * settings.steps * rows, images=settings.n)
+    rows, images = 2 if settings.guidance_scale > 1 else 1, settings.n * prompts
+    return Estimate(evaluations=images * settings.steps * rows, images=images)
 
 
 def speed_of(connection: Connection, service: Service, base_model: str) -> float | None:

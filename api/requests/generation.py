@@ -5,26 +5,25 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from fastapi import Response
 from sqlalchemy import Connection
 
-from api import serializers
+from api import schemas, serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
 from api.idempotent_create import Creation, check_job_quota
 from api.requests.bodies import GenerationRequest
-from api.requests.cost import generation_estimate
+from api.requests.cost import estimated_usage, generation_estimate, speed_of
+from api.requests.prompts import PreparedPrompts, RequestedPrompts, read_prompts, requested_prompts
 from api.service import Service
 from api.usage_quotas import check_usage_quota
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.scheduler_names import check_scheduler
 from zoodip_core.config import GenerationSettings
-from zoodip_core.errors import InvalidSettingsError, UnknownTokenError
-from zoodip_core.generation_prompts import PreparedGeneration, prepare_prompts
+from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.input_warnings import InputWarning
-from zoodip_core.prompt_tokens import candidate_tokens
-from zoodip_core.service import concepts
-from zoodip_core.service.concepts import ConceptRecord
 from zoodip_core.service.generation_limits import check_generation_limits
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
@@ -32,12 +31,12 @@ from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import snapshot
 from zoodip_core.service.jobs.states import JobKind
+from zoodip_core.service.quotas import Estimate
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 _MIN_SIDE_PX, _MAX_SIDE_PX = 8, 4096
 _DEFAULT_CELL_PX = 8  # Stable Diffusion's
 _DEFAULT_SIDE_PX = 512
-_MAX_SUGGESTED = 1000  # newest concepts of an owner that an unknown token is compared with
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,36 @@ class _Resolved:
     entry: BaseModelEntry
     facts: BaseModelFacts | None
     settings: GenerationSettings
+    prompts: RequestedPrompts
+
+    @property
+    def estimate(self) -> Estimate:
+        """Estimated usage of the generation."""
+        return generation_estimate(self.settings, len(self.prompts.filled))
+
+
+def validate_only(caller: Caller, body: GenerationRequest) -> Response:
+    """Return the settings, the prompts and the estimated usage of the generation. Creates nothing.
+
+    Raises:
+        ZoodipError: The same errors as the creation.
+    """
+    resolved = _resolve(caller.service, body)
+    with caller.service.database.read() as connection:
+        check_job_quota(connection, caller)
+        check_usage_quota(connection, caller, resolved.estimate)
+        prepared = _read_prompts(connection, caller, resolved)
+        speed = speed_of(connection, caller.service, resolved.entry.name)
+    drawn = [one.settings.prompt for one in prepared.generations]
+    return serializers.reply(
+        schemas.GenerationValidation(
+            base_model=resolved.entry.name,
+            settings=prepared.generations[0].settings.model_dump(),
+            prompts=drawn,
+            warnings=[serializers.warning(found) for found in prepared.warnings],
+            estimated_usage=estimated_usage(resolved.estimate, speed, _area(resolved)),
+        )
+    )
 
 
 def prepare_creation(
@@ -84,7 +113,7 @@ def prepare_creation(
 
     def insert_row(connection: Connection) -> StoredResponse:
         check_job_quota(connection, caller)
-        check_usage_quota(connection, caller, generation_estimate(resolved.settings))
+        check_usage_quota(connection, caller, resolved.estimate)
         new = _new_job(job_id, caller, body, trace, resolved, options, connection)
         job = store.add(connection, new, time.time())
         response = serializers.generation(snapshot(connection, job), caller.service.settings.public_url)
@@ -110,27 +139,49 @@ def _new_job(
     options: GenerationOptions,
     connection: Connection,
 ) -> NewJob:
-    found = _find_concepts(connection, caller.owner, resolved.entry.name, resolved.settings)
-    prepared = _prepare_prompts(connection, caller.owner, resolved, found)
-    estimate = generation_estimate(prepared.settings)
+    prepared = _read_prompts(connection, caller, resolved)
+    settings = prepared.generations[0].settings
+    of_set: dict[str, Any] = {"prompts": _set(resolved, prepared)} if resolved.prompts.is_set else {}
     return NewJob(
         id=job_id,
         kind=JobKind.GENERATION,
         owner=caller.owner,
         base_model=resolved.entry.name,
-        total_steps=prepared.settings.steps,
+        total_steps=settings.steps,
         metadata=body.metadata,
         trace=trace,
         key_id=caller.key_id,
-        estimated_evaluations=estimate.evaluations,
-        estimated_images=estimate.images,
+        estimated_evaluations=resolved.estimate.evaluations,
+        estimated_images=resolved.estimate.images,
         request={
-            "settings": prepared.settings.model_dump(),
-            "concepts": {token: found[token].id for token in prepared.tokens},
+            "settings": settings.model_dump(),
+            "concepts": dict(prepared.ids),
             "warnings": [asdict(warning) for warning in (*options.warnings, *prepared.warnings)],
             "partial_images": options.partial_images,
+            **of_set,
         },
     )
+
+
+def _set(resolved: _Resolved, prepared: PreparedPrompts) -> list[dict[str, Any]]:
+    """Return the prompts of a set as its job stores them."""
+    return [
+        {"template": one.template, "concept": one.concept, "text": drawn.settings.prompt}
+        for one, drawn in zip(resolved.prompts.filled, prepared.generations, strict=True)
+    ]
+
+
+def _read_prompts(connection: Connection, caller: Caller, resolved: _Resolved) -> PreparedPrompts:
+    entry, facts = resolved.entry, resolved.facts
+    return read_prompts(connection, caller.owner, entry.name, facts, resolved.settings, resolved.prompts)
+
+
+def _area(resolved: _Resolved) -> float:
+    """Return the area of an image; 1 is that of the base model's training images."""
+    if resolved.facts is None:
+        return 1.0
+    side_px = resolved.facts.side_px
+    return (resolved.settings.width or side_px) * (resolved.settings.height or side_px) / side_px**2
 
 
 def _resolve(service: Service, body: GenerationRequest) -> _Resolved:
@@ -139,10 +190,13 @@ def _resolve(service: Service, body: GenerationRequest) -> _Resolved:
     check_scheduler(body.scheduler)
     names = GenerationSettings.model_fields.keys() & GenerationRequest.model_fields.keys()
     given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
+    prompts = requested_prompts(body)
+    given["prompt"] = prompts.filled[0].text
     settings = GenerationSettings.parse({**entry.generation, **given, **_sides(body.size, facts)})
     complete = service.base_models.complete_facts(entry.name)  # without files, the worker checks the size
-    check_generation_limits(settings, None if complete is None else complete.side_px, service.settings)
-    return _Resolved(entry, facts, settings)
+    side_px = None if complete is None else complete.side_px
+    check_generation_limits(settings, side_px, service.settings, prompts=len(prompts.filled))
+    return _Resolved(entry, facts, settings, prompts)
 
 
 def _sides(size: str | None, facts: BaseModelFacts | None) -> dict[str, int]:
@@ -167,32 +221,3 @@ def _sides(size: str | None, facts: BaseModelFacts | None) -> dict[str, int]:
             ),
         )
     return dict(zip(("width", "height"), sides, strict=True))
-
-
-def _find_concepts(
-    connection: Connection, owner: str, base_model: str, settings: GenerationSettings
-) -> dict[str, ConceptRecord]:
-    """Return the owner's concepts that the prompts can mean, by token."""
-    tokens = candidate_tokens(settings.prompt) | candidate_tokens(settings.negative_prompt)
-    return concepts.find_by_tokens(connection, owner, base_model, tokens) if tokens else {}
-
-
-def _prepare_prompts(
-    connection: Connection, owner: str, resolved: _Resolved, found: dict[str, ConceptRecord]
-) -> PreparedGeneration:
-    """Read the prompts with the concepts that they can mean.
-
-    Raises:
-        UnknownTokenError: A token has no concept. The message names similar tokens of the owner.
-        InvalidCaptionError: A learned token lies beyond the window of the base model.
-    """
-    base_model = resolved.entry.name
-    windows = None if resolved.facts is None else resolved.facts.text_windows
-    expected = f"a token of your concepts on {base_model}"
-    vectors = {token: record.vectors for token, record in found.items()}
-    try:
-        return prepare_prompts(resolved.settings, vectors, windows, expected=expected)
-    except UnknownTokenError:
-        page, _ = concepts.list_page(connection, owner, limit=_MAX_SUGGESTED)
-        vectors |= {record.token: record.vectors for record in page if record.base_model == base_model}
-        return prepare_prompts(resolved.settings, vectors, windows, expected=expected)

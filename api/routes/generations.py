@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from io import BytesIO
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from PIL import Image
 
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
@@ -17,13 +19,17 @@ from api.idempotent_create import IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import change_job, list_jobs
 from api.problems import problems
+from api.requests import generation
 from api.requests.bodies import GenerationRequest
 from api.requests.generation import prepare_creation
 from api.requests.parameters import Id, Index, JobFilterQuery
 from api.service import Service
-from zoodip_core.service.errors import NotFoundError
+from zoodip_core.contact_sheet import SheetImage, draw_contact_sheet
+from zoodip_core.png_metadata import encode_marked
+from zoodip_core.service.errors import ConflictError, NotFoundError
 from zoodip_core.service.jobs import store
-from zoodip_core.service.jobs.states import JobKind
+from zoodip_core.service.jobs.snapshots import snapshot
+from zoodip_core.service.jobs.states import JobKind, Status
 from zoodip_core.service.object_store import image_name
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
@@ -48,8 +54,9 @@ async def get(caller: Reader, id: Id) -> Response:
     response_model=schemas.Generation,
     responses={
         200: {
-            "model": schemas.Generation,
-            "description": "With `Prefer: wait=N`: the images are ready in time",
+            "model": schemas.Generation | schemas.GenerationValidation,
+            "description": "With `Prefer: wait=N`: the images are ready in time. With `validate_only`: settings and "
+            "estimated usage; nothing was created",
         },
         **problems(408, 409, 413),
     },
@@ -64,8 +71,12 @@ async def create(
         str | None,
         Header(max_length=200, description="`wait=60` waits up to 60 s (at most 120) for the images"),
     ] = None,
+    *,
+    validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
-    """Draw images of a prompt. The prompt may contain tokens of the caller's concepts."""
+    """Draw images of a prompt or of a prompt set, which may contain tokens of the caller's concepts."""
+    if validate_only:
+        return await run_in_threadpool(generation.validate_only, caller, body)
     trace = request.state.traceparent
     response = await run_in_threadpool(_create, caller, body, idempotency_key, trace)
     wait = _WAIT.search(prefer or "")
@@ -141,3 +152,24 @@ def image(
     with caller.service.database.read() as connection:
         store.find(connection, id, owner=caller.owner, kind=KIND)
     return Response(caller.service.objects.get(image_name(id, k)), media_type="image/png")
+
+
+@router.get(
+    "/{id}/contact-sheet.png",
+    summary="Get a contact sheet",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "Contact sheet"}, **problems(404, 409)},
+)
+def contact_sheet(caller: Reader, id: Id) -> Response:
+    """Return all images of a generation in one picture, by prompt, with their concepts and seeds."""
+    with caller.service.database.read() as connection:
+        job = snapshot(connection, store.find(connection, id, owner=caller.owner, kind=KIND))
+    if job.status is not Status.SUCCEEDED:
+        raise ConflictError(f"a {job.status} generation has no contact sheet")
+    prompts = serializers.prompts_of(job)
+    entries = [
+        SheetImage.of(prompts[index]["template"], prompts[index]["concept"], seed, image)
+        for k, (index, seed) in enumerate(serializers.drawn_images(job))
+        for image in [Image.open(BytesIO(caller.service.objects.get(image_name(id, k))))]
+    ]
+    return Response(encode_marked(draw_contact_sheet(entries)), media_type="image/png")

@@ -96,7 +96,7 @@ def _check(
 
 
 def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes) -> None:
-    """Insert values that random generation does not find: existing ids, a photo, an embedding, known words."""
+    """Insert values that random generation does not find: existing ids, photos, an embedding, known words."""
     prefix = "/".join(case.path.split("/")[:3])
     for name, value in (("id", ids.get(prefix)), ("step", 30), ("k", 0)):
         if name in case.path_parameters:
@@ -105,6 +105,8 @@ def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes)
         return
     if case.path == "/v1/concepts":
         case.body |= {"file": Binary(embedding), "token": "<other>", "base_model": "tiny", "replace": "true"}
+    if case.path == "/v1/generations":
+        case.body = {"prompts": ["a cat", "a dog"]}  # a fuzzed request may have renamed the concept
     if case.path == "/v1/inspections":
         case.body["images"] = [Binary(photo())]
         case.body.pop("request", None)  # a random square is hardly ever inside the photo

@@ -21,7 +21,7 @@ class _Entry:
 
 _ENTRIES = {
     "personalize": _Entry("personalize", "Learn a token from images with forward passes only."),
-    "generate": _Entry("generate", "Draw images from a prompt."),
+    "generate": _Entry("generate", "Draw images from a prompt or a file of prompts."),
     "inspect": _Entry("inspect", "Show the token, the base model and the provenance of a concept file."),
     "calibrate": _Entry(
         "calibrate",

@@ -23,14 +23,22 @@ from zoodip_core.cli.progress import drawing_progress
 if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
     from zoodip_core.config import GenerationSettings
-    from zoodip_core.diffusion.generation import GeneratedImage, ImageBatch
+    from zoodip_core.diffusion.generation import ImageBatch
     from zoodip_core.diffusion.loading import Bundle
     from zoodip_core.diffusion.prompts import ConceptVectors
     from zoodip_core.generation_prompts import PreparedGeneration
+    from zoodip_core.prompt_sets import FilledPrompt
 
 PromptOption = Annotated[
-    str,
+    str | None,
     typer.Option(help="Prompt; may contain the tokens of the given concepts."),
+]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Instead of --prompt: text file with 1 to 64 prompts, one a line. {token} becomes each concept. "
+        "Also writes contact-sheet.png, which shows all images with captions."
+    ),
 ]
 ConceptOption = Annotated[
     list[str] | None,
@@ -48,7 +56,9 @@ LongPromptsOption = Annotated[
     Literal["chunks", "truncate"],
     typer.Option(help="Prompts beyond the text window: read in chunks, or truncated with a warning."),
 ]
-CountOption = Annotated[int, typer.Option(help="Number of images; image k uses the seed SEED + k.")]
+CountOption = Annotated[
+    int, typer.Option(help="Number of images of each prompt; image k uses the seed SEED + k.")
+]
 StepsOption = Annotated[
     int | None, typer.Option(help="Number of denoising steps; default: that of the base model.")
 ]
@@ -70,7 +80,8 @@ HeightOption = Annotated[int | None, typer.Option(help="Height in pixels; defaul
 OutOption = Annotated[
     Path,
     typer.Option(
-        help="Output folder; created if missing. Each file is named after its seed, such as 7.png. "
+        help="Output folder; created if missing. Each file is named after its seed, such as 7.png, with --prompts "
+        "after its prompt and concept, such as 01-my-dog-7.png. "
         "If the name is taken, the file gets the next free one, such as 7-2.png."
     ),
 ]
@@ -84,7 +95,8 @@ AllowModelMismatchOption = Annotated[
 
 
 def generate(
-    prompt: PromptOption,
+    prompt: PromptOption = None,
+    prompts: PromptsOption = None,
     concept: ConceptOption = None,
     negative_prompt: NegativePromptOption = "",
     prompt_syntax: PromptSyntaxOption = "plain",
@@ -106,16 +118,17 @@ def generate(
     safety_checker: SafetyCheckerOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw images from a prompt."""
+    """Draw images from a prompt or a file of prompts."""
     from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.cli.concept_files import read_concepts
+    from zoodip_core.cli.generated_files import json_of_set, save_images, write_contact_sheet
+    from zoodip_core.cli.prompt_file import requested_prompts
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.free_names import check_output_folder
     from zoodip_core.personalization.concept_conversion import concept_vectors, mismatch_warnings
 
     entry = Catalog.load(catalog).get(base_model)
     values = {
-        "prompt": prompt,
         "negative_prompt": negative_prompt,
         "prompt_syntax": prompt_syntax,
         "long_prompts": long_prompts,
@@ -128,11 +141,18 @@ def generate(
         "width": width,
         "height": height,
     }
-    settings = _settings(entry, values)
     concepts, notes = read_concepts(concept or [])
-    prepared = _prepare(entry, settings, {learned.token: learned.vectors for learned in concepts})
+    filled = requested_prompts(prompt, prompts, [learned.token for learned in concepts])
+    settings = _settings(entry, values | {"prompt": filled[0].text})
+    prepared = _prepare(
+        entry,
+        settings,
+        {learned.token: learned.vectors for learned in concepts},
+        None if prompts is None else filled,
+    )
     check_output_folder(out)
-    warnings = [*notes, *prepared.warnings]
+    found = dict.fromkeys(warning for one in prepared for warning in one.warnings)
+    warnings = [*notes, *found]
     say_warnings(warnings)
     bundle = load_bundle(entry, device=device, max_rows=max_rows, safety_checker=safety_checker)
     if safety_checker and bundle.safety_checker is None:
@@ -141,18 +161,21 @@ def generate(
     vectors = concept_vectors(concepts, bundle, mismatch_allowed=allowed)
     mismatches = mismatch_warnings(concepts, bundle)
     say_warnings(mismatches)
-    batch = _draw(bundle, prepared.settings, vectors)
-    files = _save(out, batch.images, prepared, bundle)
+    batch = _draw(bundle, [one.settings for one in prepared], vectors)
+    drawn = [(k // n, image) for k, image in enumerate(batch.drawn) if image is not None]
+    files = save_images(out, drawn, prepared, bundle, None if prompts is None else filled)
+    sheet = None if prompts is None else write_contact_sheet(out, filled, drawn)
     for withheld in batch.withheld:
         say(f"withheld: the image of seed {withheld}, because the safety checker flagged it")
-    say("\n".join(files))
+    say("\n".join(files if sheet is None else [*files, sheet]))
     if as_json:
         print_json(
             {
                 "images": files,
-                "seeds": [image.seed for image in batch.images],
+                "seeds": [image.seed for _, image in drawn],
                 "withheld": batch.withheld,
-                "prompt": prepared.settings.prompt,
+                "prompt": prepared[0].settings.prompt,
+                **({} if sheet is None else json_of_set(filled, prepared, drawn, sheet)),
                 "warnings": [asdict(warning) for warning in [*warnings, *mismatches]],
             }
         )
@@ -169,9 +192,12 @@ def _settings(entry: BaseModelEntry, values: dict[str, Any]) -> GenerationSettin
 
 
 def _prepare(
-    entry: BaseModelEntry, settings: GenerationSettings, vectors: Mapping[str, int]
-) -> PreparedGeneration:
-    """Validate size and prompts before the weights are loaded.
+    entry: BaseModelEntry,
+    settings: GenerationSettings,
+    vectors: Mapping[str, int],
+    prompts: Sequence[FilledPrompt] | None,
+) -> list[PreparedGeneration]:
+    """Validate size and prompts before the weights are loaded; `prompts` is None for a single one.
 
     Raises:
         InvalidInputError: names the option.
@@ -181,44 +207,32 @@ def _prepare(
     from zoodip_core.base_models.text_window import text_windows
     from zoodip_core.diffusion.loading import find_model_folder
     from zoodip_core.generation_prompts import prepare_prompts
+    from zoodip_core.prompt_sets import prepare_set
+    from zoodip_core.prompt_tokens import candidate_tokens
 
     folder = find_model_folder(entry)
     detect_family(folder)
     check_sides(settings.height, settings.width, latent_cell_px(folder))
     known = ", ".join(sorted(vectors)) or "none is given"
     expected = f"a token of the given concepts ({known})"
-    return prepare_prompts(settings, vectors, text_windows(folder), expected=expected)
+    windows = text_windows(folder)
+    if prompts is None:
+        return [prepare_prompts(settings, vectors, windows, expected=expected)]
+
+    def vectors_of(text: str) -> dict[str, int]:
+        meant = candidate_tokens(text) | candidate_tokens(settings.negative_prompt)
+        return {token: count for token, count in vectors.items() if token in meant}
+
+    return prepare_set(settings, prompts, vectors_of, windows, expected=expected)
 
 
-def _draw(bundle: Bundle, settings: GenerationSettings, vectors: ConceptVectors) -> ImageBatch:
+def _draw(bundle: Bundle, requests: Sequence[GenerationSettings], vectors: ConceptVectors) -> ImageBatch:
     """Draw the images and show the progress."""
     from zoodip_core.diffusion.generation import ImageBatch
 
-    batch = ImageBatch(bundle, [settings], vectors)
-    with drawing_progress(settings.steps) as update:
+    batch = ImageBatch(bundle, requests, vectors)
+    with drawing_progress(requests[0].steps) as update:
         while not batch.done:
             batch.advance()
             update(batch.step)
     return batch
-
-
-def _save(
-    out: Path, drawn: Sequence[GeneratedImage], prepared: PreparedGeneration, bundle: Bundle
-) -> list[str]:
-    """Write each image under a free name, with its metadata, and return the paths."""
-    from zoodip_core.free_names import write_under_free_name
-    from zoodip_core.png_metadata import IMAGE_FIELDS, GenerationFacts, encode_generated
-
-    files = []
-    for image in drawn:
-        facts = GenerationFacts(
-            prompt=prepared.settings.prompt,
-            seed=image.seed,
-            base_model=bundle.name,
-            fingerprint=bundle.fingerprint,
-            concepts=dict.fromkeys(prepared.tokens),
-            settings=prepared.settings.model_dump(exclude=IMAGE_FIELDS),
-        )
-        data = encode_generated(image.image, facts)
-        files.append(str(write_under_free_name(out / f"{image.seed}.png", data)))
-    return files

@@ -137,9 +137,14 @@ class ImageBatch:
         return self._steps * completed // total
 
     @property
+    def count(self) -> int:
+        """Number of images of all requests."""
+        return len(self._seeds)
+
+    @property
     def done(self) -> bool:
         """Whether all images are drawn."""
-        return len(self.drawn) == len(self._seeds)
+        return len(self.drawn) == self.count
 
     @property
     def images(self) -> list[GeneratedImage]:

@@ -8,7 +8,7 @@ from zoodip_core.service.settings import ServiceSettings
 
 
 def check_generation_limits(
-    generation: GenerationSettings, native_side_px: int | None, limits: ServiceSettings
+    generation: GenerationSettings, native_side_px: int | None, limits: ServiceSettings, *, prompts: int = 1
 ) -> None:
     """Validate the number of images and steps, the area of an image, and their product.
 
@@ -17,16 +17,19 @@ def check_generation_limits(
         native_side_px: side in pixels of the base model's square training images. None if it is unknown: then only
             the numbers of images and steps are checked.
         limits: settings of the service.
+        prompts: number of prompts, each with the same number of images.
 
     Raises:
         InvalidSettingsError: names the field (`n`, `steps` or `size`) and the value of the limit.
     """
+    images = generation.n * prompts
     for field, value, limit in (
-        ("n", generation.n, limits.max_generation_images),
+        ("n", images, limits.max_generation_images),
         ("steps", generation.steps, limits.max_generation_steps),
     ):
         if value > limit:
-            raise InvalidSettingsError.mismatch(field, got=value, expected=f"at most {limit}")
+            of_set = f" images of {prompts} prompts" if field == "n" and prompts > 1 else ""
+            raise InvalidSettingsError.mismatch(field, got=f"{value}{of_set}", expected=f"at most {limit}")
     if native_side_px is None:
         return
     width, height = generation.width or native_side_px, generation.height or native_side_px
@@ -39,11 +42,11 @@ def check_generation_limits(
             expected=f"at most {most_px} pixels, {limits.max_generation_area:g} times those of "
             f"{native_side_px}x{native_side_px}",
         )
-    cost = generation.n * generation.steps * area
+    cost = images * generation.steps * area
     if cost > limits.max_generation_cost:
         raise InvalidSettingsError.mismatch(
             "n",
-            got=f"{generation.n} images of {width}x{height} in {generation.steps} steps",
+            got=f"{images} images of {width}x{height} in {generation.steps} steps",
             expected=f"at most {limits.max_generation_cost:g} steps of a {native_side_px}x{native_side_px} image in "
             f"total, instead of {cost:g}",
         )

@@ -5,11 +5,12 @@ import { confirmedButton } from "./confirm.js";
 import { button, byId, element, setText, synchronize } from "./dom.js";
 import { followEvents } from "./event_stream.js";
 import { clearErrors, showProblem } from "./field_errors.js";
-import { formatTime } from "./format.js";
+import { formatTime, titleOf } from "./format.js";
 import { postJson, send } from "./http.js";
 import { changed, isUnfinished, lists, updates } from "./lists.js";
 import { download, showPicture } from "./pictures.js";
 import { installPrompt } from "./prompt.js";
+import { fillPrompts, installPromptSet, promptFields } from "./prompt_set.js";
 import { installView } from "./views.js";
 
 const MOST_SHOWN = 20;
@@ -23,6 +24,7 @@ let followed = null; // id of the job whose events are read
 export function installDraw() {
   installView("draw");
   installBaseModelMenu("draw-base-model");
+  installPromptSet();
   installPrompt(() => byId("draw-base-model").value);
   form.addEventListener("submit", draw);
   form.addEventListener("input", () => clearErrors(form));
@@ -35,7 +37,7 @@ export function installDraw() {
 
 async function draw(event) {
   event.preventDefault();
-  const body = { prompt: byId("prompt").value, base_model: byId("draw-base-model").value || null };
+  const body = { ...promptFields(), base_model: byId("draw-base-model").value || null };
   for (const [name, id] of Object.entries(CONTROLS)) {
     const control = byId(id);
     if (control.value) body[name] = control.type === "number" ? Number(control.value) : control.value;
@@ -85,7 +87,7 @@ function fill(card, job) {
     `seed ${settings.seed}`, `${settings.steps} steps`, `guidance ${settings.guidance_scale}`,
     settings.width && `${settings.width}×${settings.height}`, settings.scheduler, job.base_model, formatTime(job.created_at),
   ];
-  const head = element("header", {}, element("h2", {}, job.prompt));
+  const head = element("header", {}, element("h2", {}, titleOf(job)));
   if (settings.negative_prompt) head.append(element("p", { class: "hint" }, `without ${settings.negative_prompt}`));
   head.append(element("p", { class: "hint" }, facts.filter(Boolean).join(" · ")));
   const warnings = job.warnings.map(({ message }) => element("li", {}, message));
@@ -93,20 +95,28 @@ function fill(card, job) {
 }
 
 function content(job) {
-  if (isUnfinished(job)) return element("progress", { "aria-label": `Drawing ${job.prompt}` });
+  if (isUnfinished(job)) return element("progress", { "aria-label": `Drawing ${titleOf(job)}` });
   if (job.status !== "succeeded") return element("p", { class: "error" }, job.error?.message ?? job.status);
-  const pictures = job.images.map((image, k) => {
-    const picture = element("img", { alt: `${job.prompt}, seed ${image.seed}` });
-    const path = `v1/generations/${job.id}/images/${k}.png`;
-    showPicture(picture, path);
-    const name = `zoodip-${image.seed}.png`;
-    const save = button("download", "", () => download(path, name).catch(() => {}), {
-      class: "secondary icon-only", "aria-label": `Download the picture with seed ${image.seed}`,
-    });
-    return element("figure", {}, picture, element("figcaption", {}, element("span", {}, `seed ${image.seed}`), save));
-  });
-  return element("div", { class: "pictures" }, ...pictures);
+  const groups = job.groups ?? [{ prompt: null, images: job.images }];
+  const parts = groups.filter(({ images }) => images.length).map(({ prompt, images }) => element(
+    "section", {}, prompt && element("h3", {}, prompt),
+    element("div", { class: "pictures" }, ...images.map((image) => figureOf(job, image))),
+  ));
+  return element("div", {}, ...parts);
 }
+
+function figureOf(job, image) {
+  const picture = element("img", { alt: `${image.prompt}, seed ${image.seed}` });
+  const path = `v1/generations/${job.id}/images/${job.images.findIndex(({ url }) => url === image.url)}.png`;
+  showPicture(picture, path);
+  const name = `zoodip-${image.seed}.png`;
+  const place = job.groups ? `${image.prompt}, seed ${image.seed}` : `the picture with seed ${image.seed}`;
+  const save = button("download", "", () => download(path, name).catch(() => {}), {
+    class: "secondary icon-only", "aria-label": `Download ${place}`,
+  });
+  return element("figure", {}, picture, element("figcaption", {}, element("span", {}, `seed ${image.seed}`), save));
+}
+
 
 function actions(job) {
   const again = button("copy", "Same seed again", () => fillForm(job));
@@ -115,13 +125,18 @@ function actions(job) {
   const end = isUnfinished(job)
     ? confirmedButton("x", "Cancel", { name: "drawing", act: cancel })
     : confirmedButton("trash-2", "Delete", { name: "pictures", act: remove });
-  return element("div", { class: "actions" }, again, end);
+  const path = `v1/generations/${job.id}/contact-sheet.png`;
+  const sheet = job.groups && job.status === "succeeded"
+    ? button("download", "Contact sheet", () => download(path, "zoodip-contact-sheet.png").catch(() => {}))
+    : null;
+  return element("div", { class: "actions" }, again, sheet, end);
 }
 
 /** Fill the form with the settings of a job. */
-function fillForm({ prompt, settings, base_model: baseModel }) {
-  byId("prompt").value = prompt;
-  byId("draw-base-model").value = baseModel;
+function fillForm(job) {
+  const { settings } = job;
+  byId("draw-base-model").value = job.base_model;
+  fillPrompts(job);
   const size = settings.width ? `${settings.width}x${settings.height}` : "";
   for (const [name, id] of Object.entries(CONTROLS)) byId(id).value = name === "size" ? size : (settings[name] ?? "");
   form.dispatchEvent(new Event("input")); // clears the errors

@@ -12,6 +12,9 @@ export function asToken(text) {
 
 export const plural = (value, noun) => `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
 
+/** Name of a generation. */
+export const titleOf = (job) => (job.groups ? plural(job.groups.length, "prompt") : job.prompt);
+
 export function formatDuration(seconds) {
   if (seconds < 1) return "under 1 s";
   if (seconds < 90) return `${Math.round(seconds)} s`;

@@ -1,13 +1,30 @@
 // The queue: all jobs of this key, newest first.
 
 import { button, byId, element, setText, synchronize } from "./dom.js";
-import { formatTime, plural } from "./format.js";
+import { formatTime, plural, titleOf } from "./format.js";
+import { getJson } from "./http.js";
 import { allJobs, isUnfinished, updates } from "./lists.js";
 import { installView, show } from "./views.js";
 
 export function installQueue() {
-  installView("queue");
+  installView("queue", { open: showUsage });
   updates.addEventListener("change", render);
+  updates.addEventListener("change", showUsage);
+}
+
+/** Show what this key's owner has used today. A failure shows nothing new. */
+async function showUsage() {
+  if (byId("usage").closest("[data-view]").hidden) return;
+  const report = await getJson("v1/usage").catch(() => null);
+  if (report === null) return;
+  const today = report.data.filter(({ day }) => day === report.last_day);
+  const sum = (name) => today.reduce((total, one) => total + one[name], 0);
+  const parts = [
+    plural(sum("evaluations"), "U-Net evaluation"), `${sum("seconds").toFixed(0)} s`, plural(sum("images"), "image"),
+    `${(report.stored_bytes / 1e6).toFixed(1)} MB stored`,
+  ];
+  byId("usage").hidden = false;
+  setText(byId("usage"), `Used today (UTC): ${parts.join(", ")}.`);
 }
 
 function render() {
@@ -22,7 +39,7 @@ function render() {
 
 function create(job) {
   const isDrawing = job.object === "generation";
-  const name = isDrawing ? job.prompt : job.token;
+  const name = isDrawing ? titleOf(job) : job.token;
   const open = button(isDrawing ? "brush" : "graduation-cap", name, () => show(isDrawing ? "draw" : `job/${job.id}`), {
     class: "link", "aria-label": `Open ${name}`,
   });

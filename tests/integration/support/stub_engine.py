@@ -123,7 +123,8 @@ class StubGeneration:
         self.step = self._job.total_steps
         settings = self._job.request["settings"]
         seeds = [settings["seed"] + k for k in range(settings["n"])]
-        self.images = [EncodedImage(_png(seed), seed) for seed in seeds]
+        prompts = range(len(self._job.request.get("prompts", [settings["prompt"]])))
+        self.images = [EncodedImage(_png(seed), seed, index) for index in prompts for seed in seeds]
 
     def partial_image(self) -> bytes:
         """Return a PNG of one color."""
