@@ -46,7 +46,9 @@ def test_message_has_value_and_expectation(fields: dict[str, Any], message: str)
 
 def test_message_names_a_missing_field() -> None:
     """A missing field and a body of another type have clear messages."""
-    assert _messages(GenerationRequest, {}) == [("prompt", "prompt: got nothing; expected a value")]
+    assert _messages(PersonalizationRequest, {"token": "<a>"}) == [
+        ("initializer", "initializer: got nothing; expected a value")
+    ]
     assert _messages(GenerationRequest, "x") == [(None, "request: got 'x'; expected an object")]
 
 
