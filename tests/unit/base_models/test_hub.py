@@ -48,11 +48,13 @@ SD15_ON_THE_HUB = [
 ]
 
 LOAD = """
-import sys
+import os, resource, sys
 from huggingface_hub import constants
 from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.errors import ZoodipError
 constants.DOWNLOAD_CHUNK_SIZE = 1_000  # what is lost of a broken download; the test model is small
+if "LARGEST_FILE" in os.environ:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LARGEST_FILE"]),) * 2)
 try:
     checker = sys.argv[4] == "True"
     print(snapshot_folder(sys.argv[1], sys.argv[2] or None, sys.argv[3] or None, safety_checker=checker))
@@ -260,3 +262,18 @@ def test_an_unreachable_hub(load: Load) -> None:
     printed = load("owner/tiny", HF_ENDPOINT="http://127.0.0.1:9")
     assert printed.startswith("error: base_model: got owner/tiny, whose download failed")
     assert printed.endswith("expected a connection to http://127.0.0.1:9")
+
+
+def test_space_that_runs_out_during_a_download(load: Load) -> None:
+    """One error gives the reason, and the next call downloads what is missing."""
+    printed = load("owner/tiny", LARGEST_FILE="100000")
+    assert re.fullmatch(
+        r"error: base_model: got owner/tiny, which cannot be stored \(File too large\); "
+        "expected a cache folder with space",
+        printed,
+    )
+    assert "Traceback" not in load.progress  # type: ignore[attr-defined]
+    assert weights(load("owner/tiny")) == {
+        f"{part}.safetensors"
+        for part in ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+    }
