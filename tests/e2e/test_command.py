@@ -36,21 +36,31 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_search_resumes_bit_identically(tmp_path: Path, number: signal.Signals) -> None:
-    """An interrupted run saves a checkpoint, which only --resume continues, with the bits of an uninterrupted run."""
+def _interrupt(folder: Path, number: signal.Signals) -> Path:
+    """Run a search, send it a signal after its first checkpoint, and return the checkpoint that is left."""
     process = subprocess.Popen(
-        _personalize(tmp_path, "x.safetensors"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        _personalize(folder, "x.safetensors"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    checkpoint = tmp_path / "x.checkpoint.safetensors"
+    checkpoint = folder / "x.checkpoint.safetensors"
     _wait_for(checkpoint)
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, err
     assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
     assert "--resume" in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.name]
+    assert sorted(path.name for path in folder.iterdir()) == [checkpoint.name]
+    return checkpoint
+
+
+def test_a_terminated_search_leaves_a_checkpoint(tmp_path: Path) -> None:
+    """SIGTERM, which service managers send, is an interruption as Ctrl-C is."""
+    _interrupt(tmp_path, signal.SIGTERM)
+
+
+@pytest.mark.long
+def test_interrupted_search_resumes_bit_identically(tmp_path: Path) -> None:
+    """An interrupted run saves a checkpoint, which only --resume continues, with the bits of an uninterrupted run."""
+    checkpoint = _interrupt(tmp_path, signal.SIGINT)
     saved = checkpoint.read_bytes()
     refused = subprocess.run(
         _personalize(tmp_path, "x.safetensors"), capture_output=True, text=True, check=False
