@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.integration.support.databases import ON_SQLITE
 from tests.integration.support.photos import create
 from tests.integration.support.workers import STUB, wait_for, wait_for_job, worker
 from zoodip_core.service.jobs.states import Status
@@ -35,6 +36,7 @@ def _empty(objects: ObjectStore, name: str) -> None:
     objects.put(name, b"")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("damage", "damaged"), [(_delete, 1), (_truncate, 2), (_empty, 3)])
 def test_the_newest_usable_checkpoint_is_taken(
     client: TestClient, settings: ServiceSettings, damage: Damage, damaged: int

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from api.app import create_app
 from tests.integration.support.concepts import tiny_concept
+from tests.integration.support.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.support.jobs import queue
 from tests.integration.support.photos import create, photo
 from tests.integration.support.processes import wait_until
@@ -49,6 +50,7 @@ def _embedding(client: TestClient, settings: ServiceSettings, job_id: str) -> np
     return load_concept(file).embeddings["clip"]
 
 
+@ON_POSTGRESQL
 def test_resume_after_a_killed_worker_is_bit_identical(
     client: TestClient, fast_settings: ServiceSettings
 ) -> None:
@@ -75,6 +77,7 @@ def test_resume_after_a_killed_worker_is_bit_identical(
     assert resumed.tobytes() == expected.tobytes()
 
 
+@ON_SQLITE
 def test_a_generation_does_not_wait_for_personalizations(
     client: TestClient, fast_settings: ServiceSettings
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_generation_does_not_wait_for_personalizations(
             wait_for_job(fast_settings, url.rpartition("/")[2], Status.CANCELLED)
 
 
+@ON_SQLITE
 def test_a_concept_of_a_fine_tune_draws(
     client: TestClient, fast_settings: ServiceSettings, catalog: Path
 ) -> None:
@@ -117,6 +121,7 @@ def test_a_concept_of_a_fine_tune_draws(
     assert drawn.json()["status"] == "succeeded", drawn.text
 
 
+@ON_SQLITE
 def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings: ServiceSettings) -> None:
     """The last preview equals, pixel for pixel, a generation with the concept and the same prompt and seed."""
     with worker(fast_settings):
@@ -130,6 +135,7 @@ def test_the_last_preview_equals_a_generation(client: TestClient, fast_settings:
     assert digital_source_type(generated) == digital_source_type(preview) == "trainedAlgorithmicMedia"
 
 
+@ON_SQLITE
 def test_an_overflowing_model_fails_without_an_image(
     fast_settings: ServiceSettings, catalog: Path, tmp_path: Path
 ) -> None:
@@ -158,6 +164,7 @@ def test_an_overflowing_model_fails_without_an_image(
     assert missing.status_code == 404
 
 
+@ON_SQLITE
 def test_the_worker_checks_limits_as_well(database: Database, fast_settings: ServiceSettings) -> None:
     """A generation that the API accepted without the base model's files fails on the worker if it is too large."""
     request = {"settings": GenerationSettings(prompt="a dog", width=4096, height=4096).model_dump()}

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from sqlalchemy import ColumnElement, func, select
 
+from tests.integration.support.databases import ON_POSTGRESQL
 from tests.integration.support.forked_workers import ForkedWorker
 from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.processes import wait_until
@@ -26,11 +27,8 @@ from zoodip_core.service.tables import concepts, events, jobs
 KILLS = int(os.environ.get("ZOODIP_TEST_KILLS", "10"))
 JOBS = int(os.environ.get("ZOODIP_TEST_JOBS", "15"))
 WORKERS, SLOTS = 3, 8
-STEPS_PER_KILL = 40 * WORKERS * SLOTS  # of all jobs together, on average
-TIMEOUT_S = 120.0 + 10.0 * KILLS
-
-
-ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+STEPS_PER_KILL = 20 * WORKERS * SLOTS  # of all jobs together, on average
+STALL_S = 180.0  # without progress of any job
 
 
 @pytest.fixture
@@ -73,6 +71,10 @@ def _ended(database: Database) -> int:
     return _scalar(database, func.count(), jobs.c.status.in_(ENDED))
 
 
+def _saved_steps(database: Database) -> int:
+    return _scalar(database, func.sum(jobs.c.checkpoint_step))
+
+
 def _each_time(progress: Callable[[], int], gap: Callable[[], float]) -> Callable[[], bool]:
     """Return a function that is true once whenever `progress` has grown by the next `gap`."""
     due = gap()
@@ -92,9 +94,12 @@ def _run_to_the_end(
     stub: ServiceSettings, database: Database, total: int, kills: int, may_kill: Callable[[], bool]
 ) -> None:
     """Run all jobs to their end, and kill `kills` random workers, each when `may_kill` says so."""
-    fleet, end = Fleet(stub, database), time.monotonic() + TIMEOUT_S
+    fleet, seen, end = Fleet(stub, database), -1, 0.0
     try:
         while (ended := _ended(database)) < total:
+            progress = ended + _saved_steps(database)
+            if progress > seen:
+                seen, end = progress, time.monotonic() + STALL_S
             assert time.monotonic() < end, f"{ended} of {total} jobs ended, {kills} kills left"
             if fleet.replace_dead() and kills and may_kill():
                 fleet.kill_one()
@@ -119,7 +124,7 @@ def _check_results(database: Database, succeeded: Sequence[str]) -> None:
 
 @ON_POSTGRESQL
 @pytest.mark.long
-@pytest.mark.timeout(TIMEOUT_S + 60)
+@pytest.mark.timeout(0)  # ends by itself when no job advances
 def test_only_the_job_that_kills_its_worker_fails(stub: ServiceSettings, database: Database) -> None:
     """While workers are killed at random moments, all jobs succeed, except one that always kills its worker."""
     random.seed(0)
@@ -135,8 +140,7 @@ def test_only_the_job_that_kills_its_worker_fails(stub: ServiceSettings, databas
             poison = job
         else:
             innocent.append(job.id)
-    progress = partial(_scalar, database, func.sum(jobs.c.checkpoint_step))
-    may_kill = _each_time(progress, lambda: random.uniform(0, 2) * STEPS_PER_KILL)
+    may_kill = _each_time(partial(_saved_steps, database), lambda: random.uniform(0, 2) * STEPS_PER_KILL)
     _run_to_the_end(stub, database, JOBS + 1, KILLS, may_kill)
     with database.read() as connection:
         failed = store.find(connection, poison.id)
@@ -144,7 +148,7 @@ def test_only_the_job_that_kills_its_worker_fails(stub: ServiceSettings, databas
     _check_results(database, innocent)
 
 
-@pytest.mark.timeout(TIMEOUT_S + 60)
+@pytest.mark.timeout(0)  # ends by itself when no job advances
 def test_killed_workers_lose_and_repeat_no_job(stub: ServiceSettings, database: Database) -> None:
     """Workers are killed after each 60 of 400 short jobs, which save no checkpoint: all succeed once."""
     random.seed(0)
@@ -172,7 +176,7 @@ def test_wrong_clocks_cost_no_attempt(stub: ServiceSettings, database: Database)
     patient = stub.model_copy(update={"lease_s": 15.0, "slots": 4})
     request = {**WITHOUT_PHOTOS, "settings": {**WITHOUT_PHOTOS["settings"], "checkpoint_every": 100}}
     ids = [
-        queue(database, now=time.time(), token=f"<t{k}>", total_steps=2_000, request=request).id
+        queue(database, now=time.time(), token=f"<t{k}>", total_steps=1_000, request=request).id
         for k in range(12)
     ]
     clocks = (None, _a_minute_behind, _an_hour_ahead_every_second)

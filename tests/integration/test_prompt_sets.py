@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.integration.support.concepts import tiny_concept
+from tests.integration.support.databases import ON_SQLITE
 from tests.integration.support.workers import worker
 from tests.tooling.pictures import digital_source_type
 from zoodip_core.grid import TILE_PX
@@ -85,6 +86,7 @@ def test_a_bad_set_is_refused_with_its_field(client: TestClient, concepts: dict[
     assert client.get("/v1/generations").json()["data"] == []
 
 
+@ON_SQLITE
 @pytest.mark.slow
 def test_each_image_has_its_own_prompt(
     client: TestClient, settings: ServiceSettings, concepts: dict[str, str]

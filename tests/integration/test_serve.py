@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -112,13 +113,17 @@ def test_serve_restarts_frozen_processes(tmp_path: Path) -> None:
         stop(serve)
 
 
-@pytest.mark.parametrize("name", ["api.py", "api/app.py", "worker.py", "worker/__main__.py", "models.py"])
-def test_serve_ignores_the_working_directory(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [("api.py", "worker.py", "models.py"), ("api/app.py", "worker/__main__.py", "models/__init__.py")],
+)
+def test_serve_ignores_the_working_directory(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Files that share a name with our packages neither break the service nor run."""
     port, folder = free_port(), tmp_path / "folder"
-    file = folder / name
-    file.parent.mkdir(parents=True)
-    file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
     environment = {
         **os.environ,
         "ZOODIP_DATA_DIR": str(tmp_path / "data"),
@@ -140,20 +145,25 @@ def test_serve_ignores_the_working_directory(tmp_path: Path, name: str) -> None:
 def test_serve_rejects_public_hosts_without_keys_and_used_ports(tmp_path: Path) -> None:
     """A host that is not loopback and a port in use each give one message, and no process starts."""
     environment = {**os.environ, "ZOODIP_DATA_DIR": str(tmp_path)}
-    for options, message in (
-        (["--host", "0.0.0.0"], "host: got 0.0.0.0 without any API key; expected 127.0.0.1"),  # noqa: S104
-        (["--port", "6379"], "port: got 127.0.0.1:6379 (Address already in use); expected a free port"),
-    ):
-        finished = subprocess.run(
-            [sys.executable, "-c", _COMMAND, "serve", *options],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode != 0
-        assert message in finished.stderr
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        for options, message in (
+            (["--host", "0.0.0.0"], "host: got 0.0.0.0 without any API key; expected 127.0.0.1"),  # noqa: S104
+            (
+                ["--port", str(port)],
+                f"port: got 127.0.0.1:{port} (Address already in use); expected a free port",
+            ),
+        ):
+            finished = subprocess.run(
+                [sys.executable, "-c", _COMMAND, "serve", *options],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert finished.returncode != 0
+            assert message in finished.stderr
 
 
 @pytest.mark.parametrize(

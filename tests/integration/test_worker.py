@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from tests.integration.support.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
 from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
@@ -105,6 +106,7 @@ def test_deleting_or_replacing_a_concept_purges_its_job(
         assert "preview" not in client.get(f"{made.headers['Location']}/events").text
 
 
+@ON_SQLITE
 def test_insufficient_memory_fails_with_out_of_memory(client: TestClient, settings: ServiceSettings) -> None:
     """If not even one row fits, the error is out_of_memory and retryable, and the next job runs."""
     with worker(settings):
@@ -189,6 +191,7 @@ def test_replace_takes_the_token_when_the_job_succeeds(client: TestClient, setti
     assert not [name for name in ObjectStore(settings.object_store).names("jobs/") if "references" in name]
 
 
+@ON_SQLITE
 def test_auto_stops_when_the_validation_loss_stalls(client: TestClient, settings: ServiceSettings) -> None:
     """The stub's loss stops falling at step 40; the job ends once a third of the measurements are later."""
     with worker(settings):
@@ -200,6 +203,7 @@ def test_auto_stops_when_the_validation_loss_stalls(client: TestClient, settings
     assert done.result["steps"] == done.step == 60
 
 
+@ON_SQLITE
 def test_a_hanging_engine_ends_the_worker(client: TestClient, settings: ServiceSettings) -> None:
     """The worker exits after `stuck_after_s`, and another worker finishes its job."""
     impatient = settings.model_copy(update={"stuck_after_s": 3.0})
@@ -212,6 +216,7 @@ def test_a_hanging_engine_ends_the_worker(client: TestClient, settings: ServiceS
         assert wait_for_job(settings, job_id, Status.SUCCEEDED).attempts == 2
 
 
+@ON_POSTGRESQL
 def test_a_hanging_engine_makes_the_worker_unready(settings: ServiceSettings) -> None:
     """`/readyz` and the worker's health check fail while the worker reports but its engine hangs."""
     strict = settings.model_copy(update={"unready_after_s": 5.0})

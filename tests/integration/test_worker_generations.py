@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.integration.support.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.support.photos import create
 from tests.integration.support.workers import STUB, wait_for, wait_for_job, worker
 from zoodip_core.service.jobs.states import Status
@@ -26,6 +27,7 @@ def settings(settings: ServiceSettings) -> ServiceSettings:
     return settings.model_copy(update=changes)
 
 
+@ON_POSTGRESQL
 def test_a_generation_starts_within_one_step_of_a_personalization(
     client: TestClient, settings: ServiceSettings
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_generation_reports_progress(client: TestClient, settings: ServiceSett
     assert client.get(f"/v1/personalizations/{created['id']}/events").status_code == 404
 
 
+@ON_SQLITE
 def test_a_short_generation_does_not_wait_for_a_long_one(
     client: TestClient, settings: ServiceSettings
 ) -> None:
