@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
-from api.requests.uploaded_files import Upload, UploadedFile
+from api.requests.uploaded_files import MAX_NAME_CHARACTERS, Upload, UploadedFile
 from zoodip_core.errors import ImageTooLargeError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_FIELD_BYTES = 256_000  # all fields of a request together
 MAX_PARTS = 40  # more than any valid request has; limits bodies with many empty parts
-_MAX_NAME_CHARACTERS = 100
 _LIST_SUFFIX = re.compile(r"\[\d*\]$")  # PHP and Rails name the items of a list `images[]` or `images[0]`
 
 
@@ -100,7 +99,7 @@ class FormReader:
                 raise InvalidInputError.mismatch(part, got="this field twice", expected="it once")
             self._field = (part, bytearray())
         elif self._has_file_name:
-            self.upload.ignored_files.append(part[:_MAX_NAME_CHARACTERS])
+            self.upload.ignored_files.append(part[:MAX_NAME_CHARACTERS])
 
     def _begin_file(self, name: str) -> None:
         if len(self.upload.files) >= self._schema.max_files:
@@ -109,7 +108,7 @@ class FormReader:
                 got=f"more than {self._schema.max_files} files",
                 expected=f"at most {self._schema.max_files}",
             )
-        self._file = self.upload.begin_file(name[:_MAX_NAME_CHARACTERS])
+        self._file = self.upload.begin_file(name[:MAX_NAME_CHARACTERS])
         self.upload.files.append(self._file)
 
     def _on_data(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from api.auth import Caller
-from api.requests.uploaded_files import Upload, UploadedFile
+from api.requests.uploaded_files import MAX_NAME_CHARACTERS, Upload, UploadedFile
 from zoodip_core.images import ImageArchive, ImageLimits, check_image_count
 from zoodip_core.images.limits import FIELD
 from zoodip_core.service.errors import InvalidImageUrlError
@@ -18,8 +18,6 @@ from zoodip_core.service.outbound_urls import parse_url
 URLS_FIELD = "image_urls"
 DEADLINE_S = 60.0
 """Total deadline for the downloads of a request. A proxy waits at least 60 s for a response."""
-
-_MAX_NAME_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class RemoteImage:
         self.field = f"{URLS_FIELD}[{index}]"
         self.stored: UploadedFile | None = None
         name = PurePosixPath(unquote(urlsplit(url).path)).name
-        self.file = ReferenceFile(name[:_MAX_NAME_CHARACTERS] or "image", self._read, self.field)
+        self.file = ReferenceFile(name[:MAX_NAME_CHARACTERS] or "image", self._read, self.field)
 
     def _read(self) -> bytes:
         assert self.stored is not None, "the image is downloaded before it is read"
@@ -70,7 +68,10 @@ def uploaded_images(upload: Upload, limits: ImageLimits, remote: int) -> list[Re
     for file in upload.files:
         if file.is_archive:
             archived = ImageArchive(file.open(), file.name, limits).images()
-            found += [ReferenceFile(image.name, image.read, caption=image.caption) for image in archived]
+            found += [
+                ReferenceFile(image.name[:MAX_NAME_CHARACTERS], image.read, caption=image.caption)
+                for image in archived
+            ]
         else:
             found.append(ReferenceFile(file.name, file.read))
     check_image_count(len(found) + remote, skipped=[f"the part {name!r}" for name in upload.ignored_files])

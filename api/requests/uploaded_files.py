@@ -17,6 +17,9 @@ from zoodip_core.images.archive import SIGNATURE_BYTES, is_archive
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+MAX_NAME_CHARACTERS = 100
+"""Characters of a file name that messages repeat."""
+
 
 @dataclass
 class UploadedFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 import tracemalloc
@@ -10,6 +11,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tooling.archives import zip_of
 from tests.tooling.pictures import file_of, halves
@@ -103,6 +106,17 @@ def test_images_come_with_their_captions() -> None:
         ("a.PNG", "a caption", b"a"),
         ("b.png", "a <dog>, café", PHOTO),
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 10**6), data=st.binary(min_size=1, max_size=4))
+def test_a_damaged_archive_gives_images_or_a_typed_error(at: int, data: bytes) -> None:
+    """Changed bytes never raise another exception."""
+    content = bytearray(zip_of(("a/é.png", b"abc" * 50), ("a/é.txt", b"a <dog>"), ("b.png", b"x")))
+    start = at % len(content)
+    content[start : start + len(data)] = data
+    with contextlib.suppress(InvalidInputError):
+        assert all(isinstance(image.read(), bytes) for image in _images(bytes(content)))
 
 
 def test_a_zip_file_is_read_as_a_folder(tmp_path: Path) -> None:
