@@ -95,6 +95,19 @@ class IdempotentCreate:
         creation.after_commit(response)
         return _respond(response, replayed=False)
 
+    def replay(self) -> Response | None:
+        """Return the stored response to an earlier request with the same key; None if there is none, or not yet.
+
+        Raises:
+            IdempotencyMismatchError: The key was used with a different request.
+        """
+        record = self._record()
+        if record is None:
+            return None
+        with self.caller.service.database.read() as connection:
+            stored = idempotency.find(connection, record)
+        return None if stored is None else _respond(stored, replayed=True)
+
     def _record(self) -> IdempotencyRecord | None:
         if not self.key:
             return None

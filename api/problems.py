@@ -41,6 +41,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "model_mismatch": 422,
     "content_filtered": 422,
     "invalid_webhook": 422,
+    "invalid_image_url": 422,
     "idempotency_mismatch": 422,
     "invalid_model": 500,
     "invalid_checkpoint": 500,

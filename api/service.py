@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from api.base_models import BaseModels
 from api.decoding.decoder import DecodeLimits
 from api.decoding.pool import DecoderPool
+from api.image_downloads import ImageDownloads
 from api.job_watcher import JobWatcher
 from api.key_cache import KeyCache
 from api.rate_limits import RateLimits
@@ -44,6 +45,7 @@ class Service:
     change_publisher: ChangePublisher | None
     upload_slots: UploadSlots
     decoders: DecoderPool
+    image_downloads: ImageDownloads
 
     def wake(self, kind: JobKind, job_id: str) -> None:
         """Wake the workers for a queued job, without waiting for the broker."""
@@ -89,6 +91,9 @@ def start_service(settings: ServiceSettings) -> Service:
         decoders=DecoderPool(
             settings.decoders,
             DecodeLimits(settings.image_limits, settings.decode_timeout_s, settings.max_decode_mb),
+        ),
+        image_downloads=ImageDownloads(
+            private=settings.image_urls == "private", max_bytes=settings.image_limits.max_file_bytes
         ),
     )
 

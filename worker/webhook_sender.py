@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 
 from zoodip_core.service.jobs.webhooks import Delivery
-from zoodip_core.service.public_addresses import is_public
+from zoodip_core.service.outbound_urls import host_and_port, resolve, target
 
 DEADLINE_S = 30.0
 """Total deadline from connect to response headers; also stops slow-drip receivers."""
@@ -51,9 +51,8 @@ def _post(delivery: Delivery, secrets: Sequence[str], timestamp: str, *, private
         "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(sign(s, delivery.id, timestamp, delivery.payload) for s in secrets),
     }
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with closing(_connection(parts, private=private)) as connection, _deadline(connection, DEADLINE_S):
-        connection.request("POST", target, delivery.payload.encode(), headers)
+        connection.request("POST", target(parts), delivery.payload.encode(), headers)
         return connection.getresponse().status
 
 
@@ -64,28 +63,12 @@ def sign(secret: str, message_id: str, timestamp: str, payload: str) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
 
 
-def public_address(host: str, port: int, *, private: bool = False) -> tuple[str, int]:
-    """Resolve a host to an address that is safe to connect to.
-
-    The caller connects to this address directly, so a second DNS lookup cannot return another one.
-
-    Raises:
-        OSError: the host is unknown, or one of its addresses is not public.
-    """
-    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    for address in addresses:
-        if not private and not is_public(address):
-            raise OSError(f"the host {host} has an address that is not public")
-    return addresses[0], port
-
-
 def _connection(parts: SplitResult, *, private: bool) -> http.client.HTTPConnection:
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
+    host, port = host_and_port(parts)
     # Resolve before the deadline starts, because a DNS lookup may be slow.
-    address = public_address(host, port, private=private)
+    address = resolve(host, port, private=private), port
     connection: http.client.HTTPConnection
-    if secure:
+    if parts.scheme == "https":
         connection = http.client.HTTPSConnection(
             host, port, timeout=_SOCKET_TIMEOUT_S, context=ssl.create_default_context()
         )

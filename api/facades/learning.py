@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from fastapi import Request
@@ -12,11 +14,15 @@ from api.auth import Caller
 from api.decoding.decoder import Decoder
 from api.facades.drawing import job_id_of
 from api.facades.stored_files import read_file
-from api.facades.training_archive import unpacked
 from api.idempotent_create import IdempotentCreate, hash_request
 from api.requests.bodies import PersonalizationRequest
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
+from api.requests.reference_files import ReferenceFile
+from zoodip_core.errors import InvalidCaptionError
+from zoodip_core.images import ArchivedImage, ImageArchive
 from zoodip_core.input_warnings import InputWarning
+
+_FIELD = "training_file"
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,26 @@ async def learn(request: Request, caller: Caller, training: Training) -> str:
 
 def _create(caller: Caller, training: Training, trace: str | None, decoder: Decoder) -> str:
     content = read_file(caller, training.file_id)
-    with unpacked(content, caller.service.settings.image_limits) as images:
-        native = training.translate(images.captions)
-        submission = PersonalizationSubmission(native, images.files, trace, decoder, training.warnings)
-        digests = [file.digest.hexdigest() for file in images.files]
-        creation = IdempotentCreate(
-            caller, training.route, training.key, hash_request(training.body, digests)
+    limits = caller.service.settings.image_limits
+    images = ImageArchive(BytesIO(content), training.file_id, limits, _FIELD).images()
+    native = training.translate(_captions(images))
+    files = [ReferenceFile(image.name, image.read) for image in images]
+    submission = PersonalizationSubmission(native, files, trace, training.warnings)
+    request_hash = hash_request(training.body, [hashlib.sha256(content).hexdigest()])
+    creation = IdempotentCreate(caller, training.route, training.key, request_hash)
+    return job_id_of(creation.run(lambda: prepare_creation(caller, submission, decoder)))
+
+
+def _captions(images: Sequence[ArchivedImage]) -> list[str] | None:
+    """Return the caption of each image; None if no image has one.
+
+    Raises:
+        InvalidCaptionError: Only some of the images have a caption.
+    """
+    captions = [image.caption for image in images if image.caption is not None]
+    if captions and len(captions) < len(images):
+        missing = next(image.name for image in images if image.caption is None)
+        raise InvalidCaptionError.mismatch(
+            _FIELD, got=f"no caption for {missing!r}", expected="a .txt file for each image, or none"
         )
-        return job_id_of(creation.run(lambda: prepare_creation(caller, submission)))
+    return captions or None

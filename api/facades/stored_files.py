@@ -7,9 +7,14 @@ import time
 from dataclasses import asdict, dataclass
 
 from api.auth import Caller
+from api.requests.uploaded_files import UploadedFile
+from zoodip_core.images import ImageArchive
 from zoodip_core.service.errors import NotFoundError, QuotaExceededError
 from zoodip_core.service.ids import creation_time, is_id, new_id
 from zoodip_core.service.object_store import FILE_LIFETIME_S, file_name, file_prefix
+
+MAX_BYTES = 50_000_000
+"""Size of a training file."""
 
 MAX_FILES = 20
 """Files that one owner can have at a time."""
@@ -35,6 +40,16 @@ class StoredFile:
     def expires_at(self) -> float:
         """When the file is deleted."""
         return self.created_at + FILE_LIFETIME_S
+
+
+def check_archive(caller: Caller, file: UploadedFile, *, field: str) -> None:
+    """Validate the list of entries of an uploaded training file. Nothing is unpacked.
+
+    Raises:
+        InvalidInputError: The file is no ZIP file of images.
+    """
+    with file.open() as content:
+        ImageArchive(content, file.name, caller.service.settings.image_limits, field).check()
 
 
 def store_file(caller: Caller, name: str, purpose: str, content: bytes) -> StoredFile:

@@ -17,7 +17,8 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[
     dict[MetadataKey, MetadataValue], Field(max_length=16, description="Labels of the client, for filters")
 ]
-Caption = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+MAX_CAPTION_CHARACTERS = 500
+Caption = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CAPTION_CHARACTERS)]
 
 
 class CropSquare(BaseModel):
@@ -39,6 +40,15 @@ Crops = Annotated[
     Field(
         description="Square to use of each image; null leaves an image, or all of them, to `image_fit`",
         examples=[[{"x": 0, "y": 8, "side": 48}, None]],
+    ),
+]
+ImageUrls = Annotated[
+    list[Annotated[str, StringConstraints(max_length=2000)]],
+    Field(
+        max_length=MAX_IMAGES,
+        description="URLs of reference images, which come after those of the part `images`; "
+        "the operator decides whether the service downloads images",
+        examples=[["https://example.org/dog-1.jpg"]],
     ),
 ]
 SetPrompt = Annotated[str, StringConstraints(max_length=2000)]
@@ -97,8 +107,11 @@ class PersonalizationRequest(RequestBody):
         default=None, description="Name in the catalog; null selects the default", examples=["emoji"]
     )
     captions: Annotated[list[Caption], Field(max_length=MAX_IMAGES)] | None = Field(
-        default=None, description="One sentence with the token for each image; null selects templates"
+        default=None,
+        description="One sentence with the token for each image, instead of the `.txt` files in a ZIP file; null "
+        "selects those, or else templates",
     )
+    image_urls: ImageUrls = Field(default_factory=list)
     crop: Crops = None
     settings: dict[str, Any] = Field(
         default_factory=dict,
@@ -118,6 +131,7 @@ class PersonalizationRequest(RequestBody):
 class InspectionRequest(RequestBody):
     """The `request` field of an inspection."""
 
+    image_urls: ImageUrls = Field(default_factory=list)
     crop: Crops = None
 
 

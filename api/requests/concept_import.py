@@ -12,7 +12,7 @@ from api import serializers
 from api.auth import Caller
 from api.base_models import BaseModelFacts
 from api.idempotent_create import Creation, check_concept_quota
-from api.requests.form_reader import UploadedFile
+from api.requests.uploaded_files import UploadedFile
 from api.usage_quotas import check_usage_quota
 from zoodip_core.artifact import Concept, export_concept, read_concept_file
 from zoodip_core.base_models.vocabulary import check_token

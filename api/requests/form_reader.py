@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
-from zoodip_core.errors import ImageTooLargeError, InvalidInputError, StorageError
+from api.requests.uploaded_files import MAX_NAME_CHARACTERS, Upload, UploadedFile
+from zoodip_core.errors import ImageTooLargeError, InvalidInputError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_FIELD_BYTES = 256_000  # all fields of a request together
 MAX_PARTS = 40  # more than any valid request has; limits bodies with many empty parts
-_MAX_NAME_CHARACTERS = 100
 _LIST_SUFFIX = re.compile(r"\[\d*\]$")  # PHP and Rails name the items of a list `images[]` or `images[0]`
 
 
@@ -33,7 +28,7 @@ class FormSchema:
         files: name of the part for files. `NAME[]` and `NAME[0]` mean the same part.
         fields: names of the fields. A field may have a file name and any content type.
         max_files: limit of the number of files.
-        max_file_bytes: size limit of one file.
+        max_file_bytes: size limit of one file. A ZIP file may have the size of all files together.
     """
 
     files: str
@@ -41,39 +36,10 @@ class FormSchema:
     max_files: int
     max_file_bytes: int
 
-
-@dataclass
-class UploadedFile:
-    """An uploaded file, on disk until the request ends."""
-
-    name: str
-    storage: IO[bytes]
-    offset: int
-    size_bytes: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def read(self) -> bytes:
-        """Return the whole content."""
-        return os.pread(self.storage.fileno(), self.size_bytes, self.offset)
-
-
-@dataclass
-class Upload:
-    """Parsed multipart body: fields by name, files in order, and names of the parts with files that are ignored.
-
-    All files share one temporary file, so that a request needs one file descriptor for any number of files.
-    """
-
-    fields: dict[str, str] = field(default_factory=dict)
-    files: list[UploadedFile] = field(default_factory=list)
-    ignored_files: list[str] = field(default_factory=list)
-    storage: IO[bytes] | None = None
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        if self.storage is not None:
-            with suppress(OSError):  # closing flushes again, which fails on a full disk
-                self.storage.close()
+    @property
+    def max_total_bytes(self) -> int:
+        """Size limit of all files together."""
+        return self.max_files * self.max_file_bytes
 
 
 class FormReader:
@@ -90,7 +56,6 @@ class FormReader:
         self._has_file_name = False
         self._field: tuple[str, bytearray] | None = None
         self._field_bytes = 0
-        self._file_bytes = 0
         self._ignored_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
@@ -134,7 +99,7 @@ class FormReader:
                 raise InvalidInputError.mismatch(part, got="this field twice", expected="it once")
             self._field = (part, bytearray())
         elif self._has_file_name:
-            self.upload.ignored_files.append(part[:_MAX_NAME_CHARACTERS])
+            self.upload.ignored_files.append(part[:MAX_NAME_CHARACTERS])
 
     def _begin_file(self, name: str) -> None:
         if len(self.upload.files) >= self._schema.max_files:
@@ -143,9 +108,7 @@ class FormReader:
                 got=f"more than {self._schema.max_files} files",
                 expected=f"at most {self._schema.max_files}",
             )
-        with _storage_errors():
-            self.upload.storage = self.upload.storage or tempfile.TemporaryFile()  # noqa: SIM115 (closed with the upload)
-        self._file = UploadedFile(name[:_MAX_NAME_CHARACTERS], self.upload.storage, self._file_bytes)
+        self._file = self.upload.begin_file(name[:MAX_NAME_CHARACTERS])
         self.upload.files.append(self._file)
 
     def _on_data(self, data: bytes) -> None:
@@ -156,23 +119,22 @@ class FormReader:
             self._count_field_bytes(self._field[0], len(data))
         elif self._has_file_name:
             self._ignored_bytes += len(data)
-            self._check_file_size("body", "ignored files", self._ignored_bytes)
+            self._check_size("ignored files", self._ignored_bytes, self._schema.max_file_bytes, "body")
         else:
             self._count_field_bytes("body", len(data))
 
     def _add_to_file(self, file: UploadedFile, data: bytes) -> None:
-        file.size_bytes += len(data)
-        self._check_file_size(self._schema.files, repr(file.name) if file.name else "a file", file.size_bytes)
-        with _storage_errors():
-            file.storage.write(data)
-        self._file_bytes += len(data)
-        file.digest.update(data)
+        self.upload.append(file, data)
+        limit = self._schema.max_total_bytes if file.is_archive else self._schema.max_file_bytes
+        self._check_size(repr(file.name) if file.name else "a file", file.size_bytes, limit)
+        self._check_size("files", self.upload.size_bytes, self._schema.max_total_bytes)
 
-    def _check_file_size(self, part: str, what: str, size_bytes: int) -> None:
-        limit = self._schema.max_file_bytes
+    def _check_size(self, what: str, size_bytes: int, limit: int, part: str | None = None) -> None:
         if size_bytes > limit:
             raise ImageTooLargeError.mismatch(
-                part, got=f"{what} of more than {limit:,} bytes", expected=f"at most {limit:,} bytes"
+                part or self._schema.files,
+                got=f"{what} of more than {limit:,} bytes",
+                expected=f"at most {limit:,} bytes",
             )
 
     def _count_field_bytes(self, part: str, size_bytes: int) -> None:
@@ -200,14 +162,4 @@ class FormReader:
 
     def _on_end(self) -> None:
         self.is_complete = True
-        with _storage_errors():
-            if self.upload.storage is not None:
-                self.upload.storage.flush()
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"The upload could not be written to disk: {error.strerror or error}.") from error
+        self.upload.flush()

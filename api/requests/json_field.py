@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from api.requests.form_reader import Upload
+from api.requests.uploaded_files import Upload
 
 M = TypeVar("M", bound=BaseModel)
 

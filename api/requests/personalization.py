@@ -14,8 +14,9 @@ from api.base_models import BaseModelFacts
 from api.decoding.decoder import Decoder
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
 from api.requests.bodies import PersonalizationRequest
+from api.requests.caption_texts import captions_of_request
 from api.requests.cost import estimated_usage, personalization_estimate, speed_of
-from api.requests.form_reader import UploadedFile
+from api.requests.reference_files import ReferenceFile
 from api.requests.reference_images import decode_images, delete_images, read_crops
 from api.requests.webhook_url import check_webhook
 from api.service import Service
@@ -41,15 +42,14 @@ MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
 
 @dataclass(frozen=True)
 class PersonalizationSubmission:
-    """A parsed request for a personalization: fields, images, `traceparent` of the trace, reserved decoder.
+    """A parsed request for a personalization: fields, images, `traceparent` of the trace.
 
     `warnings` come before those about the images and captions.
     """
 
     request: PersonalizationRequest
-    files: list[UploadedFile]
+    files: list[ReferenceFile]
     trace: str | None
-    decoder: Decoder
     warnings: tuple[InputWarning, ...] = ()
 
 
@@ -68,14 +68,25 @@ class _Resolved:
     warnings: list[InputWarning]
 
 
-def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Response:
+def check(caller: Caller, submission: PersonalizationSubmission) -> None:
+    """Validate all of a submission but its images, which are not read.
+
+    Raises:
+        ZoodipError: The request is not valid, or a quota is exhausted.
+    """
+    resolved = _resolve(caller.service, submission)
+    with caller.service.database.read() as connection:
+        _check_creatable(connection, caller, submission, resolved)
+
+
+def validate_only(caller: Caller, submission: PersonalizationSubmission, decoder: Decoder) -> Response:
     """Return the settings and the estimated cost of the personalization. Creates nothing.
 
     Raises:
         ZoodipError: The same errors as the creation.
     """
     resolved = _resolve(caller.service, submission)
-    image_warnings, _ = _decode_images(caller.service, submission, resolved)
+    image_warnings, _ = _decode_images(caller.service, submission, resolved, decoder)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
         queued = store.count_queued(connection, JobKind.PERSONALIZATION)
@@ -96,7 +107,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission) -> Resp
     return serializers.reply(body)
 
 
-def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> Creation:
+def prepare_creation(caller: Caller, submission: PersonalizationSubmission, decoder: Decoder) -> Creation:
     """Validate the submission, store its images, and return the creation of its job.
 
     Raises:
@@ -106,7 +117,7 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission) -> C
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
     job_id = new_id("per")
-    image_warnings, sizes = _decode_images(caller.service, submission, resolved, store_for=job_id)
+    image_warnings, sizes = _decode_images(caller.service, submission, resolved, decoder, store_for=job_id)
     new = _new_job(job_id, caller, submission, resolved, [*resolved.warnings, *image_warnings])
 
     def insert_row(connection: Connection) -> StoredResponse:
@@ -187,19 +198,21 @@ def _read_captions(
 ) -> tuple[tuple[str, ...] | None, list[InputWarning]]:
     """Validate the subject of a submission; return its captions as they are read, and warnings about them."""
     request, images = submission.request, len(submission.files)
-    captions = None if request.captions is None else tuple(request.captions)
+    templates = entry.templates.get(request.kind)
+    captions, warnings = captions_of_request(request, submission.files, templates)
     if facts is not None:
-        subject, warnings = resolve_subject(
+        subject, others = resolve_subject(
             Subject(request.token, request.initializer, request.kind, captions),
             facts.folder,
             images=images,
             vectors=vectors,
-            templates=entry.templates.get(request.kind),
+            templates=templates,
         )
-        return subject.captions, warnings
+        return subject.captions, warnings + others
     if captions is None:
-        return None, []
-    return read_captions(captions, images=images, token=request.token)
+        return None, warnings
+    captions, others = read_captions(captions, images=images, token=request.token)
+    return captions, warnings + others
 
 
 def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | None) -> None:
@@ -240,6 +253,7 @@ def _decode_images(
     service: Service,
     submission: PersonalizationSubmission,
     resolved: _Resolved,
+    decoder: Decoder,
     *,
     store_for: str | None = None,
 ) -> tuple[list[InputWarning], dict[str, int]]:
@@ -247,5 +261,5 @@ def _decode_images(
     cropped = resolved.settings.image_fit == "crop"
     crops = read_crops(submission.request.crop, len(submission.files))
     return decode_images(
-        service, submission.decoder, submission.files, crops, side_px, cropped=cropped, store_for=store_for
+        service, decoder, submission.files, crops, side_px, cropped=cropped, store_for=store_for
     )

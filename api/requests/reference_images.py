@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from api.decoding.decoder import Decoder
+from api.decoding.decoder import DecodedImage, Decoder
 from api.requests.bodies import CropSquare
-from api.requests.form_reader import FormSchema, Upload, UploadedFile
+from api.requests.form_reader import FormSchema
+from api.requests.reference_files import ReferenceFile
 from api.service import Service
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import (
@@ -19,15 +20,16 @@ from zoodip_core.images import (
     warnings_from_facts,
 )
 from zoodip_core.images.crop import CROP_FIELD
+from zoodip_core.images.limits import FIELD
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.service.object_store import job_prefix, reference_name
 
 IMAGES_SCHEMA: dict[str, Any] = {
     "type": "array",
-    "minItems": 1,
     "maxItems": MAX_IMAGES,
     "items": {"type": "string", "format": "binary"},
-    "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF",
+    "description": "Reference images: PNG, JPEG, WebP, HEIC or AVIF. A ZIP file stands for the images in it, with "
+    "`.txt` captions of the same names; `image_urls` of `request` adds others. 1 to 16 images in all",
 }
 """JSON schema of the part `images`."""
 
@@ -40,15 +42,6 @@ def images_form(service: Service, *fields: str) -> FormSchema:
         max_files=MAX_IMAGES,
         max_file_bytes=service.settings.image_limits.max_file_bytes,
     )
-
-
-def check_uploads(upload: Upload) -> None:
-    """Validate the number of images of an upload.
-
-    Raises:
-        ImageCountError: There are no images, or more than 16. The message names ignored parts with files.
-    """
-    check_image_count(len(upload.files), skipped=[f"the part {name!r}" for name in upload.ignored_files])
 
 
 def read_crops(crops: Sequence[CropSquare | None] | None, images: int) -> list[Crop | None]:
@@ -71,19 +64,19 @@ def read_crops(crops: Sequence[CropSquare | None] | None, images: int) -> list[C
 def decode_images(
     service: Service,
     decoder: Decoder,
-    files: Sequence[UploadedFile],
+    files: Sequence[ReferenceFile],
     crops: Sequence[Crop | None],
     side_px: int | None,
     *,
     cropped: bool,
     store_for: str | None = None,
 ) -> tuple[list[InputWarning], dict[str, int]]:
-    """Decode the uploaded images one at a time, so that memory holds only one file.
+    """Decode the images one at a time, so that memory holds only one file.
 
     Args:
         service: provides the object store.
         decoder: decodes the files.
-        files: the uploads.
+        files: the files of the images.
         crops: the chosen square of each image.
         side_px: training size of the base model, if known.
         cropped: whether only the center square of each image is used.
@@ -95,7 +88,7 @@ def decode_images(
 
     Raises:
         ImageCountError: There are no images, or more than 16.
-        InvalidImageError: A file is not a usable image; the message names the file.
+        InvalidInputError: A file is not a usable image; the message names the file. Or a ZIP file is damaged.
         StorageError: The object store is unavailable or full.
     """
     check_image_count(len(files))
@@ -103,7 +96,7 @@ def decode_images(
     facts = []
     try:
         for index, (file, crop) in enumerate(zip(files, crops, strict=True)):
-            decoded = decoder.decode(file.read(), name=file.name, encode=store_for is not None, crop=crop)
+            decoded = _decode(decoder, file, crop, encode=store_for is not None)
             facts.append(decoded.facts)
             if store_for is not None:
                 name = reference_name(store_for, index)
@@ -116,13 +109,13 @@ def decode_images(
 
 
 def inspect_images(
-    decoder: Decoder, files: Sequence[UploadedFile], crops: Sequence[Crop | None], side_px: int | None
+    decoder: Decoder, files: Sequence[ReferenceFile], crops: Sequence[Crop | None], side_px: int | None
 ) -> list[tuple[ImageFileFacts, list[InputWarning]]]:
-    """Decode the uploaded images one at a time and store nothing.
+    """Decode the images one at a time and store nothing.
 
     Args:
         decoder: decodes the files.
-        files: the uploads.
+        files: the files of the images.
         crops: the chosen square of each image.
         side_px: training size of the base model, if known.
 
@@ -130,14 +123,22 @@ def inspect_images(
         Format, size and warnings of each image, as if its chosen or center square were used.
 
     Raises:
-        InvalidImageError: A file is not a usable image; the message names the file.
+        InvalidInputError: As `decode_images`.
     """
-    read = [
-        decoder.decode(file.read(), name=file.name, encode=False, crop=crop)
-        for file, crop in zip(files, crops, strict=True)
-    ]
+    read = [_decode(decoder, file, crop, encode=False) for file, crop in zip(files, crops, strict=True)]
     warnings = warnings_by_image([decoded.facts for decoded in read], side_px)
     return [(decoded.file, found) for decoded, found in zip(read, warnings, strict=True)]
+
+
+def _decode(decoder: Decoder, file: ReferenceFile, crop: Crop | None, *, encode: bool) -> DecodedImage:
+    """Decode an image. The message of an error names the field that the file came in."""
+    try:
+        return decoder.decode(file.read(), name=file.name, encode=encode, crop=crop)
+    except InvalidInputError as error:
+        if error.field != FIELD or file.field == FIELD:
+            raise
+        message = error.message.replace(FIELD, file.field, 1)
+        raise type(error)(message, field=file.field.partition("[")[0]) from error
 
 
 def delete_images(service: Service, job_id: str) -> None:

@@ -30,7 +30,8 @@ class _Owner:
 class UploadSlots:
     """Counts uploads on the event loop. One of several owners can use half of all slots and threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_open: int = MAX_OPEN) -> None:
+        self._max_open = max_open
         self._threads = anyio.CapacityLimiter(THREADS)
         self._owners: dict[str, _Owner] = {}
 
@@ -47,7 +48,7 @@ class UploadSlots:
         """
         held = self._owners.get(owner) or _Owner()
         total = sum(other.open for other in self._owners.values())
-        if total >= MAX_OPEN or (held.open >= MAX_OPEN // 2 and not is_only_owner):
+        if total >= self._max_open or (held.open >= self._max_open // 2 and not is_only_owner):
             raise UploadsBusyError
         self._owners[owner] = held
         held.open += 1

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.auth import Caller
-from api.requests.form_reader import FormReader, FormSchema, Upload
+from api.requests.form_reader import FormReader, FormSchema
+from api.requests.uploaded_files import Upload
 
 _MAX_EPILOGUE_BYTES = 64_000  # RFC 2046 permits bytes after the final boundary; they have no meaning
 

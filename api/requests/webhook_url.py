@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from sqlalchemy import Connection
 
 from api.auth import Caller
 from zoodip_core.service import api_keys
 from zoodip_core.service.errors import InvalidWebhookError
-from zoodip_core.service.loopback import is_loopback
-from zoodip_core.service.public_addresses import is_public
+from zoodip_core.service.outbound_urls import parse_url
 
 
 def check_webhook(connection: Connection, caller: Caller, url: str | None) -> None:
@@ -23,7 +20,8 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
     """
     if url is None:
         return
-    _check_url(url, private=caller.service.settings.webhook_private)
+    private = caller.service.settings.webhook_private
+    parse_url(url, private=private, field="webhook", error=InvalidWebhookError)
     secrets = (
         caller.service.settings.webhook_secrets
         if caller.key is None
@@ -34,38 +32,3 @@ def check_webhook(connection: Connection, caller: Caller, url: str | None) -> No
             "webhook: this service has no secret to sign messages; set ZOODIP_WEBHOOK_SECRETS",
             field="webhook",
         )
-
-
-def _check_url(url: str, *, private: bool) -> None:
-    """Validate the form of a URL and, unless `private`, that it is https and names no private address."""
-    if not all("!" <= character <= "~" for character in url):
-        raise InvalidWebhookError.mismatch(
-            "webhook",
-            got=repr(url),
-            expected="printable ASCII without spaces; percent-encode other characters",
-        )
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise InvalidWebhookError.mismatch(
-            "webhook", got="a malformed URL", expected=f"a valid URL ({error})"
-        ) from error
-    schemes = ("https", "http") if private else ("https",)
-    if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise InvalidWebhookError.mismatch("webhook", got=repr(url), expected=f"an {schemes[0]} URL")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidWebhookError.mismatch(
-            "webhook", got="a URL with a user name or password", expected="a URL without them"
-        )
-    if not private and _is_private(parts.hostname):
-        raise InvalidWebhookError.mismatch(
-            "webhook", got=f"the host {parts.hostname}", expected="a host with a public address"
-        )
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not is_public(host)
-    except ValueError:  # a host name
-        return is_loopback(host)

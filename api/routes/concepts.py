@@ -18,8 +18,9 @@ from api.problems import problems
 from api.requests.bodies import ConceptChange
 from api.requests.concept_import import prepare_creation
 from api.requests.concept_rename import rename_concept
-from api.requests.form_reader import FormSchema, Upload
+from api.requests.form_reader import FormSchema
 from api.requests.parameters import After, Id, Limit
+from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 from zoodip_core.artifact import export_concept, file_name, load_concept
 from zoodip_core.embedding_file import MAX_FILE_BYTES

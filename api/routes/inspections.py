@@ -11,15 +11,10 @@ from api.auth import Caller, Writer
 from api.decoding.decoder import Decoder
 from api.problems import problems
 from api.requests.bodies import InspectionRequest
-from api.requests.form_reader import Upload, UploadedFile
 from api.requests.json_field import parse_json_field
-from api.requests.reference_images import (
-    IMAGES_SCHEMA,
-    check_uploads,
-    images_form,
-    inspect_images,
-    read_crops,
-)
+from api.requests.reference_files import ReferenceFile, download, remote_images, uploaded_images
+from api.requests.reference_images import IMAGES_SCHEMA, images_form, inspect_images, read_crops
+from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 
 router = APIRouter(tags=["personalizations"])
@@ -31,7 +26,6 @@ _BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["images"],
                     "properties": {
                         "images": IMAGES_SCHEMA,
                         "request": {"$ref": "#/components/schemas/InspectionRequest"},
@@ -56,13 +50,16 @@ async def inspect(request: Request, caller: Writer) -> Response:
 
     The warning about small images refers to the default base model.
     """
+    slots = caller.service.upload_slots
     async with receive_upload(request, caller, images_form(caller.service, "request")) as upload:
         parsed = _parse(upload)
-        check_uploads(upload)
+        remote = remote_images(caller, parsed.image_urls)
+        limits = caller.service.settings.image_limits
+        files = await slots.run(caller.owner, uploaded_images, upload, limits, len(remote))
+        await download(caller, upload, remote)
+        files += [image.file for image in remote]
         async with caller.service.decoders.reserve(caller.owner) as decoder:
-            return await caller.service.upload_slots.run(
-                caller.owner, _inspect, caller, decoder, upload.files, parsed
-            )
+            return await slots.run(caller.owner, _inspect, caller, decoder, files, parsed)
 
 
 def _parse(upload: Upload) -> InspectionRequest:
@@ -74,7 +71,7 @@ def _parse(upload: Upload) -> InspectionRequest:
 
 
 def _inspect(
-    caller: Caller, decoder: Decoder, files: list[UploadedFile], request: InspectionRequest
+    caller: Caller, decoder: Decoder, files: list[ReferenceFile], request: InspectionRequest
 ) -> Response:
     crops = read_crops(request.crop, len(files))
     _, facts = caller.service.base_models.facts(None)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import schemas, serializers
 from api.auth import Caller, Reader, Writer
+from api.decoding.decoder import Decoder
 from api.deletion import delete_job
 from api.idempotent_create import (
     IdempotencyKey,
@@ -22,7 +23,9 @@ from api.requests.bodies import PersonalizationRequest
 from api.requests.json_field import parse_json_field
 from api.requests.parameters import Id, Index, JobFilterQuery
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
-from api.requests.reference_images import IMAGES_SCHEMA, check_uploads, images_form
+from api.requests.reference_files import RemoteImage, download, remote_images, uploaded_images
+from api.requests.reference_images import IMAGES_SCHEMA, images_form
+from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.states import JobKind
@@ -38,7 +41,7 @@ _BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["images", "request"],
+                    "required": ["request"],
                     "properties": {
                         "images": IMAGES_SCHEMA,
                         "request": {"$ref": "#/components/schemas/PersonalizationRequest"},
@@ -86,27 +89,60 @@ async def create(
     *,
     validate_only: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
 ) -> Response:
-    """Learn a concept from 1 to 16 reference images."""
+    """Learn a concept from 1 to 16 reference images: files, images in ZIP files, and images named by URLs."""
     slots = caller.service.upload_slots
     async with receive_upload(request, caller, images_form(caller.service, "request")) as upload:
         parsed = parse_json_field(upload, "request", PersonalizationRequest)
-        check_uploads(upload)
+        remote = remote_images(caller, parsed.image_urls)
+        submission = await slots.run(
+            caller.owner, _submission, caller, upload, parsed, remote, request.state.traceparent
+        )
+        create = None if validate_only else _idempotent(caller, upload, parsed, idempotency_key)
+        if remote:
+            replayed = await slots.run(caller.owner, _check_before_download, caller, submission, create)
+            if replayed is not None:
+                return replayed
+            await download(caller, upload, remote)
         async with caller.service.decoders.reserve(caller.owner) as decoder:
-            submission = PersonalizationSubmission(parsed, upload.files, request.state.traceparent, decoder)
-            if validate_only:
-                return await slots.run(caller.owner, personalization.validate_only, caller, submission)
-            return await slots.run(caller.owner, _create, caller, submission, idempotency_key)
+            return await slots.run(caller.owner, _answer, caller, submission, create, decoder)
 
 
-def _create(caller: Caller, submission: PersonalizationSubmission, key: str | None) -> Response:
-    digests = [file.digest.hexdigest() for file in submission.files]
-    creation = IdempotentCreate(
-        caller,
-        "POST /v1/personalizations",
-        key,
-        hash_request(submission.request.model_dump(), digests),
-    )
-    return creation.run(lambda: prepare_creation(caller, submission))
+def _submission(
+    caller: Caller,
+    upload: Upload,
+    parsed: PersonalizationRequest,
+    remote: list[RemoteImage],
+    trace: str | None,
+) -> PersonalizationSubmission:
+    files = uploaded_images(upload, caller.service.settings.image_limits, len(remote))
+    return PersonalizationSubmission(parsed, [*files, *(image.file for image in remote)], trace)
+
+
+def _idempotent(
+    caller: Caller, upload: Upload, parsed: PersonalizationRequest, key: str | None
+) -> IdempotentCreate:
+    """Return the creation of a request, which is the same request as long as its URLs are the same."""
+    digests = [file.digest.hexdigest() for file in upload.files]
+    request_hash = hash_request(parsed.model_dump(), digests)
+    return IdempotentCreate(caller, "POST /v1/personalizations", key, request_hash)
+
+
+def _check_before_download(
+    caller: Caller, submission: PersonalizationSubmission, create: IdempotentCreate | None
+) -> Response | None:
+    """Validate the submission, unless its response is replayed. Return that response, or None."""
+    replayed = None if create is None else create.replay()
+    if replayed is None:
+        personalization.check(caller, submission)
+    return replayed
+
+
+def _answer(
+    caller: Caller, submission: PersonalizationSubmission, create: IdempotentCreate | None, decoder: Decoder
+) -> Response:
+    if create is None:
+        return personalization.validate_only(caller, submission, decoder)
+    return create.run(lambda: prepare_creation(caller, submission, decoder))
 
 
 @router.get(

@@ -17,12 +17,12 @@ import webuiapi
 from PIL import Image
 
 from tests.integration.support.apis import api
-from tests.integration.support.archives import zip_of
 from tests.integration.support.concepts import tiny_concept
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import photo
 from tests.integration.support.processes import wait_until
 from tests.integration.support.workers import worker
+from tests.tooling.archives import zip_of
 from zoodip_core.service.database import Database
 from zoodip_core.service.settings import ServiceSettings
 

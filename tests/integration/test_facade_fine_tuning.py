@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import stat
-import struct
-import tracemalloc
 import zipfile
 from typing import Any
 
@@ -13,12 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.facades import stored_files
-from api.facades.training_archive import unpacked
-from tests.integration.support.archives import zip_of
 from tests.integration.support.keys import make_key
 from tests.integration.support.photos import photo
-from zoodip_core.errors import InvalidInputError
-from zoodip_core.images.limits import ImageLimits
+from tests.tooling.archives import zip_of
 from zoodip_core.service import retention
 from zoodip_core.service.database import Database
 from zoodip_core.service.ids import creation_time
@@ -46,41 +40,15 @@ def _create(client: TestClient, archive: bytes, **fields: Any) -> Any:
     return client.post("/v1/fine_tuning/jobs", json={**_LEARN, "training_file": file_id, **fields})
 
 
-def _link() -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo("link.png")
-    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return entry
-
-
-def _with_directory_size(size_bytes: int) -> bytes:
-    """Return an archive whose end record declares another size of the list of entries."""
-    content = bytearray(zip_of(("a.png", _PHOTO)))
-    struct.pack_into("<L", content, len(content) - 10, size_bytes)
-    return bytes(content)
-
-
-_HOSTILE = [
-    (b"", "no ZIP file"),
-    (b"PK" + b"x" * 100, "no ZIP file"),
-    (zip_of(("../a.png", _PHOTO)), "'../a.png'"),
-    (zip_of(("/etc/a.png", _PHOTO)), "'/etc/a.png'"),
-    (zip_of(("a\\..\\b.png", _PHOTO)), "inside the archive"),
-    (zip_of(("C:/a.png", _PHOTO)), "inside the archive"),
-    (zip_of(("inner.zip", zip_of(("a.png", _PHOTO)))), "images and .txt captions only"),
-    (zip_of(*((f"{n}.png", b"") for n in range(10_000))), "too many entries"),
-    (zip_of(*((f"{n}.png", _PHOTO) for n in range(17))), "17 images"),
-    (zip_of(("a.txt", b"a dog")), "0 images"),
-    (zip_of(("a.png", _PHOTO), ("b.txt", b"a dog")), "'b.txt'"),
-    (zip_of(("a.png", _PHOTO), ("a.txt", b"x" * 5_000)), "at most 4,000 bytes"),
-    (zip_of(("bomb.png", bytes(10_000_001))), "at most 10,000,000 bytes"),
-    (zip_of((_link(), b"/etc/passwd")), "a link"),
-    (_with_directory_size(1_000_000_000), "too many entries"),
-    (_with_directory_size(10), "damaged"),
-    (zip_of((".", _PHOTO)), "inside the archive"),
-]
-
-
-@pytest.mark.parametrize(("archive", "words"), _HOSTILE, ids=[words for _, words in _HOSTILE])
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (b"", "no ZIP file"),
+        (zip_of(("../a.png", _PHOTO)), "'../a.png'"),
+        (zip_of(("a.txt", b"x")), "0 images"),
+    ],
+    ids=["empty", "traversal", "no image"],
+)
 def test_hostile_archives_are_refused_before_they_are_unpacked(
     client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, archive: bytes, words: str
 ) -> None:
@@ -90,21 +58,6 @@ def test_hostile_archives_are_refused_before_they_are_unpacked(
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
     assert words in answer.json()["error"]["message"]
     assert ObjectStore(settings.object_store).names("") == []
-
-
-@pytest.mark.usefixtures("database_url")
-def test_entry_with_a_false_size_is_not_inflated_further() -> None:
-    """An entry that declares 100 bytes and inflates to 50 MB is refused, without memory for its content."""
-    content = zip_of(("bomb.png", bytes(50_000_000)))
-    forged = content.replace(struct.pack("<L", 50_000_000), struct.pack("<L", 100))
-    tracemalloc.start()
-    try:
-        with pytest.raises(InvalidInputError, match="damaged"), unpacked(forged, ImageLimits()):
-            pass
-        peak_bytes = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 5_000_000
 
 
 def test_damaged_images_are_refused_by_the_decoder(client: TestClient) -> None:

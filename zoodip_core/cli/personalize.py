@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ImagesArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="1 to 16 PNG, JPEG, WebP, HEIC or AVIF files, or folders with them. A .txt file with the name of an "
-        "image is its caption, if it contains the token."
+        help="1 to 16 PNG, JPEG, WebP, HEIC or AVIF files, or folders or ZIP files with them. A .txt file with the "
+        "name of an image is its caption, if it contains the token."
     ),
 ]
 TokenOption = Annotated[str, typer.Option(help="Token to learn, such as '<my-dog>'.")]

@@ -9,13 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from zoodip_core.cli.console import say
+from zoodip_core.cli.console import say, say_warnings
 from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import Crop, ImageLimits, ReferenceImages, read_reference_images
 from zoodip_core.images.crop import CROP_FIELD
-from zoodip_core.personalization.captions import TEMPLATES
-from zoodip_core.prompt_tokens import contains_token
+from zoodip_core.personalization.captions import TEMPLATES, captions_of_files
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def read_captioned_images(
     template of its kind.
 
     Args:
-        paths: files and folders.
+        paths: files, folders and ZIP files.
         token: the placeholder token.
         kind: "object" or "style".
         captions: captions from the command line; they replace those of text files.
@@ -90,16 +89,10 @@ def _parse_crops(crops: Sequence[str]) -> dict[str, Crop]:
 def _captions_of_files(
     read: ReferenceImages, token: str, kind: ConceptKind
 ) -> tuple[tuple[str, ...] | None, str]:
-    """Return the captions of text files and where they come from. Warn of those that lack the token."""
-    usable = [c if c is not None and contains_token(c, token) else None for c in read.captions]
-    for name, caption, used in zip(read.names, read.captions, usable, strict=True):
-        if caption is not None and used is None:
-            reason = f"it does not contain {token}" if caption else "it is empty"
-            say(f"warning: captions: the text file of {name} is not used; {reason}")
-    if not any(usable):
-        return None, "templates"
-    default = TEMPLATES[kind][0].replace("{}", token)
-    return tuple(caption or default for caption in usable), "text files"
+    """Return the captions of text files and where they come from. Print a warning for each that is not used."""
+    captions, warnings = captions_of_files(read.captions, read.names, token=token, default=TEMPLATES[kind][0])
+    say_warnings(warnings)
+    return captions, "templates" if captions is None else "text files"
 
 
 def _count(number: int, noun: str) -> str:

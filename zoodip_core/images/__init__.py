@@ -1,5 +1,6 @@
 """Reference images: reads, validates and converts image files, without torch."""
 
+from zoodip_core.images.archive import ArchivedImage, ImageArchive, is_archive
 from zoodip_core.images.checks import (
     ImageFacts,
     image_digest,
@@ -25,7 +26,9 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_IMAGES",
     "MAX_PIXELS",
+    "ArchivedImage",
     "Crop",
+    "ImageArchive",
     "ImageFacts",
     "ImageFileFacts",
     "ImageLimits",
@@ -39,6 +42,7 @@ __all__ = [
     "image_digest",
     "image_facts",
     "image_warnings",
+    "is_archive",
     "read_images",
     "read_reference_images",
     "warnings_by_image",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from zoodip_core.base_models.vocabulary import Vocabulary
 from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidCaptionError
-from zoodip_core.input_warnings import InputWarning
-from zoodip_core.prompt_tokens import read_prompt
+from zoodip_core.input_warnings import InputWarning, WarningCode
+from zoodip_core.prompt_tokens import contains_token, read_prompt
 
 TEMPLATES: dict[ConceptKind, tuple[str, ...]] = {
     "object": (
@@ -59,6 +59,37 @@ def captions_per_image(
         return (sentences,) * images
     read, _ = read_captions(captions, images=images, token=token)
     return tuple((caption,) for caption in read)
+
+
+def captions_of_files(
+    texts: Sequence[str | None], names: Sequence[str], *, token: str, default: str
+) -> tuple[tuple[str, ...] | None, list[InputWarning]]:
+    """Return the captions that text files next to the images give.
+
+    A text file is used if it contains the token. If at least one is used, an image without one gets the default.
+
+    Args:
+        texts: text of the file of each image; empty if there is no text, None without a file.
+        names: file names of the images, for the warnings.
+        token: the placeholder token.
+        default: sentence with `{}` for the token.
+
+    Returns:
+        A caption for each image, or None if no text file is used, and a warning for each one that is not.
+    """
+    usable = [text if text and contains_token(text, token) else None for text in texts]
+    warnings = [
+        InputWarning(
+            WarningCode.CAPTION_UNUSED,
+            "captions",
+            f"the text file of {name} is not used; it {f'does not contain {token}' if text else 'is empty'}",
+        )
+        for name, text, used in zip(names, texts, usable, strict=True)
+        if text is not None and used is None
+    ]
+    if not any(usable):
+        return None, warnings
+    return tuple(text or default.replace("{}", token) for text in usable), warnings
 
 
 def read_captions(

@@ -90,6 +90,12 @@ class InvalidWebhookError(InvalidInputError):
     code = "invalid_webhook"
 
 
+class InvalidImageUrlError(InvalidInputError):
+    """An image could not be downloaded: its URL is not allowed, or its server did not send it."""
+
+    code = "invalid_image_url"
+
+
 class LeaseLostError(ZoodipError):
     """The job has ended or is leased to another worker; nothing was written."""
 

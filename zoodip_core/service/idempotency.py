@@ -72,6 +72,22 @@ def begin(connection: Connection, record: IdempotencyRecord) -> StoredResponse |
     return StoredResponse(status_code=row.status_code, headers=row.headers, body=row.body)
 
 
+def find(connection: Connection, record: IdempotencyRecord) -> StoredResponse | None:
+    """Return the response to an earlier request with the same key; None if there is none, or not yet.
+
+    Raises:
+        IdempotencyMismatchError: The key was used with a different request.
+    """
+    row = connection.execute(select(idempotency).where(_same_key(record))).first()
+    if row is None:
+        return None
+    if row.request_hash != record.request_hash:
+        raise IdempotencyMismatchError(field="Idempotency-Key")
+    if row.status_code is None:
+        return None
+    return StoredResponse(status_code=row.status_code, headers=row.headers, body=row.body)
+
+
 def finish(connection: Connection, record: IdempotencyRecord, response: StoredResponse) -> None:
     """Store the response, in the transaction that creates the resource.
 

@@ -1,4 +1,4 @@
-"""Public IP addresses. Webhooks go only there, so that they cannot reach internal services."""
+"""Public IP addresses. URLs of clients lead only there, so that they cannot reach internal services."""
 
 from __future__ import annotations
 

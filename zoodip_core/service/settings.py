@@ -156,6 +156,11 @@ class ServiceSettings(BaseSettings):
     max_image_megapixels: Annotated[float, Field(gt=0, le=MAX_SETTABLE_MEGAPIXELS)] = Field(
         default=MAX_PIXELS / 1e6, description="Largest reference image, in megapixels"
     )
+    image_urls: Literal["off", "public", "private"] = Field(
+        default="off",
+        description="Download reference images from URLs in requests: off; public: https and public addresses only; "
+        "private: also http and private addresses",
+    )
     decoders: int = Field(
         default=2,
         ge=1,

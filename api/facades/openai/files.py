@@ -9,9 +9,18 @@ from fastapi.responses import JSONResponse
 
 from api.auth import Caller, Reader, Writer
 from api.facades.openai.errors import OpenAIRoute
-from api.facades.stored_files import StoredFile, delete_file, find_file, list_files, read_file, store_file
-from api.facades.training_archive import FIELD, MAX_BYTES, check_archive
-from api.requests.form_reader import FormSchema, Upload
+from api.facades.stored_files import (
+    MAX_BYTES,
+    StoredFile,
+    check_archive,
+    delete_file,
+    find_file,
+    list_files,
+    read_file,
+    store_file,
+)
+from api.requests.form_reader import FormSchema
+from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 from zoodip_core.errors import InvalidInputError
 
@@ -61,12 +70,8 @@ def _store(caller: Caller, upload: Upload) -> Response:
     if not upload.files:
         raise InvalidInputError.mismatch("file", got="no file", expected="one ZIP file")
     (file,) = upload.files
-    zipped = file.read()
-    try:
-        check_archive(zipped, caller.service.settings.image_limits)
-    except InvalidInputError as error:
-        raise InvalidInputError(error.message.replace(FIELD, "file", 1), field="file") from error
-    return JSONResponse(_described(store_file(caller, file.name, purpose, zipped)))
+    check_archive(caller, file, field="file")
+    return JSONResponse(_described(store_file(caller, file.name, purpose, file.read())))
 
 
 def _described(file: StoredFile) -> dict[str, Any]:

@@ -10,9 +10,17 @@ from fastapi.responses import JSONResponse
 from api import serializers
 from api.auth import Caller, Reader, Writer
 from api.facades.replicate.common import PREFIX, base_url
-from api.facades.stored_files import StoredFile, delete_file, find_file, list_files, store_file
-from api.facades.training_archive import MAX_BYTES, check_archive
-from api.requests.form_reader import FormSchema, Upload
+from api.facades.stored_files import (
+    MAX_BYTES,
+    StoredFile,
+    check_archive,
+    delete_file,
+    find_file,
+    list_files,
+    store_file,
+)
+from api.requests.form_reader import FormSchema
+from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 from zoodip_core.errors import InvalidInputError
 
@@ -53,9 +61,8 @@ def _store(caller: Caller, upload: Upload) -> StoredFile:
     if not upload.files:
         raise InvalidInputError.mismatch("content", got="no file", expected="one ZIP file")
     (file,) = upload.files
-    zipped = file.read()
-    check_archive(zipped, caller.service.settings.image_limits)
-    return store_file(caller, file.name, "fine-tune", zipped)
+    check_archive(caller, file, field="content")
+    return store_file(caller, file.name, "fine-tune", file.read())
 
 
 def _described(file: StoredFile, url: str) -> dict[str, Any]:
