@@ -30,12 +30,14 @@ class ReferenceImages:
         images: decoded images, in order.
         names: file name of each image.
         captions: first line with text of the `.txt` file of each image; empty if it has none, None without a file.
+        crops: square that was cut out of each image; None for a whole image.
         skipped: files that were not read, each with the reason, such as `b.jxl (JPEG XL)`.
     """
 
     images: list[Image.Image]
     names: list[str]
     captions: list[str | None]
+    crops: list[Crop | None]
     skipped: list[str]
 
 
@@ -77,12 +79,11 @@ def read_reference_images(
     if len(found.files) > MAX_IMAGES:
         check_image_count(len(found.files), sources=paths)
     _check_crop_names(crops, [file.name for file, _ in found.files])
-    read = ReferenceImages([], [], [], found.skipped)
+    read = ReferenceImages([], [], [], [], found.skipped)
     for file, must_be_usable in found.files:
+        crop = crops.get(file.name)
         try:
-            read.images.append(
-                decode_image(_read(file, limits), name=file.name, limits=limits, crop=crops.get(file.name))
-            )
+            read.images.append(decode_image(_read(file, limits), name=file.name, limits=limits, crop=crop))
         except InvalidImageError as error:
             if must_be_usable:
                 raise
@@ -90,6 +91,7 @@ def read_reference_images(
             continue
         read.names.append(file.name)
         read.captions.append(_caption_of(file))
+        read.crops.append(crop)
     read.skipped.sort()
     check_image_count(len(read.images), sources=paths, skipped=read.skipped)
     return read
