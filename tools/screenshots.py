@@ -16,7 +16,7 @@ from tools.page_browser import find_chromium, launch, serve
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/images"
-_DESKTOP, _PHONE = (1100, 760), (375, 740)
+_DESKTOP, _FORM, _PHONE = (1100, 760), (1100, 890), (375, 1000)
 _LEARNED_MS = 1_800_000
 _COLORS = 256  # a palette makes the files less than half as large
 
@@ -41,9 +41,10 @@ def _take_all(page: Page) -> None:
     page.get_by_label("Closest ordinary word").press_sequentially("turtle")
     expect(page.locator("#cost")).to_contain_text("evaluations")
     page.locator("h1:visible").click()  # closes the list of suggestions
-    _take(page, "page-learn", _DESKTOP)
+    _take(page, "page-learn", _FORM)
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#job-status")).to_have_text("succeeded", timeout=_LEARNED_MS)
+    expect(page.locator("#unfinished")).to_be_hidden()
     _take(page, "page-learned", _DESKTOP)
     page.get_by_role("button", name="Draw with it").click()
     page.get_by_role("textbox", name="Prompt").fill("a photo of a <my-turtle> in the snow")

@@ -14,6 +14,7 @@ from starlette.types import Scope
 from zoodip_core import __version__
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.images import MAX_IMAGES
+from zoodip_core.images.limits import MIN_SIDE_PX
 
 _FILES = "/page-files"
 _HEADERS = {
@@ -57,5 +58,9 @@ def _render() -> str:
         loader=PackageLoader("api.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html").render(
-        version=__version__, files=_FILES.lstrip("/"), max_images=MAX_IMAGES, schedulers=sorted(SCHEDULERS)
+        version=__version__,
+        files=_FILES.lstrip("/"),
+        max_images=MAX_IMAGES,
+        min_side_px=MIN_SIDE_PX,
+        schedulers=sorted(SCHEDULERS),
     )

@@ -105,7 +105,7 @@ def decode_images(
     except BaseException:
         service.objects.delete(stored)
         raise
-    return warnings_from_facts(facts, side_px, cropped=cropped), stored
+    return warnings_from_facts(facts, side_px, cropped=cropped, crops=crops), stored
 
 
 def inspect_images(
@@ -126,7 +126,7 @@ def inspect_images(
         InvalidInputError: As `decode_images`.
     """
     read = [_decode(decoder, file, crop, encode=False) for file, crop in zip(files, crops, strict=True)]
-    warnings = warnings_by_image([decoded.facts for decoded in read], side_px)
+    warnings = warnings_by_image([decoded.facts for decoded in read], side_px, crops=crops)
     return [(decoded.file, found) for decoded, found in zip(read, warnings, strict=True)]
 
 

@@ -46,7 +46,7 @@ _BODY: dict[str, Any] = {
     openapi_extra=_BODY,
 )
 async def inspect(request: Request, caller: Writer) -> Response:
-    """Return size, format, center square and warnings of 1 to 16 images. Nothing is stored.
+    """Return size, format, used square and warnings of 1 to 16 images. Nothing is stored.
 
     The warning about small images refers to the default base model.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx2
@@ -140,7 +141,7 @@ def test_reload_and_two_tabs_show_the_same_running_job(
 
 
 def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None:
-    """Both events of a browser add their files; a format that it cannot show has a placeholder."""
+    """Both events of a browser add their files; a format that it cannot show has a placeholder and no square."""
     page = open_page(url)
     page.evaluate(
         """for (const [type, name] of [["drop", "a.png"], ["paste", "b.heic"]]) {
@@ -154,6 +155,8 @@ def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None
     expect(page.get_by_label("Caption of a.png")).to_be_visible()
     expect(page.get_by_label("Caption of b.heic")).to_be_visible()
     expect(page.get_by_text("no preview")).to_have_count(2)
+    expect(page.get_by_text("Its center is used.")).to_have_count(2)
+    expect(page.locator(".square")).to_have_count(0)
 
 
 def test_errors_and_warnings_appear_at_their_fields(
@@ -191,6 +194,47 @@ def test_errors_and_warnings_appear_at_their_fields(
     expect(page.get_by_role("textbox", name="Prompt")).to_be_focused()
 
 
+def _wide_photo(file: Path) -> None:
+    """Write a photo of 320×160 px, gray on its left half. EXIF turns it, and halves its size in browsers."""
+    photo = Image.effect_noise((320, 160), 60).convert("RGB")
+    photo.paste((128, 128, 128), (0, 0, 160, 160))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by 90°
+    exif.update({0x011A: 144.0, 0x011B: 144.0, 0x0128: 2})  # 144 px per inch, twice the default
+    exif.get_ifd(0x8769).update({0xA002: 80, 0xA003: 160})  # width and height at the default resolution
+    photo.transpose(Image.Transpose.ROTATE_90).save(file, exif=exif)
+
+
+def test_a_square_is_moved_by_pointer(open_page: OpenPage, url: str, tmp_path: Path) -> None:
+    """The warnings are those of the square; its pixels are those of the upright photo at its full size."""
+    _wide_photo(tmp_path / "wide.jpg")
+    page = open_page(url)
+    page.set_input_files("#photo-files", [tmp_path / "wide.jpg"])
+    warnings = page.get_by_label("Warnings about wide.jpg")
+    expect(warnings).to_have_text("only its center square is used, 50% is cut off")
+    with page.expect_response("**/v1/inspections") as moved:
+        assert page.locator(".thumbnail img").evaluate("image => image.naturalWidth") == 160
+        box = page.locator(".square").bounding_box() or {}
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(box["x"], middle[1])
+        page.mouse.up()
+    assert moved.value.json()["images"][0]["crop"] == {"x": 0, "y": 0, "side": 160}
+    expect(warnings).to_have_text(
+        "its chosen square has nearly one color, #808080; choose a square around the subject"
+    )
+    page.get_by_label("Size of the square").fill("50")
+    page.mouse.click(box["x"] + box["width"] - 1, middle[1])
+    expect(warnings).to_have_text(re.compile("^$"))
+    page.get_by_role("button", name="Center the square").click()
+    expect(warnings).to_have_text("only its center square is used, 50% is cut off")
+    page.locator("#learn-more > summary").click()
+    page.get_by_label("Photos become square by").select_option("squash")
+    expect(page.locator(".square")).to_be_hidden()
+    expect(warnings).to_have_text(re.compile("^$"))
+
+
 def test_keyboard_alone_is_enough(open_page: OpenPage, url: str, photos: list[Path]) -> None:
     """Tab, typing, Enter and Space reach and use every step from the photos to the start."""
     page = open_page(url)
@@ -202,8 +246,20 @@ def test_keyboard_alone_is_enough(open_page: OpenPage, url: str, photos: list[Pa
         expect(page.locator("#photo-files")).to_be_focused()
         page.keyboard.press("Enter")
     chooser.value.set_files(photos[:1])
+    expect(page.locator(".square")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Square, left to right")).to_be_focused()
+    for key in ("-", "-", "ArrowLeft", "ArrowDown", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    moved = page.get_by_label("Square, top to bottom")
+    expect(moved).to_be_focused()
+    expect(moved).to_have_attribute("aria-valuetext", "3 of 6 px")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Remove reference-1.png")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Size of the square")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Center the square")).to_be_focused()
     for text in ("", "keys", "turtle"):
         page.keyboard.press("Tab")
         page.keyboard.type(text)
@@ -211,9 +267,13 @@ def test_keyboard_alone_is_enough(open_page: OpenPage, url: str, photos: list[Pa
     expect(page.get_by_role("button", name="Start")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="<keys>")).to_be_focused()
+    expect(page.locator("#job-warnings")).to_contain_text("its chosen square has 58×58 px")
     page.get_by_role("button", name="Cancel <keys>").focus()
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     _status(page, "cancelled")
+    with page.expect_response(re.compile("validate_only")) as checked:
+        page.get_by_role("button", name="Use these settings again").press("Enter")
+    assert "its chosen square has 58×58 px" in checked.value.json()["warnings"][0]["message"]

@@ -38,6 +38,7 @@ EXAMPLES = settings(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
+SQUARE = {"x": 16, "y": 0, "side": 80}  # inside photo()
 PERSONALIZATION = {"token": "<my-dog>", "initializer": "dog", "settings": {"steps": 30}}
 
 
@@ -108,16 +109,10 @@ def _make_usable(case: schemathesis.Case, ids: dict[str, str], embedding: bytes)
     if case.path == "/v1/generations":
         case.body = {"prompts": ["a cat", "a dog"]}  # a fuzzed request may have renamed the concept
     if case.path == "/v1/inspections":
+        case.body |= {"images": [Binary(photo())], "request": {"crop": [SQUARE]}}
+    elif isinstance(case.body.get("request"), dict):
         case.body["images"] = [Binary(photo())]
-        case.body.pop("request", None)  # a random square is hardly ever inside the photo
-    if isinstance(case.body.get("request"), dict):
-        case.body["images"] = [Binary(photo())]
-        case.body["request"] = {
-            **case.body["request"],
-            "initializer": "dog",
-            "base_model": "tiny",
-            "crop": None,
-        }
+        case.body["request"] |= {"initializer": "dog", "base_model": "tiny", "crop": [SQUARE]}
 
 
 def test_every_route_lists_its_errors(client: TestClient) -> None:

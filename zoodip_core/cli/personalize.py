@@ -128,7 +128,8 @@ def personalize(
     say_warnings(warnings)
     with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
         bundle = load_bundle(entry, device=device, max_rows=max_rows)
-        of_images = image_warnings(pictures, bundle.side_px, cropped=settings.image_fit == "crop")
+        is_cropped = settings.image_fit == "crop"
+        of_images = image_warnings(pictures, bundle.side_px, cropped=is_cropped, crops=references.crops)
         say_warnings(of_images)
         learned = learn(bundle, subject, pictures, settings, files=files, resume=resume, replace=replace)
     _report(learned, token, settings.steps)

@@ -24,11 +24,13 @@ class CaptionedImages:
     Attributes:
         images: decoded images, in order.
         captions: one for each image; None selects the templates.
+        crops: square that was cut out of each image; None for a whole image.
         report: names of images and skipped files, and the captions; `--json` prints it.
     """
 
     images: list[Image.Image]
     captions: tuple[str, ...] | None
+    crops: list[Crop | None]
     report: dict[str, Any]
 
 
@@ -66,7 +68,7 @@ def read_captioned_images(
     for name, caption in zip(read.names, used or (), strict=False):  # a wrong number is refused later
         say(f"  {name}: {caption}")
     report = {"images": read.names, "skipped": read.skipped, "captions": used and list(used)}
-    return CaptionedImages(read.images, used, report)
+    return CaptionedImages(read.images, used, read.crops, report)
 
 
 def _parse_crops(crops: Sequence[str]) -> dict[str, Crop]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 from PIL import Image, ImageStat
 
+from zoodip_core.images.crop import Crop
 from zoodip_core.images.geometry import fit_square
 from zoodip_core.images.limits import FIELD
 from zoodip_core.images.measures import Exposure, difference_hash, exposure, sharpness, working_square
@@ -70,7 +71,11 @@ def image_facts(image: Image.Image) -> ImageFacts:
 
 
 def image_warnings(
-    images: Iterable[Image.Image], side_px: int | None, *, cropped: bool = True
+    images: Iterable[Image.Image],
+    side_px: int | None,
+    *,
+    cropped: bool = True,
+    crops: Sequence[Crop | None] | None = None,
 ) -> list[InputWarning]:
     """Return warnings about usable images.
 
@@ -78,19 +83,28 @@ def image_warnings(
         images: iterated once; none is kept in memory.
         side_px: side of the base model's training images, if known.
         cropped: whether only the center square of each image is used.
+        crops: see `warnings_by_image`.
     """
-    return warnings_from_facts(map(image_facts, images), side_px, cropped=cropped)
+    return warnings_from_facts(map(image_facts, images), side_px, cropped=cropped, crops=crops)
 
 
 def warnings_from_facts(
-    facts: Iterable[ImageFacts], side_px: int | None, *, cropped: bool = True
+    facts: Iterable[ImageFacts],
+    side_px: int | None,
+    *,
+    cropped: bool = True,
+    crops: Sequence[Crop | None] | None = None,
 ) -> list[InputWarning]:
     """Return warnings about images of which only the facts are known. Arguments as in `warnings_by_image`."""
-    return list(chain.from_iterable(warnings_by_image(facts, side_px, cropped=cropped)))
+    return list(chain.from_iterable(warnings_by_image(facts, side_px, cropped=cropped, crops=crops)))
 
 
 def warnings_by_image(
-    facts: Iterable[ImageFacts], side_px: int | None, *, cropped: bool = True
+    facts: Iterable[ImageFacts],
+    side_px: int | None,
+    *,
+    cropped: bool = True,
+    crops: Sequence[Crop | None] | None = None,
 ) -> list[list[InputWarning]]:
     """Return the warnings about each image. The later one of two duplicates has the warning.
 
@@ -98,13 +112,16 @@ def warnings_by_image(
         facts: facts of each image, in order.
         side_px: side of the base model's training images, if known.
         cropped: whether only the center square of each image is used.
+        crops: square that each image was cut down to, or None for a whole image. Default: only whole images.
     """
     warnings: list[list[InputWarning]] = []
     earlier: list[ImageFacts] = []
-    for number, image in enumerate(facts, start=1):
+    for number, (image, crop) in enumerate(zip(facts, crops or repeat(None), strict=False), start=1):
+        square = "center square" if crop is None else "chosen square"
+        judged = f"image {number}" if crop is None else f"image {number}: its {square}"
         found = [
-            *_size_warnings(image, number, side_px, cropped=cropped),
-            *_content_warnings(image, number),
+            *_size_warnings(image, number, judged, side_px, cropped=cropped),
+            *_content_warnings(image, number, square),
             *_duplicate_warnings(image, earlier),
         ]
         warnings.append([InputWarning(code, FIELD, message) for code, message in found])
@@ -112,9 +129,12 @@ def warnings_by_image(
     return warnings
 
 
-def _size_warnings(image: ImageFacts, number: int, side_px: int | None, *, cropped: bool) -> Iterator[_Found]:
+def _size_warnings(
+    image: ImageFacts, number: int, judged: str, side_px: int | None, *, cropped: bool
+) -> Iterator[_Found]:
+    """Yield warnings about the sides. A chosen square loses nothing, since its sides are equal."""
     short, long = sorted((image.width, image.height))
-    size = f"image {number} has {image.width}×{image.height} px"
+    size = f"{judged} has {image.width}×{image.height} px"
     if side_px is not None and short < side_px:
         message = f"{size}: it is enlarged to the {side_px} px of the base model's training images"
         yield WarningCode.IMAGE_ENLARGED, message
@@ -128,22 +148,22 @@ def _size_warnings(image: ImageFacts, number: int, side_px: int | None, *, cropp
         yield WarningCode.IMAGE_DISTORTED, message
 
 
-def _content_warnings(image: ImageFacts, number: int) -> Iterator[_Found]:
+def _content_warnings(image: ImageFacts, number: int, square: str) -> Iterator[_Found]:
     """Yield warnings about the pixels. An image of one color has no sharpness or exposure to judge."""
     if image.uniform_color is not None:
         message = (
-            f"image {number}: its center square has nearly one color, {image.uniform_color}; "
-            "crop the image around the subject"
+            f"image {number}: its {square} has nearly one color, {image.uniform_color}; "
+            "choose a square around the subject"
         )
         yield WarningCode.IMAGE_UNIFORM, message
         return
     if image.sharpness is not None and image.sharpness < _MIN_SHARPNESS:
-        yield WarningCode.IMAGE_BLURRED, f"image {number}: its center square looks blurred"
+        yield WarningCode.IMAGE_BLURRED, f"image {number}: its {square} looks blurred"
     if image.exposure == "over":
-        message = f"image {number}: it looks overexposed, large parts of its center square are white"
+        message = f"image {number}: it looks overexposed, large parts of its {square} are white"
         yield WarningCode.IMAGE_OVEREXPOSED, message
     if image.exposure == "under":
-        message = f"image {number}: it looks underexposed, nearly all of its center square is dark"
+        message = f"image {number}: it looks underexposed, nearly all of its {square} is dark"
         yield WarningCode.IMAGE_UNDEREXPOSED, message
 
 

@@ -31,12 +31,14 @@ class ReferenceImages:
         images: decoded images, in order.
         names: file name of each image.
         captions: first line with text of the `.txt` file of each image; empty if it has none, None without a file.
+        crops: square that was cut out of each image; None for a whole image.
         skipped: files that were not read, each with the reason, such as `b.jxl (JPEG XL)`.
     """
 
     images: list[Image.Image]
     names: list[str]
     captions: list[str | None]
+    crops: list[Crop | None]
     skipped: list[str]
 
 
@@ -81,9 +83,9 @@ def read_reference_images(
         if len(found.sources) > MAX_IMAGES:
             check_image_count(len(found.sources), sources=paths)
         _check_crop_names(crops, [source.name for source in found.sources])
-        read = ReferenceImages([], [], [], found.skipped)
+        read = ReferenceImages([], [], [], [], found.skipped)
         for source in found.sources:
-            _decode(source, limits, crops, read)
+            _decode(source, limits, crops.get(source.name), read)
     read.skipped.sort()
     check_image_count(len(read.images), sources=paths, skipped=read.skipped)
     return read
@@ -113,10 +115,10 @@ class _Source:
     must_be_usable: bool = True
 
 
-def _decode(source: _Source, limits: ImageLimits, crops: Mapping[str, Crop], read: ReferenceImages) -> None:
+def _decode(source: _Source, limits: ImageLimits, crop: Crop | None, read: ReferenceImages) -> None:
     """Decode an image and add it to those that are read, or to those that are skipped."""
     try:
-        image = decode_image(source.read(), name=source.name, limits=limits, crop=crops.get(source.name))
+        image = decode_image(source.read(), name=source.name, limits=limits, crop=crop)
     except InvalidImageError as error:
         if source.must_be_usable:
             raise
@@ -125,6 +127,7 @@ def _decode(source: _Source, limits: ImageLimits, crops: Mapping[str, Crop], rea
     read.images.append(image)
     read.names.append(source.name)
     read.captions.append(source.caption())
+    read.crops.append(crop)
 
 
 class _Found:

@@ -45,7 +45,7 @@ function showError(form, field, message) {
 function placeOf(form, field) {
   for (let name = field; name; name = name.replace(/[.[]?[^.[]*$/, "")) {
     const quoted = CSS.escape(name);
-    const place = form.querySelector(`[data-field="${quoted}"], [data-also="${quoted}"]`);
+    const place = form.querySelector(`[data-field="${quoted}"], [data-also~="${quoted}"]`);
     if (place !== null) return place;
   }
   return null;

@@ -6,8 +6,9 @@ import { clearErrors, showProblem } from "./field_errors.js";
 import { asToken, formatCount, formatDuration, formatMegabytes, plural } from "./format.js";
 import { getJson } from "./http.js";
 import { installInitializer } from "./initializer.js";
+import { inspectPhotos } from "./inspection.js";
 import { changed } from "./lists.js";
-import { captions, files, installPhotos, showFit, showWarnings } from "./photos.js";
+import { captions, crops, files, installPhotos, showFit, showWarnings } from "./photos.js";
 import { show } from "./views.js";
 
 const CHECK_MS = 500;
@@ -62,6 +63,7 @@ function body() {
     kind: byId("kind").value,
     base_model: byId("base-model").value || null,
     captions: captions(),
+    crop: crops(),
     settings,
     replace: byId("replace").checked,
   };
@@ -89,21 +91,28 @@ function checkSoon() {
 
 async function check() {
   const number = ++checks;
-  if (!files().length) showWarnings([]);
-  if (!files().length || !token() || !byId("initializer").value.trim()) return byId("cost").replaceChildren();
+  let warnings = []; // those of the photos alone, if the form is incomplete or refused
+  let answer = null;
+  let problem = null;
   try {
-    const answer = await getJson("v1/personalizations?validate_only=true", { method: "POST", form: body() });
-    if (number !== checks) return;
-    showWarnings(answer.warnings);
-    showCost(answer);
-  } catch (problem) {
-    if (number !== checks) return;
-    byId("cost").replaceChildren();
-    showProblem(form, problem, { focus: false });
+    const hasSquares = files().length > 0 && byId("image-fit").value === "crop";
+    if (hasSquares) warnings = await inspectPhotos();
+    if (number === checks && isComplete()) {
+      answer = await getJson("v1/personalizations?validate_only=true", { method: "POST", form: body() });
+    }
+  } catch (error) {
+    problem = error;
   }
+  if (number !== checks) return;
+  showWarnings(answer?.warnings ?? warnings);
+  showCost(answer);
+  if (problem !== null) showProblem(form, problem, { focus: false });
 }
 
+const isComplete = () => files().length > 0 && token() && byId("initializer").value.trim();
+
 function showCost(answer) {
+  if (answer === null) return byId("cost").replaceChildren();
   const seconds = answer.estimated_seconds;
   const memory = answer.estimated_memory_mb;
   const facts = [

@@ -9,7 +9,7 @@ import pytest
 from tests.tooling.pictures import file_of, halves
 from zoodip_core.cli.reference_images import CaptionedImages, read_captioned_images
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.images import ImageLimits
+from zoodip_core.images import Crop, ImageLimits
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def test_a_crop_is_cut_out_of_the_named_file(folder: Path) -> None:
     )
     assert [image.size for image in read.images] == [(64, 48), (40, 40), (64, 48)]
     assert read.images[1].tobytes() == halves().crop((4, 2, 44, 42)).tobytes()
+    assert read.crops == [None, Crop(4, 2, 40), None]
 
 
 @pytest.mark.parametrize(

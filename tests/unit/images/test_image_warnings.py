@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.tooling.pictures import RED, file_of, halves
-from zoodip_core.images import decode_image, image_warnings
+from zoodip_core.images import Crop, decode_image, image_warnings
 from zoodip_core.input_warnings import WarningCode
 
 
@@ -50,8 +50,18 @@ def test_a_subject_outside_the_square_is_reported() -> None:
     crop, uniform = image_warnings([image], 64)
     assert (crop.code, uniform.code) == (WarningCode.IMAGE_CROPPED, WarningCode.IMAGE_UNIFORM)
     assert uniform.message == (
-        "image 1: its center square has nearly one color, #f0f0f0; crop the image around the subject"
+        "image 1: its center square has nearly one color, #f0f0f0; choose a square around the subject"
     )
+
+
+def test_warnings_about_a_chosen_square_say_so() -> None:
+    """The size is that of the square, and nothing is reported as cut off: the user chose what to leave out."""
+    squares = [halves(40, 40), Image.new("RGB", (64, 64), (240, 240, 240)), halves(64, 64)]
+    crops = [Crop(0, 0, 40), Crop(8, 0, 64), None]
+    assert [warning.message for warning in image_warnings(squares, 48, crops=crops)] == [
+        "image 1: its chosen square has 40×40 px: it is enlarged to the 48 px of the base model's training images",
+        "image 2: its chosen square has nearly one color, #f0f0f0; choose a square around the subject",
+    ]
 
 
 def test_images_without_content_are_reported() -> None:
