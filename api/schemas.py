@@ -92,7 +92,10 @@ class Validation(BaseModel):
     evaluations: int = Field(description="U-Net evaluations, without measurements of the validation loss")
     queue_position: int = Field(description="Number of queued personalizations that would start earlier")
     estimated_seconds: float | None = Field(description="Time at the speed of the fastest running worker")
-    estimated_memory_mb: float | None = Field(description="Memory of the base model's weights")
+    estimated_memory_mb: float | None = Field(
+        description="Memory of the base model's weights at its precision; "
+        "a worker on a CPU can keep those of a small model dequantized"
+    )
     estimated_usage: EstimatedUsage
 
 

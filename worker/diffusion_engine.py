@@ -17,6 +17,8 @@ from worker.model_cache import ModelCache
 from zoodip_core.artifact import Concept
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.compiled import use_compiler_cache
+from zoodip_core.diffusion.dequantized import dequantized_budget_mb
 from zoodip_core.diffusion.device import choose_device
 from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle, load_bundle
@@ -49,8 +51,14 @@ class DiffusionEngine:
         self._device = choose_device(settings.device)  # a worker with a wrong device must not claim jobs
         self._settings = settings
         self._bundles = ModelCache(
-            self._catalog, settings.max_bundle_mb, self._load, safety_checker=settings.safety_checker
+            self._catalog,
+            settings.max_bundle_mb,
+            self._load,
+            safety_checker=settings.safety_checker,
+            dequantized_budget_mb=dequantized_budget_mb(settings.dequantized_mb, self._device),
         )
+        if settings.compile:
+            use_compiler_cache(settings.data_dir / "compiled")
         self._jobs: WeakSet[DiffusionSearch | DiffusionGeneration] = WeakSet()
 
     def begin(self, job: Job, images: Sequence[bytes], state: bytes | None) -> JobSearch:
@@ -134,9 +142,13 @@ class DiffusionEngine:
         return generation
 
     def gauges(self) -> dict[str, float]:
-        """Return the number of loaded base models and their memory in megabytes."""
+        """Return the number of loaded base models, their memory in megabytes, and rows that ran compiled."""
         sizes = self._bundles.sizes_mb()
-        gauges = {"base_models": float(len(sizes)), "base_models_mb": sum(sizes.values())}
+        gauges = {
+            "base_models": float(len(sizes)),
+            "base_models_mb": sum(sizes.values()),
+            "compiled_rows": float(self._bundles.compiled_rows()),
+        }
         if self._device.type == "cuda":
             gauges["gpu_memory_mb"] = torch.cuda.memory_reserved(self._device) / 1e6
         return gauges
@@ -152,6 +164,8 @@ class DiffusionEngine:
             device=settings.device,
             max_rows=settings.max_rows,
             safety_checker=settings.safety_checker,
+            dequantized_mb=settings.dequantized_mb,
+            compiled=settings.compile,
         )
         if settings.safety_checker and bundle.safety_checker is None:
             _log.warning("safety_checker_missing", base_model=entry.name)

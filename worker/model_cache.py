@@ -21,6 +21,7 @@ class ModelCache:
             even above the limit, because a search whose model is evicted would load it again.
         load: loads a base model.
         safety_checker: whether `load` also loads the safety checker of a base model.
+        dequantized_budget_mb: budget of `load` for dequantized weights.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class ModelCache:
         load: Callable[[BaseModelEntry], Bundle],
         *,
         safety_checker: bool = False,
+        dequantized_budget_mb: int = 0,
     ) -> None:
         self._catalog = catalog
         self._budget_mb = budget_mb
         self._load = load
         self._safety_checker = safety_checker
+        self._dequantized_budget_mb = dequantized_budget_mb
         self._loaded: OrderedDict[str, Bundle] = OrderedDict()
 
     def get(self, name: str, in_use: Collection[str]) -> Bundle:
@@ -63,9 +66,19 @@ class ModelCache:
         """Return the memory of each model in megabytes. Safe to call from another thread during a load."""
         return {name: _megabytes(bundle) for name, bundle in list(self._loaded.items())}
 
+    def compiled_rows(self) -> int:
+        """Return how many rows the loaded models evaluated with compiled programs. Safe like `sizes_mb`."""
+        programs = [bundle.denoiser.compiled for bundle in list(self._loaded.values())]
+        return sum(compiled.compiled_rows for compiled in programs if compiled is not None)
+
     def _needed_mb(self, entry: BaseModelEntry) -> float:
         folder = find_model_folder(entry, safety_checker=self._safety_checker)
-        return weights_mb(folder, entry.precisions, safety_checker=self._safety_checker)
+        return weights_mb(
+            folder,
+            entry.precisions,
+            safety_checker=self._safety_checker,
+            dequantized_budget_mb=self._dequantized_budget_mb,
+        )
 
     def _make_room(self, needed_mb: float, in_use: Collection[str]) -> None:
         sizes = self.sizes_mb()
@@ -80,4 +93,6 @@ class ModelCache:
 
 def _megabytes(bundle: Bundle) -> float:
     tensors = [t for module in bundle.modules for t in (*module.parameters(), *module.buffers())]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    compiled = bundle.denoiser.compiled
+    graphs = 0 if compiled is None else compiled.graph_bytes
+    return (sum(tensor.numel() * tensor.element_size() for tensor in tensors) + graphs) / 1e6

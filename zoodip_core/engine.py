@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoodip_core.diffusion.denoising import Rows
+from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import Prompt
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
@@ -151,12 +152,14 @@ class Engine:
             return []
         prompts = [prompt for request in requests for prompt in request.prompts]
         columns = zip(*(request.embedded for request in requests), strict=True)
-        states = self.bundle.prompts.encode([torch.cat(column) for column in columns], prompts)
+        noisy = torch.cat([request.noisy for request in requests])
+        with self.bundle.denoiser.threads(len(noisy) * noisy[0, 0].numel()):
+            states = self.bundle.prompts.encode([torch.cat(column) for column in columns], prompts)
         device, side_px = self.bundle.device, self.bundle.side_px
         time_ids = self.bundle.time_ids((side_px, side_px))
         rows = Rows(
-            torch.cat([request.noisy for request in requests]).to(device),
-            torch.cat([request.timesteps for request in requests]).to(device),
+            to_device(noisy, device),
+            to_device(torch.cat([request.timesteps for request in requests]), device),
             states.states,
             states.pooled,
             None if time_ids is None else time_ids.expand(len(prompts), -1),

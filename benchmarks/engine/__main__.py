@@ -51,6 +51,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes of the embedded model, interleaved")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--small", action="store_true", help="skip SD1.5's shapes (minutes on a CPU)")
+    parser.add_argument(
+        "--dequantized-mb", type=int, default=0, help="budget of the first table for dequantized weights"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     emoji = Catalog.load().get("emoji")
@@ -64,6 +67,13 @@ def main() -> None:
             if options.device == "cuda":
                 rows += _rows(large, options, n=4, steps=options.steps)
             jobs += _job_rows(large, options)
+    budget = options.dequantized_mb
+    kept = (
+        f"kept dequantized in models up to {budget} MB in fp32"
+        if budget
+        else "dequantized in each forward pass"
+    )
+    print(f"Weights are {kept}.\n")
     print_table(HEAD, rows)
     print(f"\nMemory of a whole job, {_counted(options.device)}:\n")
     print_table(JOB_HEAD, jobs)
@@ -104,6 +114,7 @@ def _rows(entry: BaseModelEntry, options: argparse.Namespace, *, n: int, steps: 
     """Return the rows of one model. Precisions are interleaved; the fastest run of each counts."""
     repeats = 1 if steps == 1 else options.repeats
     size = {"n": n, "steps": steps, "device": options.device, "threads": options.threads}
+    size["dequantized_mb"] = options.dequantized_mb
     entries = [entry.model_copy(update={"precision": precision}) for precision in PRECISIONS]
     runs = [[measure_apart(one, **size) for one in entries] for _ in range(repeats)]
     found = [max(column, key=lambda figures: figures.it_per_s) for column in zip(*runs, strict=True)]

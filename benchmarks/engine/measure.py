@@ -45,7 +45,7 @@ class Figures:
     quantized_share: float
 
 
-def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int) -> Figures:
+def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int, dequantized_mb: int = 0) -> Figures:
     """Load the model and time `steps` steps with n directions, after a warm-up step if there are several.
 
     The VAE is not loaded: a search caches its latents, and here they are random.
@@ -54,7 +54,7 @@ def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int) -> Figure
         torch.ones(1, 64, device=device)
     )  # the cost of first use does not belong to the model
     before = _used_bytes(device, peak=False)
-    bundle = load_bundle(entry, device=device)
+    bundle = load_bundle(entry, device=device, dequantized_mb=dequantized_mb)
     load_peak = _used_bytes(device, peak=True) - before
     warm_up = int(steps > 1)  # the validation loss has run one row already
     search = _search(bundle, n=n, steps=steps + warm_up)

@@ -21,10 +21,12 @@ def measure_apart(
     steps: int,
     device: str,
     threads: int,
+    dequantized_mb: int = 0,
     environment: Mapping[str, str] | None = None,
 ) -> Figures:
     """Run `measure` in a new process; `environment` overrides that of this process."""
     task = {"entry": entry.model_dump(mode="json"), "n": n, "steps": steps, "device": device}
+    task["dequantized_mb"] = dequantized_mb
     return Figures(**_run(task, threads, environment or {}))
 
 

@@ -8,6 +8,7 @@ never ends. Both sides of a ratio take turns in one process. Each cell is the me
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--threads", type=one_or_more, default=torch.get_num_threads())
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # also for small batches
     torch.set_num_threads(options.threads)
     bundle = load_bundle(Catalog.load().get("emoji"), device=options.device)
     _draw(bundle, [[0]], steps=2)  # warm-up

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint
-from zoodip_core.base_models.footprint import parameter_counts, weights_mb
+from zoodip_core.base_models.footprint import dequantized_mb, parameter_counts, weights_mb
 from zoodip_core.base_models.image_size import native_side_px
 from zoodip_core.base_models.safetensors_header import read_header
 from zoodip_core.base_models.safety_checker import ships_safety_checker
@@ -30,6 +31,7 @@ class ModelFacts:
         side_px: side of the training images in pixels.
         parameters: part → number of parameters.
         memory_mb: precision → memory of all weights in 10⁶ bytes.
+        dequantized_mb: memory of U-Net and text encoders in fp32, the least budget that keeps them dequantized.
         license: license file, or license that the checkpoint states; None if there is none.
         checkpoint: the file of a checkpoint in one file, else None.
         fingerprint: fingerprint of the files.
@@ -42,6 +44,7 @@ class ModelFacts:
     side_px: int
     parameters: dict[str, int]
     memory_mb: dict[str, int]
+    dequantized_mb: int
     license: str | None
     fingerprint: str
     checkpoint: Path | None
@@ -57,6 +60,7 @@ class ModelFacts:
             "default_size": f"{self.side_px} × {self.side_px}",
             "parameters": total | self.parameters,
             "memory_mb": self.memory_mb,
+            "dequantized_mb": self.dequantized_mb,
             "license": self.license,
             "fingerprint": self.fingerprint,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
@@ -83,6 +87,7 @@ def read_model_facts(folder: Path) -> ModelFacts:
         memory_mb={
             precision: round(weights_mb(folder, PartPrecisions.of(precision))) for precision in PRECISIONS
         },
+        dequantized_mb=math.ceil(dequantized_mb(folder)),
         license=_license(folder, checkpoint),
         fingerprint=fingerprint(folder),
         checkpoint=checkpoint,

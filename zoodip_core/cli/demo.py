@@ -60,7 +60,7 @@ def demo(
     from zoodip_core.diffusion.scoring import Scorer
 
     entry = Catalog.load().get("emoji")
-    bundle = load_bundle(entry, device=device)
+    bundle = load_bundle(entry, device=device, dequantized_mb=None)
     make_output_folder(out)
     demo_subject = DemoSubject.read(ASSETS)
     learned = _learn(bundle, entry, demo_subject, out / "demo.safetensors")

@@ -13,6 +13,8 @@ from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import (
     BaseModelOption,
     CatalogOption,
+    CompileOption,
+    DequantizedOption,
     DeviceOption,
     JsonOption,
     MaxRowsOption,
@@ -115,6 +117,8 @@ def generate(
     catalog: CatalogOption = None,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
+    dequantized_mb: DequantizedOption = None,
+    compile_: CompileOption = False,
     safety_checker: SafetyCheckerOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,7 +158,14 @@ def generate(
     found = dict.fromkeys(warning for one in prepared for warning in one.warnings)
     warnings = [*notes, *found]
     say_warnings(warnings)
-    bundle = load_bundle(entry, device=device, max_rows=max_rows, safety_checker=safety_checker)
+    bundle = load_bundle(
+        entry,
+        device=device,
+        max_rows=max_rows,
+        safety_checker=safety_checker,
+        dequantized_mb=dequantized_mb,
+        compiled=compile_,
+    )
     if safety_checker and bundle.safety_checker is None:
         say(f"warning: {entry.name} ships no safety checker, so its images are not checked")
     allowed = [learned.token for learned in concepts] if allow_model_mismatch else []

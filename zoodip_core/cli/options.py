@@ -29,6 +29,24 @@ MaxRowsOption = Annotated[
         "--max-rows", min=1, help="Maximum number of U-Net rows in one forward pass; default: no limit."
     ),
 ]
+DequantizedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dequantized-mb",
+        envvar="ZOODIP_DEQUANTIZED_MB",
+        min=0,
+        help="MB of U-Net and text encoders in fp32 up to which their weights stay dequantized; "
+        "default: 64 on a CPU, 0 on other devices.",
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile/--no-compile",
+        envvar="ZOODIP_COMPILE",
+        help="Compile the U-Net in the background. Until it is compiled, and if that fails, it runs eagerly.",
+    ),
+]
 SafetyCheckerOption = Annotated[
     bool,
     typer.Option(

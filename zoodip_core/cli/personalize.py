@@ -12,6 +12,8 @@ from zoodip_core.cli.console import print_json, say, say_warnings
 from zoodip_core.cli.options import (
     BaseModelOption,
     CatalogOption,
+    CompileOption,
+    DequantizedOption,
     DeviceOption,
     JsonOption,
     MaxFileOption,
@@ -93,6 +95,8 @@ def personalize(
     max_image_megapixels: MaxMegapixelsOption = MAX_PIXELS / 1e6,
     device: DeviceOption = None,
     max_rows: MaxRowsOption = None,
+    dequantized_mb: DequantizedOption = None,
+    compile_: CompileOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a token from images with forward passes only."""
@@ -127,7 +131,9 @@ def personalize(
     )
     say_warnings(warnings)
     with reserved(out or Path(file_name(token)), resume=resume, replace=replace) as files:
-        bundle = load_bundle(entry, device=device, max_rows=max_rows)
+        bundle = load_bundle(
+            entry, device=device, max_rows=max_rows, dequantized_mb=dequantized_mb, compiled=compile_
+        )
         is_cropped = settings.image_fit == "crop"
         of_images = image_warnings(pictures, bundle.side_px, cropped=is_cropped, crops=references.crops)
         say_warnings(of_images)

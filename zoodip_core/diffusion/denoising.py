@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from zoodip_core.diffusion.compiled import CompiledUnet, evaluate
 from zoodip_core.diffusion.device import empty_cache
 from zoodip_core.diffusion.memory import is_out_of_memory
+from zoodip_core.diffusion.quantize import quantization_report
 from zoodip_core.diffusion.row_limit import RowLimit
+from zoodip_core.diffusion.threads import threads_for
 from zoodip_core.errors import OutOfMemoryError
 
 
@@ -93,12 +97,17 @@ class Denoiser:
         unet: the frozen U-Net.
         dtype: compute dtype of the activations.
         max_rows: most rows of one forward pass; None for no limit.
+        compiled: runs the U-Net compiled, where it can; None for the eager path only.
     """
 
-    def __init__(self, unet: Any, *, dtype: torch.dtype, max_rows: int | None = None) -> None:
+    def __init__(
+        self, unet: Any, *, dtype: torch.dtype, max_rows: int | None = None, compiled: bool = False
+    ) -> None:
         self.unet = unet
         self.dtype = dtype
         self.max_rows = max_rows
+        self.compiled = CompiledUnet(unet) if compiled else None
+        self._parameters = quantization_report([unet]).parameters
         self._limits: dict[tuple[int, int], RowLimit] = {}  # by height and width of the latents
 
     def predict(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
@@ -110,6 +119,14 @@ class Denoiser:
         Raises:
             OutOfMemoryError: a single row does not fit.
         """
+        with self.threads(len(rows) * rows.noisy[0, 0].numel()):
+            return self._predict_in_parts(rows)
+
+    def threads(self, cells: int) -> AbstractContextManager[None]:
+        """Return a context that chooses the number of CPU threads for work on rows with `cells` latent cells."""
+        return threads_for(cells * self._parameters)
+
+    def _predict_in_parts(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
         limit = self._limit(rows)
         parts: list[Tensor] = []
         done = 0
@@ -136,17 +153,15 @@ class Denoiser:
 
     @torch.no_grad()
     def _forward(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
-        added = None
-        if rows.pooled is not None and rows.time_ids is not None:
-            added = {"text_embeds": rows.pooled.to(self.dtype), "time_ids": rows.time_ids.to(self.dtype)}
-        output: Tensor = self.unet(
-            rows.noisy.to(self.dtype, memory_format=torch.channels_last),
-            rows.timesteps,
-            encoder_hidden_states=rows.states.to(self.dtype),
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0]
-        return output.float()
+        given = (rows.noisy, rows.timesteps, rows.states, rows.pooled, rows.time_ids)
+        noisy, timesteps, *conditions = [one for one in given if one is not None]
+        inputs = [
+            noisy.to(self.dtype, memory_format=torch.channels_last),
+            timesteps,
+            *(one.to(self.dtype) for one in conditions),
+        ]
+        output = None if self.compiled is None else self.compiled.run(inputs)
+        return evaluate(self.unet, inputs).float() if output is None else output
 
 
 def row_losses(

@@ -66,6 +66,13 @@ def empty_cache(device: torch.device) -> None:
         torch.get_device_module(device).empty_cache()
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor to the device. On CUDA the copy is pinned, so the CPU does not wait for the device."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory so far in MB (10⁶ bytes).
 

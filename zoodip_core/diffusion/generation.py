@@ -229,7 +229,8 @@ class ImageBatch:
 
     def _decode(self, latent: Float[Tensor, "c h w"], seed: int) -> GeneratedImage | None:
         """Decode one image. Return None if the safety checker flags it."""
-        image = decode_latent(self._bundle.vae, latent)
+        with self._bundle.denoiser.threads(DECODE_ROWS * latent[0].numel()):
+            image = decode_latent(self._bundle.vae, latent)
         checker = self._bundle.safety_checker
         return None if checker is not None and checker.flags(image) else GeneratedImage(image, seed)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.tokenization import Window, first_window, read_units
 from zoodip_core.prompt_tokens import read_prompt
@@ -111,9 +112,9 @@ class PromptEncoder:
         rows = []
         for index, encoder in enumerate(self.encoders):
             window = prompt.windows[index]
-            row = encoder.table[window.ids.to(encoder.table.device)].float()
+            row = encoder.table[to_device(window.ids, encoder.table.device)].float()
             for slot in window.slots:
-                row[slot.position] = concepts[slot.token][index][slot.vector].to(row)
+                row[slot.position] = to_device(concepts[slot.token][index][slot.vector], row.device)
             rows.append(row)
         return tuple(rows)
 
@@ -132,11 +133,12 @@ class PromptEncoder:
         for index, part in enumerate(unflatten(candidates, vectors, self.widths)):
             encoder = self.encoders[index]
             window = prompt.windows[index]
-            row = encoder.table[window.ids.to(encoder.table.device)].float()
+            row = encoder.table[to_device(window.ids, encoder.table.device)].float()
             rows = row.repeat(len(candidates), 1, 1)
+            on_device = to_device(part, rows.device)
             for slot in window.slots:
                 if slot.token == token:
-                    rows[:, slot.position] = part[:, slot.vector].to(rows)
+                    rows[:, slot.position] = on_device[:, slot.vector].to(rows.dtype)
             embedded.append(rows)
         return tuple(embedded)
 
@@ -218,5 +220,5 @@ def _run(
     pooled = None
     if encoder.projected:
         rows = torch.arange(len(last), device=last.device)
-        pooled = encoder.model.text_projection(last[rows, ends.to(last.device)])
+        pooled = encoder.model.text_projection(last[rows, to_device(ends, last.device)])
     return (before_last if encoder.penultimate else last), pooled

@@ -120,6 +120,17 @@ class ServiceSettings(BaseSettings):
         ge=1,
         description="MB for base models in one worker; models in use stay loaded beyond it",
     )
+    dequantized_mb: int | None = Field(
+        default=None,
+        ge=0,
+        description="MB of U-Net and text encoders in fp32 up to which their weights stay dequantized; "
+        "unset: 64 on a CPU, 0 on other devices",
+    )
+    compile: bool = Field(
+        default=False,
+        description="on: compile the U-Net for each number of rows in the background; "
+        "until then, and if it fails, it runs eagerly",
+    )
     device: str | None = Field(
         default=None, description="cpu, cuda, cuda:1, mps or xpu; unset: cuda if available, else cpu"
     )

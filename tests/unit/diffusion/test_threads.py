@@ -1,0 +1,67 @@
+"""Small models run on one CPU thread, large ones on all; OMP_NUM_THREADS decides for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoodip_core.diffusion.denoising import Denoiser, Rows
+from zoodip_core.diffusion.threads import SMALL_WORK, threads_for
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let torch use two threads, without the variable that the test suite sets."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class _ThreadCounter(nn.Module):
+    """U-Net with a given number of parameters that records torch's number of threads."""
+
+    def __init__(self, parameters: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(parameters, device="meta"))
+        self.threads: list[int] = []
+
+    def forward(self, noisy: Tensor, _t: Tensor, **_rest: object) -> tuple[Tensor]:
+        self.threads.append(torch.get_num_threads())
+        return (noisy,)
+
+
+def _threads(parameters: int, rows: int, side: int) -> list[int]:
+    unet = _ThreadCounter(parameters)
+    noisy = torch.zeros(rows, 4, side, side)
+    Denoiser(unet, dtype=torch.float32).predict(Rows(noisy, torch.zeros(rows), torch.zeros(rows, 3, 5)))
+    assert torch.get_num_threads() == 2
+    return unet.threads
+
+
+@pytest.mark.parametrize("rows", [1, 9, 64])
+def test_a_small_model_runs_on_one_thread(rows: int) -> None:
+    """The embedded model has 6.4 million parameters and 64 latent cells."""
+    assert _threads(6_400_000, rows, 8) == [1]
+
+
+def test_a_large_model_uses_all_threads() -> None:
+    """SD1.5 at 256 px has 860 million parameters and 1,024 latent cells."""
+    assert _threads(860_000_000, 1, 32) == [2]
+
+
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OMP_NUM_THREADS torch's number of threads stays."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert _threads(6_400_000, 1, 8) == [2]
+
+
+def test_the_number_of_threads_is_restored_after_an_error() -> None:
+    """An error inside the block leaves torch's number of threads as it was."""
+    with pytest.raises(ZeroDivisionError), threads_for(SMALL_WORK - 1):
+        _ = 1 / (torch.get_num_threads() - 1)
+    assert torch.get_num_threads() == 2
