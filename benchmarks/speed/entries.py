@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.speed.inversion import TextualInversion
 from benchmarks.speed.ours import EngineSearches
-from benchmarks.speed.plain_models import PlainModels
+from benchmarks.speed.plain_models import OURS, PlainModels, published_quantizer
 from benchmarks.speed.published import PublishedSearch
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.device import compute_dtype
@@ -49,9 +49,9 @@ class Entry:
     compiled: bool = False
 
 
-def _load_plain(entry: BaseModelEntry, device: str, *, quantized: bool) -> PlainModels:
-    dtype = compute_dtype(torch.device(device), "int8" if quantized else "fp32")
-    return PlainModels.load(find_model_folder(entry), device=device, quantized=quantized, dtype=dtype)
+def _load_plain(entry: BaseModelEntry, device: str, *, quantizer: str | None) -> PlainModels:
+    dtype = compute_dtype(torch.device(device), "fp32" if quantizer is None else "int8")
+    return PlainModels.load(find_model_folder(entry), device=device, quantizer=quantizer, dtype=dtype)
 
 
 def _load_ours(entry: BaseModelEntry, device: str) -> Bundle:
@@ -62,12 +62,14 @@ def _engine(count: int, bundle: Bundle) -> EngineSearches:
     return EngineSearches(bundle, count)
 
 
-_INT8, _FP32 = partial(_load_plain, quantized=True), partial(_load_plain, quantized=False)
+_INT8 = partial(_load_plain, quantizer=published_quantizer())
+_OUR_INT8, _FP32 = partial(_load_plain, quantizer=OURS), partial(_load_plain, quantizer=None)
 
 ENTRIES: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry(REFERENCE, "the published procedure", _INT8, PublishedSearch),
+        Entry("a-our-int8", "the published procedure with our INT8", _OUR_INT8, PublishedSearch),
         Entry("a-compiled", "the published procedure, compiled", _INT8, PublishedSearch, compiled=True),
         Entry("b", "ours, one search", _load_ours, partial(_engine, 1)),
         *(

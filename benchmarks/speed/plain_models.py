@@ -20,7 +20,7 @@ from benchmarks.quantization.contenders import CONTENDERS
 from zoodip_core.base_models.families import TEXT_ENCODERS, Family, detect_family
 
 QUANTO, OURS = "optimum-quanto qint8", "ours INT8"
-"""Names in `CONTENDERS`. The published procedure uses optimum-quanto, which is an optional dependency."""
+"""Names in `CONTENDERS`. optimum-quanto is an optional dependency."""
 
 TEMPLATES = ("a photo of a {}", "a picture of the {}", "a good photo of the {}", "the photo of a {}")
 
@@ -46,13 +46,13 @@ class PlainModels:
     token_ids: list[int]
 
     @classmethod
-    def load(cls, folder: Path, *, device: str, quantized: bool, dtype: torch.dtype) -> PlainModels:
+    def load(cls, folder: Path, *, device: str, quantizer: str | None, dtype: torch.dtype) -> PlainModels:
         """Load all parts, quantize every Linear and Conv2d if requested, and freeze them.
 
         Args:
             folder: pipeline folder in diffusers' layout.
             device: "cpu" or "cuda".
-            quantized: whether to store weights in INT8: by optimum-quanto if it is installed, else as this project.
+            quantizer: name in `CONTENDERS` of the quantization of weights; None for no quantization.
             dtype: data type of activations; SDXL's VAE has fp32.
         """
         family, place = detect_family(folder), torch.device(device)
@@ -69,9 +69,9 @@ class PlainModels:
             token_ids.append(_add_token(text, tokenizer))
             texts.append(text)
             tokenizers.append(tokenizer)
-        weights = _quantizer() if quantized else str(dtype).removeprefix("torch.")
+        weights = quantizer or str(dtype).removeprefix("torch.")
         for model in (unet, vae, *texts):
-            if quantized:
+            if quantizer is not None:
                 next(one for one in CONTENDERS if one.name == weights).apply(model)
             model.requires_grad_(False).eval().to(place)
         scheduler = diffusers.DDPMScheduler.from_pretrained(folder / "scheduler")
@@ -140,7 +140,8 @@ class PlainModels:
             model.compile()
 
 
-def _quantizer() -> str:
+def published_quantizer() -> str:
+    """Return the published script's optimum-quanto if it is installed, else this project's INT8."""
     return QUANTO if importlib.util.find_spec("optimum") is not None else OURS
 
 

@@ -10,14 +10,15 @@ from torch import nn
 
 from benchmarks.speed.inversion import TextualInversion
 from benchmarks.speed.operators import count_flops, count_kernels, profile_step
-from benchmarks.speed.plain_models import PlainModels
+from benchmarks.speed.plain_models import PlainModels, published_quantizer
 from benchmarks.speed.published import PublishedSearch
 from tests.tooling.families import sd21
 from tests.tooling.models import meta_model
 
 
 def _models(family_folder: dict[str, Path], family: str, *, quantized: bool = True) -> PlainModels:
-    return PlainModels.load(family_folder[family], device="cpu", quantized=quantized, dtype=torch.float32)
+    quantizer = published_quantizer() if quantized else None
+    return PlainModels.load(family_folder[family], device="cpu", quantizer=quantizer, dtype=torch.float32)
 
 
 def _calls(module: nn.Module) -> list[int]:
