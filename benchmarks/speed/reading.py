@@ -44,12 +44,16 @@ class Reading:
         it_per_s: steps of searches per second, all searches together.
         rows_per_s: rows of the U-Net per second, of all jobs.
         forwards_per_s: passes of the U-Net per second.
-        matrix_flops_per_s: rate of a large matrix product, measured directly after.
+        busy_share: CPU time divided by the duration: below the number of threads if other processes take the
+            processor. 1 on CUDA.
+        matrix_flops_per_s: rate of a large matrix product, measured directly after. On a CPU it is per second of CPU
+            time.
     """
 
     it_per_s: float
     rows_per_s: float
     forwards_per_s: float
+    busy_share: float
     matrix_flops_per_s: float
 
 
@@ -96,15 +100,17 @@ class Measured:
         """Run steps for at least this time, and one at least."""
         passes, rows, steps = self._counter.passes, self._counter.rows, 0
         _synchronize(self._device)
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), _busy_seconds(self._device)
         while (spent := time.perf_counter() - started) < seconds or not steps:
             self.workload.step()
             _synchronize(self._device)
             steps += 1
+        busy = _busy_seconds(self._device) - busy
         return Reading(
             steps * self.workload.searches / spent,
             (self._counter.rows - rows) / spent,
             (self._counter.passes - passes) / spent,
+            busy / spent,
             matrix_rate(self._device),
         )
 
@@ -118,11 +124,16 @@ def matrix_rate(device: str) -> float:
     best = float("inf")
     for _ in range(MATRIX_PRODUCTS):
         _synchronize(device)
-        started = time.perf_counter()
+        started = _busy_seconds(device)
         torch.mm(left, right)
         _synchronize(device)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, _busy_seconds(device) - started)
     return 2 * side**3 / best
+
+
+def _busy_seconds(device: str) -> float:
+    """Return a clock that stops while other processes have the processor; on CUDA the time."""
+    return time.perf_counter() if device.startswith("cuda") else time.process_time()
 
 
 def _synchronize(device: str) -> None:

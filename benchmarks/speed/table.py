@@ -17,6 +17,7 @@ HEAD = (
     "of the matrix rate",
     "peak, MB",
     "ratio to a",
+    "ratio in CPU time",
     "kernels per forward",
     "launches/s",
 )
@@ -29,6 +30,8 @@ class SpeedRow:
     Attributes:
         id: hash of model, entry, round, options and source code.
         reference_it_per_s: speed of the published procedure.
+        busy_share: CPU time of the reading divided by its duration.
+        reference_busy_share: the same of the published procedure.
         matrix_share: operations per second, divided by the rate of a large matrix product.
     """
 
@@ -39,12 +42,24 @@ class SpeedRow:
     weights: str
     it_per_s: float
     reference_it_per_s: float
+    busy_share: float
+    reference_busy_share: float
     rows_per_s: float
     matrix_share: float
     matrix_flops_per_s: float
     peak_mb: float
     kernels_per_forward: float
     launches_per_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Speed divided by that of the published procedure."""
+        return self.it_per_s / self.reference_it_per_s
+
+    @property
+    def busy_ratio(self) -> float:
+        """The same for steps per second of CPU time, which other processes hardly change."""
+        return self.ratio * self.reference_busy_share / self.busy_share
 
 
 def make_row(
@@ -59,8 +74,10 @@ def make_row(
         facts.weights,
         own.it_per_s,
         reference.it_per_s,
+        own.busy_share,
+        reference.busy_share,
         own.rows_per_s,
-        facts.flops_per_row * own.rows_per_s / own.matrix_flops_per_s,
+        facts.flops_per_row * own.rows_per_s / own.busy_share / own.matrix_flops_per_s,
         own.matrix_flops_per_s,
         facts.peak_bytes / 1e6,
         facts.kernels_per_forward,
@@ -85,7 +102,8 @@ def _line(name: str, rows: Sequence[SpeedRow]) -> list[str]:
         f"{middle(row.rows_per_s for row in rows):.3g}",
         f"{middle(row.matrix_share for row in rows):.0%}",
         f"{middle(row.peak_mb for row in rows):.0f}",
-        spread([row.it_per_s / row.reference_it_per_s for row in rows]),
+        spread([row.ratio for row in rows]),
+        spread([row.busy_ratio for row in rows]),
         f"{middle(row.kernels_per_forward for row in rows):.0f}",
         f"{middle(row.launches_per_s for row in rows):.0f}",
     ]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.speed import __main__ as command
@@ -40,6 +41,7 @@ def test_all_kinds_of_entries_are_measured_once(tmp_path: Path, capsys: pytest.C
         assert 0 < row["matrix_share"] < 1
         assert row["launches_per_s"] > 0
         assert row["it_per_s"] / row["reference_it_per_s"] > 0
+        assert 0 < row["busy_share"] <= torch.get_num_threads() * 1.1
     assert rows["c2"]["rows_per_s"] == pytest.approx(3 * rows["c2"]["it_per_s"])
     assert rows["a"]["rows_per_s"] == pytest.approx(3 * rows["a"]["it_per_s"])
     assert rows["e"]["rows_per_s"] > 3 * rows["e"]["it_per_s"]
@@ -56,11 +58,14 @@ def test_ratios_are_those_of_one_round() -> None:
     (line,) = table_rows(rows)
     assert line[2] == "4 (2–9)"
     assert line[6] == "3 (2–4)"
+    assert line[7] == "6 (4–8)"  # the reference had twice the share of the processor
     assert spread([1.0]) == "1 (1–1)"
 
 
 def _row(*, it_per_s: float, reference: float) -> SpeedRow:
-    return SpeedRow("id", "emoji", "b", 0, "INT8", it_per_s, reference, 3.0, 0.1, 1e9, 10.0, 900.0, 1e4)
+    return SpeedRow(
+        "id", "emoji", "b", 0, "INT8", it_per_s, reference, 0.25, 0.5, 3.0, 0.1, 1e9, 10.0, 900.0, 1e4
+    )
 
 
 def test_a_changed_option_is_another_row() -> None:
