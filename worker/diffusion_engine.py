@@ -24,6 +24,7 @@ from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_CELLS
 from zoodip_core.images import decode_image
 from zoodip_core.images.limits import STORED
 from zoodip_core.personalization.captions import captions_per_image
@@ -38,9 +39,6 @@ from zoodip_core.service.settings import ServiceSettings
 
 _log = structlog.get_logger("zoodip.worker")
 PREVIEW_SEED = 0
-
-_ACCELERATOR_OVERHEAD_CELLS = 43_000
-"""Measured with SD1.5's shapes in INT8 on an H200: five rows take 1.24 times as long as two (4,096 cells each)."""
 
 
 class DiffusionEngine:
@@ -93,7 +91,7 @@ class DiffusionEngine:
     @property
     def overhead_cells(self) -> int:
         """Latent cells whose evaluation takes as long as the fixed cost of a forward pass."""
-        return 0 if self._device.type == "cpu" else _ACCELERATOR_OVERHEAD_CELLS
+        return 0 if self._device.type == "cpu" else ACCELERATOR_OVERHEAD_CELLS
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]

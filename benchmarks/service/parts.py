@@ -61,7 +61,7 @@ def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
         label, environment["ZOODIP_DATABASE_URL"] = "PostgreSQL", database_url
     bare = api("benchmarks.service.processes:bare", "/bare", {})
     with api(SERVICE, "/livez", environment) as (port, process), bare as (other, other_process):
-        made = [_create(port, [_photo(96, 96)], token=f"<t{k}>", steps=10) for k in range(_POLLERS)]
+        made = [create_search(port, [_photo(96, 96)], token=f"<t{k}>", steps=10) for k in range(_POLLERS)]
         paths = [f"/v1/personalizations/{job['id']}" for job in made]
         ours, theirs = [], []
         for _ in range(3):
@@ -88,11 +88,11 @@ def uploads(folder: Path) -> list[Row]:
     large = _photo(2200, 1650, noise=True)
     padded = [large + b"\0" * (9_990_000 - len(large))] * 6
     with api(SERVICE, "/livez", {"ZOODIP_DATA_DIR": str(folder)}) as (port, process):
-        _create(port, [large], steps=10, token="<warm>")  # noqa: S106 (a concept's token)
+        create_search(port, [large], steps=10, token="<warm>")  # noqa: S106 (a concept's token)
         one = _peak_mb(process)
         started = time.perf_counter()
         for number in range(3):
-            _create(port, padded, steps=10, token=f"<t{number}>")
+            create_search(port, padded, steps=10, token=f"<t{number}>")
         seconds = (time.perf_counter() - started) / 3
         six = _peak_mb(process)
     return [
@@ -128,19 +128,19 @@ def claims(database_url: str, label: str) -> list[Row]:
 def drawing(folder: Path) -> list[Row]:
     """Measure first preview and generations with a real worker: idle, busy, and with 1,000 stored concepts."""
     environment = {"ZOODIP_DATA_DIR": str(folder)}
-    photos = [path.read_bytes() for path in sorted(_DEMO.glob("reference-*.png"))]
+    photos = demo_photos()
     with api(SERVICE, "/livez", environment) as (port, _), worker(port, environment):
         _generation_s(port, "a photo of a dog")  # loads the model
         started = time.perf_counter()
-        made = _create(port, photos, steps=200, checkpoint_every=20, n=2)
+        made = create_search(port, photos, steps=200, checkpoint_every=20, n=2)
         first_preview = _until_preview(port, made["id"]) - started
         _generation_until_done(port, made["id"])
         one = _generation_s(port, "a photo of a <bench>")
         _store_concepts(folder, 1000)
         thousand = _generation_s(port, "a photo of a <bench> and a <c777>")
         idle = _generation_s(port, "a photo of a dog")
-        busy_job = _create(port, photos, steps=100_000, n=2, token="<busy>")  # noqa: S106 (a concept's token)
-        _until_step(port, busy_job["id"], 10)
+        busy_job = create_search(port, photos, steps=100_000, n=2, token="<busy>")  # noqa: S106 (a concept's token)
+        wait_for_step(port, busy_job["id"], 10)
         busy = _generation_s(port, "a photo of a dog")
         httpx2.post(f"http://127.0.0.1:{port}/v1/personalizations/{busy_job['id']}/cancel")
     return [
@@ -176,7 +176,19 @@ def _photo(width: int, height: int, *, noise: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def _create(port: int, photos: list[bytes], *, token: str = "<bench>", **settings: object) -> dict[str, str]:  # noqa: S107
+def demo_photos() -> list[bytes]:
+    """Return the reference images of the demo."""
+    return [path.read_bytes() for path in sorted(_DEMO.glob("reference-*.png"))]
+
+
+def create_search(
+    port: int,
+    photos: list[bytes],
+    *,
+    token: str = "<bench>",  # noqa: S107 (a concept's token)
+    **settings: object,
+) -> dict[str, str]:
+    """Create a personalization; return the answer."""
     request = json.dumps({"token": token, "initializer": "dog", "settings": settings})
     files = [("images", (f"{k}.jpg", photo)) for k, photo in enumerate(photos)]
     url = f"http://127.0.0.1:{port}/v1/personalizations"
@@ -209,7 +221,8 @@ def _generation_until_done(port: int, job_id: str) -> None:
             continue
 
 
-def _until_step(port: int, job_id: str, step: int) -> None:
+def wait_for_step(port: int, job_id: str, step: int) -> None:
+    """Wait until a personalization has completed this many steps."""
     url = f"http://127.0.0.1:{port}/v1/personalizations/{job_id}"
     while httpx2.get(url).json()["step"] < step:
         time.sleep(0.05)

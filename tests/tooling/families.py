@@ -1,4 +1,4 @@
-"""Configurations of four narrow families with the real block types, and of SD1.5 and SDXL at full size."""
+"""Configurations of four narrow families with the real block types, and of SD1.5, SD2.1 and SDXL at full size."""
 
 from __future__ import annotations
 
@@ -155,6 +155,35 @@ def sd15() -> Family:
     }
     return Family(
         narrow.pipeline, unet, vae, (text,), narrow.text_classes, narrow.pads, narrow.scheduler, narrow.index
+    )
+
+
+def sd21() -> Family:
+    """Return Stable Diffusion 2.1 at full size, for images of 768 px: 866 M + 84 M + 340 M parameters."""
+    narrow, small = FAMILIES["sd2_v"], sd15()
+    unet = copy.deepcopy(small.unet) | {
+        "sample_size": 96,
+        "use_linear_projection": True,
+        "attention_head_dim": [5, 10, 20, 20],
+        "cross_attention_dim": 1024,
+    }
+    text = copy.deepcopy(small.text[0]) | {
+        "hidden_act": "gelu",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "projection_dim": 512,
+    }
+    return Family(
+        narrow.pipeline,
+        unet,
+        small.vae | {"sample_size": 768},
+        (text,),
+        narrow.text_classes,
+        narrow.pads,
+        narrow.scheduler,
+        narrow.index,
     )
 
 

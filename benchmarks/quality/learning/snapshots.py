@@ -16,15 +16,12 @@ from benchmarks.quality.cases.protocols import Learnable
 from benchmarks.quality.learning.backprop import BackpropLearner
 from benchmarks.quality.learning.forward import BatchedLearner, ForwardLearner
 from benchmarks.quality.learning.methods import Plan
-from benchmarks.quantization.memory import resident_bytes
+from benchmarks.quantization.memory import reset_resident_peak, resident_bytes
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY_S = 20.0
-
-_CLEAR = Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # proc(5): resets the peak of resident memory to its current value
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class CostMeter:
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         else:
-            _CLEAR.write_text(_RESET_PEAK)
+            reset_resident_peak()
 
     def state(self) -> dict[str, Tensor]:
         """Return seconds and peak memory so far."""

@@ -1,0 +1,30 @@
+"""This project's engine: searches together in one forward pass, alone or next to generations."""
+
+from __future__ import annotations
+
+from benchmarks.engine.workload import GenerationQueue, begin_searches
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.engine import Engine
+
+GENERATION_STEPS = 20
+SHARE = 0.5  # of their speed that searches keep; the default of the service
+
+
+class EngineSearches:
+    """Searches that step together, next to a queue of generations if requested."""
+
+    def __init__(self, bundle: Bundle, searches: int, *, generations: bool = False) -> None:
+        self.searches, self.unet = searches, bundle.denoiser.unet
+        self.weights = f"ours {bundle.precision.upper()}"
+        self._engine = Engine(bundle)
+        self._searches = begin_searches(bundle, searches)
+        self._queue = GenerationQueue(bundle, GENERATION_STEPS, SHARE) if generations else None
+
+    def step(self) -> None:
+        """Run one iteration: a step of every search, and the share of the generations."""
+        if self._queue is not None:
+            self._queue.step(self._engine, self._searches)
+            return
+        for error in self._engine.step(self._searches):
+            if error is not None:
+                raise error
