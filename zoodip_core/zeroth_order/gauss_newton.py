@@ -13,8 +13,8 @@ $$ K = c P H E^\top \big( c^2 E H P H E^\top + \kappa c E H E^\top \big)^{-1}, \
    u \leftarrow u - K D, \qquad P \leftarrow P - c K E H P $$
 
 The steepest direction dominates each D_i, so in a plain estimate it is noise for all other directions. The filter
-separates them. Its steps become shorter as P falls. P grows by a constant in each step, because the loss is not
-quadratic.
+separates them. Its steps become shorter as P falls. P grows again in each step, because the loss is not
+quadratic. The growth is annealed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from zoodip_core.zeroth_order.estimator import Curvatures, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
 
-NOISE = 0.1
+NOISE = 0.03
 """κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
 DRIFT = 0.005
-"""Growth of P in each step, relative to σ². Chosen on EmojiBooth's validation split."""
+"""Growth of P for each direction of the first step, relative to σ². Chosen on EmojiBooth's validation split."""
+DRIFT_HALVES_AFTER = 250
+"""Directions after which the growth is half as large. With constant growth a long search can lose its subject."""
 MAX_STEP = 1.0
 """Longest step, relative to σ. Chosen on EmojiBooth's validation split."""
 S = TypeVar("S", bound="GaussNewtonSearch")
@@ -67,9 +69,9 @@ class GaussNewtonSearch(TokenSearch):
         """Take the filter's step."""
         assert isinstance(measured, Curvatures), "checked by tell()"
         self._check_finite(measured.values, measured.curvatures.square())
-        variance = self._calibrated.spread**2
+        growth = drift(self._step, len(directions)) * self._calibrated.spread**2
         move, covariance = filter_step(
-            self._covariance + DRIFT * variance * torch.eye(len(self._u), dtype=torch.float64),
+            self._covariance + growth * torch.eye(len(self._u), dtype=torch.float64),
             self._calibrated.curvature,
             directions.double(),
             measured,
@@ -88,6 +90,11 @@ class GaussNewtonSearch(TokenSearch):
         search = super().restore(state, settings, **others)
         search._covariance = state["filter.covariance"].cpu().clone()
         return search
+
+
+def drift(step: int, n: int) -> float:
+    """Return the growth of P before a step of n directions, relative to σ²; `step` counts from 0."""
+    return DRIFT * n / (1 + step * n / DRIFT_HALVES_AFTER)
 
 
 def filter_step(

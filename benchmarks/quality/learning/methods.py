@@ -46,11 +46,15 @@ class Method:
 
 _ANY_TIMESTEP = {"t_low": 0, "t_high": 1000}
 _FULL_SPACE = {"subspace": "none"}
+_CALIBRATED = {"search_space": "calibrated", "n": 8}
 
 METHODS = {
     method.name: method
     for method in (
         Method("default", "the settings of the model's catalog entry"),
+        Method(
+            "calibrated", "Gauss–Newton steps in the calibrated space, eight directions", values=_CALIBRATED
+        ),
         Method("paper", "n = 2, SG and PUTS, as printed", "paper"),
         Method("paper-puts", "the paper without SG", "paper", _FULL_SPACE),
         Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
