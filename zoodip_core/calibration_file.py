@@ -19,7 +19,7 @@ from zoodip_core.files import write_atomically
 
 _FINGERPRINT = "zoodip.weights_fingerprint"
 _PROVENANCE = "zoodip.provenance"
-_NAMES = {"mean", "basis", "scales"}
+_NAMES = {"basis", "scales", "curvature"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,34 +27,18 @@ class Calibration:
     """Principal directions of learned displacements.
 
     Attributes:
-        mean: mean displacement; for the record, the search does not use it.
         basis: orthonormal rows, the principal directions; the displacements are not centered.
         scales: root mean square of the displacements along each row, largest first; above 0.
+        curvature: mean curvature of the loss along `scales * basis`, of trace 1.
         weights_fingerprint: of the base model.
         provenance: how the file was made.
     """
 
-    mean: Float[Tensor, " d"]
     basis: Float[Tensor, "k d"]
     scales: Float[Tensor, " k"]
+    curvature: Float[Tensor, "k k"]
     weights_fingerprint: str
     provenance: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls, moves: Float[Tensor, "subjects d"], weights_fingerprint: str, provenance: Mapping[str, Any]
-    ) -> Calibration:
-        """Return the principal directions of displacements, without those of numerically zero variance."""
-        _, values, rows = torch.linalg.svd(moves.double(), full_matrices=False)
-        kept = values > 1e-6 * values[0]
-        scales = values[kept] / len(moves) ** 0.5
-        return cls(
-            moves.mean(dim=0).float(),
-            rows[kept].float().contiguous(),
-            scales.float(),
-            weights_fingerprint,
-            provenance,
-        )
 
     def save(self, path: Path) -> None:
         """Write the file atomically.
@@ -63,7 +47,7 @@ class Calibration:
             StorageError: the disk is full or the folder cannot be written.
         """
         header = {_FINGERPRINT: self.weights_fingerprint, _PROVENANCE: json.dumps(self.provenance)}
-        tensors = {"mean": self.mean, "basis": self.basis, "scales": self.scales}
+        tensors = {"basis": self.basis, "scales": self.scales, "curvature": self.curvature}
         write_atomically(path, save(tensors, metadata=header))
 
     @classmethod
@@ -90,7 +74,7 @@ class Calibration:
         if header.get(_FINGERPRINT) != weights_fingerprint:
             raise _unusable(path, "a calibration of another base model")
         _check_tensors(path, tensors, dimensions)
-        return cls(tensors["mean"], tensors["basis"], tensors["scales"], weights_fingerprint, provenance)
+        return cls(tensors["basis"], tensors["scales"], tensors["curvature"], weights_fingerprint, provenance)
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -> None:
@@ -100,15 +84,26 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -
         InvalidModelError: one is not as `Calibration` requires.
     """
     if tensors.keys() != _NAMES or any(one.dtype != torch.float32 for one in tensors.values()):
-        raise _unusable(path, "other tensors than float32 mean, basis and scales")
+        raise _unusable(path, "other tensors than float32 basis, scales and curvature")
     count = len(tensors["scales"].flatten())
-    shapes = {"mean": (dimensions,), "basis": (count, dimensions), "scales": (count,)}
+    shapes = {"basis": (count, dimensions), "scales": (count,), "curvature": (count, count)}
     if count == 0 or any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
         raise _unusable(path, f"tensors that do not fit vectors of {dimensions} dimensions")
     if not all(one.isfinite().all() for one in tensors.values()):
         raise _unusable(path, "a value that is NaN or infinite")
     if not (tensors["scales"] > 0).all():
         raise _unusable(path, "a scale that is not above 0")
+    if not (torch.linalg.eigvalsh(tensors["curvature"].double()) >= -1e-6).all():
+        raise _unusable(path, "a curvature that is negative along a direction")
+
+
+def principal_directions(
+    moves: Float[Tensor, "subjects d"], most: int
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """Return basis and scales of displacements: at most `most`, and none of numerically zero variance."""
+    _, values, rows = torch.linalg.svd(moves.double(), full_matrices=False)
+    count = min(most, int((values > 1e-6 * values[0]).sum()))
+    return rows[:count].float().contiguous(), (values[:count] / len(moves) ** 0.5).float()
 
 
 def _unusable(path: Path, got: str) -> InvalidModelError:

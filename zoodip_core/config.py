@@ -168,7 +168,7 @@ class PersonalizationSettings(SearchSettings):
 
     search_space: SearchSpaceName = Field(
         "full",
-        description="Coordinates of the search: those of the token, or those of the base model's calibration",
+        description="Algorithm 1 on the token, or Gauss–Newton steps in the base model's calibrated coordinates",
     )
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")
@@ -190,6 +190,10 @@ class PersonalizationSettings(SearchSettings):
         if self.search_space == "calibrated" and self.vectors != 1:
             raise ValueError(
                 f'search_space is "calibrated" and vectors is {self.vectors}; expected vectors=1'
+            )
+        if self.search_space == "calibrated" and self.estimator != "rge":
+            raise ValueError(
+                f'search_space is "calibrated" and estimator is "{self.estimator}"; expected estimator="rge"'
             )
         return self
 

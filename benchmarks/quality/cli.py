@@ -79,6 +79,13 @@ def add_methods(
     parser.add_argument(
         "--forwards", default=forwards, help="U-Net evaluations for each case, separated by commas"
     )
+    add_seed_per_case(parser)
+
+
+def add_seed_per_case(parser: argparse.ArgumentParser) -> None:
+    """Add the option for independent searches."""
+    about = "different random numbers for each case; without it, cases share those of a search seed"
+    parser.add_argument("--seed-per-case", action="store_true", help=about)
 
 
 def parse_options(given: argparse.Namespace) -> RunOptions:
@@ -93,6 +100,7 @@ def parse_options(given: argparse.Namespace) -> RunOptions:
         methods=given.methods.split(","),
         seeds=at_least(1, given.seeds, "seeds"),
         forwards=whole_numbers(given.forwards, "forwards"),
+        seed_per_case=given.seed_per_case,
     )
 
 
@@ -145,10 +153,15 @@ def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
     )
 
 
+def describe_seeds(options: RunOptions) -> str:
+    """Return the number of search seeds, and whether each case has its own."""
+    return f"{options.seeds} search seeds{' for each case' if options.seed_per_case else ''}"
+
+
 def describe_run(options: RunOptions, count: int, entry: BaseModelEntry) -> str:
     """Return the sentence above a table of several methods."""
     return (
-        f"{describe(options.selection, count, entry)}; {options.seeds} search seeds; "
+        f"{describe(options.selection, count, entry)}; {describe_seeds(options)}; "
         f"means over {options.selection.kind}, 95 % bootstrap intervals in brackets."
     )
 

@@ -117,7 +117,7 @@ class Dimensions:
     @cached_property
     def _begun(self) -> list[Personalization]:
         """Return personalizations of all cases, for their validation sets."""
-        return begin_all(self._bundle, self._setup.cases, self._plan.settings)
+        return begin_all(self._bundle, self._setup.cases, [self._plan.settings] * len(self._setup.cases))
 
     def _id(self, index: int, cut: Cut) -> str:
         facts = {

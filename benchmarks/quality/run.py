@@ -40,6 +40,9 @@ class RunOptions:
     methods: Sequence[str]
     seeds: int = 2  # of the search
     forwards: Sequence[int] = (3000, 9000)
+    seed_per_case: bool = (
+        False  # of forward-pass methods; else all cases of a seed share their random numbers
+    )
 
 
 class BenchmarkSetup:
@@ -64,7 +67,7 @@ class BenchmarkSetup:
         self.selection, self.tools, self.log = selection, tools, log
         self.bundles = BundleCache(entry, device=selection.device)
 
-    def sources(self, method: str, *, seeds: int, forwards: Sequence[int]) -> Iterator[Source[Prompt]]:
+    def sources(self, method: str, options: RunOptions) -> Iterator[Source[Prompt]]:
         """Yield the sources of an anchor or method for all cases.
 
         Raises:
@@ -81,10 +84,11 @@ class BenchmarkSetup:
             self.bundles,
             self.cases,
             self.selection.out / "searches",
-            seeds=range(seeds),
-            forwards=forwards,
+            seeds=range(options.seeds),
+            forwards=options.forwards,
             changes=self.selection.changes,
             log=self.log,
+            seed_per_case=options.seed_per_case,
         )
 
     def facts(self, index: int) -> dict[str, Any]:
@@ -133,8 +137,7 @@ class BenchmarkRun:
 
     def rows(self, method: str) -> list[Row]:
         """Return the rows of one method, in order; measure the missing ones."""
-        sources = self.setup.sources(method, seeds=self._options.seeds, forwards=self._options.forwards)
-        return [self.row(source) for source in sources]
+        return [self.row(source) for source in self.setup.sources(method, self._options)]
 
     def row(self, source: Source[Prompt]) -> Row:
         """Return the row of a source; measure it if it is missing."""

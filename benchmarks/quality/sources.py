@@ -205,6 +205,7 @@ def learned_tokens(
     forwards: Sequence[int],
     changes: dict[str, Any],
     log: Callable[[str], None],
+    seed_per_case: bool = False,
 ) -> Iterator[LearnedToken]:
     """Yield the tokens of a method by seed, number of evaluations and case. All cases are searched together.
 
@@ -215,7 +216,13 @@ def learned_tokens(
     bundle = bundles.at(method.precision)
     for seed in seeds:
         for plan in make_plans(
-            method, bundles.entry, bundle.family, seed=seed, forwards=forwards, changes=changes
+            method,
+            bundles.entry,
+            bundle.family,
+            seed=seed,
+            forwards=forwards,
+            changes=changes,
+            seed_per_case=seed_per_case,
         ):
             lazy = LazySearch(plan, bundle, cases, folder, log)
             for count in plan.forwards:

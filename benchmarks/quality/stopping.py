@@ -69,7 +69,7 @@ class Trajectory:
         """Return the validation losses of each case at the steps where a search measures them."""
         bundle, settings = self.setup.bundles.at(), self.plan.settings
         steps = range(0, settings.steps + 1, settings.measure_every)
-        begun = begin_all(bundle, self.setup.cases, settings)
+        begun = begin_all(bundle, self.setup.cases, [settings] * len(self.setup.cases))
         return [
             [validation_loss(bundle, search, self.tokens[step, index]) for step in steps]
             for index, search in enumerate(begun)

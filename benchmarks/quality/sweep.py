@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.quality.cli import (
+    add_seed_per_case,
     at_least,
     describe,
+    describe_seeds,
     embedded_model,
     load_instruments,
     log_progress,
@@ -74,7 +76,7 @@ def run(sweep: Sweep) -> str:
         found = BenchmarkRun(entry, varied, tools, log_progress).run()
         rows += [replace(row, method=label(sweep.method, variation)) for row in found]
     head = describe(chosen, len({row.subject for row in rows}), entry)
-    text = f"{head}; {sweep.options.seeds} search seeds; each row names its changes.\n\n{table(rows)}\n"
+    text = f"{head}; {describe_seeds(sweep.options)}; each row names its changes.\n\n{table(rows)}\n"
     pairs = [(label(sweep.method, variation), sweep.method) for variation in sweep.variations if variation]
     text += f"\nOn the same {chosen.kind}:\n\n{paired_table(rows, pairs)}\n"
     write_atomically(chosen.out / f"sweep-{sweep.method}.md", text.encode())
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--seeds", type=int, default=1, help="number of search seeds")
     add("--forwards", default="3000", help="U-Net evaluations for each case, separated by commas")
+    add_seed_per_case(parser)
     return parser
 
 
@@ -110,7 +113,7 @@ def _sweep(given: argparse.Namespace) -> Sweep:
         InvalidSettingsError: --set or --change is not NAME=VALUE.
     """
     seeds, forwards = at_least(1, given.seeds, "seeds"), whole_numbers(given.forwards, "forwards")
-    options = RunOptions(parse_selection(given), [given.method], seeds, forwards)
+    options = RunOptions(parse_selection(given), [given.method], seeds, forwards, given.seed_per_case)
     if given.change is None:
         return Sweep(given.method, options)
     changes = [parse_assignments(text.split(","), "change") for text in given.change]

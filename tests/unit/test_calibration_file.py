@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoodip_core.calibration_file import Calibration
+from zoodip_core.calibration_file import Calibration, principal_directions
 from zoodip_core.errors import InvalidModelError
 
 OWN, OTHER, D = "a" * 64, "b" * 64, 6
@@ -18,20 +18,22 @@ HEADER = {"zoodip.weights_fingerprint": OWN, "zoodip.provenance": "{}"}
 def made(path: Path) -> Calibration:
     """Write the calibration of four displacements."""
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
-    calibration = Calibration.of(moves, OWN, {"seed": 0})
+    calibration = Calibration(*principal_directions(moves, 3), torch.eye(3) / 3, OWN, {"seed": 0})
     calibration.save(path)
     return calibration
 
 
 def test_file_holds_the_principal_directions_of_the_displacements(tmp_path: Path) -> None:
-    """The rows are orthonormal, the scales keep the mean square, and the file returns the same tensors."""
+    """The rows are orthonormal, the scales keep the mean square along them, and the file returns the same."""
     written = made(tmp_path / "c.safetensors")
     read = Calibration.load(tmp_path / "c.safetensors", weights_fingerprint=OWN, dimensions=D)
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
     assert read.basis.equal(written.basis)
     assert read.provenance == {"seed": 0}
-    assert torch.allclose(read.basis @ read.basis.T, torch.eye(4), atol=1e-5)
-    assert float(read.scales.square().sum()) == pytest.approx(float(moves.square().sum()) / 4, rel=1e-4)
+    assert torch.allclose(read.basis @ read.basis.T, torch.eye(3), atol=1e-5)
+    along = (moves @ read.basis.T).square().mean(dim=0)
+    assert torch.allclose(read.scales.square(), along, rtol=1e-4)
+    assert along.sum() > 0.9 * moves.square().sum() / 4
     assert (read.scales[:-1] >= read.scales[1:]).all()
 
 
@@ -55,6 +57,11 @@ def with_zero_scale(tensors: dict[str, Tensor]) -> None:
     tensors["scales"][-1] = 0
 
 
+def with_negative_curvature(tensors: dict[str, Tensor]) -> None:
+    """Turn one direction downward."""
+    tensors["curvature"][0, 0] = -1
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -62,6 +69,7 @@ def with_zero_scale(tensors: dict[str, Tensor]) -> None:
         (without_scales, "other tensors than"),
         (narrower, "do not fit vectors of 6 dimensions"),
         (with_zero_scale, "a scale that is not above 0"),
+        (with_negative_curvature, "a curvature that is negative"),
     ],
 )
 def test_bad_tensors_are_refused(

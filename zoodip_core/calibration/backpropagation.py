@@ -10,16 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
-from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
 from zoodip_core.diffusion.denoising import row_losses
-from zoodip_core.diffusion.generation import generate_together
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.samples import samples_request
-from zoodip_core.personalization.subject import Subject
 
-TOKEN = "<calibration>"  # noqa: S105 — a placeholder in captions
 BATCH = 4
 """Samples of each pseudo-subject in one step."""
 RATE = 0.02
@@ -48,7 +45,10 @@ def draw_and_learn(
     Raises:
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    started = [_begin(bundle, subject, seed + index, generation) for index, subject in enumerate(subjects)]
+    started = [
+        begin_pseudo_subject(bundle, subject, seed + index, generation)
+        for index, subject in enumerate(subjects)
+    ]
     start = torch.stack([one.search.theta for one in started])
     tokens = start.clone().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
@@ -62,24 +62,6 @@ def draw_and_learn(
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
     return tokens.detach() - start
-
-
-def _begin(
-    bundle: Bundle, subject: PseudoSubject, seed: int, generation: Mapping[str, int | float]
-) -> Personalization:
-    """Draw the pictures of a pseudo-subject and encode them as the references of a personalization."""
-    requests = [
-        GenerationSettings.parse(
-            {**generation, "prompt": template.replace("{}", subject.phrase), "seed": 1000 * seed + index}
-        )
-        for index, template in enumerate(subject.templates)
-    ]
-    pictures = [images[0].image for images in generate_together(bundle, requests)]
-    captions = tuple(template.replace("{}", TOKEN) for template in subject.templates)
-    settings = PersonalizationSettings.parse({"fixed_rows": 1})
-    return Personalization.begin(
-        bundle, Subject(TOKEN, subject.initializer, subject.kind, captions), pictures, settings
-    )
 
 
 def _loss(

@@ -12,13 +12,17 @@ from torch import Tensor
 
 from zoodip_core.base_models.vocabulary import vocabulary
 from zoodip_core.calibration.backpropagation import BATCH, RATE, draw_and_learn
+from zoodip_core.calibration.curvature import mean_curvature
 from zoodip_core.calibration.pseudo_subjects import choose_subjects
-from zoodip_core.calibration_file import Calibration
+from zoodip_core.calibration_file import Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
 
 TOGETHER = 8
 """Pseudo-subjects that are learned in one batch; the file of an interrupted calibration holds whole batches."""
+
+DIRECTIONS = 32
+"""Most principal directions that a calibration keeps."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ def calibrate(
         "batch": BATCH,
         "learning_rate": RATE,
     }
-    Calibration.of(torch.cat(moves), bundle.weights_fingerprint, provenance).save(out)
+    basis, scales = principal_directions(torch.cat(moves), DIRECTIONS)
+    curvature = mean_curvature(
+        bundle, subjects, scales[:, None] * basis, seed=options.seed, generation=generation
+    )
+    Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance).save(out)
     part.unlink(missing_ok=True)
     return True

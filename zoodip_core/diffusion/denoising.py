@@ -190,3 +190,16 @@ def directional_derivatives(
     residual = prediction[0] - target
     change = prediction[1:] - prediction[0]
     return 2 * (change * residual).flatten(1).mean(dim=1) / mu
+
+
+def directional_curvatures(
+    prediction: Float[Tensor, "rows c h w"], mu: float
+) -> Float[Tensor, " directions"]:
+    """Return the Gauss–Newton curvature 2‖Δ_i‖²/(N μ²) of the loss along each direction e_i.
+
+    Args:
+        prediction: as in `directional_derivatives`.
+        mu: step of the finite difference, μ.
+    """
+    change = prediction[1:] - prediction[0]
+    return 2 * change.square().flatten(1).mean(dim=1) / mu**2

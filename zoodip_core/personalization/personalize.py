@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.diffusion.denoising import directional_derivatives, row_losses
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
@@ -19,14 +18,13 @@ from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.personalization.image_fit import fit_image
+from zoodip_core.personalization.measurements import measure
 from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
 from zoodip_core.personalization.samples import References, Sample, candidates_request
-from zoodip_core.personalization.search_spaces import make_search_space
+from zoodip_core.personalization.search_spaces import SEARCHES, make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
 from zoodip_core.personalization.validation import ValidationMeasurement
-from zoodip_core.zeroth_order.estimator import Derivatives, Losses
-from zoodip_core.zeroth_order.search import TokenSearch
 
 
 class Personalization:
@@ -53,8 +51,9 @@ class Personalization:
         self._rate_halved = False
         start = _initial_theta(bundle, subject.initializer, settings.vectors)
         self._space = make_search_space(bundle, settings, start)
+        self._search_type = SEARCHES[settings.search_space]
         if state is None:
-            self.search = TokenSearch(
+            self.search = self._search_type(
                 start,
                 settings,
                 images=len(references.posteriors),
@@ -76,7 +75,7 @@ class Personalization:
         saved = SearchState.decode(state, self.bundle.precision)
         self._rate_halved = saved.rate_halved
         rate = self.settings.learning_rate / (2 if self._rate_halved else 1)
-        self.search = TokenSearch.restore(
+        self.search = self._search_type.restore(
             saved.search,
             self.settings.model_copy(update={"learning_rate": rate}),
             images=len(self.references.posteriors),
@@ -144,11 +143,7 @@ class Personalization:
             LossNotFiniteError: the loss is NaN or infinite; the state is unchanged.
         """
         assert self._sample is not None, "build_request() comes first"
-        target = self._sample.target
-        if self.settings.derivative == "residual":
-            self.search.tell(Derivatives(directional_derivatives(prediction, target, self.settings.mu)))
-        else:
-            self.search.tell(Losses(row_losses(prediction, target.expand_as(prediction))))
+        self.search.tell(measure(self.settings, prediction, self._sample.target))
         self._redraws = 0
 
     def recover(self) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.calibration_file import Calibration
-from zoodip_core.config import PersonalizationSettings
+from zoodip_core.config import PersonalizationSettings, SearchSpaceName
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import InvalidModelError
+from zoodip_core.zeroth_order.gauss_newton import GaussNewtonSearch
+from zoodip_core.zeroth_order.search import TokenSearch
 from zoodip_core.zeroth_order.search_space import FULL, CalibratedSearchSpace, SearchSpace
 
-DIRECTIONS = 32
-"""Most principal directions of a calibration that a search uses."""
-FLOOR = 0.05
-"""Share of the isotropic remainder."""
+SEARCHES: Mapping[SearchSpaceName, type[TokenSearch]] = {
+    "full": TokenSearch,
+    "calibrated": GaussNewtonSearch,
+}
 
 
 def make_search_space(
@@ -32,4 +36,4 @@ def make_search_space(
     found = Calibration.load(
         bundle.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=len(start)
     )
-    return CalibratedSearchSpace(start, found.basis[:DIRECTIONS], found.scales[:DIRECTIONS], FLOOR)
+    return CalibratedSearchSpace(start, found.basis, found.scales, found.curvature)

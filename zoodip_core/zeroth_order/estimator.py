@@ -190,6 +190,13 @@ class Derivatives:
         return self.values.detach().to("cpu", torch.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class Curvatures(Derivatives):
+    """Measurements of a Gauss–Newton search: also the curvature 2‖Δ_i‖²/(N μ²) along each direction."""
+
+    curvatures: Float[Tensor, " n"]
+
+
 def gradient_estimate(
     derivatives: Float[Tensor, " n"], directions: Float[Tensor, "n d"], divisor: float
 ) -> Float[Tensor, " d"]:

@@ -10,6 +10,7 @@ Source: arXiv:2503.14868v1, Alg. 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -33,6 +34,8 @@ from zoodip_core.zeroth_order.search_space import FULL, SearchSpace
 from zoodip_core.zeroth_order.state import check_space, check_state
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
+
+S = TypeVar("S", bound="TokenSearch")
 
 
 class TokenSearch:
@@ -75,6 +78,7 @@ class TokenSearch:
         self._image_sampling = IMAGE_SAMPLING[settings.image_sampling](images, settings.seed)
         self._timesteps = TIMESTEPS[settings.timesteps].from_settings(settings, alphas_cumprod)
         self._estimator = ESTIMATORS[settings.estimator]
+        self._measurement = MEASUREMENTS[settings.derivative]
         self._adam = ZOAdam.from_settings(settings)
         self._space = space
         self._u = space.start(theta)
@@ -152,36 +156,42 @@ class TokenSearch:
         if self._pending is None:
             raise AssertionError("tell() before ask()")
         self._check_measured(measured)
-        settings, (_, directions) = self._settings, self._pending
+        self._update(measured, self._pending[1])
+        self._generator_before, self._pending = self._generator.get_state(), None
+
+    def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "drawn d"]) -> None:
+        """Take the step. u changes last, so after an error the step can be repeated."""
+        settings, step, tau = self._settings, self._step + 1, self._settings.tau
         derivatives = measured.derivatives(self._estimator, settings.mu)
         divisor = DIVISORS[settings.estimate_scale](settings.n, len(self._u) - self.removed_dimensions)
         along = self._estimator.derivative_directions(directions)
         g_hat = gradient_estimate(derivatives, along, divisor)  # Alg. 1 l.5
-        if not (measured.values.isfinite().all() and g_hat.square().isfinite().all()):
-            raise LossNotFiniteError(
-                f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
-            )
-        self._advance(g_hat)
-
-    def _check_measured(self, measured: Losses | Derivatives) -> None:
-        """Validate type and number of the measured values."""
-        kind = MEASUREMENTS[self._settings.derivative]
-        if type(measured) is not kind:
-            raise AssertionError(f"derivative={self._settings.derivative!r} requires {kind.__name__}")
-        expected = (measured.value_count(self._estimator, self._settings.n),)
-        if measured.values.shape != expected:
-            raise AssertionError(f"values: got shape {tuple(measured.values.shape)}; expected {expected}")
-
-    def _advance(self, g_hat: Float[Tensor, " d"]) -> None:
-        """Apply the estimate. u changes last, so after an earlier error the step can be repeated."""
-        step, tau = self._step + 1, self._settings.tau
+        self._check_finite(measured.values, g_hat.square())
         projected = self._subspace.project(g_hat)  # Alg. 1 l.6
         u, moments = self._adam.update(self._u, projected, self._moments, step)  # Alg. 1 l.7
         self._subspace.record(step % tau, u)  # Alg. 1 l.8
         if step % tau == 0:  # Alg. 1 l.9
             self._subspace.update()  # Alg. 1 l.10
         self._u, self._moments, self._step = u, moments, step
-        self._generator_before, self._pending = self._generator.get_state(), None
+
+    def _check_finite(self, *values: Tensor) -> None:
+        """Validate that all values are finite.
+
+        Raises:
+            LossNotFiniteError: a value is NaN or infinite.
+        """
+        if not all(one.isfinite().all() for one in values):
+            raise LossNotFiniteError(
+                f"the loss became NaN or infinite in step {self._step + 1}, so the search stopped"
+            )
+
+    def _check_measured(self, measured: Losses | Derivatives) -> None:
+        """Validate type and number of the measured values."""
+        if type(measured) is not self._measurement:
+            raise AssertionError(f"this search requires {self._measurement.__name__}")
+        expected = (measured.value_count(self._estimator, self._settings.n),)
+        if measured.values.shape != expected:
+            raise AssertionError(f"values: got shape {tuple(measured.values.shape)}; expected {expected}")
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that `restore` needs, as contiguous copies for a safetensors file.
@@ -201,7 +211,7 @@ class TokenSearch:
 
     @classmethod
     def restore(
-        cls,
+        cls: type[S],
         state: Mapping[str, Tensor],
         settings: SearchSettings,
         *,
@@ -209,7 +219,7 @@ class TokenSearch:
         flip: bool = False,
         alphas_cumprod: Float[Tensor, " timesteps"] | None = None,
         space: SearchSpace = FULL,
-    ) -> TokenSearch:
+    ) -> S:
         """Return a search that continues from a saved state, bit-identical to an uninterrupted search.
 
         Args:

@@ -1,11 +1,10 @@
-r"""Search spaces: the coordinates u that Algorithm 1 searches, and the token θ that they stand for.
+r"""Search spaces: the coordinates u that a search moves, and the token θ that they stand for.
 
-$$ \theta = \theta_0 + A u, \qquad A = [\, V^\top \operatorname{diag}(a) \;\; b I \,], \qquad
-   a_i^2 = d (1 - f) \frac{s_i^2}{\sum_j s_j^2}, \qquad b^2 = f $$
+$$ \theta = \theta_0 + A u, \qquad A = V^\top \operatorname{diag}(a), \qquad
+   a_i = s_i / \sigma, \qquad \sigma^2 = \frac{1}{d} \sum_j s_j^2 $$
 
-V holds the k principal directions of a calibration and s their scales. The isotropic remainder has the share f of the
-squared length, so that a concept outside the span of V can be reached. ‖A‖² is d, as for the full space: the same μ
-and η move the token equally far.
+V holds the k principal directions of a calibration and s their scales. ‖A‖² is d, as for the full space, so the same
+μ moves the token equally far. The coordinates of learned tokens have the variance σ².
 """
 
 from __future__ import annotations
@@ -53,13 +52,17 @@ class FullSearchSpace:
 
 
 class CalibratedSearchSpace:
-    """The scaled principal directions of a calibration, and an isotropic remainder.
+    """The scaled principal directions of a calibration.
 
     Args:
         origin: θ₀, the token at u = 0.
         basis: V, orthonormal rows.
         scales: s, above 0.
-        floor: f, the share of the remainder, from 0 to below 1. At 0 there is no remainder: u has k coordinates.
+        curvature: mean curvature of the loss along `scales * basis`; only its shape counts.
+
+    Attributes:
+        spread: σ, the standard deviation of the coordinates of learned tokens.
+        curvature: as given, in double precision.
     """
 
     def __init__(
@@ -67,28 +70,25 @@ class CalibratedSearchSpace:
         origin: Float[Tensor, " d"],
         basis: Float[Tensor, "k d"],
         scales: Float[Tensor, " k"],
-        floor: float,
+        curvature: Float[Tensor, "k k"],
     ) -> None:
-        share = scales.square() / scales.square().sum()
+        self.spread = math.sqrt(float(scales.square().sum()) / len(origin))
+        self.curvature = curvature.double()
         self._origin = origin.detach().clone().contiguous()
-        self._directions = (share * len(origin) * (1 - floor)).sqrt()[:, None] * basis
-        self._floor = math.sqrt(floor)
+        self._directions = (scales / self.spread)[:, None] * basis
 
-    def start(self, theta: Float[Tensor, " d"]) -> Float[Tensor, " coordinates"]:
+    def start(self, theta: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
         """Return u = 0."""
-        count, d = self._directions.shape
-        return torch.zeros(count + (d if self._floor else 0))
+        return torch.zeros(len(self._directions))
 
-    def embed(self, u: Float[Tensor, "*rows coordinates"]) -> Float[Tensor, "*rows d"]:
+    def embed(self, u: Float[Tensor, "*rows k"]) -> Float[Tensor, "*rows d"]:
         """Return θ₀ + A u."""
-        count = len(self._directions)
-        theta = self._origin + u[..., :count] @ self._directions
-        return theta + self._floor * u[..., count:] if self._floor else theta
+        return self._origin + u @ self._directions
 
     def state(self) -> dict[str, Tensor]:
-        """Return the SHA-256 of θ₀ and A."""
-        digest = hashlib.sha256(f"{self._floor}".encode())
-        for tensor in (self._origin, self._directions):
+        """Return the SHA-256 of θ₀, A and the curvature."""
+        digest = hashlib.sha256()
+        for tensor in (self._origin, self._directions, self.curvature):
             digest.update(tensor.numpy().tobytes())
         return {"space.sha256": torch.tensor(list(digest.digest()), dtype=torch.uint8)}
 

@@ -35,7 +35,7 @@ class BackpropLearner:
     ) -> None:
         self._bundle, self._settings, self._rate = bundle, settings, rate
         self._names = [case.name for case in cases]
-        self._data = begin_all(bundle, cases, settings)
+        self._data = begin_all(bundle, cases, [settings] * len(cases))
         self._tokens = torch.stack([search.search.theta for search in self._data]).requires_grad_(True)
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._adam = torch.optim.Adam([self._tokens], rate)

@@ -47,13 +47,13 @@ class BatchedLearner(Protocol):
 def begin_all(
     bundle: Bundle,
     cases: Sequence[Learnable],
-    settings: PersonalizationSettings,
+    settings: Sequence[PersonalizationSettings],
     states: Sequence[dict[str, Tensor] | None] | None = None,
 ) -> list[Personalization]:
-    """Create a personalization for each case, or restore it from its state."""
+    """Create a personalization for each case with its settings, or restore it from its state."""
     return [
-        Personalization.begin(bundle, case.subject, case.references, settings, state)
-        for case, state in zip(cases, states or [None] * len(cases), strict=True)
+        Personalization.begin(bundle, case.subject, case.references, chosen, state)
+        for case, chosen, state in zip(cases, settings, states or [None] * len(cases), strict=True)
     ]
 
 
@@ -64,7 +64,7 @@ class ForwardLearner:
         self,
         bundle: Bundle,
         cases: Sequence[Learnable],
-        settings: PersonalizationSettings,
+        settings: Sequence[PersonalizationSettings],
         state: dict[str, Tensor] | None = None,
     ) -> None:
         states = None if state is None else [_part(state, index) for index in range(len(cases))]

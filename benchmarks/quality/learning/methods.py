@@ -26,6 +26,8 @@ ANCHOR_PRESET: Preset = "paper"
 """Preset of anchors and backpropagation. Their figures must not depend on a base model's search settings."""
 
 BACKPROP_RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
+SEED_STRIDE = 1_000_003
+"""Distance between the seeds of two cases; above any number of search seeds."""
 UNBOUNDED_STEPS = 1_000_000
 """Steps of a search with a constant rate. Its tokens do not depend on where it ends."""
 
@@ -44,11 +46,15 @@ class Method:
 
 _ANY_TIMESTEP = {"t_low": 0, "t_high": 1000}
 _FULL_SPACE = {"subspace": "none"}
+_CALIBRATED = {"search_space": "calibrated", "n": 8}
 
 METHODS = {
     method.name: method
     for method in (
         Method("default", "the settings of the model's catalog entry"),
+        Method(
+            "calibrated", "Gauss–Newton steps in the calibrated space, eight directions", values=_CALIBRATED
+        ),
         Method("paper", "n = 2, SG and PUTS, as printed", "paper"),
         Method("paper-puts", "the paper without SG", "paper", _FULL_SPACE),
         Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
@@ -77,6 +83,13 @@ class Plan:
     method: Method
     settings: PersonalizationSettings
     forwards: tuple[int, ...]
+    seed_per_case: bool = False
+
+    def case_settings(self, index: int) -> PersonalizationSettings:
+        """Return the settings of one case of the batch; with a seed for each case, its own seed."""
+        if not self.seed_per_case:
+            return self.settings
+        return self.settings.model_copy(update={"seed": self.settings.seed + SEED_STRIDE * (index + 1)})
 
 
 def check_methods(
@@ -116,8 +129,11 @@ def make_plans(
     seed: int,
     forwards: Sequence[int],
     changes: dict[str, Any],
+    seed_per_case: bool = False,
 ) -> list[Plan]:
     """Return the searches of a method: a single one with a constant rate, else one for each length.
+
+    With `seed_per_case` the cases of a batch draw different random numbers, so their mean varies less.
 
     Raises:
         BenchmarkError: a length is too short for one step, or a change belongs to another option.
@@ -132,9 +148,10 @@ def make_plans(
         expected = f"{per_step} or more, one step of {method.name}"
         raise BenchmarkError.mismatch("--forwards", got=lengths[0], expected=expected)
     if method.rate is None and settings.learning_rate_schedule == "constant":
-        return [Plan(method, settings.model_copy(update={"steps": UNBOUNDED_STEPS}), tuple(lengths))]
+        endless = settings.model_copy(update={"steps": UNBOUNDED_STEPS})
+        return [Plan(method, endless, tuple(lengths), seed_per_case)]
     return [
-        Plan(method, settings.model_copy(update={"steps": length // per_step}), (length,))
+        Plan(method, settings.model_copy(update={"steps": length // per_step}), (length,), seed_per_case)
         for length in lengths
     ]
 

@@ -67,10 +67,9 @@ def plan_identity(plan: Plan, bundle: Bundle, cases: Sequence[Learnable]) -> str
     digest = hashlib.sha256(f"{plan.method.rate} {bundle.precision} {bundle.dtype}".encode())
     if plan.settings.search_space == "calibrated" and bundle.calibration is not None:
         digest.update(bundle.calibration.read_bytes())
-    for case in cases:
-        digest.update(
-            identity(case.subject, plan.settings, bundle.fingerprint, list(case.references)).encode()
-        )
+    for index, case in enumerate(cases):
+        settings = plan.case_settings(index)
+        digest.update(identity(case.subject, settings, bundle.fingerprint, list(case.references)).encode())
     return digest.hexdigest()
 
 
@@ -134,7 +133,8 @@ def make_learner(
 ) -> BatchedLearner:
     """Create the searches of a plan, or restore them from their state."""
     if plan.method.rate is None:
-        return ForwardLearner(bundle, cases, plan.settings, state)
+        settings = [plan.case_settings(index) for index in range(len(cases))]
+        return ForwardLearner(bundle, cases, settings, state)
     return BackpropLearner(bundle, cases, plan.settings, plan.method.rate, state)
 
 

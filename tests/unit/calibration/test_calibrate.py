@@ -108,6 +108,8 @@ def test_calibrated_space_without_a_calibration_is_refused(tmp_path: Path) -> No
         resolve_settings(entry, "sd1", "default", {"search_space": "calibrated"})
     with pytest.raises(InvalidSettingsError, match="expected vectors=1"):
         resolve_settings(entry, "sd1", "default", {"search_space": "calibrated", "vectors": 2})
+    with pytest.raises(InvalidSettingsError, match='expected estimator="rge"'):
+        resolve_settings(entry, "sd1", "default", {"search_space": "calibrated", "estimator": "spsa"})
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from zoodip_core.diffusion.denoising import (
     Denoiser,
     NoiseSchedule,
     Rows,
+    directional_curvatures,
     directional_derivatives,
     row_losses,
 )
@@ -150,3 +151,4 @@ def test_residual_derivative_has_no_finite_difference_bias() -> None:
     losses = row_losses(prediction, target.expand_as(prediction))
     bias = mu * change.square().mean()
     torch.testing.assert_close((losses[1] - losses[0]) / mu, exact + bias)
+    torch.testing.assert_close(directional_curvatures(prediction, mu)[0], 2 * bias / mu)

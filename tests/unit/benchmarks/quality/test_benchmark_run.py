@@ -88,7 +88,7 @@ def test_the_id_covers_prompts_and_drawing(benchmark: MakeRun, few_cases: list[C
     one = benchmark(("initializer",))
 
     def ids() -> list[str]:
-        return [one._id(source) for source in one.setup.sources("initializer", seeds=1, forwards=())]
+        return [one._id(source) for source in one.setup.sources("initializer", one._options)]
 
     found, entry = ids(), one.setup.bundles.entry
     assert ids() == found
@@ -246,3 +246,24 @@ def test_an_invalid_change_is_refused_before_anchors_are_drawn(
     with pytest.raises(ZoodipError, match=message):
         BenchmarkRun(entry, RunOptions(chosen, ("initializer", "paper")), tools, lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_cases_share_random_numbers_unless_each_has_a_seed(
+    separate: bool, entry: BaseModelEntry, few_cases: list[Case]
+) -> None:
+    """Two searches of one subject are equal with a shared seed and differ with a seed for each case."""
+    bundle = BundleCache(entry, device="cpu").at()
+    (plan,) = methods.make_plans(
+        METHODS["paper"],
+        entry,
+        bundle.family,
+        seed=0,
+        forwards=(6,),
+        changes={"fixed_rows": 1},
+        seed_per_case=separate,
+    )
+    learner = snapshots.make_learner(plan, bundle, [few_cases[0]] * 2, None)
+    learner.advance()
+    one, other = learner.tokens()
+    assert torch.equal(one, other) is not separate

@@ -1,0 +1,141 @@
+"""The Gauss–Newton search: the filter equals Bayes' rule, learns with few evaluations, and resumes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoodip_core.config import SearchSettings
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
+from zoodip_core.zeroth_order import Losses, TokenSearch
+from zoodip_core.zeroth_order.estimator import Curvatures
+from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, filter_step
+from zoodip_core.zeroth_order.search_space import FULL, CalibratedSearchSpace
+
+D, K = 24, 6
+SETTINGS = SearchSettings.parse(
+    {"steps": 200, "n": 2, "directions": "orthogonal", "subspace": "none", "learning_rate": 0.05}
+)
+STEEP = torch.tensor([100.0, 10.0, 1.0, 0.3, 0.1, 0.03])
+"""Curvature along the principal directions: most of it along one, as in a real model."""
+
+
+def space(curvature: Tensor = STEEP) -> CalibratedSearchSpace:
+    """Return a space of principal directions of equal scale around the origin."""
+    rows = torch.eye(D)[:K].contiguous()
+    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), torch.diag(curvature / curvature.sum()))
+
+
+def search(chosen: CalibratedSearchSpace | None = None) -> GaussNewtonSearch:
+    """Return a search from the origin."""
+    return GaussNewtonSearch(torch.zeros(D), SETTINGS, images=1, space=chosen or space())
+
+
+def residuals(candidates: Tensor, goal: Tensor, generator: torch.Generator) -> Tensor:
+    """Return noisy outputs minus their target, of a linear model with the curvature of the space."""
+    noise = 0.1 * torch.randn(K, generator=generator)
+    return (candidates[:, :K] - goal[:K]) * STEEP.sqrt() + noise
+
+
+def advance(one: GaussNewtonSearch, goal: Tensor, generator: torch.Generator, steps: int) -> None:
+    """Run steps of a search for `goal`."""
+    for _ in range(steps):
+        left = residuals(one.ask().candidates, goal, generator)
+        change = left[1:] - left[0]
+        derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
+        one.tell(Curvatures(derivatives, 2 * change.square().mean(1) / SETTINGS.mu**2))
+
+
+def excess(theta: Tensor, goal: Tensor) -> float:
+    """Return the loss above that of the goal."""
+    return float(((theta - goal)[:K].square() * STEEP).mean())
+
+
+def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
+    """The mean and covariance equal those of Bayes' rule in information form."""
+    generator = torch.Generator().manual_seed(0)
+    covariance, curvature = torch.eye(3).double() * 0.5, torch.diag(torch.tensor([0.6, 0.3, 0.1])).double()
+    directions = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    derivatives = torch.randn(2, generator=generator, dtype=torch.float64)
+    scale, shape = 4.0, directions @ curvature @ directions.T
+    curvatures = scale * shape.diagonal()
+    move, after = filter_step(covariance, curvature, directions, Curvatures(derivatives, curvatures))
+    observed, noise = scale * directions @ curvature, NOISE * scale * shape
+    information = torch.linalg.inv(covariance) + observed.T @ torch.linalg.inv(noise) @ observed
+    expected = torch.linalg.inv(information)
+    torch.testing.assert_close(after, expected)
+    torch.testing.assert_close(move, -expected @ observed.T @ torch.linalg.inv(noise) @ derivatives)
+
+
+def test_sample_that_does_not_depend_on_the_token_changes_nothing() -> None:
+    """Derivatives of zero leave u and the covariance as they are."""
+    covariance, nothing = torch.eye(3).double(), torch.zeros(2)
+    directions = torch.eye(3).double()[:2]
+    move, after = filter_step(covariance, torch.eye(3).double() / 3, directions, Curvatures(nothing, nothing))
+    assert move.equal(torch.zeros(3).double())
+    assert after.equal(covariance)
+
+
+def test_fewer_evaluations_than_adam_where_one_direction_is_steep() -> None:
+    """After the same evaluations the excess loss is below a third of Adam's in the same coordinates."""
+    generator, left = torch.Generator().manual_seed(1), {"filter": 0.0, "adam": 0.0}
+    for _ in range(5):
+        goal = torch.randn(D, generator=generator)
+        one = search()
+        advance(one, goal, generator, 60)
+        left["filter"] += excess(one.theta, goal)
+        other = TokenSearch(torch.zeros(D), SETTINGS, images=1, space=space())
+        for _ in range(60):
+            other.tell(Losses(residuals(other.ask().candidates, goal, generator).square().mean(1)))
+        left["adam"] += excess(other.theta, goal)
+    assert left["filter"] < left["adam"] / 3
+
+
+def test_search_resumes_bit_for_bit() -> None:
+    """A restored search ends with the same bits as an uninterrupted one."""
+    goal, chosen = torch.ones(D), space()
+    first = search(chosen)
+    advance(first, goal, torch.Generator().manual_seed(2), 15)
+    second = GaussNewtonSearch.restore(first.state(), SETTINGS, images=1, space=chosen)
+    for one in (first, second):
+        advance(one, goal, torch.Generator().manual_seed(3), 25)
+    assert first.theta.equal(second.theta)
+
+
+def test_state_of_one_space_is_refused_in_another() -> None:
+    """Neither full and calibrated space nor two calibrations continue each other's search."""
+    calibrated = search().state()
+    full = TokenSearch(torch.zeros(D), SETTINGS, images=1).state()
+    assert "space.sha256" not in full
+    with pytest.raises(InvalidCheckpointError, match="got a search in a calibrated space"):
+        TokenSearch.restore(calibrated, SETTINGS, images=1, space=FULL)
+    with pytest.raises(InvalidCheckpointError, match="got a search in the full space"):
+        GaussNewtonSearch.restore(full, SETTINGS, images=1, space=space())
+    with pytest.raises(InvalidCheckpointError, match="got a search in a calibrated space"):
+        GaussNewtonSearch.restore(calibrated, SETTINGS, images=1, space=space(STEEP.flip(0)))
+
+
+@pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[:-1]])
+def test_damaged_covariance_is_refused(damage: Callable[[Tensor], Tensor]) -> None:
+    """A covariance with NaN or of another size is an error."""
+    state = search().state()
+    state["filter.covariance"] = damage(state["filter.covariance"])
+    with pytest.raises(InvalidCheckpointError, match=r"filter\.covariance"):
+        GaussNewtonSearch.restore(state, SETTINGS, images=1, space=space())
+
+
+def test_value_that_is_not_finite_leaves_the_search_unchanged() -> None:
+    """A NaN or an overflowing curvature is an error, and the step can be repeated."""
+    one = search()
+    one.ask()
+    before = one.state()
+    for values in (
+        Curvatures(torch.tensor([float("nan"), 0]), torch.ones(2)),
+        Curvatures(torch.ones(2), torch.full((2,), 1e30)),
+    ):
+        with pytest.raises(LossNotFiniteError):
+            one.tell(values)
+    assert all(tensor.equal(before[name]) for name, tensor in one.state().items())
+    with pytest.raises(AssertionError, match="requires Curvatures"):
+        one.tell(Losses(torch.ones(3)))

@@ -1,0 +1,64 @@
+"""Measures the mean curvature of the loss along the principal directions, with forward passes only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.engine import Engine
+from zoodip_core.personalization.samples import candidates_request
+
+SAMPLES = 6
+"""Samples of each pseudo-subject."""
+STEP = 0.01
+"""Step of the finite differences, relative to the scale of each direction."""
+TIMESTEPS = (0.5, 0.9)
+"""Range of the timesteps, as a share of all: those of the searches."""
+
+
+def mean_curvature(
+    bundle: Bundle,
+    subjects: Sequence[PseudoSubject],
+    directions: Float[Tensor, "k flat"],
+    *,
+    seed: int,
+    generation: Mapping[str, int | float],
+) -> Float[Tensor, "k k"]:
+    """Return the mean of the samples' curvatures ΔΔᵀ at the initial tokens, each divided by its trace.
+
+    A few samples depend on the token hundreds of times more than the median one. Without the division they would
+    decide the mean.
+
+    Args:
+        bundle: the base model.
+        subjects: pseudo-subjects, drawn as for learning.
+        directions: principal directions with the length of their scales.
+        seed: seed of pictures, as for learning, and of samples.
+        generation: steps and guidance scale of the pictures.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    low, high = (round(share * len(bundle.schedule)) for share in TIMESTEPS)
+    engine, total = Engine(bundle), torch.zeros(len(directions), len(directions), dtype=torch.float64)
+    for index, subject in enumerate(subjects):
+        begun = begin_pseudo_subject(bundle, subject, seed + index, generation)
+        theta = begun.search.theta
+        candidates = torch.cat([theta[None], theta + STEP * directions])
+        for image in range(SAMPLES):
+            timestep, noise = (
+                int(torch.randint(first, last, (), generator=generator))
+                for first, last in ((low, high), (0, 2**62))
+            )
+            sample = begun.references.draw(
+                image % len(begun.references.posteriors), flipped=False, timestep=timestep, seed=noise
+            )
+            (predicted,) = engine.evaluate([candidates_request(bundle.prompts, sample, TOKEN, candidates, 1)])
+            change = (predicted[1:] - predicted[0]).flatten(1).double()
+            products = change @ change.T
+            total += products / products.trace().clamp_min(torch.finfo(torch.float64).tiny)
+    return (total / total.trace()).float()

@@ -1,0 +1,32 @@
+"""Draws the pictures of a pseudo-subject and starts its personalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.config import GenerationSettings, PersonalizationSettings
+from zoodip_core.diffusion.generation import generate_together
+from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
+
+TOKEN = "<calibration>"  # noqa: S105 — a placeholder in captions
+
+
+def begin_pseudo_subject(
+    bundle: Bundle, subject: PseudoSubject, seed: int, generation: Mapping[str, int | float]
+) -> Personalization:
+    """Draw the pictures of a pseudo-subject and encode them as the references of a personalization."""
+    requests = [
+        GenerationSettings.parse(
+            {**generation, "prompt": template.replace("{}", subject.phrase), "seed": 1000 * seed + index}
+        )
+        for index, template in enumerate(subject.templates)
+    ]
+    pictures = [images[0].image for images in generate_together(bundle, requests)]
+    captions = tuple(template.replace("{}", TOKEN) for template in subject.templates)
+    settings = PersonalizationSettings.parse({"fixed_rows": 1})
+    return Personalization.begin(
+        bundle, Subject(TOKEN, subject.initializer, subject.kind, captions), pictures, settings
+    )

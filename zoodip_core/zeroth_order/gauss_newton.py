@@ -1,0 +1,116 @@
+r"""Damped Gauss–Newton steps in a calibrated space, as a Kalman filter of its coordinates.
+
+A calibration knows how far learned tokens move, u* ~ N(0, σ²I), and the shape H of the loss's mean curvature. One
+step measures the derivatives D_i of the loss of a sample along n directions, the rows of E. The sample's loss is
+modeled as a quadratic with the curvature c H, where c is measured on the same predictions:
+
+$$ D = c E H (u - u^*) + \text{noise}, \qquad \text{noise} \sim N(0, \kappa c E H E^\top), \qquad
+   c = \frac{\sum_i \lVert \Delta_i \rVert^2 \cdot 2 / (N \mu^2)}{\sum_i e_i^\top H e_i} $$
+
+The filter returns the mean and covariance P of u* given all measurements so far:
+
+$$ K = c P H E^\top \big( c^2 E H P H E^\top + \kappa c E H E^\top \big)^{-1}, \qquad
+   u \leftarrow u - K D, \qquad P \leftarrow P - c K E H P $$
+
+The steepest direction dominates each D_i, so in a plain estimate it is noise for all other directions. The filter
+separates them. Its steps become shorter as P falls. P grows again in each step, because the loss is not
+quadratic. The growth is annealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoodip_core.config import SearchSettings
+from zoodip_core.zeroth_order.estimator import Curvatures, Derivatives, Losses
+from zoodip_core.zeroth_order.search import TokenSearch
+from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
+
+NOISE = 0.03
+"""κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
+DRIFT = 0.005
+"""Growth of P for each direction of the first step, relative to σ². Chosen on EmojiBooth's validation split."""
+DRIFT_HALVES_AFTER = 250
+"""Directions after which the growth is half as large. With constant growth a long search can lose its subject."""
+MAX_STEP = 1.0
+"""Longest step, relative to σ. Chosen on EmojiBooth's validation split."""
+S = TypeVar("S", bound="GaussNewtonSearch")
+
+
+class GaussNewtonSearch(TokenSearch):
+    """Search with the samples of Algorithm 1 and the steps of the filter.
+
+    Args:
+        theta: as for `TokenSearch`.
+        settings: those of the samples, directions and μ apply; those of the optimizer and the subspace do not.
+        space: the calibrated space.
+        **others: as for `TokenSearch`.
+    """
+
+    def __init__(
+        self,
+        theta: Float[Tensor, " d"],
+        settings: SearchSettings,
+        *,
+        space: CalibratedSearchSpace,
+        **others: Any,
+    ) -> None:
+        super().__init__(theta, settings, space=space, **others)
+        self._measurement = Curvatures
+        self._calibrated = space
+        self._covariance = space.spread**2 * torch.eye(len(self._u), dtype=torch.float64)
+
+    def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "n k"]) -> None:
+        """Take the filter's step."""
+        assert isinstance(measured, Curvatures), "checked by tell()"
+        self._check_finite(measured.values, measured.curvatures.square())
+        growth = drift(self._step, len(directions)) * self._calibrated.spread**2
+        move, covariance = filter_step(
+            self._covariance + growth * torch.eye(len(self._u), dtype=torch.float64),
+            self._calibrated.curvature,
+            directions.double(),
+            measured,
+        )
+        shrink = min(1.0, MAX_STEP * self._calibrated.spread / max(float(move.norm()), 1e-300))
+        self._u = self._u + (shrink * move).float()
+        self._covariance, self._step = covariance, self._step + 1
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that `restore` needs."""
+        return super().state() | {"filter.covariance": self._covariance.clone()}
+
+    @classmethod
+    def restore(cls: type[S], state: Mapping[str, Tensor], settings: SearchSettings, **others: Any) -> S:
+        """Return a search that continues from a saved state, as `TokenSearch.restore` does."""
+        search = super().restore(state, settings, **others)
+        search._covariance = state["filter.covariance"].cpu().clone()
+        return search
+
+
+def drift(step: int, n: int) -> float:
+    """Return the growth of P before a step of n directions, relative to σ²; `step` counts from 0."""
+    return DRIFT * n / (1 + step * n / DRIFT_HALVES_AFTER)
+
+
+def filter_step(
+    covariance: Float[Tensor, "k k"],
+    curvature: Float[Tensor, "k k"],
+    directions: Float[Tensor, "n k"],
+    measured: Curvatures,
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"]]:
+    """Return the move −K D and P after the measurement, all in double precision.
+
+    A sample that does not depend on the token changes nothing.
+    """
+    along = directions @ curvature
+    shape = along @ directions.T
+    scale = measured.curvatures.double().sum() / shape.trace()
+    observed = scale * along
+    gain_inverse = observed @ covariance @ observed.T + NOISE * scale * shape
+    gain = torch.linalg.lstsq(gain_inverse, observed @ covariance).solution.T
+    return -gain @ measured.values.double(), covariance - gain @ observed @ covariance
