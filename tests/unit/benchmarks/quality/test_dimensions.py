@@ -199,5 +199,7 @@ def test_missing_pictures_leave_the_grid_unchanged(
 
 def test_an_anchor_has_no_trajectory() -> None:
     """An anchor is refused before a model is loaded; the message lists the expected methods."""
-    with pytest.raises(SystemExit, match=r"error: --method: got caption; expected default, paper"):
+    with pytest.raises(
+        SystemExit, match=r"error: --method: got caption; expected default, calibrated, paper"
+    ):
         dimensions_module.main(["--method", "caption"])
