@@ -13,6 +13,7 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from zoodip_core.service import folder_transport
 from zoodip_core.service.background_publisher import BackgroundPublisher
 from zoodip_core.service.jobs.states import JobKind
 from zoodip_core.service.settings import ServiceSettings
@@ -82,7 +83,7 @@ def _transport(settings: ServiceSettings) -> tuple[str, dict[str, Any]]:
         }
     folder = settings.data_dir / "broker"
     folder.mkdir(parents=True, exist_ok=True)
-    return "filesystem://localhost", {
+    return folder_transport.URL, {
         "data_folder_in": str(folder),
         "data_folder_out": str(folder),  # API and worker share one folder, so in and out are the same
         "control_folder": str(folder / "control"),
