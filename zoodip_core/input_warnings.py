@@ -18,6 +18,8 @@ class WarningCode(StrEnum):
     IMAGE_BLURRED = "image_blurred"
     IMAGE_OVEREXPOSED = "image_overexposed"
     IMAGE_UNDEREXPOSED = "image_underexposed"
+    IMAGE_TRANSPARENT = "image_transparent"
+    NO_MASK = "no_mask"
     SPELLING_CORRECTED = "spelling_corrected"
     CONCEPT_UNUSED = "concept_unused"
     PROMPT_TRUNCATED = "prompt_truncated"
@@ -37,6 +39,8 @@ MEANINGS = {
     WarningCode.IMAGE_BLURRED: "The center square of a reference image has no sharp edge.",
     WarningCode.IMAGE_OVEREXPOSED: "Large parts of a reference image are white, without a plain background.",
     WarningCode.IMAGE_UNDEREXPOSED: "Nearly all pixels of a reference image are dark.",
+    WarningCode.IMAGE_TRANSPARENT: "Transparent parts of a reference image become white; `masked_loss` is off.",
+    WarningCode.NO_MASK: "`masked_loss` is on, but no reference image has transparent parts.",
     WarningCode.SPELLING_CORRECTED: "A learned token is spelled in another way; it was read as the token.",
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",
     WarningCode.PROMPT_TRUNCATED: "The end of the prompt does not fit in the window of the text encoder.",

@@ -9,12 +9,14 @@ from api.decoding.decoder import Decoder
 from api.requests.bodies import CropSquare
 from api.requests.form_reader import FormSchema, Upload, UploadedFile
 from api.service import Service
+from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import (
     MAX_IMAGES,
     Crop,
     ImageFileFacts,
     check_image_count,
+    check_visible,
     warnings_by_image,
     warnings_from_facts,
 )
@@ -74,8 +76,8 @@ def decode_images(
     files: Sequence[UploadedFile],
     crops: Sequence[Crop | None],
     side_px: int | None,
+    settings: PersonalizationSettings,
     *,
-    cropped: bool,
     store_for: str | None = None,
 ) -> tuple[list[InputWarning], dict[str, int]]:
     """Decode the uploaded images one at a time, so that memory holds only one file.
@@ -86,7 +88,7 @@ def decode_images(
         files: the uploads.
         crops: the chosen square of each image.
         side_px: training size of the base model, if known.
-        cropped: whether only the center square of each image is used.
+        settings: settings of the personalization.
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
 
     Returns:
@@ -95,15 +97,21 @@ def decode_images(
 
     Raises:
         ImageCountError: There are no images, or more than 16.
-        InvalidImageError: A file is not a usable image; the message names the file.
+        InvalidImageError: A file is not a usable image, or an invisible one with `masked_loss`; the message names
+            the file.
         StorageError: The object store is unavailable or full.
     """
     check_image_count(len(files))
     stored: dict[str, int] = {}
     facts = []
+    cropped, masked = settings.image_fit == "crop", settings.masked_loss
     try:
         for index, (file, crop) in enumerate(zip(files, crops, strict=True)):
-            decoded = decoder.decode(file.read(), name=file.name, encode=store_for is not None, crop=crop)
+            decoded = decoder.decode(
+                file.read(), name=file.name, encode=store_for is not None, opacity=masked, crop=crop
+            )
+            if masked:
+                check_visible(decoded.facts, file.name, cropped=cropped)
             facts.append(decoded.facts)
             if store_for is not None:
                 name = reference_name(store_for, index)
@@ -112,7 +120,7 @@ def decode_images(
     except BaseException:
         service.objects.delete(stored)
         raise
-    return warnings_from_facts(facts, side_px, cropped=cropped), stored
+    return warnings_from_facts(facts, side_px, cropped=cropped, masked=masked), stored
 
 
 def inspect_images(

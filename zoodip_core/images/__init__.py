@@ -2,6 +2,7 @@
 
 from zoodip_core.images.checks import (
     ImageFacts,
+    check_visible,
     image_digest,
     image_facts,
     image_warnings,
@@ -9,7 +10,7 @@ from zoodip_core.images.checks import (
     warnings_from_facts,
 )
 from zoodip_core.images.crop import Crop
-from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file
+from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file, decode_stored_image
 from zoodip_core.images.files import ReferenceImages, read_images, read_reference_images
 from zoodip_core.images.geometry import center_square, fit_square
 from zoodip_core.images.limits import (
@@ -19,6 +20,7 @@ from zoodip_core.images.limits import (
     ImageLimits,
     check_image_count,
 )
+from zoodip_core.images.opacity import without_opacity
 from zoodip_core.images.pixels import encode_png
 
 __all__ = [
@@ -32,8 +34,10 @@ __all__ = [
     "ReferenceImages",
     "center_square",
     "check_image_count",
+    "check_visible",
     "decode_image",
     "decode_image_file",
+    "decode_stored_image",
     "encode_png",
     "fit_square",
     "image_digest",
@@ -43,4 +47,5 @@ __all__ = [
     "read_reference_images",
     "warnings_by_image",
     "warnings_from_facts",
+    "without_opacity",
 ]

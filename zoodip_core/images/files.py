@@ -13,7 +13,7 @@ from PIL import Image
 from zoodip_core.errors import InvalidImageError, InvalidInputError
 from zoodip_core.images import formats
 from zoodip_core.images.crop import CROP_FIELD, Crop
-from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image
+from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image_file
 from zoodip_core.images.limits import MAX_IMAGES, ImageLimits, check_image_count, invalid_image
 
 _STRICT_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp"))
@@ -27,7 +27,7 @@ class ReferenceImages:
     """Reference images as read from files.
 
     Attributes:
-        images: decoded images, in order.
+        images: decoded images, in order, as `read_images` returns them.
         names: file name of each image.
         captions: first line with text of the `.txt` file of each image; empty if it has none, None without a file.
         skipped: files that were not read, each with the reason, such as `b.jxl (JPEG XL)`.
@@ -42,7 +42,8 @@ class ReferenceImages:
 def read_images(paths: Sequence[Path]) -> list[Image.Image]:
     """Read the images at `paths`, in order. A folder means the images in it, sorted by name.
 
-    The short side of each image is reduced to at most 1,024 px.
+    The short side of each image is reduced to at most 1,024 px. An image with transparent pixels is RGBA: its colors
+    are flattened on white, its alpha is the opacity. Other images are RGB.
 
     Raises:
         ImageCountError: there are no images, or more than 16.
@@ -80,14 +81,15 @@ def read_reference_images(
     read = ReferenceImages([], [], [], found.skipped)
     for file, must_be_usable in found.files:
         try:
-            read.images.append(
-                decode_image(_read(file, limits), name=file.name, limits=limits, crop=crops.get(file.name))
+            image, _ = decode_image_file(
+                _read(file, limits), name=file.name, limits=limits, crop=crops.get(file.name)
             )
         except InvalidImageError as error:
             if must_be_usable:
                 raise
             read.skipped.append(f"{file.name} ({error.reason})")
             continue
+        read.images.append(image)
         read.names.append(file.name)
         read.captions.append(_caption_of(file))
     read.skipped.sort()

@@ -24,6 +24,7 @@ from zoodip_core.personalization.samples import References, Sample, candidates_r
 from zoodip_core.personalization.search_spaces import make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
+from zoodip_core.personalization.subject_masks import loss_weights
 from zoodip_core.personalization.validation import ValidationMeasurement
 from zoodip_core.zeroth_order.estimator import Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
@@ -102,7 +103,8 @@ class Personalization:
         Args:
             bundle: the frozen base model; its VAE is released after encoding.
             subject: what to learn.
-            images: 1 to 16 RGB images; each becomes a square as `settings.image_fit` says.
+            images: 1 to 16 RGB or RGBA images; each becomes a square as `settings.image_fit` says. The alpha of an
+                image weights its loss with `settings.masked_loss`, and is dropped otherwise.
             settings: settings of the search.
             state: tensors of `state()` to resume from; None starts a new search.
             measured: whether to measure the validation loss of a new search at once. Otherwise the caller runs
@@ -124,7 +126,8 @@ class Personalization:
         squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
         posteriors = encode_images(bundle.vae, squares)
         bundle.release_vae()
-        references = References(posteriors, prompts, bundle.schedule)
+        weights = loss_weights(images, posteriors, settings)
+        references = References(posteriors, prompts, bundle.schedule, weights)
         return cls(bundle, subject, references, settings, state, measured=measured)
 
     def build_request(self) -> Request:
@@ -144,11 +147,13 @@ class Personalization:
             LossNotFiniteError: the loss is NaN or infinite; the state is unchanged.
         """
         assert self._sample is not None, "build_request() comes first"
-        target = self._sample.target
+        target, weight = self._sample.target, self._sample.weight
         if self.settings.derivative == "residual":
-            self.search.tell(Derivatives(directional_derivatives(prediction, target, self.settings.mu)))
+            derivatives = directional_derivatives(prediction, target, self.settings.mu, weight)
+            self.search.tell(Derivatives(derivatives))
         else:
-            self.search.tell(Losses(row_losses(prediction, target.expand_as(prediction))))
+            weights = None if weight is None else weight[None]
+            self.search.tell(Losses(row_losses(prediction, target.expand_as(prediction), weights)))
         self._redraws = 0
 
     def recover(self) -> bool:
