@@ -25,8 +25,7 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, ZoodipError
 from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_CELLS
-from zoodip_core.images import decode_image
-from zoodip_core.images.limits import STORED
+from zoodip_core.images import decode_stored_image
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors
 from zoodip_core.personalization.personalize import Personalization
@@ -78,9 +77,7 @@ class DiffusionEngine:
             kind=job.request["kind"],
             captions=None if captions is None else tuple(captions),
         )
-        decoded = [
-            decode_image(image, name=f"reference {k}", limits=STORED) for k, image in enumerate(images)
-        ]
+        decoded = [decode_stored_image(image, name=f"reference {k}") for k, image in enumerate(images)]
         tensors = None if state is None else _tensors(state)
         settings = PersonalizationSettings.parse(job.request["settings"])
         personalization = Personalization.begin(bundle, subject, decoded, settings, tensors, measured=False)

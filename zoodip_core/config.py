@@ -175,6 +175,10 @@ class PersonalizationSettings(SearchSettings):
     image_fit: ImageFitName = Field(
         "crop", description="How an image becomes a square: cropped to its center, or squashed"
     )
+    masked_loss: bool = Field(
+        False,
+        description="Weight the loss by the opacity of the images, so that transparent parts do not count",
+    )
     stop: StopName = Field(
         "steps",
         description="End after all steps, or earlier once the validation loss has stopped falling (`auto`)",

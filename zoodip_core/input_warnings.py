@@ -18,6 +18,8 @@ class WarningCode(StrEnum):
     IMAGE_BLURRED = "image_blurred"
     IMAGE_OVEREXPOSED = "image_overexposed"
     IMAGE_UNDEREXPOSED = "image_underexposed"
+    IMAGE_TRANSPARENT = "image_transparent"
+    NO_MASK = "no_mask"
     CAPTION_UNUSED = "caption_unused"
     SPELLING_CORRECTED = "spelling_corrected"
     CONCEPT_UNUSED = "concept_unused"
@@ -38,6 +40,8 @@ MEANINGS = {
     WarningCode.IMAGE_BLURRED: "The center square or the chosen square of a reference image has no sharp edge.",
     WarningCode.IMAGE_OVEREXPOSED: "Large parts of a reference image are white, without a plain background.",
     WarningCode.IMAGE_UNDEREXPOSED: "Nearly all pixels of a reference image are dark.",
+    WarningCode.IMAGE_TRANSPARENT: "Transparent parts of a reference image become white; `masked_loss` is off.",
+    WarningCode.NO_MASK: "`masked_loss` is on, but no reference image has transparent parts.",
     WarningCode.CAPTION_UNUSED: "A text file next to an image is empty or does not contain the token.",
     WarningCode.SPELLING_CORRECTED: "A learned token is spelled in another way; it was read as the token.",
     WarningCode.CONCEPT_UNUSED: "The prompt does not contain the token of a given concept.",

@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin
 
 from api.decoding import messages
 from zoodip_core.errors import InvalidInputError
-from zoodip_core.images import Crop, ImageLimits, decode_image_file, encode_png, image_facts
+from zoodip_core.images import Crop, ImageLimits, decode_image_file, encode_png, image_facts, without_opacity
 
 _ALARM_DELAY_S = 2  # the API ends a slow decoder; the alarm ends one whose API was killed
 
@@ -50,7 +50,8 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
         image, file = decode_image_file(content, name=request["name"], limits=limits, crop=crop)
     except InvalidInputError as error:
         return {"code": error.code, "message": error.message, "field": error.field}, b""
-    png = encode_png(image) if request["encode"] else b""
+    kept = image if request["opacity"] else without_opacity(image)
+    png = encode_png(kept) if request["encode"] else b""
     return {"facts": asdict(image_facts(image)), "file": asdict(file)}, png
 
 

@@ -63,13 +63,16 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def decode(self, data: bytes, *, name: str, encode: bool, crop: Crop | None = None) -> DecodedImage:
+    def decode(
+        self, data: bytes, *, name: str, encode: bool, opacity: bool = False, crop: Crop | None = None
+    ) -> DecodedImage:
         """Decode one image.
 
         Args:
             data: content of the file.
             name: name of the file in error messages.
             encode: whether to return the PNG.
+            opacity: whether the PNG of an image with transparent pixels keeps its opacity.
             crop: square to cut out; None keeps the whole image.
 
         Raises:
@@ -80,6 +83,7 @@ class Decoder:
         request = {
             "name": name,
             "encode": encode,
+            "opacity": opacity,
             "crop": None if crop is None else asdict(crop),
             "timeout_s": self._limits.timeout_s,
             "max_file_bytes": self._limits.image.max_file_bytes,

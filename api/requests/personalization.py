@@ -258,8 +258,7 @@ def _decode_images(
     store_for: str | None = None,
 ) -> tuple[list[InputWarning], dict[str, int]]:
     side_px = None if resolved.facts is None else resolved.facts.side_px
-    cropped = resolved.settings.image_fit == "crop"
     crops = read_crops(submission.request.crop, len(submission.files))
     return decode_images(
-        service, decoder, submission.files, crops, side_px, cropped=cropped, store_for=store_for
+        service, decoder, submission.files, crops, side_px, resolved.settings, store_for=store_for
     )

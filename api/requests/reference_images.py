@@ -10,12 +10,14 @@ from api.requests.bodies import CropSquare
 from api.requests.form_reader import FormSchema
 from api.requests.reference_files import ReferenceFile
 from api.service import Service
+from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import (
     MAX_IMAGES,
     Crop,
     ImageFileFacts,
     check_image_count,
+    check_visible,
     warnings_by_image,
     warnings_from_facts,
 )
@@ -67,8 +69,8 @@ def decode_images(
     files: Sequence[ReferenceFile],
     crops: Sequence[Crop | None],
     side_px: int | None,
+    settings: PersonalizationSettings,
     *,
-    cropped: bool,
     store_for: str | None = None,
 ) -> tuple[list[InputWarning], dict[str, int]]:
     """Decode the images one at a time, so that memory holds only one file.
@@ -79,7 +81,7 @@ def decode_images(
         files: the files of the images.
         crops: the chosen square of each image.
         side_px: training size of the base model, if known.
-        cropped: whether only the center square of each image is used.
+        settings: settings of the personalization.
         store_for: id of the job to store each image for; None stores nothing. After an error no image stays stored.
 
     Returns:
@@ -88,15 +90,19 @@ def decode_images(
 
     Raises:
         ImageCountError: There are no images, or more than 16.
-        InvalidInputError: A file is not a usable image; the message names the file. Or a ZIP file is damaged.
+        InvalidInputError: A file is not a usable image, or an invisible one with `masked_loss`; the message names the
+            file. Or a ZIP file is damaged.
         StorageError: The object store is unavailable or full.
     """
     check_image_count(len(files))
     stored: dict[str, int] = {}
     facts = []
+    cropped, masked = settings.image_fit == "crop", settings.masked_loss
     try:
         for index, (file, crop) in enumerate(zip(files, crops, strict=True)):
-            decoded = _decode(decoder, file, crop, encode=store_for is not None)
+            decoded = _decode(decoder, file, crop, encode=store_for is not None, opacity=masked)
+            if masked:
+                check_visible(decoded.facts, file.name, cropped=cropped)
             facts.append(decoded.facts)
             if store_for is not None:
                 name = reference_name(store_for, index)
@@ -105,7 +111,7 @@ def decode_images(
     except BaseException:
         service.objects.delete(stored)
         raise
-    return warnings_from_facts(facts, side_px, cropped=cropped, crops=crops), stored
+    return warnings_from_facts(facts, side_px, cropped=cropped, masked=masked, crops=crops), stored
 
 
 def inspect_images(
@@ -130,10 +136,12 @@ def inspect_images(
     return [(decoded.file, found) for decoded, found in zip(read, warnings, strict=True)]
 
 
-def _decode(decoder: Decoder, file: ReferenceFile, crop: Crop | None, *, encode: bool) -> DecodedImage:
+def _decode(
+    decoder: Decoder, file: ReferenceFile, crop: Crop | None, *, encode: bool, opacity: bool = False
+) -> DecodedImage:
     """Decode an image. The message of an error names the field that the file came in."""
     try:
-        return decoder.decode(file.read(), name=file.name, encode=encode, crop=crop)
+        return decoder.decode(file.read(), name=file.name, encode=encode, opacity=opacity, crop=crop)
     except InvalidInputError as error:
         if error.field != FIELD or file.field == FIELD:
             raise

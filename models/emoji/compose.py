@@ -78,21 +78,38 @@ def _recolored(sprite: Image.Image, color: Color) -> Image.Image:
 
 def draw_scene(scene: Scene, rng: random.Random, world: World) -> Image.Image:
     """Draw the scene as an RGB picture; `rng` mirrors, rotates and shifts the object."""
+    figure = _figure(scene, rng, world)
+    picture = paint_background(world.plain_backgrounds, scene.background, rng, PICTURE_PX)
+    figure, corner = _placed(figure, rng)
+    picture.paste(figure, corner, figure)
+    return apply_style(picture, scene.style)
+
+
+def draw_cutout(scene: Scene, rng: random.Random, world: World) -> Image.Image:
+    """Draw the object of a scene as an RGBA picture without background or style, placed as in `draw_scene`."""
+    picture = Image.new("RGBA", (PICTURE_PX, PICTURE_PX))
+    picture.paste(*_placed(_figure(scene, rng, world), rng))
+    return picture
+
+
+def _figure(scene: Scene, rng: random.Random, world: World) -> Image.Image:
+    """Return the sprite of a scene with its color and pattern, mirrored at random."""
     figure = sprite(scene.object)
     if scene.color:
         figure = _recolored(figure, jittered(world.colors[scene.color], rng))
     if scene.pattern:
         figure = apply_pattern(figure, scene.pattern)
-    if rng.random() < 0.5:
-        figure = ImageOps.mirror(figure)
-    picture = paint_background(world.plain_backgrounds, scene.background, rng, PICTURE_PX)
+    return ImageOps.mirror(figure) if rng.random() < 0.5 else figure
+
+
+def _placed(figure: Image.Image, rng: random.Random) -> tuple[Image.Image, tuple[int, int]]:
+    """Return the figure at a random size and angle, and its left and top edge in the picture."""
     side = rng.randint(42, 54)
-    figure = figure.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
+    placed = figure.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC).resize(
         (side, side), Image.Resampling.LANCZOS
     )
     middle = (PICTURE_PX - side) // 2
-    picture.paste(figure, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5)), figure)
-    return apply_style(picture, scene.style)
+    return placed, (middle + rng.randint(-4, 4), middle + rng.randint(-3, 5))
 
 
 def _sample_style(rng: random.Random, world: World) -> tuple[Style, str]:

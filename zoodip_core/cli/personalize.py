@@ -61,6 +61,9 @@ PresetOption = Annotated[
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Number of steps (iterations of Algorithm 1).")]
 SeedOption = Annotated[int | None, typer.Option(help="Random seed of the search.")]
+MaskedLossOption = Annotated[
+    bool, typer.Option("--masked-loss", help="Leave transparent parts of the images out of the loss.")
+]
 SettingOption = Annotated[
     list[str] | None, typer.Option("--set", help="Other setting as NAME=VALUE; may be repeated.")
 ]
@@ -86,6 +89,7 @@ def personalize(
     preset: PresetOption = "default",
     steps: StepsOption = None,
     seed: SeedOption = None,
+    masked_loss: MaskedLossOption = False,
     set_: SettingOption = None,
     resume: ResumeOption = False,
     replace: ReplaceOption = False,
@@ -108,7 +112,7 @@ def personalize(
     from zoodip_core.cli.reference_images import read_captioned_images
     from zoodip_core.diffusion.device import choose_device
     from zoodip_core.diffusion.loading import find_model_folder, load_bundle
-    from zoodip_core.images import image_warnings
+    from zoodip_core.images import image_warnings, without_opacity
     from zoodip_core.personalization.subject import Subject, resolve_subject
 
     choose_device(device)  # before a base model is downloaded
@@ -116,16 +120,16 @@ def personalize(
     references = read_captioned_images(
         images, token=token, kind=kind, captions=caption, limits=limits, crops=crop or ()
     )
-    pictures = references.images
     entry = Catalog.load(catalog).get(base_model)
     folder = find_model_folder(entry)
     overrides = parse_assignments(set_ or [])
-    overrides |= {k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None}
+    given = {"steps": steps, "seed": seed, "masked_loss": masked_loss or None}
+    overrides |= {name: value for name, value in given.items() if value is not None}
     settings = resolve_settings(entry, detect_family(folder), preset, overrides)
     subject, warnings = resolve_subject(
         Subject(token, initializer, kind, references.captions),
         folder,
-        images=len(pictures),
+        images=len(references.images),
         vectors=settings.vectors,
         templates=entry.templates.get(kind),
     )
@@ -134,9 +138,15 @@ def personalize(
         bundle = load_bundle(
             entry, device=device, max_rows=max_rows, dequantized_mb=dequantized_mb, compiled=compile_
         )
-        is_cropped = settings.image_fit == "crop"
-        of_images = image_warnings(pictures, bundle.side_px, cropped=is_cropped, crops=references.crops)
+        of_images = image_warnings(
+            references.images,
+            bundle.side_px,
+            cropped=settings.image_fit == "crop",
+            masked=settings.masked_loss,
+            crops=references.crops,
+        )
         say_warnings(of_images)
+        pictures = [image if settings.masked_loss else without_opacity(image) for image in references.images]
         learned = learn(bundle, subject, pictures, settings, files=files, resume=resume, replace=replace)
     _report(learned, token, settings.steps)
     if as_json:

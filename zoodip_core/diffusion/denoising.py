@@ -165,17 +165,28 @@ class Denoiser:
 
 
 def row_losses(
-    prediction: Float[Tensor, "rows c h w"], target: Float[Tensor, "rows c h w"]
+    prediction: Float[Tensor, "rows c h w"],
+    target: Float[Tensor, "rows c h w"],
+    weight: Float[Tensor, "#rows 1 h w"] | None = None,
 ) -> Float[Tensor, " rows"]:
     """Return the mean squared error of each row. Like the published script, it is a mean and not a sum.
 
     Source: arXiv:2503.14868v1, Eq. (1)
+
+    Args:
+        prediction: outputs of the U-Net.
+        target: targets of the outputs.
+        weight: weights of the latent's cells with a mean of 1; None weights all alike.
     """
-    return (prediction - target).square().flatten(1).mean(dim=1)
+    squares = (prediction - target).square()
+    return (squares if weight is None else squares * weight).flatten(1).mean(dim=1)
 
 
 def directional_derivatives(
-    prediction: Float[Tensor, "rows c h w"], target: Float[Tensor, "c h w"], mu: float
+    prediction: Float[Tensor, "rows c h w"],
+    target: Float[Tensor, "c h w"],
+    mu: float,
+    weight: Float[Tensor, "1 h w"] | None = None,
 ) -> Float[Tensor, " directions"]:
     """Return the directional derivative 2⟨Δ_i, r⟩/(N μ) of the loss for each direction e_i.
 
@@ -186,20 +197,24 @@ def directional_derivatives(
         prediction: outputs of the U-Net: row 0 at θ, row i at θ + μ e_i.
         target: target that all rows share.
         mu: step of the finite difference, μ.
+        weight: weights of the latent's cells, as in `row_losses`; they weight the residual.
     """
     residual = prediction[0] - target
+    residual = residual if weight is None else residual * weight
     change = prediction[1:] - prediction[0]
     return 2 * (change * residual).flatten(1).mean(dim=1) / mu
 
 
 def directional_curvatures(
-    prediction: Float[Tensor, "rows c h w"], mu: float
+    prediction: Float[Tensor, "rows c h w"], mu: float, weight: Float[Tensor, "1 h w"] | None = None
 ) -> Float[Tensor, " directions"]:
     """Return the Gauss–Newton curvature 2‖Δ_i‖²/(N μ²) of the loss along each direction e_i.
 
     Args:
         prediction: as in `directional_derivatives`.
         mu: step of the finite difference, μ.
+        weight: weights of the latent's cells, as in `row_losses`.
     """
-    change = prediction[1:] - prediction[0]
-    return 2 * change.square().flatten(1).mean(dim=1) / mu**2
+    squares = (prediction[1:] - prediction[0]).square()
+    weighted = squares if weight is None else squares * weight
+    return 2 * weighted.flatten(1).mean(dim=1) / mu**2

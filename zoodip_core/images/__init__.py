@@ -3,6 +3,7 @@
 from zoodip_core.images.archive import ArchivedImage, ImageArchive, is_archive
 from zoodip_core.images.checks import (
     ImageFacts,
+    check_visible,
     image_digest,
     image_facts,
     image_warnings,
@@ -10,7 +11,7 @@ from zoodip_core.images.checks import (
     warnings_from_facts,
 )
 from zoodip_core.images.crop import Crop
-from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file
+from zoodip_core.images.decode import ImageFileFacts, decode_image, decode_image_file, decode_stored_image
 from zoodip_core.images.files import ReferenceImages, read_images, read_reference_images
 from zoodip_core.images.geometry import center_square, fit_square
 from zoodip_core.images.limits import (
@@ -20,6 +21,7 @@ from zoodip_core.images.limits import (
     ImageLimits,
     check_image_count,
 )
+from zoodip_core.images.opacity import without_opacity
 from zoodip_core.images.pixels import encode_png
 
 __all__ = [
@@ -35,8 +37,10 @@ __all__ = [
     "ReferenceImages",
     "center_square",
     "check_image_count",
+    "check_visible",
     "decode_image",
     "decode_image_file",
+    "decode_stored_image",
     "encode_png",
     "fit_square",
     "image_digest",
@@ -47,4 +51,5 @@ __all__ = [
     "read_reference_images",
     "warnings_by_image",
     "warnings_from_facts",
+    "without_opacity",
 ]

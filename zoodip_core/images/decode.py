@@ -20,6 +20,7 @@ from zoodip_core.images.crop import SWAPS_SIDES, Crop
 from zoodip_core.images.geometry import MAX_SHORT_SIDE_PX, shrink
 from zoodip_core.images.headers import MAX_SCANS, count_scans, webp_size
 from zoodip_core.images.limits import ImageLimits, invalid_image
+from zoodip_core.images.opacity import with_opacity, without_opacity
 from zoodip_core.images.pixels import flatten, orientation_of
 from zoodip_core.images.png import strip_png
 
@@ -50,14 +51,17 @@ class ImageFileFacts:
 def decode_image(
     data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS, crop: Crop | None = None
 ) -> Image.Image:
-    """Return the image of `decode_image_file`. Arguments and errors are the same."""
-    return decode_image_file(data, name=name, limits=limits, crop=crop)[0]
+    """Return the RGB image of `decode_image_file`. Arguments and errors are the same."""
+    return without_opacity(decode_image_file(data, name=name, limits=limits, crop=crop)[0])
 
 
 def decode_image_file(
     data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS, crop: Crop | None = None
 ) -> tuple[Image.Image, ImageFileFacts]:
     """Decode the first frame of an image file: upright, sRGB, flattened on white, without metadata.
+
+    An image with transparent pixels is RGBA: its colors are flattened on white, its alpha is the opacity. Other
+    images are RGB.
 
     The short side of the image has at most 1,024 px. JPEG files are reduced while they are decoded. A crop is cut out
     before, from as many pixels as it needs, so a small one of a large photo keeps its details.
@@ -88,13 +92,32 @@ def decode_image_file(
             if crop is not None:
                 crop.check(width, height, name)
             used = image if crop is None else image.crop(crop.stored_box(turn, sides, image.size))
-            reduced = shrink(flatten(used))
+            colors, opacity = flatten(used)
+            reduced = with_opacity(shrink(colors), None if opacity is None else shrink(opacity))
             upright = reduced if turn is None else reduced.transpose(turn)
             return upright, ImageFileFacts(image_format, width, height)
     except MemoryError as error:
         raise invalid_image(name, "takes too much memory to decode", "a smaller image") from error
     except _DAMAGE as error:
         raise invalid_image(name, f"a truncated or damaged {image_format} file", formats.EXPECTED) from error
+
+
+def decode_stored_image(data: bytes, *, name: str) -> Image.Image:
+    """Decode a PNG file that `encode_png` wrote: RGB, or RGBA with colors that are flattened already.
+
+    Args:
+        data: content of the file.
+        name: name of the image in error messages.
+
+    Raises:
+        InvalidImageError: the file is damaged.
+    """
+    try:
+        with PngImageFile(BytesIO(strip_png(data))) as image:
+            image.load()
+            return image.copy()
+    except _DAMAGE as error:
+        raise invalid_image(name, "a truncated or damaged file", "a PNG file of this program") from error
 
 
 def _load(image: ImageFile, crop: Crop | None) -> None:

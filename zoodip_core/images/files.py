@@ -16,7 +16,7 @@ from zoodip_core.images import formats
 from zoodip_core.images.archive import ImageArchive, is_archive
 from zoodip_core.images.caption_files import CAPTION_SUFFIX, MAX_CAPTION_BYTES, caption_text
 from zoodip_core.images.crop import CROP_FIELD, Crop
-from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image
+from zoodip_core.images.decode import DEFAULT_LIMITS, decode_image_file
 from zoodip_core.images.limits import MAX_IMAGES, ImageLimits, check_image_count, invalid_image
 
 _STRICT_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp"))
@@ -28,7 +28,7 @@ class ReferenceImages:
     """Reference images as read from files.
 
     Attributes:
-        images: decoded images, in order.
+        images: decoded images, in order, as `read_images` returns them.
         names: file name of each image.
         captions: first line with text of the `.txt` file of each image; empty if it has none, None without a file.
         crops: square that was cut out of each image; None for a whole image.
@@ -45,7 +45,8 @@ class ReferenceImages:
 def read_images(paths: Sequence[Path]) -> list[Image.Image]:
     """Read the images at `paths`, in order. A folder or a ZIP file means the images in it, sorted by name.
 
-    The short side of each image is reduced to at most 1,024 px.
+    The short side of each image is reduced to at most 1,024 px. An image with transparent pixels is RGBA: its colors
+    are flattened on white, its alpha is the opacity. Other images are RGB.
 
     Raises:
         ImageCountError: there are no images, or more than 16.
@@ -118,7 +119,7 @@ class _Source:
 def _decode(source: _Source, limits: ImageLimits, crop: Crop | None, read: ReferenceImages) -> None:
     """Decode an image and add it to those that are read, or to those that are skipped."""
     try:
-        image = decode_image(source.read(), name=source.name, limits=limits, crop=crop)
+        image, _ = decode_image_file(source.read(), name=source.name, limits=limits, crop=crop)
     except InvalidImageError as error:
         if source.must_be_usable:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +63,6 @@ class ImageLimits:
             raise invalid_image(name, got, f"at most {self.max_pixels / 1e6:g} megapixels")
         if long > MAX_ASPECT * short:
             raise invalid_image(name, got, f"a long side of at most {MAX_ASPECT} times the short one")
-
-
-STORED = ImageLimits(max_file_bytes=sys.maxsize, max_pixels=sys.maxsize)
-"""Limits of images that this program stored itself: a long one can have more bytes as PNG than as JPEG."""
 
 
 def check_image_count(count: int, *, sources: Sequence[Path] = (), skipped: Sequence[str] = ()) -> None:

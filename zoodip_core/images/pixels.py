@@ -36,39 +36,50 @@ def orientation_of(image: Image.Image) -> Image.Transpose | None:
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
-def flatten(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Convert an image of any mode to sRGB without metadata, with transparency flattened on white.
 
     An image whose short side has more than twice the pixels that base models use is reduced by a whole number.
     Conversion works in bands, so that a large image needs no second copy of its full size.
+
+    Returns:
+        The colors, and the opacity as gray levels; None instead of it if no pixel is transparent.
     """
     factor = max(1, min(image.size) // (2 * MAX_SHORT_SIDE_PX))
     rows = max(1, _BAND_PIXELS // image.width // factor) * factor
-    canvas = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    size = (-(-image.width // factor), -(-image.height // factor))
+    colors, opacity = Image.new("RGB", size), Image.new("L", size, 255)
     to_srgb = _converter(image)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        flat = _on_white(band, to_srgb)
-        canvas.paste(flat.reduce(factor) if factor > 1 else flat, (0, top // factor))
-    return canvas
+        flat, alpha = _on_white(band, to_srgb)
+        colors.paste(_reduced(flat, factor), (0, top // factor))
+        if alpha is not None:
+            opacity.paste(_reduced(alpha, factor), (0, top // factor))
+    return colors, None if opacity.getextrema() == (255, 255) else opacity
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Encode the pixels as PNG without metadata. Equal images give equal bytes."""
-    clean = image.convert("RGB")
+    """Encode the pixels as PNG without metadata, with the opacity of an RGBA image. Equal images give equal bytes."""
+    clean = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
     clean.info = {}
     buffer = BytesIO()
     clean.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
-def _on_white(image: Image.Image, to_srgb: _ToRgb) -> Image.Image:
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _on_white(image: Image.Image, to_srgb: _ToRgb) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colors of an image on white, and its opacity; None for an image without transparency."""
     if not image.has_transparency_data:
-        return to_srgb(_eight_bits(image))
+        return to_srgb(_eight_bits(image)), None
     colors, alpha = _split_alpha(image)
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(to_srgb(colors), mask=alpha)
-    return canvas
+    return canvas, alpha
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image]:

@@ -31,8 +31,9 @@ def identity(
     """Return the SHA-256 of everything that a resumed run must share with the interrupted one."""
     digest = hashlib.sha256()
     facts = [subject.token, subject.initializer, subject.kind, subject.captions, fingerprint]
-    # Files of versions without search spaces keep their identity.
-    omitted = {"search_space"} if settings.search_space == "full" else set()
+    # Files of versions without these settings keep their identity.
+    later = {"search_space": "full", "masked_loss": False}
+    omitted = {name for name, default in later.items() if getattr(settings, name) == default}
     digest.update(json.dumps([*facts, settings.model_dump(exclude=omitted)], sort_keys=True).encode())
     for image in images:
         digest.update(str(image.size).encode() + image.tobytes())

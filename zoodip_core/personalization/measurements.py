@@ -14,11 +14,20 @@ def measure(
     settings: PersonalizationSettings,
     prediction: Float[Tensor, "rows c h w"],
     target: Float[Tensor, "c h w"],
+    weight: Float[Tensor, "1 h w"] | None = None,
 ) -> Losses | Derivatives:
-    """Return losses, derivatives, or derivatives with curvatures, as the settings' search requires."""
+    """Return losses, derivatives, or derivatives with curvatures, as the settings' search requires.
+
+    Args:
+        settings: settings of the search.
+        prediction: outputs of the U-Net for the candidates of the search, in their order.
+        target: target that all rows share.
+        weight: weights of the latent's cells in the loss; None weights all alike.
+    """
     if settings.search_space == "calibrated":
-        derivatives = directional_derivatives(prediction, target, settings.mu)
-        return Curvatures(derivatives, directional_curvatures(prediction, settings.mu))
+        derivatives = directional_derivatives(prediction, target, settings.mu, weight)
+        return Curvatures(derivatives, directional_curvatures(prediction, settings.mu, weight))
     if settings.derivative == "residual":
-        return Derivatives(directional_derivatives(prediction, target, settings.mu))
-    return Losses(row_losses(prediction, target.expand_as(prediction)))
+        return Derivatives(directional_derivatives(prediction, target, settings.mu, weight))
+    rows = None if weight is None else weight[None]
+    return Losses(row_losses(prediction, target.expand_as(prediction), rows))

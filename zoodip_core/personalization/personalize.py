@@ -24,6 +24,7 @@ from zoodip_core.personalization.samples import References, Sample, candidates_r
 from zoodip_core.personalization.search_spaces import SEARCHES, make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
+from zoodip_core.personalization.subject_masks import loss_weights
 from zoodip_core.personalization.validation import ValidationMeasurement
 
 
@@ -101,7 +102,8 @@ class Personalization:
         Args:
             bundle: the frozen base model; its VAE is released after encoding.
             subject: what to learn.
-            images: 1 to 16 RGB images; each becomes a square as `settings.image_fit` says.
+            images: 1 to 16 RGB or RGBA images; each becomes a square as `settings.image_fit` says. The alpha of an
+                image weights its loss with `settings.masked_loss`, and is dropped otherwise.
             settings: settings of the search.
             state: tensors of `state()` to resume from; None starts a new search.
             measured: whether to measure the validation loss of a new search at once. Otherwise the caller runs
@@ -123,7 +125,8 @@ class Personalization:
         squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
         posteriors = encode_images(bundle.vae, squares)
         bundle.release_vae()
-        references = References(posteriors, prompts, bundle.schedule)
+        weights = loss_weights(images, posteriors, settings)
+        references = References(posteriors, prompts, bundle.schedule, weights)
         return cls(bundle, subject, references, settings, state, measured=measured)
 
     def build_request(self) -> Request:
@@ -143,7 +146,7 @@ class Personalization:
             LossNotFiniteError: the loss is NaN or infinite; the state is unchanged.
         """
         assert self._sample is not None, "build_request() comes first"
-        self.search.tell(measure(self.settings, prediction, self._sample.target))
+        self.search.tell(measure(self.settings, prediction, self._sample.target, self._sample.weight))
         self._redraws = 0
 
     def recover(self) -> bool:

@@ -104,8 +104,8 @@ class RunFacts:
 
 
 def _fixed_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that decide the bits. Files of versions without search spaces lack `search_space`."""
-    known = {"search_space": "full"} | settings
+    """Return the settings that decide the bits, with those that files of earlier versions lack."""
+    known = {"search_space": "full", "masked_loss": False} | settings
     return {name: value for name, value in known.items() if name not in _CHANGEABLE}
 
 

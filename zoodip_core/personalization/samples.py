@@ -27,6 +27,7 @@ class Sample:
     target: Float[Tensor, "c h w"]
     timestep: int
     prompt: Prompt
+    weight: Float[Tensor, "1 h w"] | None = None  # of the latent's cells in the loss; None weights all alike
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class References:
     posteriors: Posteriors
     captions: Sequence[Sequence[Prompt]]  # for each image, the captions that it can get
     schedule: NoiseSchedule
+    weights: Float[Tensor, "images 1 h w"] | None = None  # of the latents' cells in the loss
 
     def draw(self, image: int, *, flipped: bool, timestep: int, seed: int) -> Sample:
         """Return a noisy latent with a caption. All randomness comes from `seed`.
@@ -51,11 +53,13 @@ class References:
         prompt = choices[int(torch.randint(len(choices), (), generator=generator))]
         latent = self.posteriors.sample(image, flipped, generator)
         noise = torch.randn(latent.shape, generator=generator)
+        weight = None if self.weights is None else self.weights[image]
         return Sample(
             self.schedule.noisy(latent, noise, timestep),
             self.schedule.target(latent, noise, timestep),
             timestep,
             prompt,
+            weight.flip(-1) if weight is not None and flipped else weight,
         )
 
     def validation_set(self, rows: int) -> list[Sample]:

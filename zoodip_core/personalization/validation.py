@@ -61,8 +61,12 @@ class ValidationMeasurement:
 
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
         """Measure the losses of the requested samples."""
-        targets = torch.stack([sample.target for sample in self._remaining[: self._rows]])
-        self._losses.append(row_losses(prediction, targets))
+        samples = self._remaining[: self._rows]
+        targets = torch.stack([sample.target for sample in samples])
+        weights = [
+            sample.weight for sample in samples if sample.weight is not None
+        ]  # all samples have one, or none
+        self._losses.append(row_losses(prediction, targets, torch.stack(weights) if weights else None))
         self._remaining = self._remaining[self._rows :]
 
     def recover(self) -> bool:

@@ -34,9 +34,10 @@ export function fillFrom(job) {
   byId("initializer").value = job.initializer;
   byId("kind").value = job.kind;
   byId("base-model").value = job.base_model;
-  const { steps, stop, image_fit: fit, seed, ...others } = job.settings;
+  const { steps, stop, image_fit: fit, seed, masked_loss: masked, ...others } = job.settings;
   const values = { steps, stop, "image-fit": fit, "learn-seed": seed, "other-settings": JSON.stringify(others) };
   for (const [id, value] of Object.entries(values)) byId(id).value = value;
+  byId("masked-loss").checked = masked === true;
   byId("replace").checked = job.status === "succeeded";
   byId("learn-more").open = true;
   form.dispatchEvent(new Event("input"));
@@ -57,6 +58,7 @@ function body() {
     const control = byId(id);
     if (control.value) settings[name] = control.type === "number" ? Number(control.value) : control.value;
   }
+  if (byId("masked-loss").checked) settings.masked_loss = true;
   const request = {
     token: token(),
     initializer: byId("initializer").value.trim(),

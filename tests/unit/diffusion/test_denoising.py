@@ -152,3 +152,18 @@ def test_residual_derivative_has_no_finite_difference_bias() -> None:
     bias = mu * change.square().mean()
     torch.testing.assert_close((losses[1] - losses[0]) / mu, exact + bias)
     torch.testing.assert_close(directional_curvatures(prediction, mu)[0], 2 * bias / mu)
+
+
+def test_a_weight_of_cells_weights_derivatives_and_curvatures() -> None:
+    """Cells without weight do not count; cells of double weight count as those of a narrower latent."""
+    prediction = torch.randn(3, 4, 2, 6, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(4, 2, 6)
+    weight = torch.zeros(1, 2, 6)
+    weight[..., :3] = 2
+    half, other = prediction[..., :3], target[..., :3]
+    torch.testing.assert_close(
+        directional_derivatives(prediction, target, 0.1, weight), directional_derivatives(half, other, 0.1)
+    )
+    torch.testing.assert_close(
+        directional_curvatures(prediction, 0.1, weight), directional_curvatures(half, 0.1)
+    )
