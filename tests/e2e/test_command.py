@@ -24,7 +24,7 @@ TIMEOUT_S = 240
 
 def _personalize(folder: Path, out: str, *extra: str) -> list[str]:
     images = [str(path) for path in sorted(DEMO.glob("*.png"))]
-    quick = ["--steps", "60", "--set", "n=1", "--set", "fixed_rows=2", "--set", "checkpoint_every=10"]
+    quick = ["--steps", "30", "--set", "n=1", "--set", "fixed_rows=2", "--set", "checkpoint_every=5"]
     subject = ["--token", "<x>", "--initializer", "turtle", "--out", str(folder / out)]
     return [str(ZOODIP), "personalize", *images, *subject, *quick, "--json", *extra]
 

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from sqlalchemy import ColumnElement, func, select
 
-from tests.integration.support.databases import ON_POSTGRESQL
+from tests.integration.support.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.support.forked_workers import ForkedWorker
 from tests.integration.support.jobs import WITHOUT_PHOTOS, queue
 from tests.integration.support.processes import wait_until
@@ -148,6 +148,7 @@ def test_only_the_job_that_kills_its_worker_fails(stub: ServiceSettings, databas
     _check_results(database, innocent)
 
 
+@ON_SQLITE
 @pytest.mark.timeout(0)  # ends by itself when no job advances
 def test_killed_workers_lose_and_repeat_no_job(stub: ServiceSettings, database: Database) -> None:
     """Workers are killed after each 60 of 400 short jobs, which save no checkpoint: all succeed once."""
@@ -170,6 +171,7 @@ def _a_minute_behind(_elapsed_s: float) -> float:
     return -60.0
 
 
+@ON_POSTGRESQL
 @pytest.mark.timeout(240)
 def test_wrong_clocks_cost_no_attempt(stub: ServiceSettings, database: Database) -> None:
     """Each job is claimed once, though one worker is 60 s behind and another jumps by an hour each second."""
