@@ -7,11 +7,15 @@ import time
 from dataclasses import asdict, dataclass
 
 from api.auth import Caller
-from api.requests.uploaded_files import UploadedFile
+from api.requests.uploaded_files import Upload
+from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import ImageArchive
 from zoodip_core.service.errors import NotFoundError, QuotaExceededError
 from zoodip_core.service.ids import creation_time, is_id, new_id
 from zoodip_core.service.object_store import FILE_LIFETIME_S, file_name, file_prefix
+
+PURPOSE = "fine-tune"
+"""OpenAI's name for what training files are for."""
 
 MAX_BYTES = 50_000_000
 """Size of a training file."""
@@ -42,26 +46,28 @@ class StoredFile:
         return self.created_at + FILE_LIFETIME_S
 
 
-def check_archive(caller: Caller, file: UploadedFile, *, field: str) -> None:
-    """Validate the list of entries of an uploaded training file. Nothing is unpacked.
+def store_file(caller: Caller, upload: Upload, *, field: str) -> StoredFile:
+    """Store an uploaded training file and return its facts. Only its list of entries is read.
+
+    Args:
+        caller: who uploads.
+        upload: upload with at most one file.
+        field: field of the file in messages.
 
     Raises:
-        InvalidInputError: The file is no ZIP file of images.
-    """
-    with file.open() as content:
-        ImageArchive(content, file.name, caller.service.settings.image_limits, field).check()
-
-
-def store_file(caller: Caller, name: str, purpose: str, content: bytes) -> StoredFile:
-    """Store a file and return its facts.
-
-    Raises:
+        InvalidInputError: There is no file, or it is no ZIP file of images.
         QuotaExceededError: The owner has too many files.
         StorageError: The object store failed.
     """
+    if not upload.files:
+        raise InvalidInputError.mismatch(field, got="no file", expected="one ZIP file")
+    (uploaded,) = upload.files
+    with uploaded.open() as archive:
+        ImageArchive(archive, uploaded.name, caller.service.settings.image_limits, field).check()
     if len(_ids(caller)) >= MAX_FILES:
         raise QuotaExceededError(f"You have {MAX_FILES} files; delete one, or wait until one expires.")
-    file = StoredFile(new_id("file"), name, purpose, len(content))
+    content = uploaded.read()
+    file = StoredFile(new_id("file"), uploaded.name, PURPOSE, len(content))
     objects = caller.service.objects
     objects.put(file_name(caller.owner, file.id, _CONTENT), content)
     objects.put(

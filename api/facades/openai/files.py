@@ -11,8 +11,8 @@ from api.auth import Caller, Reader, Writer
 from api.facades.openai.errors import OpenAIRoute
 from api.facades.stored_files import (
     MAX_BYTES,
+    PURPOSE,
     StoredFile,
-    check_archive,
     delete_file,
     find_file,
     list_files,
@@ -26,7 +26,6 @@ from zoodip_core.errors import InvalidInputError
 
 router = APIRouter(prefix="/v1/files", route_class=OpenAIRoute, include_in_schema=False)
 
-_PURPOSE = "fine-tune"
 _FORM = FormSchema(files="file", fields=frozenset({"purpose"}), max_files=1, max_file_bytes=MAX_BYTES)
 
 
@@ -40,7 +39,7 @@ async def create(request: Request, caller: Writer) -> Response:
 @router.get("")
 def list_all(caller: Reader, purpose: str | None = None) -> dict[str, Any]:
     """Return the caller's files, newest first."""
-    found = list_files(caller) if purpose in (None, _PURPOSE) else []
+    found = list_files(caller) if purpose in (None, PURPOSE) else []
     return {"object": "list", "data": [_described(file) for file in found], "has_more": False}
 
 
@@ -65,13 +64,9 @@ def delete(caller: Writer, id: str) -> dict[str, Any]:
 
 def _store(caller: Caller, upload: Upload) -> Response:
     purpose = upload.fields.get("purpose")
-    if purpose != _PURPOSE:
-        raise InvalidInputError.mismatch("purpose", got=repr(purpose), expected=repr(_PURPOSE))
-    if not upload.files:
-        raise InvalidInputError.mismatch("file", got="no file", expected="one ZIP file")
-    (file,) = upload.files
-    check_archive(caller, file, field="file")
-    return JSONResponse(_described(store_file(caller, file.name, purpose, file.read())))
+    if purpose != PURPOSE:
+        raise InvalidInputError.mismatch("purpose", got=repr(purpose), expected=repr(PURPOSE))
+    return JSONResponse(_described(store_file(caller, upload, field="file")))
 
 
 def _described(file: StoredFile) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from api.facades.replicate.common import PREFIX, base_url
 from api.facades.stored_files import (
     MAX_BYTES,
     StoredFile,
-    check_archive,
     delete_file,
     find_file,
     list_files,
@@ -22,7 +21,6 @@ from api.facades.stored_files import (
 from api.requests.form_reader import FormSchema
 from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
-from zoodip_core.errors import InvalidInputError
 
 router = APIRouter(prefix=f"{PREFIX}/files", include_in_schema=False)
 
@@ -58,11 +56,7 @@ def delete(caller: Writer, id: str) -> Response:
 
 
 def _store(caller: Caller, upload: Upload) -> StoredFile:
-    if not upload.files:
-        raise InvalidInputError.mismatch("content", got="no file", expected="one ZIP file")
-    (file,) = upload.files
-    check_archive(caller, file, field="content")
-    return store_file(caller, file.name, "fine-tune", file.read())
+    return store_file(caller, upload, field="content")
 
 
 def _described(file: StoredFile, url: str) -> dict[str, Any]:
