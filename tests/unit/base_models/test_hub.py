@@ -74,28 +74,32 @@ def hub(family_folder: dict[str, Path], tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-Load = Callable[..., str]
+class Load:
+    """Gets a model from the hub in another process. `progress` is what the last one printed on stderr."""
 
+    def __init__(self, hub: Hub, cache: Path) -> None:
+        self.progress = ""
+        self._environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_TOKEN": ""}
 
-@pytest.fixture
-def load(hub: Hub, tmp_path: Path) -> Load:
-    """Return a function that gets a model from the hub in another process, with a cache for this test."""
-
-    def run(
-        hub_id: str, revision: str = "", variant: str = "", checker: bool = False, **environment: str
+    def __call__(
+        self, hub_id: str, revision: str = "", variant: str = "", *, checker: bool = False, **environment: str
     ) -> str:
-        names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": ""}
+        """Return the folder of the model, or one line with the error."""
         done = subprocess.run(
             [sys.executable, "-c", LOAD, hub_id, revision, variant, str(checker)],
-            env={**os.environ, **names, **environment},
+            env={**os.environ, **self._environment, **environment},
             capture_output=True,
             text=True,
             check=True,
         )
-        run.progress = done.stderr  # type: ignore[attr-defined]
+        self.progress = done.stderr
         return done.stdout.strip()
 
-    return run
+
+@pytest.fixture
+def load(hub: Hub, tmp_path: Path) -> Load:
+    """Return the process that gets models, with a cache for this test."""
+    return Load(hub, tmp_path / "cache")
 
 
 def weights(folder: str) -> set[str]:
@@ -157,7 +161,7 @@ def test_a_model_is_downloaded_once_and_used_without_network(hub: Hub, load: Loa
     folder = load("owner/tiny")
     assert COMMIT in folder
     assert (Path(folder) / "LICENSE.md").is_file()
-    assert "Fetching 13 files: 100%" in load.progress  # type: ignore[attr-defined]
+    assert "Fetching 13 files: 100%" in load.progress
     asked = len(hub.requests)
     assert load("owner/tiny") == load("owner/tiny", COMMIT) == folder
     assert load("owner/tiny", HF_HUB_OFFLINE="1") == folder
@@ -254,7 +258,7 @@ def test_each_fault_has_one_clear_error(hub: Hub, load: Load, fault: str) -> Non
     printed = load(hub_id, revision)
     assert re.search(f"^error: .*{message}", printed, re.DOTALL), printed
     assert len(printed.splitlines()) == 1
-    assert "Traceback" not in load.progress  # type: ignore[attr-defined]
+    assert "Traceback" not in load.progress
 
 
 def test_an_unreachable_hub(load: Load) -> None:
@@ -272,7 +276,7 @@ def test_space_that_runs_out_during_a_download(load: Load) -> None:
         "expected a cache folder with space",
         printed,
     )
-    assert "Traceback" not in load.progress  # type: ignore[attr-defined]
+    assert "Traceback" not in load.progress
     assert weights(load("owner/tiny")) == {
         f"{part}.safetensors"
         for part in ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
