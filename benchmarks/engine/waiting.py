@@ -66,7 +66,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def _seconds(busy: int, options: argparse.Namespace) -> dict[str, list[float]]:
     """Return the median step time of each measurement of each policy. Policies are interleaved."""
     entry, found = Catalog.load().get("emoji"), {policy: list[float]() for policy in POLICIES}
-    with _busy(busy):
+    with busy_processes(busy):
         for _ in range(options.repeats):
             for policy, readings in found.items():
                 readings.append(_reading(entry, policy, options))
@@ -89,7 +89,7 @@ def cells(column: dict[str, list[float]], policy: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _busy(count: int) -> Iterator[None]:
+def busy_processes(count: int) -> Iterator[None]:
     """Run busy processes for the duration of the block."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:

@@ -55,7 +55,7 @@ def _load_plain(entry: BaseModelEntry, device: str, *, quantizer: str | None) ->
 
 
 def _load_ours(entry: BaseModelEntry, device: str) -> Bundle:
-    return load_bundle(entry.model_copy(update={"precision": "int8"}), device=device)
+    return load_bundle(entry.model_copy(update={"precision": "int8"}), device=device, dequantized_mb=None)
 
 
 def _engine(count: int, bundle: Bundle) -> EngineSearches:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoodip_core.diffusion.quantize import QUANTIZED, QuantizedWeight
+from zoodip_core.diffusion.quantize import QUANTIZED, QuantizedConv2d, QuantizedWeight
 
 CPU_BUDGET_MB = 64
-"""Covers the embedded model (32 MB): INT8 gains 0 to 10 % of its speed, NF4 35 to 45 %.
+"""Covers the embedded model (32 MB): INT8 gains 0 to 10 % of its speed, NF4 35 to 45 %. Packed kernels add to that.
 
 On other devices the default is 0: nothing was measured there, and a small footprint is the purpose of quantization.
 """
@@ -42,9 +43,73 @@ class DequantizedWeight(QuantizedWeight):
         return self.weight
 
 
-def keep_dequantized(models: Iterable[nn.Module]) -> None:
-    """Dequantize all weights once, in place."""
+class PackedKernel(DequantizedWeight):
+    """Dequantized kernel of a convolution, in the memory order that oneDNN computes with."""
+
+    def __init__(self, quantized: QuantizedWeight, layer: nn.Conv2d) -> None:
+        super().__init__(quantized)
+        self._order = torch.contiguous_format if self.weight.is_contiguous() else torch.channels_last
+        options: tuple[Any, ...] = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *options)
+
+    def forward(self) -> Float[Tensor, "out ..."]:
+        """The weight in the compute dtype and in its earlier order."""
+        return self.weight.to_dense().contiguous(memory_format=self._order)
+
+
+class PackedConv2d(QuantizedConv2d):
+    """Conv2d layer with a `PackedKernel`. Its results have the bits of torch's convolution.
+
+    torch also computes batches of such a convolution with oneDNN, but reorders the kernel in each call. It computes
+    a single row and gradients with other code, so these do not use the packed kernel.
+    """
+
+    quantized: PackedKernel
+
+    def forward(self, input: Float[Tensor, "rows _ _ _"]) -> Float[Tensor, "rows _ _ _"]:
+        """Return the convolution of each row."""
+        if len(input) == 1 or torch.is_grad_enabled():
+            return super().forward(input)
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            input,
+            self.quantized.weight,
+            self.bias,
+            self.padding,
+            self.stride,
+            self.dilation,
+            self.groups,
+            "none",
+            [],
+            "",
+        )
+        return output
+
+
+def keep_dequantized(models: Iterable[nn.Module], *, packed: bool) -> None:
+    """Dequantize all weights once, in place.
+
+    Args:
+        models: quantized models.
+        packed: whether to pack the kernels of convolutions on a CPU. `torch.compile` cannot trace packed kernels.
+    """
     for model in models:
         for layer in model.modules():
-            if isinstance(layer, QUANTIZED):
+            if not isinstance(layer, QUANTIZED):
+                continue
+            if packed and isinstance(layer, QuantizedConv2d) and _can_pack(layer):
+                layer.quantized = PackedKernel(layer.quantized, layer)
+                layer.__class__ = PackedConv2d
+            else:
                 layer.quantized = DequantizedWeight(layer.quantized)
+
+
+def _can_pack(layer: QuantizedConv2d) -> bool:
+    """Return whether torch computes batches of this convolution with oneDNN, at any size of the image."""
+    scale = layer.quantized.scale
+    return (
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and scale.device.type == "cpu"
+        and scale.dtype == torch.float32
+        and layer.kernel_size[0] > 1
+        and layer.padding_mode == "zeros"
+    )

@@ -181,7 +181,7 @@ def load_bundle(
     unet = _load_unet(folder, precisions.unet, chosen_device, dtype)
     encoders = _load_encoders(folder, family, precisions.text_encoder, chosen_device)
     if keeps_dequantized(folder, precisions, dequantized_budget_mb(dequantized_mb, chosen_device)):
-        keep_dequantized([unet, *(encoder.model for encoder in encoders)])
+        keep_dequantized([unet, *(encoder.model for encoder in encoders)], packed=not compiled)
     return Bundle(
         name=entry.name,
         family=family,
