@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import statistics
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import httpx2
 import numpy as np
 import psutil
-from PIL import Image
 from sqlalchemy import create_engine, insert, text
 
 from benchmarks.service.load import measure
 from benchmarks.service.processes import api, worker
+from benchmarks.service.requests import (
+    create_search,
+    demo_photos,
+    generation_s,
+    new_photo,
+    time_of_preview,
+    wait_for_step,
+    wait_until_done,
+)
 from zoodip_core.artifact import Concept, export_concept
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.families import embedding_widths
@@ -36,7 +42,6 @@ from zoodip_core.service.tables import concepts
 Row = tuple[str, str]
 SERVICE = "api.app:create_app"
 _POLLERS = 8
-_DEMO = Path(__file__).parents[2] / "zoodip_core/assets/demo"
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
         label, environment["ZOODIP_DATABASE_URL"] = "PostgreSQL", database_url
     bare = api("benchmarks.service.processes:bare", "/bare", {})
     with api(SERVICE, "/livez", environment) as (port, process), bare as (other, other_process):
-        made = [create_search(port, [_photo(96, 96)], token=f"<t{k}>", steps=10) for k in range(_POLLERS)]
+        made = [create_search(port, [new_photo(96, 96)], token=f"<t{k}>", steps=10) for k in range(_POLLERS)]
         paths = [f"/v1/personalizations/{job['id']}" for job in made]
         ours, theirs = [], []
         for _ in range(3):
@@ -85,7 +90,7 @@ def polls(folder: Path, database_url: str | None, seconds: float) -> list[Row]:
 
 def uploads(folder: Path) -> list[Row]:
     """Measure the throughput of 6 × 10 MB, and the API's peak memory compared with one photo."""
-    large = _photo(2200, 1650, noise=True)
+    large = new_photo(2200, 1650, noise=True)
     padded = [large + b"\0" * (9_990_000 - len(large))] * 6
     with api(SERVICE, "/livez", {"ZOODIP_DATA_DIR": str(folder)}) as (port, process):
         create_search(port, [large], steps=10, token="<warm>")  # noqa: S106 (a concept's token)
@@ -130,18 +135,18 @@ def drawing(folder: Path) -> list[Row]:
     environment = {"ZOODIP_DATA_DIR": str(folder)}
     photos = demo_photos()
     with api(SERVICE, "/livez", environment) as (port, _), worker(port, environment):
-        _generation_s(port, "a photo of a dog")  # loads the model
+        generation_s(port, "a photo of a dog")  # loads the model
         started = time.perf_counter()
         made = create_search(port, photos, steps=200, checkpoint_every=20, n=2)
-        first_preview = _until_preview(port, made["id"]) - started
-        _generation_until_done(port, made["id"])
-        one = _generation_s(port, "a photo of a <bench>")
+        first_preview = time_of_preview(port, made["id"]) - started
+        wait_until_done(port, made["id"])
+        one = generation_s(port, "a photo of a <bench>")
         _store_concepts(folder, 1000)
-        thousand = _generation_s(port, "a photo of a <bench> and a <c777>")
-        idle = _generation_s(port, "a photo of a dog")
+        thousand = generation_s(port, "a photo of a <bench> and a <c777>")
+        idle = generation_s(port, "a photo of a dog")
         busy_job = create_search(port, photos, steps=100_000, n=2, token="<busy>")  # noqa: S106 (a concept's token)
         wait_for_step(port, busy_job["id"], 10)
-        busy = _generation_s(port, "a photo of a dog")
+        busy = generation_s(port, "a photo of a dog")
         httpx2.post(f"http://127.0.0.1:{port}/v1/personalizations/{busy_job['id']}/cancel")
     return [
         ("upload → first preview (20 steps, n = 2, model warm)", f"{first_preview:.1f} s"),
@@ -164,81 +169,9 @@ def _new_job(number: int) -> NewJob:
     )
 
 
-def _photo(width: int, height: int, *, noise: bool = False) -> bytes:
-    random = np.random.default_rng(0)
-    pixels = (
-        random.integers(0, 256, (height, width, 3), np.uint8)
-        if noise
-        else np.full((height, width, 3), 99, np.uint8)
-    )
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
-
-
-def demo_photos() -> list[bytes]:
-    """Return the reference images of the demo."""
-    return [path.read_bytes() for path in sorted(_DEMO.glob("reference-*.png"))]
-
-
-def create_search(
-    port: int,
-    photos: list[bytes],
-    *,
-    token: str = "<bench>",  # noqa: S107 (a concept's token)
-    **settings: object,
-) -> dict[str, str]:
-    """Create a personalization; return the answer."""
-    request = json.dumps({"token": token, "initializer": "dog", "settings": settings})
-    files = [("images", (f"{k}.jpg", photo)) for k, photo in enumerate(photos)]
-    url = f"http://127.0.0.1:{port}/v1/personalizations"
-    answer = httpx2.post(url, files=files, data={"request": request}, timeout=120)
-    answer.raise_for_status()
-    made: dict[str, str] = answer.json()
-    return made
-
-
 def _peak_mb(process: subprocess.Popen[bytes]) -> float:
     status = Path(f"/proc/{psutil.Process(process.pid).pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1000
-
-
-def _until_preview(port: int, job_id: str) -> float:
-    with httpx2.stream(
-        "GET", f"http://127.0.0.1:{port}/v1/personalizations/{job_id}/events", timeout=120
-    ) as answer:
-        for line in answer.iter_lines():
-            if line == "event: preview":
-                break
-    return time.perf_counter()
-
-
-def _generation_until_done(port: int, job_id: str) -> None:
-    with httpx2.stream(
-        "GET", f"http://127.0.0.1:{port}/v1/personalizations/{job_id}/events", timeout=300
-    ) as answer:
-        for _ in answer.iter_lines():
-            continue
-
-
-def wait_for_step(port: int, job_id: str, step: int) -> None:
-    """Wait until a personalization has completed this many steps."""
-    url = f"http://127.0.0.1:{port}/v1/personalizations/{job_id}"
-    while httpx2.get(url).json()["step"] < step:
-        time.sleep(0.05)
-
-
-def _generation_s(port: int, prompt: str) -> float:
-    times = []
-    for seed in range(5):
-        started = time.perf_counter()
-        body = {"prompt": prompt, "seed": seed}
-        url = f"http://127.0.0.1:{port}/v1/generations"
-        answer = httpx2.post(url, json=body, headers={"Prefer": "wait=120"}, timeout=130)
-        if answer.status_code != 200 or answer.json()["status"] != "succeeded":
-            raise RuntimeError(answer.text)
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def _store_concepts(folder: Path, number: int) -> None:

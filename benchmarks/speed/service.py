@@ -20,8 +20,9 @@ import numpy as np
 
 from benchmarks.engine.waiting import at_least
 from benchmarks.quantization.__main__ import print_table
-from benchmarks.service.parts import SERVICE, create_search, demo_photos, wait_for_step
+from benchmarks.service.parts import SERVICE
 from benchmarks.service.processes import api, worker
+from benchmarks.service.requests import create_search, demo_photos, wait_for_step
 
 PLACES = ("in the snow", "on the beach", "on grass")
 _TIMEOUT_S = 180
