@@ -1,8 +1,8 @@
 """Reading of prompts: finds the tokens of concepts in a text, also in other spellings. No torch.
 
-A prompt can spell `<my-dog>` as `<My-Dog>`, `< my-dog >`, `&lt;my-dog&gt;`, `%3Cmy-dog%3E`, `<my-dog` or `my-dog>`.
-Each is read as the token. Other text that looks like a token is an error. A word without brackets is read as the
-token only if the base model has no such word.
+A prompt can spell `<my-dog>` as `<My-Dog>`, `< my-dog >`, `&lt;my-dog&gt;`, `%3Cmy-dog%3E`, `<my-dog` or `my-dog>`,
+also with other dashes and invisible characters. Each is read as the token. Other text that looks like a token is an
+error. A word without brackets is read as the token only if the base model has no such word.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zoodip_core.input_warnings import InputWarning, WarningCode
 _OPEN = r"(?:\\?[<＜﹤‹〈⟨]|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);?|%3c|\\(?:u00|x)3c)"
 _CLOSE = r"(?:\\?[>＞﹥›〉⟩]|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);?|%3e|\\(?:u00|x)3e)"
 _NAME = r"[^\W_][\w-]*"
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # word processors write these for a hyphen
 _SPELLING = re.compile(
     rf"""
     {_OPEN}+ (?!\s*\d+[\s.,;!?]) (?P<inside>(?:(?!{_OPEN}|{_CLOSE}).){{1,100}}?) {_CLOSE}+  # < My Dog >
@@ -28,6 +29,7 @@ _SPELLING = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_LIKE_A_NAME = re.compile(r"[^\W_]|\*|[^\x00-\x7f]")  # `<*>` is the placeholder of textual inversion
 _WORD = re.compile(rf"(?<![\w<-]){_NAME}")
 _MAX_SUGGESTIONS = 3
 
@@ -62,8 +64,9 @@ class _Spelling:
 def normalized_token(name: str) -> str | None:
     """Return the token that a name in another spelling means, or None: `Cat Toy` and `< Cat-Toy >` → `<cat-toy>`."""
     bare = re.sub(rf"^\s*{_OPEN}+|{_CLOSE}+\s*$", "", name, flags=re.IGNORECASE).strip()
-    lowered = unicodedata.normalize("NFKC", bare).lower()
-    token = "<" + re.sub(r"\s+", "-", lowered) + ">"
+    visible = "".join(character for character in bare if unicodedata.category(character) != "Cf").strip()
+    lowered = unicodedata.normalize("NFKC", visible).lower()
+    token = "<" + re.sub(rf"\s+|[{_DASHES}]", "-", lowered) + ">"
     return token if TOKEN_PATTERN.fullmatch(token) else None
 
 
@@ -150,7 +153,7 @@ def _spellings(text: str) -> Iterator[_Spelling]:
     """Yield the parts of the text that look like tokens. Lone brackets and emoticons such as `<3` do not."""
     for match in _SPELLING.finditer(text):
         name = next(group for group in match.groups() if group is not None)
-        if re.search(r"[^\W_]", name) and (match["inside"] or not name.isdigit()):
+        if _LIKE_A_NAME.search(name) and (match["inside"] or not name.isdigit()):
             yield _Spelling(match.start(), match.end(), match.group(), normalized_token(name))
 
 

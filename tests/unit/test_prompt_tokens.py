@@ -60,6 +60,8 @@ def test_exact_tokens_need_no_warning() -> None:
         "\uff1ccat\uff1e",
         "\ufe64cat\ufe65",
         "<\uff43\uff41\uff54>",
+        "<\u200bcat\ufeff>",
+        "<c\u00adat>",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "a photo of a {} in the snow", "({}:1.2), I <3 it -> b"])
@@ -78,9 +80,18 @@ def test_spaces_inside_a_token_are_hyphens() -> None:
     assert read_prompt("a <My Dog>", KNOWN, field="prompt").text == "a <my-dog>"
 
 
+@pytest.mark.parametrize("dash", ["\u2010", "\u2011", "\u2013", "\u2014", "\u2212"])
+def test_dashes_of_word_processors_are_hyphens(dash: str) -> None:
+    """No token contains another dash, so `<my\u2013dog>` can only mean `<my-dog>`."""
+    reading = read_prompt(f"a <my{dash}dog>", KNOWN, field="prompt")
+    assert (reading.text, len(reading.warnings)) == ("a <my-dog>", 1)
+
+
 @pytest.mark.parametrize(
     ("text", "got", "hint"),
     [
+        ("a <*> on a beach", "<*>", ""),
+        ("a <\U0001f436>", "<\U0001f436>", ""),
         ("a <house>", "<house>", ""),
         ("a <my-dgo>", "<my-dgo>", "; did you mean <my-dog>?"),
         ("a <my_dog>", "<my_dog>", "; did you mean <my-dog>?"),

@@ -52,7 +52,7 @@ ConceptOption = Annotated[
 NegativePromptOption = Annotated[str, typer.Option(help="What the images must not show.")]
 PromptSyntaxOption = Annotated[
     Literal["plain", "weighted"],
-    typer.Option(help="Syntax of both prompts: plain text, or weights as in (word:1.2), (word) and [word]."),
+    typer.Option(help="Syntax of both prompts: plain text, or weights such as (word:1.2)."),
 ]
 LongPromptsOption = Annotated[
     Literal["chunks", "truncate"],

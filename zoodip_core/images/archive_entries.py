@@ -25,9 +25,12 @@ _END = struct.Struct("<4s4H2LH")  # end record: entries at 4, size of their list
 _END_SIGNATURE, _ZIP64_SIGNATURE = b"PK\x05\x06", b"PK\x06\x07"
 _ZIP64_LOCATOR_BYTES = 20
 _MAX_COMMENT_BYTES = 1 << 16
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".heic", ".heif", ".avif"}
+_IMAGE_SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp"),
+    *(".heic", ".heif", ".hif", ".heics", ".heifs", ".avif", ".avifs"),
+}
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_CLUTTER = {"thumbs.db", "desktop.ini"}  # files that operating systems add
+_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}  # files that operating systems add
 _A_ZIP_FILE = "a ZIP file of images"
 
 
@@ -115,7 +118,10 @@ def _paired(entries: list[zipfile.ZipInfo], refused: Refusal) -> list[ImageEntry
     images = [entry for entry in entries if not _is_caption(entry)]
     if not 1 <= len(images) <= MAX_IMAGES:
         raise refused(f"{len(images)} images", f"1 to {MAX_IMAGES}")
-    captions = {_stem(entry): entry for entry in entries if _is_caption(entry)}
+    texts = [entry for entry in entries if _is_caption(entry)]
+    captions = {_stem(entry): entry for entry in texts}
+    if len(captions) < len(texts):  # such as a.txt and a.TXT
+        raise refused("two captions for one image", "one caption for an image")
     stems = [_stem(entry) for entry in images]
     for stem, entry in captions.items():
         if stems.count(stem) != 1:

@@ -6,6 +6,8 @@ import codecs
 
 CAPTION_SUFFIX = ".txt"
 MAX_CAPTION_BYTES = 10_000
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""Stands for each character of a caption file that could not be decoded."""
 
 
 def caption_text(data: bytes) -> str:

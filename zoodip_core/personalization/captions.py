@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zoodip_core.base_models.vocabulary import Vocabulary
 from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidCaptionError
+from zoodip_core.images.caption_files import REPLACEMENT
 from zoodip_core.input_warnings import InputWarning, WarningCode
 from zoodip_core.prompt_tokens import contains_token, read_prompt
 
@@ -66,7 +67,8 @@ def captions_of_files(
 ) -> tuple[tuple[str, ...] | None, list[InputWarning]]:
     """Return the captions that text files next to the images give.
 
-    A text file is used if it contains the token. If at least one is used, an image without one gets the default.
+    A text file in UTF-8 or UTF-16 is used if it contains the token. If at least one is used, an image without one
+    gets the default.
 
     Args:
         texts: text of the file of each image; empty if there is no text, None without a file.
@@ -77,19 +79,29 @@ def captions_of_files(
     Returns:
         A caption for each image, or None if no text file is used, and a warning for each one that is not.
     """
-    usable = [text if text and contains_token(text, token) else None for text in texts]
+    reasons = [None if text is None else _reason_against(text, token) for text in texts]
+    usable = [text if reason is None else None for text, reason in zip(texts, reasons, strict=True)]
     warnings = [
         InputWarning(
             WarningCode.CAPTION_UNUSED,
             "captions",
-            f"the text file of {name} is not used; it {f'does not contain {token}' if text else 'is empty'}",
+            f"the text file of {name} is not used; it {reason}",
         )
-        for name, text, used in zip(names, texts, usable, strict=True)
-        if text is not None and used is None
+        for name, reason in zip(names, reasons, strict=True)
+        if reason is not None
     ]
     if not any(usable):
         return None, warnings
     return tuple(text or default.replace("{}", token) for text in usable), warnings
+
+
+def _reason_against(text: str, token: str) -> str | None:
+    """Return why the text of a file is not a caption; None if it is one."""
+    if not text:
+        return "is empty"
+    if REPLACEMENT in text:
+        return "is not text in UTF-8"
+    return None if contains_token(text, token) else f"does not contain {token}"
 
 
 def read_captions(

@@ -51,6 +51,7 @@ _HOSTILE = [
     (zip_of(*((f"{n}.png", PHOTO) for n in range(17))), "17 images"),
     (zip_of(("a.txt", b"a dog")), "0 images"),
     (zip_of(("a.png", PHOTO), ("b.txt", b"a dog")), "'b.txt'"),
+    (zip_of(("a.png", PHOTO), ("a.txt", b"a"), ("a.TXT", b"b")), "two captions"),
     (zip_of(("a.png", PHOTO), ("a.txt", b"x" * 10_001)), "at most 10,000 bytes"),
     (zip_of(("bomb.png", bytes(10_000_001))), "at most 10,000,000 bytes"),
     (zip_of((_link(), b"/etc/passwd")), "a link"),
@@ -98,6 +99,8 @@ def test_images_come_with_their_captions() -> None:
         ("__MACOSX/photos/._a.PNG", b"x"),
         ("photos/.DS_Store", b"x"),
         ("photos/Thumbs.db", b"x"),
+        ("photos/Icon\r", b""),
+        ("ehthumbs.db", b"x"),
     )
     assert is_archive(content[:4])
     found = [(image.name, image.caption, image.read()) for image in _images(content)]
@@ -106,6 +109,12 @@ def test_images_come_with_their_captions() -> None:
         ("a.PNG", "a caption", b"a"),
         ("b.png", "a <dog>, café", PHOTO),
     ]
+
+
+@pytest.mark.parametrize("suffix", [".apng", ".jpe", ".mpo", ".HIF", ".heics", ".avifs"])
+def test_rarer_suffixes_of_readable_images_are_images(suffix: str) -> None:
+    """The content decides how an image is read, so a camera's suffix is enough to take it for one."""
+    assert [image.name for image in _images(zip_of((f"a{suffix}", PHOTO)))] == [f"a{suffix}"]
 
 
 @settings(max_examples=200, deadline=None)

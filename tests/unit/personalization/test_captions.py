@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from zoodip_core.errors import InvalidCaptionError, UnknownTokenError
-from zoodip_core.personalization.captions import TEMPLATES, captions_per_image, read_captions
+from zoodip_core.images.caption_files import caption_text
+from zoodip_core.personalization.captions import (
+    TEMPLATES,
+    captions_of_files,
+    captions_per_image,
+    read_captions,
+)
 
 
 def test_given_captions_belong_to_their_images() -> None:
@@ -28,6 +34,18 @@ def test_templates_of_the_base_model_replace_the_defaults() -> None:
     """Templates of a base model are used instead of the built-in ones."""
     rows = captions_per_image(None, images=1, token="<x>", kind="object", templates=["a {}"])
     assert rows == (("a <x>",),)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
+def test_text_file_in_another_encoding_is_not_used(encoding: str) -> None:
+    """A search never learns from damaged characters; the warning names the file and the encoding."""
+    text = caption_text("a <x> en été".encode(encoding))
+    captions, warnings = captions_of_files([text], ["a.png"], token="<x>", default="a {}")
+    found = [warning.message for warning in warnings]
+    if encoding == "latin-1":
+        assert (captions, found) == (None, ["the text file of a.png is not used; it is not text in UTF-8"])
+    else:
+        assert (captions, found) == (("a <x> en été",), [])
 
 
 def test_wrong_number_of_captions() -> None:
