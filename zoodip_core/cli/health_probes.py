@@ -42,16 +42,32 @@ def api_probe(settings: ServiceSettings) -> Probe:
 def worker_probe(settings: ServiceSettings) -> Probe:
     """Return a probe of the worker: its heartbeat thread must have reported within the last two leases.
 
-    A hanging engine is not its concern: the worker itself exits after `ZOODIP_STUCK_AFTER_S`.
+    A worker that cannot report, because the database takes no writes, keeps its jobs. A hanging engine is not the
+    concern of the probe: the worker itself exits after `ZOODIP_STUCK_AFTER_S`.
     """
     database = Database(settings.database)
 
     def reports(pid: int) -> bool | None:
+        prefix = worker_registry.id_prefix(pid)
         try:
             with database.read() as connection:
-                seen_at = worker_registry.last_seen(connection, worker_registry.id_prefix(pid))
+                seen_at = worker_registry.last_seen(connection, prefix)
+            if seen_at is not None and time.time() - seen_at <= 2 * settings.lease_s:
+                return True
+            _check_writable(database, prefix + "probe")
         except SQLAlchemyError:  # the worker cannot report either
             return None
-        return seen_at is not None and time.time() - seen_at <= 2 * settings.lease_s
+        return False
 
     return reports
+
+
+def _check_writable(database: Database, probe_id: str) -> None:
+    """Validate that the database takes a report. No other transaction sees this one.
+
+    Raises:
+        SQLAlchemyError: the database is unavailable, or its disk is full.
+    """
+    with database.write() as connection:
+        worker_registry.report(connection, probe_id, time.time(), draining=True, stats={})
+        worker_registry.deregister(connection, probe_id)

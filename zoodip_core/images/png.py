@@ -16,7 +16,8 @@ def strip_png(data: bytes) -> bytes:
     """Return the file with its critical chunks, transparency, color profile and EXIF only.
 
     Damaged or oversized ancillary chunks are dropped, because a decoder must not need them. Chunks of an animation
-    are dropped, too: only the default image stays. Pillow decodes some damaged files without an error, so this
+    are dropped, too: only the default image stays. Of each kind of ancillary chunk the first one counts, so that a
+    file cannot have thousands of profiles to decompress. Pillow decodes some damaged files without an error, so this
     function verifies the checksums.
 
     Raises:
@@ -24,6 +25,7 @@ def strip_png(data: bytes) -> bytes:
     """
     kept: list[bytes | memoryview] = [_SIGNATURE]
     header: tuple[int, int] | None = None
+    seen: set[bytes] = set()
     for kind, body, raw, is_intact in _chunks(data):
         if not kind[0] & _IS_ANCILLARY:
             if not is_intact:
@@ -31,7 +33,8 @@ def strip_png(data: bytes) -> bytes:
             if kind == b"IHDR":
                 header = _bit_depth_and_color_type(body)
             kept.append(raw)
-        elif is_intact and header is not None:
+        elif is_intact and header is not None and kind not in seen:
+            seen.add(kind)
             kept.append(_ancillary(kind, body, raw, *header))
     return b"".join(kept)
 

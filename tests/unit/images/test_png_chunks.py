@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 
 import pytest
+from PIL import ImageCms
 
 from tests.tooling.pictures import display_p3, file_of, halves, insert_chunks, png_chunk, png_of
 from zoodip_core.errors import InvalidImageError
 from zoodip_core.images import decode_image
 
 _LARGE = bytes(2_000_000)
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,12 @@ def test_many_text_chunks_are_skipped() -> None:
     """No total of text memory is counted."""
     chunks = [png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000)))] * 80
     assert decode_image(insert_chunks(file_of(halves()), *chunks), name="a") == halves()
+
+
+def test_only_the_first_profile_counts() -> None:
+    """A file with thousands of profiles costs no more than one with a single profile."""
+    profiles = [png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(data)) for data in (_SRGB, display_p3())]
+    assert decode_image(insert_chunks(file_of(halves()), *profiles), name="a") == halves()
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"IDAT"])
