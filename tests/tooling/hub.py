@@ -25,6 +25,7 @@ class Hub:
         repositories: `owner/name` → folder with its files; each has one commit and the branch main.
         gated: repositories whose files need access.
         cut: file name → number of bytes after which its next download breaks.
+        statuses: end of a path → status of its answers.
         sizes: file name → size that the hub states, if it is not that of the file.
         requests: lines of all requests, with the range of a download.
     """
@@ -33,6 +34,7 @@ class Hub:
     repositories: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     cut: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
@@ -78,7 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         match = facts or file
         folder = self.hub.repositories.get(match[1]) if match else None
-        if match is None or folder is None:
+        status = next((status for end, status in self.hub.statuses.items() if path.endswith(end)), None)
+        if status is not None:
+            self._refuse(status, "")
+        elif match is None or folder is None:
             self._refuse(404, "RepoNotFound")
         elif match[3 if facts else 2] not in ("main", COMMIT):
             self._refuse(404, "RevisionNotFound")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoodip_core.base_models.model_source import NewModel
 from zoodip_core.base_models.registration import add_model
-from zoodip_core.diffusion.weight_checks import check_weights
+from zoodip_core.diffusion.weight_checks import check_all_weights
 from zoodip_core.errors import InvalidInputError, InvalidModelError, ZoodipError
 
 UNET = "model.diffusion_model."
@@ -19,7 +19,7 @@ Tensors = dict[str, Tensor]
 
 def add(catalog: Path, name: str, source: object, **options: object) -> None:
     """Add a model as the command does."""
-    add_model(catalog, NewModel(name, str(source), **options), check_weights)  # type: ignore[arg-type]
+    add_model(catalog, NewModel(name, str(source), **options), check_all_weights)  # type: ignore[arg-type]
 
 
 def refusal(catalog: Path, name: str, source: object, **options: object) -> str:

@@ -1,12 +1,11 @@
-"""Base models on the Hugging Face Hub: choice of files, download, and use without network afterwards."""
+"""Base models on the Hugging Face Hub: lookup, download, and use without network afterwards."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import httpx2
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
@@ -21,24 +20,15 @@ from huggingface_hub.errors import (
 )
 
 from zoodip_core.base_models.families import detect_family, network_parts
-from zoodip_core.base_models.safety_checker import PART as SAFETY_CHECKER
-from zoodip_core.base_models.safety_checker import PROCESSOR, safety_checker_files, ships_safety_checker
+from zoodip_core.base_models.hub_files import choose_files, is_weights
+from zoodip_core.base_models.safety_checker import safety_checker_files, ships_safety_checker
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.errors import InvalidModelError
 
 MAIN = "main"
 """Revision that is used if none is given."""
 
-_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
-_SMALL_FILES = (
-    "model_index.json",
-    "LICENSE*",
-    *(f"{part}/*config.json" for part in (*_PARTS, "scheduler")),
-    *(f"tokenizer{suffix}/*.{kind}" for suffix in ("", "_2") for kind in ("json", "txt")),
-)
-_SMALL_SAFETY_FILES = (f"{SAFETY_CHECKER}/config.json", f"{PROCESSOR}/preprocessor_config.json")
-_OTHER_COPIES = ("*non_ema*", "*flax*", "*openvino*", "*onnx*", "*/*/*")
-_HALF = "fp16"
+_DENIED = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -91,15 +81,22 @@ def download(snapshot: Snapshot) -> Path:
     """Download the files of a base model that are not here yet, and return their folder.
 
     Progress is shown on stderr. A broken connection is resumed where it broke, several times. A later call downloads
-    only the files that are still missing.
+    only the files that are still missing. The weights of a model that cannot be used are not downloaded.
 
     Raises:
-        InvalidModelError: access is denied, the disk is too small, or the connection fails repeatedly.
+        InvalidModelError: access is denied, the disk is too small, the connection fails repeatedly, or the
+            configurations are not those of a supported model.
     """
     _check_space(snapshot)
+    detect_family(_fetch(snapshot, [name for name in snapshot.sizes if not is_weights(name)]))
+    return _fetch(snapshot, list(snapshot.sizes))
+
+
+def _fetch(snapshot: Snapshot, names: list[str]) -> Path:
+    """Download some files of a snapshot that are not here yet, and return the folder."""
     with _HubErrors(snapshot.hub_id, snapshot.revision):
         folder = snapshot_download(  # by its name, so that the cache finds the revision without network
-            snapshot.hub_id, revision=snapshot.revision, allow_patterns=list(snapshot.sizes)
+            snapshot.hub_id, revision=snapshot.revision, allow_patterns=names
         )
     return Path(folder)
 
@@ -132,63 +129,6 @@ def _lacks_safety_checker(folder: Path) -> bool:
     except InvalidModelError:
         return True
     return False
-
-
-def choose_files(
-    hub_id: str, files: Mapping[str, int], variant: str | None, *, safety_checker: bool = False
-) -> list[str]:
-    """Return the names of the files to download.
-
-    Args:
-        hub_id: the repository, for messages.
-        files: names of all its files.
-        variant: as in `find_snapshot`.
-        safety_checker: as in `find_snapshot`.
-
-    Raises:
-        InvalidModelError: the repository has no pipeline in diffusers' layout, or no safetensors weights.
-    """
-    if "model_index.json" not in files:
-        checkpoints = [name for name in files if name.endswith((".safetensors", ".ckpt"))][:3]
-        hint = f" but {', '.join(checkpoints)}: download one and add the file" if checkpoints else ""
-        raise InvalidModelError.mismatch(
-            "base_model",
-            got=f"{hub_id} without model_index.json{hint}",
-            expected="a pipeline in diffusers' folder layout",
-        )
-    small = (*_SMALL_FILES, *_SMALL_SAFETY_FILES) if safety_checker else _SMALL_FILES
-    chosen = [name for name in files if any(fnmatch(name, pattern) for pattern in small)]
-    for part in (*_PARTS, SAFETY_CHECKER) if safety_checker else _PARTS:
-        weights = [
-            name
-            for name in files
-            if fnmatch(name, f"{part}/*.safetensors*") and not any(fnmatch(name, o) for o in _OTHER_COPIES)
-        ]
-        if not weights and f"{part}/config.json" in files:
-            raise InvalidModelError.mismatch(
-                "base_model",
-                got=f"{hub_id} without safetensors weights in {part}/",
-                expected="safetensors weights of each part (pickle files are not read)",
-            )
-        lacks_half = part == SAFETY_CHECKER and not _halves(weights)
-        chosen += _of_variant(hub_id, weights, None if lacks_half else variant)
-    return chosen
-
-
-def _halves(weights: list[str]) -> list[str]:
-    """Return the names of the files in half precision."""
-    return [name for name in weights if f".{_HALF}" in PurePosixPath(name).name]
-
-
-def _of_variant(hub_id: str, weights: list[str], variant: str | None) -> list[str]:
-    """Return the files of one copy of a network's weights: the variant, else full precision, else fp16."""
-    half = _halves(weights)
-    full = [name for name in weights if name not in half]
-    if variant == _HALF and weights and not half:
-        raise InvalidModelError.mismatch(
-            "variant", got=f"{_HALF}, but {hub_id} has only {', '.join(full)}", expected="no variant"
-        )
-    return half if variant == _HALF or not full else full
 
 
 def _check_space(snapshot: Snapshot) -> None:
@@ -230,10 +170,7 @@ class _HubErrors:
         if isinstance(error, HFValidationError):
             return repr(self._hub_id), "a hub id (owner/name)"
         if isinstance(error, GatedRepoError):
-            return (
-                f"{self._hub_id}, whose access is restricted",
-                f"access: accept its terms on {constants.ENDPOINT}/{self._hub_id} and set HF_TOKEN",
-            )
+            return f"{self._hub_id}, whose access is restricted", self._access()
         if isinstance(error, RevisionNotFoundError):
             return f"revision {self._revision!r} of {self._hub_id}", "a branch, tag or commit that exists"
         if isinstance(error, RepositoryNotFoundError):
@@ -241,9 +178,22 @@ class _HubErrors:
                 f"{self._hub_id}, which does not exist on {constants.ENDPOINT} or is private",
                 "an existing owner/name; a private one needs HF_TOKEN",
             )
+        status = _status(error)
+        if status is not None:
+            expected = self._access() if status in _DENIED else "an answer with the files; try again later"
+            return f"{self._hub_id}, for which {constants.ENDPOINT} answers with status {status}", expected
         if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError) and error.strerror:
             return f"{self._hub_id}, which cannot be stored ({error.strerror})", "a cache folder with space"
         if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
             return f"{self._hub_id}, which is not on this machine", f"a connection to {constants.ENDPOINT}"
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f"{self._hub_id}, whose download failed ({reason})", f"a connection to {constants.ENDPOINT}"
+
+    def _access(self) -> str:
+        return f"access: accept its terms on {constants.ENDPOINT}/{self._hub_id} and set HF_TOKEN"
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of the hub's answer that led to an error; None if there was no answer."""
+    responses = (getattr(one, "response", None) for one in (error, error.__cause__))
+    return next((response.status_code for response in responses if response is not None), None)

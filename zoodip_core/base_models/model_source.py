@@ -98,7 +98,7 @@ def located(catalog: Path, model: NewModel) -> Iterator[Location]:
     is_file = source.is_file()
     is_hub_id = not source.exists() and _is_hub_id(model.source)
     _check_options(model, is_file=is_file, is_hub_id=is_hub_id)
-    if source.suffix in _PICKLES and not is_hub_id:
+    if source.suffix.lower() in _PICKLES and not is_hub_id:
         target = source.with_suffix(".safetensors")
         raise InvalidModelError(
             f"source: got {source}, a pickle, which can run code; expected {_SOURCE}. "
@@ -113,7 +113,9 @@ def located(catalog: Path, model: NewModel) -> Iterator[Location]:
     elif is_hub_id:
         yield _downloaded(model)
     else:
-        raise InvalidInputError.mismatch("source", got=repr(model.source), expected=_SOURCE)
+        raise InvalidInputError.mismatch(
+            "source", got=f"{model.source!r}, which does not exist", expected=_SOURCE
+        )
 
 
 def _downloaded(model: NewModel) -> Location:
@@ -189,7 +191,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _is_hub_id(source: str) -> bool:
-    return _HUB_ID.fullmatch(source) is not None and not source.endswith((".safetensors", *_PICKLES))
+    return _HUB_ID.fullmatch(source) is not None and not source.lower().endswith((".safetensors", *_PICKLES))
 
 
 def written_folder(catalog: Path, name: str) -> Path:

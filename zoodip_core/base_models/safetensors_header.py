@@ -54,7 +54,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InvalidModelError: the file has another format, is cut off or changed, or cannot be read.
     """
-    if path.suffix != ".safetensors":  # other formats, such as pickle, can run code
+    if path.suffix.lower() != ".safetensors":  # other formats, such as pickle, can run code
         raise InvalidModelError.mismatch("base_model", got=path, expected="a .safetensors file")
     try:
         with path.open("rb") as stream:

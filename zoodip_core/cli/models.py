@@ -172,10 +172,10 @@ def remove(
 def _add(file: Path, new: NewModel) -> dict[str, Any]:
     """Add a model; an unusable source is invalid input here, not a broken installation."""
     from zoodip_core.base_models.registration import add_model
-    from zoodip_core.diffusion.weight_checks import check_weights
+    from zoodip_core.diffusion.weight_checks import check_all_weights
 
     try:
-        return add_model(file, new, check_weights).as_dict()
+        return add_model(file, new, check_all_weights).as_dict()
     except InvalidModelError as error:
         if error.field not in (None, "base_model", "source"):  # an option
             raise InvalidInputError(error.message, field=error.field) from error

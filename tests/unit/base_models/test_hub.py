@@ -14,7 +14,7 @@ import pytest
 
 from tests.tooling.hub import COMMIT, Hub, running_hub
 from tests.tooling.safety_checkers import FLAGS_NONE, add_safety_checker
-from zoodip_core.base_models.hub import choose_files
+from zoodip_core.base_models.hub_files import choose_files
 from zoodip_core.base_models.safety_checker import safety_checker_files
 from zoodip_core.errors import InvalidModelError
 
@@ -219,6 +219,11 @@ def _checkpoint_only(hub: Hub) -> None:
     (folder / "anime-v3.safetensors").write_bytes(b"")
 
 
+def _other_pipeline(hub: Hub) -> None:
+    index = hub.repositories["owner/tiny"] / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusion3Pipeline"))
+
+
 FAULTS: dict[str, tuple[str, str, Callable[[Hub], object], str]] = {
     "missing": ("owner/none", "", lambda _: None, "owner/none, which does not exist on .* or is private"),
     "revision": (
@@ -233,6 +238,18 @@ FAULTS: dict[str, tuple[str, str, Callable[[Hub], object], str]] = {
         lambda hub: hub.gated.add("owner/tiny"),
         "whose access is restricted.*HF_TOKEN",
     ),
+    "denied file": (
+        "owner/tiny",
+        "",
+        lambda hub: hub.statuses.update({"/vocab.json": 403}),
+        "for which .* answers with status 403; expected access: .*HF_TOKEN",
+    ),
+    "too many requests": (
+        "owner/tiny",
+        "",
+        lambda hub: hub.statuses.update({"/revision/main": 429}),
+        "for which .* answers with status 429; expected .* try again later",
+    ),
     "full disk": (
         "owner/tiny",
         "",
@@ -246,19 +263,32 @@ FAULTS: dict[str, tuple[str, str, Callable[[Hub], object], str]] = {
         _checkpoint_only,
         "without model_index.json but anime-v3.safetensors.*: download",
     ),
+    "another kind": (
+        "owner/tiny",
+        "",
+        _other_pipeline,
+        "got StableDiffusion3Pipeline in .*; expected Stable",
+    ),
+    "no VAE": (
+        "owner/tiny",
+        "",
+        lambda hub: shutil.rmtree(hub.repositories["owner/tiny"] / "vae"),
+        "vae/config.json",
+    ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_has_one_clear_error(hub: Hub, load: Load, fault: str) -> None:
-    """The message names the repository and what is needed."""
+    """The message names the fault and the remedy. No weights are downloaded for it."""
     hub_id, revision, change, message = FAULTS[fault]
     change(hub)
     printed = load(hub_id, revision)
     assert re.search(f"^error: .*{message}", printed, re.DOTALL), printed
     assert len(printed.splitlines()) == 1
     assert "Traceback" not in load.progress
+    assert not [request for request in downloads(hub) if request.endswith(".safetensors")]
 
 
 def test_an_unreachable_hub(load: Load) -> None:

@@ -32,6 +32,11 @@ OTHER_FILES: dict[str, tuple[Tensors, str]] = {
     "SD3": ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": ONE}, "Stable Diffusion 3"),
     "FLUX": ({"double_blocks.0.img_attn.qkv.weight": ONE}, "FLUX"),
     "FLUX of diffusers": ({"single_transformer_blocks.0.attn.to_k.weight": ONE}, "FLUX"),
+    "PixArt": ({"adaln_single.linear.weight": ONE}, "PixArt"),
+    "image variation": (
+        minimal(**{"noise_augmentor.betas": ONE}),
+        r"an image-variation model \(unCLIP\)",
+    ),
     "inpainting": (
         minimal(**{f"{UNET}input_blocks.0.0.weight": torch.zeros(8, 9, 3, 3)}),
         r"an inpainting model \(a U-Net with 9 input and 4 output channels\)",
@@ -180,6 +185,13 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
             folder / "vae/diffusion_pytorch_model.safetensors", {"decoder.conv_in.bias": None}
         ),
         r"decoder.conv_in.bias is missing",
+    ),
+    "NaN": (
+        lambda folder: _edit(
+            folder / "vae/diffusion_pytorch_model.safetensors",
+            {"decoder.conv_out.bias": torch.full((3,), torch.nan)},
+        ),
+        r"decoder.conv_out.bias holds NaN",
     ),
 }
 

@@ -51,8 +51,8 @@ def test_a_source_that_is_nothing(catalog: Path) -> None:
     """The message lists the three kinds of sources."""
     message = refusal(catalog, "x", "nowhere.safetensors")
     assert message == (
-        "source: got 'nowhere.safetensors'; expected a folder in diffusers' layout, a .safetensors checkpoint, "
-        "or a hub id (owner/name)"
+        "source: got 'nowhere.safetensors', which does not exist; expected a folder in diffusers' layout, "
+        "a .safetensors checkpoint, or a hub id (owner/name)"
     )
 
 
@@ -193,4 +193,13 @@ def test_a_mistyped_folder_is_said_to_be_no_folder(catalog: Path, monkeypatch: p
 def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(catalog: Path) -> None:
     """A mistyped file name is no hub id, although it has the form owner/name."""
     for name in ("downloads/x.safetensors", "../nowhere", "./x"):
-        assert refusal(catalog, "x", name).startswith(f"source: got '{name}'; expected a folder")
+        assert refusal(catalog, "x", name).startswith(f"source: got '{name}', which does not exist;")
+
+
+def test_the_ending_of_a_file_name_may_be_in_capitals(catalog: Path, source: Path, tmp_path: Path) -> None:
+    """A pickle is named as such, and a checkpoint is added."""
+    (tmp_path / "OLD.CKPT").write_bytes(b"\x80\x02")
+    assert "a pickle, which can run code" in refusal(catalog, "old", tmp_path / "OLD.CKPT")
+    shutil.copy(source / "model.safetensors", tmp_path / "MODEL.SAFETENSORS")
+    add(catalog, "capitals", tmp_path / "MODEL.SAFETENSORS")
+    assert Catalog.load(catalog).get("capitals").path is not None

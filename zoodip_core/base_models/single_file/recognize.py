@@ -31,6 +31,8 @@ _OTHER_KINDS = (  # pattern of one key → what the file is; the first match cou
     (r"double_blocks\.|single_transformer_blocks\.", "FLUX"),
     (r"motion_modules\.", "a motion module of AnimateDiff"),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter"),
+    (r"^(noise_augmentor|embedder)\.", "an image-variation model (unCLIP)"),
+    (r"(^|\.)adaln_single\.|^t_block\.1\.", "PixArt"),
     (r"time_stack\.|temporal_transformer", "Stable Video Diffusion"),
     (
         r"^(emb_params|string_to_param|string_to_token|clip_[lg])(\.|$)|^<[^<>]+>$",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from zoodip_core.base_models.tensor_files import THIRDS, Place
+from zoodip_core.base_models.tensor_files import THIRDS, Place, View
 
 _OPEN_CLIP = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
@@ -12,6 +12,8 @@ _OPEN_CLIP = {
     "ln_final.weight": "final_layer_norm.weight",
     "ln_final.bias": "final_layer_norm.bias",
 }
+_PROJECTIONS: dict[str, View] = {"text_projection": "transposed", "text_projection.weight": "whole"}
+"""Keys of the projection: OpenCLIP's parameter, or the layer that some merges store instead."""
 _OPEN_CLIP_LAYER = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -41,8 +43,8 @@ def open_clip_places(key: str, *, layers: int, projected: bool) -> dict[str, Pla
     """
     if key in _OPEN_CLIP:
         return {_OPEN_CLIP[key]: Place(key)}
-    if key == "text_projection" and projected:
-        return {"text_projection.weight": Place(key, "transposed")}
+    if key in _PROJECTIONS and projected:
+        return {"text_projection.weight": Place(key, _PROJECTIONS[key])}
     match = _LAYER.fullmatch(key)
     if match is None or int(match[1]) >= layers:
         return {}

@@ -187,6 +187,19 @@ def test_keys_of_old_text_encoders_are_read(tmp_path: Path) -> None:
     assert weights_fingerprint(single) == weights_fingerprint(source)
 
 
+def test_a_projection_stored_as_a_layer_is_read(tmp_path: Path) -> None:
+    """Some merges of SDXL store the weight of a linear layer, which other programs read, too."""
+    source = write_published_like(tmp_path / "source", "sdxl")
+
+    def store_layer(tensors: dict[str, Tensor]) -> None:
+        key = "conditioner.embedders.1.model.text_projection"
+        tensors[f"{key}.weight"] = tensors.pop(key).T
+
+    single = written(write_single_file(source, tmp_path / "merge.safetensors", change=store_layer))
+    name = "text_projection.weight"
+    assert torch.equal(weights(single, "text_encoder_2")[name], weights(source, "text_encoder_2")[name])
+
+
 def test_the_vocabulary_is_that_of_the_published_models(folders: tuple[Path, Path]) -> None:
     """The tokenizer that ships with the package has the ids of CLIP."""
     _, single = folders
