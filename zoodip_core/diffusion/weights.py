@@ -20,6 +20,7 @@ from zoodip_core.errors import InvalidModelError
 
 # names of attention layers in VAEs before diffusers 0.18
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 _COMPUTED = ("position_ids",)  # computed by the model; old CLIP files contain it
 
 
@@ -122,6 +123,8 @@ def _read(tensor: StoredTensor) -> Tensor:
                 values = file.get_tensor(tensor.place.key)
     except (SafetensorError, OSError) as error:
         raise InvalidModelError(f"{tensor.path} cannot be read as safetensors: {error}") from error
+    if values.dtype in _EIGHT_BITS:
+        values = values.half()  # exact
     if tensor.place.view == "transposed":
         return values.T
     return values.reshape(tensor.shape) if tensor.place.view == "matrix" else values

@@ -152,14 +152,34 @@ def test_tied_weights_share_one_tensor(tmp_path: Path) -> None:
             {"first.weight": torch.ones(16, 8, dtype=torch.uint8)},
             r"first\.weight holds U8; expected F64, F32",
         ),
-        ({"first.weight": torch.ones(16, 8).to(torch.float8_e4m3fn)}, r"first\.weight holds F8_E4M3"),
+        (
+            {"first.weight": torch.full((16, 8), torch.nan).to(torch.float8_e4m3fn)},
+            r"first\.weight holds NaN",
+        ),
     ],
-    ids=["missing", "unexpected", "misshapen", "nan", "inf", "integers", "fp8"],
+    ids=["missing", "unexpected", "misshapen", "nan", "inf", "integers", "nan in 8 bits"],
 )
 def test_wrong_tensors_are_named(tmp_path: Path, changes: dict[str, Tensor | None], message: str) -> None:
     """The error names the file and the tensor."""
     with pytest.raises(InvalidModelError, match=message):
         load([save_small(tmp_path / "model.safetensors", changes)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_eight_bits_load_as_their_values_in_fp16(
+    tmp_path: Path, dtype: torch.dtype, precision: Precision
+) -> None:
+    """A file of 8-bit floats gives the model of the same values in fp16."""
+    weight = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    bias = torch.randn(16, generator=torch.Generator().manual_seed(1)).to(dtype)
+    loaded = []
+    for name, change in (("eight", lambda given: given), ("half", Tensor.half)):
+        path = tmp_path / f"{name}.safetensors"
+        changes = {"first.weight": change(weight), "first.bias": change(bias)}
+        loaded.append(load([save_small(path, changes)], precision=precision))
+    eight, half = (model.first(torch.eye(8)) for model in loaded)
+    assert torch.equal(eight, half)
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt", ".pth", ".pkl"])
