@@ -66,7 +66,6 @@ def _read(tensor: StoredTensor, first: int, count: int) -> NDArray[np.float32]:
         return (values.astype(np.uint32) << 16).view(np.float32)
     if dtype == "F8_E5M2":  # the upper half of an fp16 number
         return (values.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
-    if dtype == "F8_E4M3":
-        return _E4M3[values]
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        found: NDArray[np.float32] = _E4M3[values] if dtype == "F8_E4M3" else values.astype(np.float32)
+    return found
