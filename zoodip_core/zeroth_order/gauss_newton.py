@@ -65,7 +65,7 @@ class GaussNewtonSearch(TokenSearch):
         self._calibrated = space
         self._covariance = space.spread**2 * torch.eye(len(self._u), dtype=torch.float64)
 
-    def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "n k"]) -> None:
+    def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "n d"]) -> None:
         """Take the filter's step."""
         assert isinstance(measured, Curvatures), "checked by tell()"
         self._check_finite(measured.values, measured.curvatures.square())
@@ -98,11 +98,11 @@ def drift(step: int, n: int) -> float:
 
 
 def filter_step(
-    covariance: Float[Tensor, "k k"],
-    curvature: Float[Tensor, "k k"],
-    directions: Float[Tensor, "n k"],
+    covariance: Float[Tensor, "d d"],
+    curvature: Float[Tensor, "d d"],
+    directions: Float[Tensor, "n d"],
     measured: Curvatures,
-) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"]]:
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Return the move −K D and P after the measurement, all in double precision.
 
     A sample that does not depend on the token changes nothing.
@@ -111,6 +111,7 @@ def filter_step(
     shape = along @ directions.T
     scale = measured.curvatures.double().sum() / shape.trace()
     observed = scale * along
-    gain_inverse = observed @ covariance @ observed.T + NOISE * scale * shape
-    gain = torch.linalg.lstsq(gain_inverse, observed @ covariance).solution.T
-    return -gain @ measured.values.double(), covariance - gain @ observed @ covariance
+    seen = observed @ covariance  # n × d first: a product of two d × d matrices would take much longer
+    gain_inverse = seen @ observed.T + NOISE * scale * shape
+    gain = torch.linalg.lstsq(gain_inverse, seen).solution.T
+    return -gain @ measured.values.double(), covariance - gain @ seen

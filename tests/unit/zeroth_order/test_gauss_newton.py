@@ -11,7 +11,12 @@ from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch
 from zoodip_core.zeroth_order.estimator import Curvatures
 from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, filter_step
-from zoodip_core.zeroth_order.search_space import FULL, CalibratedSearchSpace
+from zoodip_core.zeroth_order.search_space import (
+    FULL,
+    REMAINDER,
+    REMAINDER_CURVATURE,
+    CalibratedSearchSpace,
+)
 
 D, K = 24, 6
 SETTINGS = SearchSettings.parse(
@@ -38,13 +43,17 @@ def residuals(candidates: Tensor, goal: Tensor, generator: torch.Generator) -> T
     return (candidates[:, :K] - goal[:K]) * STEEP.sqrt() + noise
 
 
+def curvatures(left: Tensor) -> Curvatures:
+    """Return the measurements of a step from the residuals of its candidates."""
+    change = left[1:] - left[0]
+    derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
+    return Curvatures(derivatives, 2 * change.square().mean(1) / SETTINGS.mu**2)
+
+
 def advance(one: GaussNewtonSearch, goal: Tensor, generator: torch.Generator, steps: int) -> None:
     """Run steps of a search for `goal`."""
     for _ in range(steps):
-        left = residuals(one.ask().candidates, goal, generator)
-        change = left[1:] - left[0]
-        derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
-        one.tell(Curvatures(derivatives, 2 * change.square().mean(1) / SETTINGS.mu**2))
+        one.tell(curvatures(residuals(one.ask().candidates, goal, generator)))
 
 
 def excess(theta: Tensor, goal: Tensor) -> float:
@@ -90,6 +99,19 @@ def test_fewer_evaluations_than_adam_where_one_direction_is_steep() -> None:
             other.tell(Losses(residuals(other.ask().candidates, goal, generator).square().mean(1)))
         left["adam"] += excess(other.theta, goal)
     assert left["filter"] < left["adam"] / 3
+
+
+def test_target_outside_the_span_is_reached() -> None:
+    """A token that only the remainder can reach loses nine tenths of its excess loss."""
+    generator, goal = torch.Generator().manual_seed(4), torch.zeros(D)
+    goal[K:] = 0.3
+    flat = REMAINDER_CURVATURE * STEEP.sum() / (REMAINDER * K)
+    steep = torch.cat([STEEP, flat.expand(D - K)])
+    one = search()
+    for _ in range(200):
+        left = (one.ask().candidates - goal) * steep.sqrt() + 0.1 * torch.randn(D, generator=generator)
+        one.tell(curvatures(left))
+    assert float(((one.theta - goal).square() * steep).sum()) < 0.1 * float((goal.square() * steep).sum())
 
 
 def test_search_resumes_bit_for_bit() -> None:

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from zoodip_core.zeroth_order.search_space import FULL, CalibratedSearchSpace
+from zoodip_core.zeroth_order.search_space import (
+    FULL,
+    REMAINDER,
+    REMAINDER_CURVATURE,
+    CalibratedSearchSpace,
+)
 
 D, K = 12, 3
 
@@ -21,8 +26,8 @@ def test_coordinates_start_at_the_origin_and_keep_the_scale_of_the_full_space() 
     chosen = space()
     u = chosen.start(torch.zeros(D))
     origin = chosen.embed(u)
-    assert u.equal(torch.zeros(K))
-    moved = chosen.embed(torch.eye(K)) - origin
+    assert u.equal(torch.zeros(D))
+    moved = chosen.embed(torch.eye(D)) - origin
     assert float(moved.square().sum()) == pytest.approx(D, rel=1e-4)
     assert FULL.embed(FULL.start(origin)).equal(origin)
 
@@ -30,5 +35,23 @@ def test_coordinates_start_at_the_origin_and_keep_the_scale_of_the_full_space() 
 def test_coordinates_of_learned_tokens_have_the_same_variance_in_each_direction() -> None:
     """A move of one scale along any principal direction has the length σ in coordinates."""
     chosen = space()
-    moves = chosen.embed(chosen.spread * torch.eye(K)) - chosen.embed(torch.zeros(K))
+    moves = chosen.embed(chosen.spread * torch.eye(D)[:K]) - chosen.embed(torch.zeros(D))
     assert moves.norm(dim=1).tolist() == pytest.approx([3.0, 2.0, 1.0], rel=1e-4)
+
+
+def test_remainder_reaches_every_token_with_small_moves() -> None:
+    """All coordinates move the token independently; those of the remainder share their length and curvature."""
+    chosen = space()
+    moves = chosen.embed(chosen.spread * torch.eye(D)) - chosen.embed(torch.zeros(D))
+    products = moves @ moves.T
+    torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
+    assert float(products[K:, K:].trace() / products[:K, :K].trace()) == pytest.approx(REMAINDER, rel=1e-4)
+    assert len(products[K:, K:].diagonal().round(decimals=4).unique()) == 1
+    assert float(chosen.curvature[K:, K:].trace()) == pytest.approx(REMAINDER_CURVATURE)
+
+
+def test_basis_of_all_dimensions_leaves_no_remainder() -> None:
+    """A calibration with as many directions as dimensions is a space of these alone."""
+    chosen = CalibratedSearchSpace(torch.zeros(2), torch.eye(2), torch.tensor([2.0, 1.0]), torch.eye(2) / 2)
+    assert chosen.embed(torch.eye(2)).shape == (2, 2)
+    assert chosen.curvature.equal(torch.eye(2).double() / 2)
