@@ -13,7 +13,8 @@ import { mentionToken } from "./prompt.js";
 import { installView, show } from "./views.js";
 
 const STATUS_MS = 50; // a replay brings earlier statuses first
-let job = null;
+let openId = null; // id in the address
+let job = null; // null until it is read
 let losses = new Map(); // step → validation loss
 let previewSteps = new Set();
 let following = null; // AbortController of the stream
@@ -34,31 +35,41 @@ export function installJob() {
 }
 
 async function open(id) {
-  if (job?.id !== id) {
+  if (openId !== id) {
     close();
+    openId = id;
     byId("job-title").textContent = "";
     byId("previews").replaceChildren();
   }
   try {
     await read(id);
   } catch (problem) {
+    if (openId !== id) return;
     setText(byId("job-title"), "Personalization");
     return showError(problem);
   }
-  if (following === null) follow();
+  if (openId === id && following === null) follow();
 }
 
 function close() {
   following?.abort();
   following = null;
+  openId = null;
   job = null;
   losses = new Map();
   previewSteps = new Set();
 }
 
+/** Read the job. A new status is announced, and changes the lists here and in other tabs. */
 async function read(id) {
-  job = await getJson(`v1/personalizations/${id}`);
+  const found = await getJson(`v1/personalizations/${id}`);
+  if (id !== openId) return; // another job is open in the meantime
+  const before = job?.status;
+  job = found;
   render();
+  if (before === undefined || before === job.status) return;
+  announce(`${job.token}: ${job.status}`);
+  await changed();
 }
 
 function showError(problem) {
@@ -88,21 +99,12 @@ function receive(type, data) {
     previewSteps.add(data.step);
   } else if (type === "status") {
     clearTimeout(reading);
-    reading = setTimeout(readStatus, STATUS_MS);
+    reading = setTimeout(() => job && read(job.id).catch(() => {}), STATUS_MS);
   }
   frame ??= requestAnimationFrame(() => {
     frame = null;
     if (job !== null) renderLive();
   });
-}
-
-async function readStatus() {
-  const before = job?.status;
-  if (before === undefined) return;
-  await read(job.id).catch(() => {});
-  if (job?.status === before) return;
-  announce(`${job.token}: ${job.status}`);
-  await changed();
 }
 
 function render() {
