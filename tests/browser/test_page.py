@@ -128,6 +128,7 @@ def test_reload_and_two_tabs_show_the_same_running_job(
     expect(row.locator(".status")).to_have_text("running")
     page.get_by_role("button", name="Pause").click()
     _status(page, "paused")
+    expect(page.locator("#announcement")).to_have_text("<long>: paused")
     expect(row.locator(".status")).to_have_text("paused")
     row.get_by_role("button").click()
     other.get_by_role("button", name="Resume").click()

@@ -26,8 +26,7 @@ export function installJob() {
   updates.addEventListener("change", () => {
     const listed = lists.personalizations.find(({ id }) => id === job?.id);
     if (listed === undefined || listed.status === job.status) return;
-    job = listed; // changed in another tab, which also happens to a job whose stream has ended
-    render();
+    take(listed); // changed in another tab, which also happens to a job whose stream has ended
     if (following === null && isUnfinished(job)) follow();
   });
   addEventListener("resize", () => job && renderCurve());
@@ -60,16 +59,20 @@ function close() {
   previewSteps = new Set();
 }
 
-/** Read the job. A new status is announced, and changes the lists here and in other tabs. */
+/** Read the job. A new status changes the lists here and in other tabs. */
 async function read(id) {
-  const found = await getJson(`v1/personalizations/${id}`);
-  if (id !== openId) return; // another job is open in the meantime
+  if (take(await getJson(`v1/personalizations/${id}`))) await changed();
+}
+
+/** Show the job as it is now; announce its status and return true if that has changed. */
+function take(found) {
+  if (found.id !== openId) return false; // another job is open in the meantime
   const before = job?.status;
   job = found;
   render();
-  if (before === undefined || before === job.status) return;
-  announce(`${job.token}: ${job.status}`);
-  await changed();
+  const hasChanged = before !== undefined && before !== job.status;
+  if (hasChanged) announce(`${job.token}: ${job.status}`);
+  return hasChanged;
 }
 
 function showError(problem) {
@@ -144,9 +147,8 @@ function timeText() {
 function renderActions() {
   const { id, status } = job;
   const act = (word) => async () => {
-    job = await getJson(`v1/personalizations/${id}/${word}`, { method: "POST" });
-    render();
-    if (following === null && isUnfinished(job)) follow();
+    take(await getJson(`v1/personalizations/${id}/${word}`, { method: "POST" }));
+    if (following === null && job && isUnfinished(job)) follow();
     await changed();
   };
   const safely = (action) => () => action().catch(showError);
