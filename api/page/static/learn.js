@@ -108,7 +108,13 @@ async function check() {
   if (number !== checks) return;
   showWarnings(answer?.warnings ?? warnings);
   showCost(answer);
-  if (problem !== null) showProblem(form, problem, { focus: false });
+  if (problem !== null) showErrors(problem, { focus: false });
+}
+
+/** Show the errors. A token that is taken unfolds the settings, which can replace its concept. */
+function showErrors(problem, options) {
+  if (problem.code === "token_taken") byId("learn-more").open = true;
+  showProblem(form, problem, options);
 }
 
 const isComplete = () => files().length > 0 && token() && byId("initializer").value.trim();
@@ -142,7 +148,7 @@ async function start(event) {
     show(`job/${job.id}`);
     await changed();
   } catch (problem) {
-    showProblem(form, problem);
+    showErrors(problem);
   } finally {
     submit.disabled = false;
     submit.removeAttribute("aria-busy");
