@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -18,8 +18,7 @@ from api.idempotent_create import IdempotentCreate, hash_request
 from api.requests.bodies import PersonalizationRequest
 from api.requests.personalization import PersonalizationSubmission, prepare_creation
 from api.requests.reference_files import ReferenceFile
-from zoodip_core.errors import InvalidCaptionError
-from zoodip_core.images import ArchivedImage, ImageArchive
+from zoodip_core.images import ImageArchive
 from zoodip_core.input_warnings import InputWarning
 
 _FIELD = "training_file"
@@ -34,7 +33,7 @@ class Training:
         key: the Idempotency-Key, or None.
         body: the request, for idempotency.
         file_id: id of the training file.
-        translate: returns the native request for the captions of the training file, which are None without any.
+        translate: returns the native request. Its captions replace those of the training file.
         warnings: warnings about fields without effect.
     """
 
@@ -42,7 +41,7 @@ class Training:
     key: str | None
     body: dict[str, Any]
     file_id: str
-    translate: Callable[[list[str] | None], PersonalizationRequest]
+    translate: Callable[[], PersonalizationRequest]
     warnings: tuple[InputWarning, ...]
 
 
@@ -63,24 +62,8 @@ def _create(caller: Caller, training: Training, trace: str | None, decoder: Deco
     content = read_file(caller, training.file_id)
     limits = caller.service.settings.image_limits
     images = ImageArchive(BytesIO(content), training.file_id, limits, _FIELD).images()
-    native = training.translate(_captions(images))
-    files = [ReferenceFile(image.name, image.read) for image in images]
-    submission = PersonalizationSubmission(native, files, trace, training.warnings)
+    files = [ReferenceFile(image.name, image.read, caption=image.caption) for image in images]
+    submission = PersonalizationSubmission(training.translate(), files, trace, training.warnings)
     request_hash = hash_request(training.body, [hashlib.sha256(content).hexdigest()])
     creation = IdempotentCreate(caller, training.route, training.key, request_hash)
     return job_id_of(creation.run(lambda: prepare_creation(caller, submission, decoder)))
-
-
-def _captions(images: Sequence[ArchivedImage]) -> list[str] | None:
-    """Return the caption of each image; None if no image has one.
-
-    Raises:
-        InvalidCaptionError: Only some of the images have a caption.
-    """
-    captions = [image.caption for image in images if image.caption is not None]
-    if captions and len(captions) < len(images):
-        missing = next(image.name for image in images if image.caption is None)
-        raise InvalidCaptionError.mismatch(
-            _FIELD, got=f"no caption for {missing!r}", expected="a .txt file for each image, or none"
-        )
-    return captions or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Response
@@ -17,6 +18,9 @@ from zoodip_core.images import MAX_IMAGES
 from zoodip_core.images.limits import MIN_SIDE_PX
 
 _FILES = "/page-files"
+_HEIC = ".heic,.heif," if find_spec("pillow_heif") else ""
+_PHOTO_FILES = f"image/*,{_HEIC}.zip"
+"""Files that a browser offers to choose. Not every system counts HEIC photos as images."""
 _HEADERS = {
     # Pico's form icons are data: images; results are blob: images, because their requests need the key.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -61,6 +65,7 @@ def _render() -> str:
         version=__version__,
         files=_FILES.lstrip("/"),
         max_images=MAX_IMAGES,
+        photo_files=_PHOTO_FILES,
         min_side_px=MIN_SIDE_PX,
         schedulers=sorted(SCHEDULERS),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -116,7 +117,7 @@ class _Part(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size_bytes}[whence]
         if start + offset < 0:
-            raise ValueError("negative position")
+            raise OSError(errno.EINVAL, "negative position")  # as files do: zipfile expects it
         self._position = start + offset
         return self._position
 

@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
+from tests.tooling.archives import zip_of
 
 SHORT = '{"measure_every": 4, "checkpoint_every": 4, "n": 1, "fixed_rows": 4}'
 pytestmark = pytest.mark.slow
@@ -48,6 +49,7 @@ def test_learn_draw_and_delete(open_page: OpenPage, url: str, photos: list[Path]
     expect(page.locator("#cost")).to_contain_text("MB of weights")
     page.get_by_role("button", name="Start").click()
     _status(page, "succeeded")
+    expect(page.locator("#announcement")).to_have_text("<my-turtle>: succeeded")
     expect(page.locator("#loss canvas")).to_be_visible()
     expect(page.locator("#loss-summary")).to_contain_text("at step 12")
     expect(page.get_by_alt_text("Preview after step 12")).to_have_js_property("naturalWidth", 64)
@@ -126,22 +128,26 @@ def test_reload_and_two_tabs_show_the_same_running_job(
     expect(row.locator(".status")).to_have_text("running")
     page.get_by_role("button", name="Pause").click()
     _status(page, "paused")
+    expect(page.locator("#announcement")).to_have_text("<long>: paused")
     expect(row.locator(".status")).to_have_text("paused")
     row.get_by_role("button").click()
     other.get_by_role("button", name="Resume").click()
     _status(page, "running")
     page.context.set_offline(True)
+    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # reads the lists
+    expect(other.locator("#notice")).to_have_text("The service cannot be reached.")
     httpx2.post(f"{url}/v1/personalizations/{job}/cancel").raise_for_status()
     page.context.set_offline(False)
     _status(other, "cancelled")
     _status(page, "cancelled")
+    expect(other.locator("#notice")).to_be_hidden()
     page.get_by_role("button", name="Use these settings again").click()
     expect(page.get_by_label("Name in prompts")).to_have_value("long")
     expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("100000")
 
 
 def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None:
-    """Both events of a browser add their files; a format that it cannot show has a placeholder and no square."""
+    """Both events add their files anywhere on the page; a format that it cannot show has a placeholder."""
     page = open_page(url)
     page.evaluate(
         """for (const [type, name] of [["drop", "a.png"], ["paste", "b.heic"]]) {
@@ -149,7 +155,7 @@ def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None
             files.items.add(new File(["no image"], name, { type: "image/png" }));
             const event = type === "drop" ? new DragEvent(type, { dataTransfer: files, bubbles: true })
               : new ClipboardEvent(type, { clipboardData: files, bubbles: true });
-            document.getElementById("drop").dispatchEvent(event);
+            document.querySelector(type === "drop" ? "header" : "#drop").dispatchEvent(event);
         }"""
     )
     expect(page.get_by_label("Caption of a.png")).to_be_visible()
@@ -162,16 +168,21 @@ def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None
 def test_errors_and_warnings_appear_at_their_fields(
     open_page: OpenPage, url: str, photos: list[Path], tmp_path: Path
 ) -> None:
-    """A small photo has its warning below it; invalid values have the message of the API at their field."""
+    """A small photo has its warning below it; invalid values have the message of the API at their field.
+
+    A ZIP file has one place for the warnings about its photos.
+    """
     small = tmp_path / "small.png"
     Image.effect_noise((40, 40), 60).convert("RGB").save(small)
+    archive = tmp_path / "photos.zip"
+    archive.write_bytes(zip_of(("a.png", photos[1].read_bytes()), ("b.png", small.read_bytes())))
     page = open_page(url)
     page.get_by_label("Closest ordinary word").press_sequentially("turt")
     expect(page.locator("#initializer-hint")).to_contain_text("Splits into")
     expect(page.locator("#words option").first).to_have_attribute("value", "turtle")
     page.get_by_label("Closest ordinary word").fill("turtle")
     expect(page.locator("#initializer-hint")).to_have_text("A single word of the base model.")
-    page.set_input_files("#photo-files", [photos[0], small])
+    page.set_input_files("#photo-files", [photos[0], archive, small])
     page.get_by_label("Name in prompts").fill("My Turtle")
     name = page.get_by_label("Name in prompts")
     expect(name).to_have_attribute("aria-invalid", "true")
@@ -179,13 +190,22 @@ def test_errors_and_warnings_appear_at_their_fields(
         "token: got '<My Turtle>'; expected <name>"
     )
     name.fill("fine")
-    expect(page.locator("#photos li").nth(1).locator(".warnings")).to_contain_text("has 40×40 px")
+    expect(page.get_by_label("Warnings about small.png")).to_contain_text("has 40×40 px")
+    expect(page.get_by_label("Warnings about photos.zip")).to_contain_text("photo 2: has 40×40 px")
+    expect(page.get_by_text("ZIP file, 2 photos")).to_be_visible()
     expect(name).not_to_have_attribute("aria-invalid", "true")
     page.get_by_role("button", name="Remove small.png").click()
-    expect(page.locator("#photos li")).to_have_count(1)
+    page.locator("#learn-more > summary").click()
+    page.get_by_label("Ignore transparent parts of photos").check()
+    expect(page.locator("#photo-warnings")).to_contain_text("masked_loss has no effect")
+    images_error = page.locator('[data-field="images"] > .error')
     page.get_by_label("Caption of reference-1.png").fill("a turtle without the name")
     page.get_by_role("button", name="Start").click()
-    expect(page.locator('[data-field="images"] > .error')).to_contain_text("captions")
+    expect(images_error).to_contain_text("captions: got some and a ZIP file")
+    page.get_by_role("button", name="Remove photos.zip").click()
+    expect(page.locator("#photos > li")).to_have_count(1)
+    page.get_by_role("button", name="Start").click()
+    expect(images_error).to_contain_text("captions[0]")
 
     page.get_by_role("link", name="Draw").click()
     page.get_by_role("textbox", name="Prompt").fill("a photo of a <nobody>")

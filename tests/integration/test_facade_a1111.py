@@ -111,9 +111,9 @@ def test_errors_have_the_shape_of_a1111(client: TestClient) -> None:
     """Invalid values name A1111's fields."""
     for body, field in (
         ({"prompt": "a dog", "cfg_scale": -1}, "cfg_scale"),
-        ({"prompt": "a dog", "batch_size": 64, "n_iter": 2}, "n"),
+        ({"prompt": "a dog", "batch_size": 64, "n_iter": 2}, "batch_size*n_iter"),
         ({"prompt": "a <my-cat>"}, "prompt"),
-        ({"prompt": "a dog", "override_settings": {"sd_model_checkpoint": "nope"}}, "base_model"),
+        ({"prompt": "a dog", "override_settings": {"sd_model_checkpoint": "nope"}}, "sd_model_checkpoint"),
     ):
         answer = client.post("/sdapi/v1/txt2img", json=body)
         assert (answer.status_code, list(answer.json())) == (422, ["error", "detail", "body", "errors"])

@@ -33,12 +33,12 @@ def test_inputs_are_translated_and_others_listed(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({}, "prompt"),
-        ({"prompt": ["a dog"]}, "prompt"),
+        ({}, "input.prompt"),
+        ({"prompt": ["a dog"]}, "input.prompt"),
         ({"prompt": "a dog", "width": 10**400}, "input.width"),
         ({"prompt": "a dog", "height": "64"}, "input.height"),
-        ({"prompt": "a dog", "num_outputs": 65}, "n"),
-        ({"prompt": "a dog", "scheduler": ["x"], "seed": -1}, "seed"),
+        ({"prompt": "a dog", "num_outputs": 65}, "input.num_outputs"),
+        ({"prompt": "a dog", "scheduler": ["x"], "seed": -1}, "input.seed"),
     ],
 )
 def test_bad_inputs_are_problem_documents(client: TestClient, given: dict[str, Any], field: str) -> None:
@@ -46,3 +46,10 @@ def test_bad_inputs_are_problem_documents(client: TestClient, given: dict[str, A
     answer = _create(client, **given)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
     assert client.get("/replicate/v1/predictions").json()["results"] == []
+
+
+def test_unknown_jobs_are_not_found(client: TestClient) -> None:
+    """Any id that is no job of the caller gets 404."""
+    for path in ("predictions/nope", "trainings/NO-PE", "predictions/per_00000000"):
+        assert client.get(f"/replicate/v1/{path}").status_code == 404
+        assert client.post(f"/replicate/v1/{path}/cancel").status_code == 404

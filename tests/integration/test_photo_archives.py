@@ -99,6 +99,7 @@ def _damaged() -> bytes:
         (zip_of(*((f"{n}.png", b"") for n in range(10_000))), "(too many entries); expected at most 100"),
         (_damaged(), "(the damaged entry 'b.png')"),
         (zip_of(("a.txt", b"a dog")), "(0 images)"),
+        (zip_of(), "(0 images); expected 1 to 16"),
         (zip_of(("a.png", zip_of(("b.png", _PHOTO)))), "'a.png' (a zip file); expected PNG"),
         (
             zip_of(("a.png", _PHOTO), ("a.txt", b"<my-dog> " * 60)),
@@ -106,7 +107,7 @@ def _damaged() -> bytes:
         ),
         (zip_of(("a.png", _PHOTO), ("a.txt", b"<my-dog> \0")), "captions[0]: got text with a NUL"),
     ],
-    ids=["traversal", "entries", "damaged", "no image", "nested", "long caption", "NUL"],
+    ids=["traversal", "entries", "damaged", "no image", "empty", "nested", "long caption", "NUL"],
 )
 def test_hostile_archives_create_nothing(
     client: TestClient, settings: ServiceSettings, archive: bytes, words: str

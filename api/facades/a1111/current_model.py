@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from api.auth import Caller
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.errors import UnknownBaseModelError
 from zoodip_core.service.errors import NotFoundError
 from zoodip_core.service.object_store import owner_folder
+
+CHECKPOINT = "sd_model_checkpoint"
+"""Name of the selected base model in options and override settings."""
+
+
+def find_checkpoint(caller: Caller, name: str) -> BaseModelEntry:
+    """Return the base model that a client names.
+
+    Raises:
+        UnknownBaseModelError: The catalog has no such base model. The message names A1111's field.
+    """
+    try:
+        return caller.service.base_models.catalog.get(name)
+    except UnknownBaseModelError as error:
+        message = CHECKPOINT + error.message.removeprefix(str(error.field))
+        raise UnknownBaseModelError(message, field=CHECKPOINT) from error
 
 
 def current_model(caller: Caller) -> str:
@@ -28,7 +45,7 @@ def select_model(caller: Caller, name: str) -> None:
         UnknownBaseModelError: The catalog has no such base model.
         StorageError: The object store is unavailable.
     """
-    entry = caller.service.base_models.catalog.get(name)
+    entry = find_checkpoint(caller, name)
     caller.service.objects.put(_object_name(caller.owner), entry.name.encode())
 
 

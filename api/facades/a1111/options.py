@@ -8,9 +8,8 @@ from fastapi import APIRouter
 
 from api import serializers
 from api.auth import Caller, Reader, Writer
-from api.facades.a1111.current_model import current_model, select_model
+from api.facades.a1111.current_model import CHECKPOINT, current_model, select_model
 from api.facades.a1111.errors import A1111Route
-from api.facades.a1111.txt2img_request import CHECKPOINT
 from api.facades.ignored_fields import ignored
 from api.middleware import MAX_JSON_BYTES
 

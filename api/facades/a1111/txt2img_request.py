@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from api.auth import Caller
-from api.facades.a1111.current_model import current_model
+from api.facades.a1111.current_model import CHECKPOINT, current_model, find_checkpoint
 from api.facades.a1111.samplers import find_scheduler
 from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
@@ -24,7 +24,6 @@ from zoodip_core.service import concepts
 JOB_METADATA = {"api": "a1111"}
 """Metadata of generations that this façade creates; `progress` and `interrupt` are about them."""
 
-CHECKPOINT = "sd_model_checkpoint"
 _DEFAULT_SIDE_PX = 512
 _MAX_SEED = 2**32
 _EXTRA_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
@@ -74,9 +73,7 @@ def prepare_txt2img(caller: Caller, body: Txt2ImgRequest, trace: str | None) -> 
         ZoodipError: A value is not allowed.
     """
     overrides = body.override_settings or {}
-    base_model = caller.service.base_models.catalog.get(
-        overrides.get(CHECKPOINT) or current_model(caller)
-    ).name
+    base_model = find_checkpoint(caller, overrides.get(CHECKPOINT) or current_model(caller)).name
     scheduler, warnings = find_scheduler(body.sampler_name or body.sampler_index, body.scheduler)
     size, adjusted = _size(caller, body, base_model)
     prompt, prompt_warnings = _read_prompt(caller, base_model, body.prompt, "prompt")
@@ -86,6 +83,7 @@ def prepare_txt2img(caller: Caller, body: Txt2ImgRequest, trace: str | None) -> 
     n = (body.batch_size or 1) * (body.n_iter or 1)
     native = native_request(
         GenerationRequest,
+        {"n": "batch_size*n_iter"},
         prompt=prompt,
         negative_prompt=negative,
         n=n,

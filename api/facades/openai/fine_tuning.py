@@ -51,7 +51,7 @@ async def create(
         key=idempotency_key,
         body=body.model_dump(),
         file_id=body.training_file,
-        translate=lambda captions: personalization_request(caller, body, captions),
+        translate=lambda: personalization_request(caller, body),
         warnings=ignored_fields(body),
     )
     job_id = await learn(request, caller, training)

@@ -36,9 +36,7 @@ class FineTuningRequest(RequestBody):
     hyperparameters: dict[str, Any] | None = None
 
 
-def personalization_request(
-    caller: Caller, body: FineTuningRequest, captions: list[str] | None
-) -> PersonalizationRequest:
+def personalization_request(caller: Caller, body: FineTuningRequest) -> PersonalizationRequest:
     """Return the request of the personalization.
 
     The metadata `token`, `initializer`, `kind` and `captions` (one line for each image) set the fields of their
@@ -47,7 +45,6 @@ def personalization_request(
     Args:
         caller: who creates the job.
         body: the request.
-        captions: captions in the training file, which take precedence.
 
     Raises:
         NotFoundError: There is no such model.
@@ -72,7 +69,7 @@ def personalization_request(
         initializer=initializer,
         kind=kind,
         base_model=_base_model(caller, body.model),
-        captions=captions or (lines.splitlines() if lines else None),
+        captions=lines.splitlines() if lines else None,
         settings={} if body.seed is None else {"seed": body.seed},
         metadata=metadata | {"api": "openai", TRAINING_FILE: body.training_file},
     )

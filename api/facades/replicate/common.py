@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Path, Request
 
 from api import serializers
 from api.auth import Caller
+from zoodip_core.service.errors import NotFoundError
+from zoodip_core.service.ids import is_id
 from zoodip_core.service.jobs.records import JobSnapshot
 from zoodip_core.service.jobs.states import Status
 
@@ -22,6 +24,16 @@ _STATUS = {
     Status.CANCELLED: "canceled",
 }
 _BAR_CHARACTERS = 20
+
+
+def _known_id(id: Annotated[str, Path(max_length=200)]) -> str:
+    if not is_id(id):
+        raise NotFoundError(f"{id!r} does not exist")
+    return id
+
+
+JobId = Annotated[str, Depends(_known_id)]
+"""Id in a path. One of another form is that of an unknown job, as in Replicate's API."""
 
 
 def base_url(request: Request, caller: Caller) -> str:

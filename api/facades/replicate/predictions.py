@@ -18,14 +18,14 @@ from api.facades.ignored_fields import ignored
 from api.facades.image_size import fitted_size
 from api.facades.model_names import find_model
 from api.facades.native_request import native_request
-from api.facades.replicate.common import PREFIX, base_url, common_fields
+from api.facades.replicate.common import PREFIX, JobId, base_url, common_fields
 from api.generation_wait import wait_until_ended
 from api.idempotent_create import Creation, IdempotencyKey, IdempotentCreate, hash_request
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import change_job, list_jobs
 from api.requests.bodies import GenerationRequest, RequestBody
 from api.requests.generation import GenerationOptions, prepare_creation
-from api.requests.parameters import Id, JobFilter
+from api.requests.parameters import JobFilter
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.service.jobs import store
@@ -96,14 +96,14 @@ def list_all(request: Request, caller: Reader) -> dict[str, Any]:
 
 
 @router.get("/predictions/{id}")
-async def get(request: Request, caller: Reader, id: Id) -> dict[str, Any]:
+async def get(request: Request, caller: Reader, id: JobId) -> dict[str, Any]:
     """Return a prediction, with its images as data URLs once they are drawn."""
     job = await caller.service.status_batcher.find(id, caller.owner, KIND)
     return await run_in_threadpool(_with_images, caller, job, base_url(request, caller))
 
 
 @router.post("/predictions/{id}/cancel")
-def cancel(request: Request, caller: Writer, id: Id) -> dict[str, Any]:
+def cancel(request: Request, caller: Writer, id: JobId) -> dict[str, Any]:
     """Cancel a prediction."""
     job = change_job(caller, KIND, id, store.cancel)
     return _described(job, base_url(request, caller), None)
@@ -136,6 +136,8 @@ def _prepare(caller: Caller, body: PredictionRequest, name: str | None, trace: s
     with caller.service.database.read() as connection:
         model = find_model(connection, caller, name)
     given = {name: value for name, value in body.input.items() if value is not None}
+    if "prompt" not in given:
+        raise InvalidInputError.mismatch("input.prompt", got="nothing", expected="a text")
     names = [name for name in given if name not in (*_INPUTS, "width", "height")]
     warnings = [ignored(f"input.{name}") for name in names]
     warnings += [ignored(name) for name in body.model_extra or {}]
@@ -153,6 +155,7 @@ def _prepare(caller: Caller, body: PredictionRequest, name: str | None, trace: s
         warnings += adjusted
     native = native_request(
         GenerationRequest,
+        {native: f"input.{name}" for name, native in _INPUTS.items()},
         **({"seed": secrets.randbelow(_MAX_SEED)} | fields),
         base_model=model.base_model,
         metadata={"api": "replicate"},

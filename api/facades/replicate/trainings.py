@@ -13,12 +13,12 @@ from api.auth import Reader, Writer
 from api.facades.ignored_fields import ignored
 from api.facades.learning import Training, learn
 from api.facades.native_request import native_request
-from api.facades.replicate.common import PREFIX, base_url, common_fields
+from api.facades.replicate.common import PREFIX, JobId, base_url, common_fields
 from api.idempotent_create import IdempotencyKey
 from api.middleware import MAX_JSON_BYTES
 from api.owned_jobs import change_job, list_jobs
 from api.requests.bodies import PersonalizationRequest, RequestBody
-from api.requests.parameters import Id, JobFilter
+from api.requests.parameters import JobFilter
 from zoodip_core.prompt_tokens import token_of_file_name
 from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import JobSnapshot
@@ -71,7 +71,7 @@ async def create(
         key=idempotency_key,
         body=body.model_dump() | {"model": name},
         file_id=body.input.input_images.rpartition("/")[2],
-        translate=lambda captions: _translated(body, name, captions),
+        translate=lambda: _translated(body, name),
         warnings=tuple(ignored(name) for name in names),
     )
     job_id = await learn(request, caller, training)
@@ -88,20 +88,20 @@ def list_all(request: Request, caller: Reader) -> dict[str, Any]:
 
 
 @router.get("/trainings/{id}")
-async def get(request: Request, caller: Reader, id: Id) -> dict[str, Any]:
+async def get(request: Request, caller: Reader, id: JobId) -> dict[str, Any]:
     """Return a training."""
     job = await caller.service.status_batcher.find(id, caller.owner, KIND)
     return _described(job, base_url(request, caller))
 
 
 @router.post("/trainings/{id}/cancel")
-async def cancel(request: Request, caller: Writer, id: Id) -> dict[str, Any]:
+async def cancel(request: Request, caller: Writer, id: JobId) -> dict[str, Any]:
     """Cancel a training."""
     job = await run_in_threadpool(change_job, caller, KIND, id, store.cancel)
     return _described(job, base_url(request, caller))
 
 
-def _translated(body: TrainingRequest, name: str, captions: list[str] | None) -> PersonalizationRequest:
+def _translated(body: TrainingRequest, name: str) -> PersonalizationRequest:
     """Return the native request. The token is that of the input, or the name of the destination."""
     given = body.input
     settings = {"seed": given.seed, "steps": given.steps}
@@ -111,7 +111,6 @@ def _translated(body: TrainingRequest, name: str, captions: list[str] | None) ->
         initializer=given.initializer,
         kind=given.kind,
         base_model=name,
-        captions=captions,
         settings={name: value for name, value in settings.items() if value is not None},
         metadata={"api": "replicate", _DESTINATION: body.destination},
         webhook=body.webhook,

@@ -22,6 +22,9 @@ export function showProblem(form, problem, { focus = true } = {}) {
   if (focus) controls.find(Boolean)?.focus();
 }
 
+/** Return an error of this page that is shown like one of the service. */
+export const fieldError = (field, message) => Object.assign(new Error(message), { errors: [{ field, message }] });
+
 const fieldOfCode = (problem) => (problem.code === "token_taken" ? "token" : null);
 
 function showError(form, field, message) {

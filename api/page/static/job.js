@@ -13,7 +13,8 @@ import { mentionToken } from "./prompt.js";
 import { installView, show } from "./views.js";
 
 const STATUS_MS = 50; // a replay brings earlier statuses first
-let job = null;
+let openId = null; // id in the address
+let job = null; // null until it is read
 let losses = new Map(); // step → validation loss
 let previewSteps = new Set();
 let following = null; // AbortController of the stream
@@ -25,8 +26,7 @@ export function installJob() {
   updates.addEventListener("change", () => {
     const listed = lists.personalizations.find(({ id }) => id === job?.id);
     if (listed === undefined || listed.status === job.status) return;
-    job = listed; // changed in another tab, which also happens to a job whose stream has ended
-    render();
+    take(listed); // changed in another tab, which also happens to a job whose stream has ended
     if (following === null && isUnfinished(job)) follow();
   });
   addEventListener("resize", () => job && renderCurve());
@@ -34,31 +34,45 @@ export function installJob() {
 }
 
 async function open(id) {
-  if (job?.id !== id) {
+  if (openId !== id) {
     close();
+    openId = id;
     byId("job-title").textContent = "";
     byId("previews").replaceChildren();
   }
   try {
     await read(id);
   } catch (problem) {
+    if (openId !== id) return;
     setText(byId("job-title"), "Personalization");
     return showError(problem);
   }
-  if (following === null) follow();
+  if (openId === id && following === null) follow();
 }
 
 function close() {
   following?.abort();
   following = null;
+  openId = null;
   job = null;
   losses = new Map();
   previewSteps = new Set();
 }
 
+/** Read the job. A new status changes the lists here and in other tabs. */
 async function read(id) {
-  job = await getJson(`v1/personalizations/${id}`);
+  if (take(await getJson(`v1/personalizations/${id}`))) await changed();
+}
+
+/** Show the job as it is now; announce its status and return true if that has changed. */
+function take(found) {
+  if (found.id !== openId) return false; // another job is open in the meantime
+  const before = job?.status;
+  job = found;
   render();
+  const hasChanged = before !== undefined && before !== job.status;
+  if (hasChanged) announce(`${job.token}: ${job.status}`);
+  return hasChanged;
 }
 
 function showError(problem) {
@@ -88,21 +102,12 @@ function receive(type, data) {
     previewSteps.add(data.step);
   } else if (type === "status") {
     clearTimeout(reading);
-    reading = setTimeout(readStatus, STATUS_MS);
+    reading = setTimeout(() => job && read(job.id).catch(() => {}), STATUS_MS);
   }
   frame ??= requestAnimationFrame(() => {
     frame = null;
     if (job !== null) renderLive();
   });
-}
-
-async function readStatus() {
-  const before = job?.status;
-  if (before === undefined) return;
-  await read(job.id).catch(() => {});
-  if (job?.status === before) return;
-  announce(`${job.token}: ${job.status}`);
-  await changed();
 }
 
 function render() {
@@ -142,9 +147,8 @@ function timeText() {
 function renderActions() {
   const { id, status } = job;
   const act = (word) => async () => {
-    job = await getJson(`v1/personalizations/${id}/${word}`, { method: "POST" });
-    render();
-    if (following === null && isUnfinished(job)) follow();
+    take(await getJson(`v1/personalizations/${id}/${word}`, { method: "POST" }));
+    if (following === null && job && isUnfinished(job)) follow();
     await changed();
   };
   const safely = (action) => () => action().catch(showError);

@@ -2,11 +2,11 @@
 
 import { installBaseModelMenu } from "./base_models.js";
 import { byId, element, setText } from "./dom.js";
-import { clearErrors, showProblem } from "./field_errors.js";
+import { clearErrors, fieldError, showProblem } from "./field_errors.js";
 import { asToken, formatCount, formatDuration, formatMegabytes, plural } from "./format.js";
 import { getJson } from "./http.js";
 import { installInitializer } from "./initializer.js";
-import { inspectPhotos } from "./inspection.js";
+import { countPhotos, inspectPhotos } from "./inspection.js";
 import { changed } from "./lists.js";
 import { captions, crops, files, installPhotos, showFit, showWarnings } from "./photos.js";
 import { show } from "./views.js";
@@ -51,7 +51,7 @@ function defaultCaption() {
   return byId("kind").value === "style" ? `a photo in ${shown} style` : `a photo of a ${shown}`;
 }
 
-/** Return the form as the API reads it. Throws a Problem-like error if the JSON is malformed. */
+/** Return the form as the API reads it. Throws a field error if the page itself finds a fault. */
 function body() {
   const settings = otherSettings();
   for (const [name, id] of [["steps", "steps"], ["stop", "stop"], ["image_fit", "image-fit"], ["seed", "learn-seed"]]) {
@@ -80,8 +80,7 @@ function otherSettings() {
   try {
     return text ? JSON.parse(text) : {};
   } catch {
-    const message = 'settings: got text that is not JSON; expected an object such as {"n": 8}';
-    throw Object.assign(new Error(message), { errors: [{ field: "settings", message }] });
+    throw fieldError("settings", 'settings: got text that is not JSON; expected an object such as {"n": 8}');
   }
 }
 
@@ -97,6 +96,7 @@ async function check() {
   let answer = null;
   let problem = null;
   try {
+    await countPhotos();
     const hasSquares = files().length > 0 && byId("image-fit").value === "crop";
     if (hasSquares) warnings = await inspectPhotos();
     if (number === checks && isComplete()) {
@@ -108,7 +108,13 @@ async function check() {
   if (number !== checks) return;
   showWarnings(answer?.warnings ?? warnings);
   showCost(answer);
-  if (problem !== null) showProblem(form, problem, { focus: false });
+  if (problem !== null) showErrors(problem, { focus: false });
+}
+
+/** Show the errors. A token that is taken unfolds the settings, which can replace its concept. */
+function showErrors(problem, options) {
+  if (problem.code === "token_taken") byId("learn-more").open = true;
+  showProblem(form, problem, options);
 }
 
 const isComplete = () => files().length > 0 && token() && byId("initializer").value.trim();
@@ -136,12 +142,13 @@ async function start(event) {
   submit.disabled = true;
   submit.setAttribute("aria-busy", "true");
   try {
+    await countPhotos();
     const job = await getJson("v1/personalizations", { method: "POST", form: body() });
     clearErrors(form);
     show(`job/${job.id}`);
     await changed();
   } catch (problem) {
-    showProblem(form, problem);
+    showErrors(problem);
   } finally {
     submit.disabled = false;
     submit.removeAttribute("aria-busy");

@@ -9,7 +9,7 @@ const tabs = new BroadcastChannel("zoodip");
 /** Current lists, newest first. `update()` replaces them. */
 export const lists = { personalizations: [], generations: [], concepts: [], baseModels: [] };
 
-/** Dispatches "change" after each update. */
+/** Dispatches "change" after each update, and "failure" with the problem as detail. */
 export const updates = new EventTarget();
 
 export const isUnfinished = (job) => ["queued", "running", "paused"].includes(job.status);
@@ -50,8 +50,8 @@ export function watchLists() {
 async function quietly() {
   try {
     await update();
-  } catch {
-    // The next poll tries again; a missing key has its form already.
+  } catch (problem) {
+    updates.dispatchEvent(new CustomEvent("failure", { detail: problem })); // the next poll tries again
   }
 }
 

@@ -1,7 +1,7 @@
 // Starts the page.
 
 import { installConcepts } from "./concepts.js";
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 import { installDraw } from "./draw.js";
 import { installJob } from "./job.js";
 import { installKeyForm } from "./key_form.js";
@@ -12,13 +12,18 @@ import { installView, route, startViews } from "./views.js";
 
 const notice = byId("notice");
 updates.addEventListener("change", () => (notice.hidden = true));
+updates.addEventListener("failure", ({ detail }) => showFailure(detail));
+
+function showFailure(problem) {
+  notice.hidden = problem.status === 401; // the key form says it
+  setText(notice, problem.message);
+}
 
 async function load() {
   try {
     await update();
   } catch (problem) {
-    notice.hidden = problem.status === 401; // the key form says it
-    notice.textContent = problem.message;
+    showFailure(problem);
   }
 }
 

@@ -1,35 +1,55 @@
 // The photos of a new concept: drop, paste or choose; thumbnails with the square that is used; a caption for each.
+// A ZIP file is one row that stands for several photos.
 
 import { CropControl } from "./crop_control.js";
 import { button, byId, element, synchronize } from "./dom.js";
+import { fieldError } from "./field_errors.js";
+import { plural } from "./format.js";
 
-const photos = []; // {file, url, row, thumbnail, square, caption, warnings}; square is null without a preview
+const ARCHIVE = /\.zip$/i;
+// {file, url, row, thumbnail, square, caption, warnings, isArchive, count}. `square` is null without a preview. `count` is
+// the number of photos in a ZIP file, or null before the service has read it.
+const photos = [];
 let notify = () => {};
 let defaultCaption = () => "";
 
 export const files = () => photos.map((photo) => photo.file);
 
+/** Return the ZIP files whose photos are not counted yet. */
+export const uncountedArchives = () => photos.filter(({ isArchive, count }) => isArchive && count === null);
+
+export function setCount(archive, count) {
+  archive.count = count;
+  archive.thumbnail.firstChild.textContent = `ZIP file, ${plural(count, "photo")}`;
+}
+
 /** Return one sentence for each photo, or null if nobody wrote any. A photo without one gets the default. */
 export function captions() {
   const written = photos.map((photo) => photo.caption.value.trim());
+  if (written.some(Boolean) && photos.some(({ isArchive }) => isArchive)) {
+    throw fieldError("captions", "captions: got some and a ZIP file; expected .txt files in the ZIP file, or no ZIP file");
+  }
   return written.some(Boolean) ? written.map((text) => text || defaultCaption()) : null;
 }
 
 /** Return the chosen square of each photo, null for its center; null if no square was chosen. */
 export function crops() {
-  const squares = photos.map((photo) => photo.square?.crop() ?? null);
+  const squares = perImage().map((photo) => photo.square?.crop() ?? null);
   return isSquashed() || !squares.some(Boolean) ? null : squares;
 }
 
 /** Return a function that takes the size of each of these photos, as the service reads it. */
 export function sizesOfPhotos() {
-  const listed = [...photos];
+  const listed = perImage();
   return (sizes) => {
     for (const [index, { width, height }] of sizes.entries()) {
       if (listed[index].square?.scaleTo(width, height) === false) hidePreview(listed[index]);
     }
   };
 }
+
+/** Return the photo of each image that the service counts. */
+const perImage = () => photos.flatMap((photo) => Array(photo.count ?? 1).fill(photo));
 
 /** Call `changed` after each change; `captionOf()` returns the sentence of a photo without a caption. */
 export function installPhotos(changed, captionOf) {
@@ -47,15 +67,17 @@ export function installPhotos(changed, captionOf) {
     input.click();
   });
   const view = document.querySelector('[data-view="learn"]');
-  view.addEventListener("dragover", (event) => {
+  document.addEventListener("dragover", (event) => {
+    if (view.hidden || !event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     zone.classList.add("over");
   });
-  view.addEventListener("dragleave", () => zone.classList.remove("over"));
-  view.addEventListener("drop", (event) => {
-    event.preventDefault();
+  document.addEventListener("dragleave", () => zone.classList.remove("over"));
+  document.addEventListener("drop", (event) => {
     zone.classList.remove("over");
-    add(event.dataTransfer.files);
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault(); // the browser would open the file and leave the page
+    if (!view.hidden) add(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => !view.hidden && add(event.clipboardData.files));
 }
@@ -63,11 +85,13 @@ export function installPhotos(changed, captionOf) {
 /** Show each warning at the photo that it names ("image 2: …"), and the others below the photos. */
 export function showWarnings(warnings) {
   const general = byId("photo-warnings");
+  const listed = perImage();
   const places = new Map([general, ...photos.map((photo) => photo.warnings)].map((place) => [place, []]));
   for (const { message } of warnings) {
-    const number = /^image (\d+)\b/.exec(message)?.[1];
-    const text = number === undefined ? message : message.replace(/^image \d+:? /, "");
-    places.get(photos[number - 1]?.warnings ?? general).push(text);
+    const index = /^image (\d+)\b/.exec(message)?.[1] - 1;
+    const photo = listed[index];
+    const text = photo === undefined ? message : message.replace(/^image \d+:? /, "");
+    places.get(photo?.warnings ?? general).push(photo?.isArchive ? `photo ${index - listed.indexOf(photo) + 1}: ${text}` : text);
   }
   for (const [place, texts] of places) synchronize(place, texts, String, (text) => element("li", {}, text));
 }
@@ -81,26 +105,42 @@ const isSquashed = () => byId("photos").classList.contains("squashed");
 
 function add(list) {
   for (const file of list) {
-    const url = URL.createObjectURL(file);
-    const image = element("img", { src: url, alt: "" });
-    const photo = {
-      file,
-      url,
-      square: null,
-      caption: element("input", { placeholder: "Caption", autocomplete: "off", "aria-label": `Caption of ${file.name}` }),
-      warnings: element("ul", { class: "warnings", "aria-label": `Warnings about ${file.name}`, "aria-live": "polite" }),
-    };
-    image.addEventListener("load", () => addSquare(photo, image));
-    image.addEventListener("error", () => hidePreview(photo));
+    const photo = create(file);
     photo.caption.addEventListener("change", notify);
     const removal = button("x", "", () => remove(photo), { "aria-label": `Remove ${file.name}`, class: "secondary icon-only remove" });
-    photo.thumbnail = element("div", { class: "thumbnail" }, image, removal);
-    const group = element("fieldset", { "aria-label": `Photo ${file.name}` }, photo.thumbnail, photo.caption, photo.warnings);
-    photo.row = element("li", {}, group);
+    photo.thumbnail = element("div", { class: "thumbnail" }, removal);
+    photo.thumbnail.prepend(photo.isArchive ? element("span", { class: "no-preview" }, "ZIP file") : imageOf(photo));
+    const label = photo.isArchive ? `ZIP file ${file.name}` : `Photo ${file.name}`;
+    const below = photo.isArchive ? archiveHints() : [photo.caption];
+    photo.row = element("li", {}, element("fieldset", { "aria-label": label }, photo.thumbnail, ...below, photo.warnings));
     photos.push(photo);
     byId("photos").append(photo.row);
   }
   notify();
+}
+
+function create(file) {
+  return {
+    file,
+    url: URL.createObjectURL(file),
+    square: null,
+    caption: element("input", { placeholder: "Caption", autocomplete: "off", "aria-label": `Caption of ${file.name}` }),
+    warnings: element("ul", { class: "warnings", "aria-label": `Warnings about ${file.name}`, "aria-live": "polite" }),
+    isArchive: ARCHIVE.test(file.name),
+    count: null,
+  };
+}
+
+const archiveHints = () => [
+  element("p", { class: "hint no-square" }, "The center of each photo is used."),
+  element("p", { class: "hint" }, "A .txt file with the name of a photo is its caption."),
+];
+
+function imageOf(photo) {
+  const image = element("img", { src: photo.url, alt: "" });
+  image.addEventListener("load", () => addSquare(photo, image));
+  image.addEventListener("error", () => hidePreview(photo));
+  return image;
 }
 
 function addSquare(photo, image) {

@@ -48,6 +48,11 @@ def test_scripts_use_only_elements_that_the_page_has() -> None:
     assert used <= set(ids)
 
 
+def test_photos_and_zip_files_can_be_chosen() -> None:
+    """The dialog for files offers them; a system may not count HEIC photos as images."""
+    assert 'accept="image/*,.heic,.heif,.zip"' in _page()
+
+
 def test_the_page_has_no_inline_script_and_names_no_other_host() -> None:
     """The Content-Security-Policy would refuse them."""
     page = _page()
