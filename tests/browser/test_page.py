@@ -250,7 +250,7 @@ def test_a_square_is_moved_by_pointer(open_page: OpenPage, url: str, tmp_path: P
     page.get_by_role("button", name="Center the square").click()
     expect(warnings).to_have_text("only its center square is used, 50% is cut off")
     page.locator("#learn-more > summary").click()
-    page.get_by_label("Photos become square by").select_option("squash")
+    page.get_by_label("Make square by").select_option("squash")
     expect(page.locator(".square")).to_be_hidden()
     expect(warnings).to_have_text(re.compile("^$"))
 
