@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoodip_core.diffusion.quantize import QUANTIZED, QuantizedConv2d, QuantizedWeight
+from zoodip_core.diffusion.quantize import QUANTIZED, QuantizedConv2d, QuantizedLinear, QuantizedWeight
 
 CPU_BUDGET_MB = 64
 """Covers the embedded model (32 MB): INT8 gains 0 to 10 % of its speed, NF4 35 to 45 %. Packed kernels add to that.
@@ -41,6 +41,19 @@ class DequantizedWeight(QuantizedWeight):
     def forward(self) -> Float[Tensor, "out ..."]:
         """The weight in the compute dtype."""
         return self.weight
+
+
+def _kept(layer: nn.Module) -> Float[Tensor, "out ..."]:
+    """Return the weight without two calls of modules, which take time in a small model."""
+    weight: Tensor = layer._modules["quantized"]._buffers["weight"]  # type: ignore[union-attr,assignment]
+    return weight
+
+
+class DequantizedLinear(QuantizedLinear):
+    """Linear layer with a `DequantizedWeight`."""
+
+    quantized: DequantizedWeight
+    weight = property(_kept)
 
 
 class PackedKernel(DequantizedWeight):
@@ -99,8 +112,10 @@ def keep_dequantized(models: Iterable[nn.Module], *, packed: bool) -> None:
             if packed and isinstance(layer, QuantizedConv2d) and _can_pack(layer):
                 layer.quantized = PackedKernel(layer.quantized, layer)
                 layer.__class__ = PackedConv2d
-            else:
-                layer.quantized = DequantizedWeight(layer.quantized)
+                continue
+            layer.quantized = DequantizedWeight(layer.quantized)
+            if isinstance(layer, QuantizedLinear):
+                layer.__class__ = DequantizedLinear
 
 
 def _can_pack(layer: QuantizedConv2d) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.speed.operators import count_flops
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.footprint import dequantized_mb, weights_mb
 from zoodip_core.config import Precision
@@ -48,6 +50,17 @@ def test_the_bits_are_those_of_dequantization_on_the_fly(
     reports = [quantization_report(one.modules) for one in (fly, kept)]
     assert reports[0].quantized_share == reports[1].quantized_share
     assert reports[0].size_bytes < 0.6 * reports[1].size_bytes
+
+
+def test_operations_count_with_any_storage_of_weights(family_folder: dict[str, Path]) -> None:
+    """The benchmark of the speed counts as many operations with packed kernels as without."""
+    counts = []
+    for budget in (0, None):
+        entry = BaseModelEntry(name="x", path=family_folder["sd1"])
+        bundle = load_bundle(entry, device="cpu", dequantized_mb=budget)
+        given = Rows(torch.zeros(2, 4, 8, 8), torch.full((2,), 500), torch.zeros(2, 77, 32))
+        counts.append(count_flops(partial(bundle.denoiser.predict, given)))
+    assert counts[0] == counts[1] > 0
 
 
 def test_packed_kernels_are_used_and_have_gradients(family_folder: dict[str, Path]) -> None:
