@@ -11,8 +11,9 @@ import torch
 SMALL_WORK = 50_000_000_000
 """Below this product of rows, latent cells and U-Net parameters, a pass runs on one thread.
 
-The embedded model stays below it up to 121 rows, and SD1.5 is above it with one row.
-docs/experiments/second-thread.md has measurements on busy cores; none on idle ones led to this limit.
+The embedded model stays below it up to 121 rows, and SD1.5 is above it with one row. It is no break-even point: on
+idle cores a second thread helps at every size, and next to other processes it costs more than that
+(docs/experiments/second-thread.md).
 """
 
 
@@ -20,8 +21,8 @@ docs/experiments/second-thread.md has measurements on busy cores; none on idle o
 def threads_for(work: int) -> Iterator[None]:
     """Run the block on one thread if its work is small. Then restore the number of threads.
 
-    A second thread barely speeds up small operations. It costs time on cores that other processes use, because each
-    operation waits for both threads. `OMP_NUM_THREADS` turns this choice off.
+    On cores that other processes use, a second thread costs time, because each operation waits for both threads.
+    `OMP_NUM_THREADS` turns this choice off.
 
     Args:
         work: rows × latent cells × parameters of the U-Net, about the multiplications of a forward pass.
