@@ -43,10 +43,9 @@ class DequantizedWeight(QuantizedWeight):
         return self.weight
 
 
-def _kept(layer: nn.Module) -> Float[Tensor, "out ..."]:
+def _kept(layer: DequantizedLinear) -> Float[Tensor, "out ..."]:
     """Return the weight without two calls of modules, which take time in a small model."""
-    weight: Tensor = layer._modules["quantized"]._buffers["weight"]  # type: ignore[union-attr,assignment]
-    return weight
+    return layer.quantized.weight
 
 
 class DequantizedLinear(QuantizedLinear):
@@ -122,7 +121,7 @@ def _can_pack(layer: QuantizedConv2d) -> bool:
     """Return whether torch computes batches of this convolution with oneDNN, at any size of the image."""
     scale = layer.quantized.scale
     return (
-        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch does not annotate it
         and scale.device.type == "cpu"
         and scale.dtype == torch.float32
         and layer.kernel_size[0] > 1

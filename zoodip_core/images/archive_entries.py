@@ -17,7 +17,7 @@ from zoodip_core.images.caption_files import CAPTION_SUFFIX, MAX_CAPTION_BYTES
 from zoodip_core.images.limits import MAX_IMAGES, ImageLimits
 
 Refusal = Callable[[str, str], InvalidInputError]
-"""Function that builds the error for an archive from two texts: what was found, and what is expected."""
+"""Returns the error for an archive, given what was found and what is expected."""
 
 MAX_ENTRIES = 100
 _MAX_DIRECTORY_BYTES = 50_000  # of the list of entries, which zipfile reads as a whole
