@@ -102,7 +102,8 @@ class LeasedWriter:
     def write_with_retry(self, lease: Lease, write: Callable[[Connection], T]) -> T:
         """Run a write of a job, and retry for up to two lease times while the database is unavailable.
 
-        After two lease times another worker may have the lease, so the last error is raised.
+        After two lease times another worker may have the lease, so the error of an attempt that begins later is
+        raised. An attempt that outlasts this time is repeated once: this process may have been suspended in it.
 
         Args:
             lease: lease of the job.
@@ -110,10 +111,11 @@ class LeasedWriter:
         """
         end = time.monotonic() + 2 * self._lease_s
         while True:
+            began_at = time.monotonic()
             try:
                 return self._write(lease, write)
             except DATABASE_UNAVAILABLE:
-                if time.monotonic() > end:
+                if began_at > end:
                     raise
                 _log.warning("database_write_retried")
                 time.sleep(_RETRY_EVERY_S)

@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.integration.support.photos import create
-from tests.integration.support.processes import wait_until
 from tests.integration.support.servers import start_postgresql, start_redis
 from tests.integration.support.workers import (
     STUB,
@@ -72,9 +71,9 @@ def test_frozen_worker_changes_nothing_after_its_lease(
         _wait_for_step(patient, job_id, 20)
         freeze(first, database)
         with worker(patient, wait=False, **SLOW) as second:
-            wait_until(lambda: '"attempt": 2' in second.log.read_text(), "a second attempt", 60)
+            second.wait_for_log('"attempt": 2', 60)
             first.signal(signal.SIGCONT)
-            wait_until(lambda: "lease_lost" in first.log.read_text(), "the first worker to drop the job", 60)
+            first.wait_for_log('"lease_lost"', 60)
             done = wait_for_job(patient, job_id, *ENDED, timeout_s=120)
     assert done.status is Status.SUCCEEDED
     assert "personalization_succeeded" not in first.log.read_text()
@@ -130,17 +129,13 @@ def test_running_job_survives_a_restart_of_postgresql(stub: ServiceSettings) -> 
                 cluster.control("stop", "-m", "fast")
                 down = client.get(created.headers["Location"])
                 assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
-                wait_until(
-                    lambda: '"database_unavailable"' in running.log.read_text(), "the log entry of the outage"
-                )
+                running.wait_for_log('"database_unavailable"')
                 cluster.control("start")
                 done = wait_for_job(changed, created.json()["id"], *ENDED)
             assert done.status is Status.SUCCEEDED
             assert done.attempts == 1
             assert client.get(created.headers["Location"]).json()["step"] == 150
-            wait_until(
-                lambda: '"database_available"' in running.log.read_text(), "the log entry of the recovery"
-            )
+            running.wait_for_log('"database_available"')
             assert running.log.read_text().count('"database_unavailable"') == 1
 
 
@@ -154,7 +149,7 @@ def test_job_continues_after_a_database_outage_longer_than_a_lease(stub: Service
             job_id = create(client, settings={"steps": 400}).json()["id"]
             wait_for(changed, job_id, lambda job: job.checkpoint_step > 0, "a checkpoint")
             cluster.control("stop", "-m", "fast")
-            wait_until(lambda: '"job_abandoned"' in running.log.read_text(), "the worker to drop the job")
+            running.wait_for_log('"job_abandoned"')
             cluster.control("start")
             done = wait_for_job(changed, job_id, *ENDED)
     assert (done.status, done.step, done.fence) == (Status.SUCCEEDED, 400, 2)

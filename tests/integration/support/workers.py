@@ -56,6 +56,14 @@ class Worker:
         """Send a signal to the worker and its children."""
         os.killpg(self.process.pid, number)
 
+    def wait_for_log(self, entry: str, timeout_s: float = 30.0) -> None:
+        """Return as soon as the log contains `entry`; fail with the log after the timeout."""
+        try:
+            wait_until(lambda: entry in self.log.read_text(), f"{entry} in a worker's log", timeout_s)
+        except AssertionError as error:
+            error.add_note(self.log.read_text())
+            raise
+
     def kill(self) -> None:
         """Send SIGKILL, as the kernel does when memory is exhausted."""
         self.signal(signal.SIGKILL)
