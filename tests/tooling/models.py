@@ -106,7 +106,8 @@ def write_pipeline(
     for number, (part, name, config) in enumerate(models):
         library, stem = ("transformers", "model") if name.startswith("CLIP") else ("diffusers", "")
         index[part] = [library, name]
-        _write_json(folder / part / "config.json", {"_class_name": name, "architectures": [name]} | config)
+        kind = {"architectures": [name]} if stem else {"_class_name": name}
+        _write_json(folder / part / "config.json", kind | config)
         if parts is None or part in parts:
             path = folder / part / f"{stem or 'diffusion_pytorch_model'}{suffix}"
             rename = published_name if stem else str
