@@ -16,7 +16,8 @@ from tools.page_browser import find_chromium, launch, serve
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/images"
-_DESKTOP, _FORM, _PHONE = (1100, 760), (1100, 890), (375, 1000)
+_DESKTOP, _FORM, _PHONE = (1100, 760), (1100, 950), (375, 1000)
+_PLACES = ("in the snow", "on the grass", "on white", "by a brick wall")
 _LEARNED_MS = 1_800_000
 _COLORS = 256  # a palette makes the files less than half as large
 
@@ -37,6 +38,8 @@ def main() -> None:
 
 def _take_all(page: Page) -> None:
     page.set_input_files("#photo-files", sorted((ROOT / "zoodip_core/assets/demo").glob("*.png")))
+    for number, place in enumerate(_PLACES, 1):
+        page.get_by_label(f"Caption of reference-{number}.png").fill(place)
     page.get_by_label("Name in prompts").fill("my-turtle")
     page.get_by_label("Closest ordinary word").press_sequentially("turtle")
     expect(page.locator("#cost")).to_contain_text("evaluations")
@@ -59,6 +62,7 @@ def _take(page: Page, name: str, size: tuple[int, int], *, dark: bool = False) -
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme="dark" if dark else "light")
     page.mouse.move(0, 0)  # so that no button looks pressed
+    page.evaluate("scrollTo(0, 0)")
     with Image.open(io.BytesIO(page.screenshot())) as taken:
         palette = taken.convert("RGB").quantize(_COLORS, kmeans=3, dither=Image.Dither.NONE)
         palette.save(FOLDER / f"{name}.png", optimize=True)

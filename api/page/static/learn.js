@@ -19,7 +19,7 @@ let checks = 0; // number of the latest check; answers of earlier ones are dropp
 export function installLearn() {
   installBaseModelMenu("base-model");
   installInitializer(() => byId("base-model").value);
-  installPhotos(checkSoon, defaultCaption);
+  installPhotos(checkSoon, captionOf);
   form.addEventListener("input", () => {
     setText(byId("token-shown"), token() || "<my-dog>");
     showFit(byId("image-fit").value);
@@ -46,9 +46,11 @@ export function fillFrom(job) {
 
 const token = () => asToken(byId("token").value);
 
-function defaultCaption() {
+/** Return the caption of a photo. Text without the new word is what else the photo shows, such as "in the snow". */
+function captionOf(text) {
   const shown = token() || "<my-dog>";
-  return byId("kind").value === "style" ? `a photo in ${shown} style` : `a photo of a ${shown}`;
+  if (text.includes("<") || text.toLowerCase().includes(shown.slice(1, -1))) return text;
+  return byId("kind").value === "style" ? `${text || "a photo"} in ${shown} style` : `a photo of a ${shown} ${text}`.trim();
 }
 
 /** Return the form as the API reads it. Throws a field error if the page itself finds a fault. */

@@ -11,7 +11,7 @@ const ARCHIVE = /\.zip$/i;
 // the number of photos in a ZIP file, or null before the service has read it.
 const photos = [];
 let notify = () => {};
-let defaultCaption = () => "";
+let captionOf = () => "";
 
 export const files = () => photos.map((photo) => photo.file);
 
@@ -23,13 +23,13 @@ export function setCount(archive, count) {
   archive.thumbnail.firstChild.textContent = `ZIP file, ${plural(count, "photo")}`;
 }
 
-/** Return one sentence for each photo, or null if nobody wrote any. A photo without one gets the default. */
+/** Return a caption for each photo, or null if nobody wrote any. */
 export function captions() {
   const written = photos.map((photo) => photo.caption.value.trim());
   if (written.some(Boolean) && photos.some(({ isArchive }) => isArchive)) {
     throw fieldError("captions", "captions: got some and a ZIP file; expected .txt files in the ZIP file, or no ZIP file");
   }
-  return written.some(Boolean) ? written.map((text) => text || defaultCaption()) : null;
+  return written.some(Boolean) ? written.map(captionOf) : null;
 }
 
 /** Return the chosen square of each photo, null for its center; null if no square was chosen. */
@@ -51,10 +51,10 @@ export function sizesOfPhotos() {
 /** Return the photo of each image that the service counts. */
 const perImage = () => photos.flatMap((photo) => Array(photo.count ?? 1).fill(photo));
 
-/** Call `changed` after each change; `captionOf()` returns the sentence of a photo without a caption. */
-export function installPhotos(changed, captionOf) {
+/** Call `changed` after each change; `toCaption(text)` returns the caption of a photo below which `text` is written. */
+export function installPhotos(changed, toCaption) {
   notify = changed;
-  defaultCaption = captionOf;
+  captionOf = toCaption;
   const input = byId("photo-files");
   const zone = byId("drop");
   input.addEventListener("change", () => {
@@ -124,7 +124,7 @@ function create(file) {
     file,
     url: URL.createObjectURL(file),
     square: null,
-    caption: element("input", { placeholder: "Caption", autocomplete: "off", "aria-label": `Caption of ${file.name}` }),
+    caption: element("input", { class: "caption", placeholder: "e.g. in the snow", autocomplete: "off", "aria-label": `Caption of ${file.name}`, "aria-describedby": "captions-hint" }),
     warnings: element("ul", { class: "warnings", "aria-label": `Warnings about ${file.name}`, "aria-live": "polite" }),
     isArchive: ARCHIVE.test(file.name),
     count: null,
