@@ -9,7 +9,7 @@ from pathlib import Path
 from zoodip_core.base_models.text_window import TextWindow, check_window, text_windows, token_excess
 from zoodip_core.base_models.vocabulary import check_initializer, check_token
 from zoodip_core.config import ConceptKind
-from zoodip_core.errors import InvalidSettingsError
+from zoodip_core.errors import InvalidInputError, InvalidSettingsError
 from zoodip_core.images import check_image_count
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.personalization.captions import captions_per_image, read_captions
@@ -52,6 +52,7 @@ def resolve_subject(
         InvalidInputError: names the field: images, token, initializer, captions or settings.vectors.
     """
     check_image_count(images)
+    _check_characters(subject)
     windows = text_windows(folder)
     words = windows[0].vocabulary
     check_token(subject.token, words)
@@ -64,6 +65,18 @@ def resolve_subject(
     for index, caption in enumerate(captions):
         warnings += check_window(caption, {subject.token: vectors}, windows, field=f"captions[{index}]")
     return replace(subject, captions=captions), warnings
+
+
+def _check_characters(subject: Subject) -> None:
+    """Validate that all texts are Unicode: bytes of a command that are not UTF-8 become unpaired surrogates.
+
+    Raises:
+        InvalidInputError: a text has an unpaired surrogate, which no tokenizer reads.
+    """
+    captions = {f"captions[{index}]": text for index, text in enumerate(subject.captions or ())}
+    for field, text in {"token": subject.token, "initializer": subject.initializer, **captions}.items():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidInputError.mismatch(field, got=repr(text), expected="text in UTF-8")
 
 
 def _check_templates(

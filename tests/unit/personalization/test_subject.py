@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from zoodip_core.base_models.catalog import EMBEDDED
-from zoodip_core.errors import InvalidCaptionError, InvalidSettingsError, UnknownTokenError
+from zoodip_core.errors import InvalidCaptionError, InvalidInputError, InvalidSettingsError, UnknownTokenError
 from zoodip_core.personalization.subject import Subject, resolve_subject
 
 EMOJI = EMBEDDED.parent / "emoji"  # reads 14 tokens of a prompt
@@ -43,3 +45,20 @@ def test_caption_with_an_unknown_token(family_folder: dict[str, Path]) -> None:
     subject = Subject("<x>", "dog", captions=("a <x> and a <y>",))
     with pytest.raises(UnknownTokenError, match=r"captions\[0\]: got <y>"):
         resolve_subject(subject, family_folder["sd1"], images=1, vectors=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("token", {"token": "<n\udcff>"}),
+        ("initializer", {"initializer": "dog \udcff"}),
+        ("captions[0]", {"captions": ("a <n> \udcff",)}),
+    ],
+)
+def test_text_that_is_not_utf8(family_folder: dict[str, Path], field: str, changed: dict[str, Any]) -> None:
+    """Python reads bytes of a command that are not UTF-8 as unpaired surrogates; tokenizers cannot read them."""
+    subject = dataclasses.replace(Subject("<n>", "dog"), **changed)
+    with pytest.raises(InvalidInputError) as error:
+        resolve_subject(subject, family_folder["sd1"], images=1, vectors=1)
+    assert error.value.message.startswith(f"{field}: got ")
+    assert error.value.message.endswith("; expected text in UTF-8")
