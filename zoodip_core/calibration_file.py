@@ -24,11 +24,11 @@ _NAMES = {"basis", "scales", "curvature"}
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Principal directions of learned displacements.
+    """Principal directions of displacements: learned ones, and those from noun to noun.
 
     Attributes:
-        basis: orthonormal rows, the principal directions; the displacements are not centered.
-        scales: root mean square of the displacements along each row, largest first; above 0.
+        basis: orthonormal rows, the principal directions; the learned displacements are not centered.
+        scales: standard deviation of the displacements along each row, largest first; above 0.
         curvature: mean curvature of the loss along `scales * basis`, of trace 1.
         weights_fingerprint: of the base model.
         provenance: how the file was made.
@@ -98,12 +98,15 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -
 
 
 def principal_directions(
-    moves: Float[Tensor, "subjects d"], most: int
+    rows: Float[Tensor, "rows d"], most: int
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Return basis and scales of displacements: at most `most`, and none of numerically zero variance."""
-    _, values, rows = torch.linalg.svd(moves.double(), full_matrices=False)
+    """Return basis and scales of rows whose outer products add up to a covariance.
+
+    There are at most `most` directions, and none of numerically zero variance.
+    """
+    _, values, found = torch.linalg.svd(rows.double(), full_matrices=False)
     count = min(most, int((values > 1e-6 * values[0]).sum()))
-    return rows[:count].float().contiguous(), (values[:count] / len(moves) ** 0.5).float()
+    return found[:count].float().contiguous(), values[:count].float()
 
 
 def _unusable(path: Path, got: str) -> InvalidModelError:

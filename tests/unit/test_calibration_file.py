@@ -18,7 +18,7 @@ HEADER = {"zoodip.weights_fingerprint": OWN, "zoodip.provenance": "{}"}
 def made(path: Path) -> Calibration:
     """Write the calibration of four displacements."""
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
-    calibration = Calibration(*principal_directions(moves, 3), torch.eye(3) / 3, OWN, {"seed": 0})
+    calibration = Calibration(*principal_directions(moves / 2, 3), torch.eye(3) / 3, OWN, {"seed": 0})
     calibration.save(path)
     return calibration
 

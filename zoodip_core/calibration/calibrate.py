@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from zoodip_core.base_models.vocabulary import vocabulary
 from zoodip_core.calibration.backpropagation import BATCH, RATE, draw_and_learn
 from zoodip_core.calibration.curvature import mean_curvature
-from zoodip_core.calibration.pseudo_subjects import choose_subjects
+from zoodip_core.calibration.noun_displacements import noun_displacements
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects
 from zoodip_core.calibration_file import Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
@@ -21,7 +22,7 @@ from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpo
 TOGETHER = 8
 """Pseudo-subjects that are learned in one batch; the file of an interrupted calibration holds whole batches."""
 
-DIRECTIONS = 32
+DIRECTIONS = 64
 """Most principal directions that a calibration keeps."""
 
 
@@ -69,34 +70,48 @@ def calibrate(
         InvalidCheckpointError: the partial result is damaged, or has other options or another base model.
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    subjects = choose_subjects(
-        vocabulary(bundle.folder), options.subjects, seed=options.seed, excluded=options.excluded
-    )
+    words = vocabulary(bundle.folder)
+    nouns = choose_nouns(words, options.excluded)
+    subjects = choose_subjects(words, options.subjects, seed=options.seed, excluded=options.excluded)
     part = out.with_suffix(".part")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
-    moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
-    done = sum(len(one) for one in moves)
-    while done < len(subjects):
+    saved = load_checkpoint(part, identity=identity)["moves"] if part.is_file() else None
+    learned = [] if saved is None else [saved]
+    while (done := sum(len(one) for one in learned)) < len(subjects):
         if should_stop():
             return False
         batch = subjects[done : done + TOGETHER]
-        learned = draw_and_learn(
+        moved = draw_and_learn(
             bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation
         )
-        moves.append(learned.cpu())
-        done += len(batch)
-        save_checkpoint({"moves": torch.cat(moves)}, part, identity=identity)
-        on_progress(done)
-    provenance = {
-        "subjects": [subject.phrase for subject in subjects],
-        **{name: value for name, value in asdict(options).items() if name in ("steps", "seed")},
-        "batch": BATCH,
-        "learning_rate": RATE,
-    }
-    basis, scales = principal_directions(torch.cat(moves), DIRECTIONS)
+        learned.append(moved.cpu())
+        save_checkpoint({"moves": torch.cat(learned)}, part, identity=identity)
+        on_progress(done + len(batch))
+    _finish(bundle, subjects, nouns, torch.cat(learned), options, generation).save(out)
+    part.unlink(missing_ok=True)
+    return True
+
+
+def _finish(
+    bundle: Bundle,
+    subjects: Sequence[PseudoSubject],
+    nouns: Sequence[str],
+    moves: Tensor,
+    options: CalibrationOptions,
+    generation: Mapping[str, int | float],
+) -> Calibration:
+    """Return the calibration of learned moves and nouns, with the curvature along its directions."""
+    between = noun_displacements(bundle, nouns, moves)
+    basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
     curvature = mean_curvature(
         bundle, subjects, scales[:, None] * basis, seed=options.seed, generation=generation
     )
-    Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance).save(out)
-    part.unlink(missing_ok=True)
-    return True
+    provenance = {
+        "subjects": [subject.phrase for subject in subjects],
+        "nouns": list(nouns),
+        "steps": options.steps,
+        "seed": options.seed,
+        "batch": BATCH,
+        "learning_rate": RATE,
+    }
+    return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zoodip_core.base_models.vocabulary import Vocabulary
@@ -115,19 +115,8 @@ def choose_subjects(
     Raises:
         InvalidModelError: the vocabulary has too few single-token nouns, or no adjectives or scenes.
     """
-    banned = [frozenset(phrase.split()) for phrase in excluded]
-
-    def allowed(phrase: str) -> bool:
-        words = frozenset(phrase.split())
-        return vocabulary.word_ids(phrase) is not None and not any(one <= words for one in banned)
-
-    nouns = [noun for noun in NOUNS if allowed(noun)]
-    if len(nouns) < MIN_NOUNS:
-        raise InvalidModelError.mismatch(
-            "base_model",
-            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list",
-            expected=f"at least {MIN_NOUNS}",
-        )
+    allowed = _filter(vocabulary, excluded)
+    nouns = choose_nouns(vocabulary, excluded)
     colors, scenes = [one for one in COLORS if allowed(one)], [one for one in SCENES if allowed(one)]
     patterns, styles = (
         [one for one in PATTERNS if not one or allowed(one)],
@@ -153,6 +142,34 @@ def choose_subjects(
         )
     found = [_style(style, nouns, scenes, rng) for style in wanted_styles]
     return [_object(phrase, scenes, rng) for phrase in objects[: count - len(found)]] + found
+
+
+def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[str]:
+    """Return the nouns of the calibration's list that are single tokens and not excluded.
+
+    Raises:
+        InvalidModelError: there are too few.
+    """
+    allowed = _filter(vocabulary, excluded)
+    nouns = [noun for noun in NOUNS if allowed(noun)]
+    if len(nouns) < MIN_NOUNS:
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list",
+            expected=f"at least {MIN_NOUNS}",
+        )
+    return nouns
+
+
+def _filter(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a phrase has single-token words only, and contains no excluded phrase."""
+    banned = [frozenset(phrase.split()) for phrase in excluded]
+
+    def allowed(phrase: str) -> bool:
+        words = frozenset(phrase.split())
+        return vocabulary.word_ids(phrase) is not None and not any(one <= words for one in banned)
+
+    return allowed
 
 
 def _object(phrase: str, scenes: Sequence[str], rng: random.Random) -> PseudoSubject:

@@ -12,12 +12,13 @@ from torch import Tensor
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.diffusion.prompts import ConceptVectors, flatten, unflatten
+from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import LossNotFiniteError
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.personalization.image_fit import fit_image
+from zoodip_core.personalization.initial_token import initial_token
 from zoodip_core.personalization.measurements import measure
 from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
 from zoodip_core.personalization.samples import References, Sample, candidates_request
@@ -50,7 +51,7 @@ class Personalization:
         self._sample: Sample | None = None
         self._redraws = 0  # of the current step
         self._rate_halved = False
-        start = _initial_theta(bundle, subject.initializer, settings.vectors)
+        start = initial_token(bundle, subject.initializer, settings.vectors)
         self._space = make_search_space(bundle, settings, start)
         self._search_type = SEARCHES[settings.search_space]
         if state is None:
@@ -263,13 +264,3 @@ class Personalization:
         saved = SearchState(self.search.state(), self.fixed_losses, self._rate_halved, self.bundle.precision)
         self._last_state = saved.encode()
         return dict(self._last_state)
-
-
-def _initial_theta(bundle: Bundle, initializer: str, vectors: int) -> Float[Tensor, " flat"]:
-    """Return the embeddings of the initializer in each text encoder: one for each vector, or their mean for all."""
-    parts = []
-    for encoder in bundle.prompts.encoders:
-        ids = encoder.tokenizer(initializer, add_special_tokens=False).input_ids
-        rows = encoder.table[ids].float().cpu()
-        parts.append(rows if len(ids) == vectors else rows.mean(dim=0).expand(vectors, -1))
-    return flatten(parts)

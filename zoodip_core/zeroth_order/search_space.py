@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-REMAINDER = 0.68
+REMAINDER = 0.1
 """Squared length of a move along the remainder, relative to the span. Chosen on EmojiBooth's validation split."""
-REMAINDER_CURVATURE = 0.063
-"""Trace of the curvature along the remainder at its scale, relative to the span: measured on EmojiBooth's validation
-split at the initial tokens."""
+REMAINDER_CURVATURE = 0.01
+"""Trace of the curvature along the remainder at its scale, relative to the span. For each squared length it is about
+what EmojiBooth's validation split has outside of the learned moves, at the initial tokens."""
 
 
 @runtime_checkable
