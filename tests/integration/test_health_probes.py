@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from zoodip_core.cli.health_probes import worker_probe
@@ -46,4 +47,16 @@ def test_a_worker_that_cannot_report_on_a_full_disk_is_not_taken_for_hung(tmp_pa
         assert responds(PID) is None
     assert responds(PID) is False
     assert responds(os.getpid()) is False
+    database.close()
+
+
+def test_a_silent_worker_is_hung_if_the_database_stays_locked(tmp_path: Path) -> None:
+    """A worker that froze in a transaction holds the lock of SQLite until it is killed."""
+    settings = ServiceSettings(data_dir=tmp_path)
+    database, responds = Database(settings.database), worker_probe(settings)
+    database.migrate()
+    _report(database, time.time() - 3 * settings.lease_s)
+    with closing(sqlite3.connect(str(database.engine.url.database))) as frozen:
+        frozen.execute("BEGIN IMMEDIATE")
+        assert responds(PID) is False
     database.close()

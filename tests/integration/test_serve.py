@@ -106,7 +106,7 @@ def test_serve_restarts_frozen_processes(tmp_path: Path) -> None:
         for pid in before:
             os.kill(pid, signal.SIGSTOP)
         wait_until(
-            lambda: not any(psutil.pid_exists(pid) for pid in before), "the end of the frozen ones", 120
+            lambda: not any(psutil.pid_exists(pid) for pid in before), "the end of the frozen ones", 300
         )
         assert len(_ready_pids(port, process)) == 2
     finally:

@@ -106,7 +106,7 @@ def write_pipeline(
     for number, (part, name, config) in enumerate(models):
         library, stem = ("transformers", "model") if name.startswith("CLIP") else ("diffusers", "")
         index[part] = [library, name]
-        kind = {"architectures": [name]} if stem else {"_class_name": name}
+        kind = {"_class_name": name} | ({"architectures": [name]} if stem else {})
         _write_json(folder / part / "config.json", kind | config)
         if parts is None or part in parts:
             path = folder / part / f"{stem or 'diffusion_pytorch_model'}{suffix}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -42,7 +43,8 @@ def api_probe(settings: ServiceSettings) -> Probe:
 def worker_probe(settings: ServiceSettings) -> Probe:
     """Return a probe of the worker: its heartbeat thread must have reported within the last two leases.
 
-    A worker that cannot report, because the database takes no writes, keeps its jobs. A hanging engine is not the
+    A worker that cannot report, because the database takes no writes, keeps its jobs. But a lock that is never
+    released may be its own: SQLite stays locked if a process freezes in a transaction. A hanging engine is not the
     concern of the probe: the worker itself exits after `ZOODIP_STUCK_AFTER_S`.
     """
     database = Database(settings.database)
@@ -55,8 +57,8 @@ def worker_probe(settings: ServiceSettings) -> Probe:
             if seen_at is not None and time.time() - seen_at <= 2 * settings.lease_s:
                 return True
             _check_writable(database, prefix + "probe")
-        except SQLAlchemyError:  # the worker cannot report either
-            return None
+        except SQLAlchemyError as error:
+            return False if _is_locked(error) else None  # None: the worker cannot report either
         return False
 
     return reports
@@ -71,3 +73,9 @@ def _check_writable(database: Database, probe_id: str) -> None:
     with database.write() as connection:
         worker_registry.report(connection, probe_id, time.time(), draining=True, stats={})
         worker_registry.deregister(connection, probe_id)
+
+
+def _is_locked(error: SQLAlchemyError) -> bool:
+    """Return whether another process holds the lock of SQLite."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
