@@ -50,6 +50,8 @@ def test_learn_draw_and_delete(open_page: OpenPage, url: str, photos: list[Path]
     caption = page.get_by_label("Caption of reference-1.png")
     caption.fill("in the snow " * 5)  # "a photo of a <my-turtle>" is put before it
     expect(page.locator("#photo-warnings")).to_contain_text("does not read 'in the snow in the snow'")
+    caption.fill("by my-turtles in the snow in the snow in the snow")  # another word than the new one
+    expect(page.locator("#photo-warnings")).to_contain_text("does not read 'snow in the snow in the snow'")
     caption.fill("in the snow")
     page.get_by_role("button", name="Start").click()
     _status(page, "succeeded")

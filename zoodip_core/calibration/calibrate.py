@@ -70,24 +70,25 @@ def calibrate(
         InvalidCheckpointError: the partial result is damaged, or has other options or another base model.
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    words = vocabulary(bundle.folder)
-    nouns = choose_nouns(words, options.excluded)
-    subjects = choose_subjects(words, options.subjects, seed=options.seed, excluded=options.excluded)
+    subjects = choose_subjects(
+        vocabulary(bundle.folder), options.subjects, seed=options.seed, excluded=options.excluded
+    )
     part = out.with_suffix(".part")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
-    saved = load_checkpoint(part, identity=identity)["moves"] if part.is_file() else None
-    learned = [] if saved is None else [saved]
-    while (done := sum(len(one) for one in learned)) < len(subjects):
+    moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
+    done = sum(len(one) for one in moves)
+    while done < len(subjects):
         if should_stop():
             return False
         batch = subjects[done : done + TOGETHER]
-        moved = draw_and_learn(
+        learned = draw_and_learn(
             bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation
         )
-        learned.append(moved.cpu())
-        save_checkpoint({"moves": torch.cat(learned)}, part, identity=identity)
-        on_progress(done + len(batch))
-    _finish(bundle, subjects, nouns, torch.cat(learned), options, generation).save(out)
+        moves.append(learned.cpu())
+        done += len(batch)
+        save_checkpoint({"moves": torch.cat(moves)}, part, identity=identity)
+        on_progress(done)
+    _finish(bundle, subjects, torch.cat(moves), options, generation).save(out)
     part.unlink(missing_ok=True)
     return True
 
@@ -95,12 +96,12 @@ def calibrate(
 def _finish(
     bundle: Bundle,
     subjects: Sequence[PseudoSubject],
-    nouns: Sequence[str],
     moves: Tensor,
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Calibration:
     """Return the calibration of learned moves and nouns, with the curvature along its directions."""
+    nouns = choose_nouns(vocabulary(bundle.folder), options.excluded)
     between = noun_displacements(bundle, nouns, moves)
     basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
     curvature = mean_curvature(
@@ -108,7 +109,7 @@ def _finish(
     )
     provenance = {
         "subjects": [subject.phrase for subject in subjects],
-        "nouns": list(nouns),
+        "nouns": nouns,
         "steps": options.steps,
         "seed": options.seed,
         "batch": BATCH,

@@ -115,7 +115,7 @@ def choose_subjects(
     Raises:
         InvalidModelError: the vocabulary has too few single-token nouns, or no adjectives or scenes.
     """
-    allowed = _filter(vocabulary, excluded)
+    allowed = _allowed_by(vocabulary, excluded)
     nouns = choose_nouns(vocabulary, excluded)
     colors, scenes = [one for one in COLORS if allowed(one)], [one for one in SCENES if allowed(one)]
     patterns, styles = (
@@ -150,7 +150,7 @@ def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[s
     Raises:
         InvalidModelError: there are too few.
     """
-    allowed = _filter(vocabulary, excluded)
+    allowed = _allowed_by(vocabulary, excluded)
     nouns = [noun for noun in NOUNS if allowed(noun)]
     if len(nouns) < MIN_NOUNS:
         raise InvalidModelError.mismatch(
@@ -161,8 +161,8 @@ def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[s
     return nouns
 
 
-def _filter(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[str], bool]:
-    """Return whether a phrase has single-token words only, and contains no excluded phrase."""
+def _allowed_by(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[str], bool]:
+    """Return a test for phrases: only single-token words, and no excluded phrase."""
     banned = [frozenset(phrase.split()) for phrase in excluded]
 
     def allowed(phrase: str) -> bool:

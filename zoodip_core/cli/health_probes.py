@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from zoodip_core.service import worker_registry
 from zoodip_core.service.database import Database
@@ -77,5 +77,5 @@ def _check_writable(database: Database, probe_id: str) -> None:
 
 def _is_locked(error: SQLAlchemyError) -> bool:
     """Return whether another process holds the lock of SQLite."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY

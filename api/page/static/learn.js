@@ -49,7 +49,8 @@ const token = () => asToken(byId("token").value);
 /** Return the caption of a photo. Text without the new word is what else the photo shows, such as "in the snow". */
 function captionOf(text) {
   const shown = token() || "<my-dog>";
-  if (text.includes("<") || text.toLowerCase().includes(shown.slice(1, -1))) return text;
+  const hasWord = new RegExp(`<|(?<![\\w-])${shown.slice(1, -1).replace(/\W/g, "\\$&")}(?![\\w-])`, "i");
+  if (hasWord.test(text)) return text;
   return byId("kind").value === "style" ? `${text || "a photo"} in ${shown} style` : `a photo of a ${shown} ${text}`.trim();
 }
 
