@@ -11,6 +11,7 @@ from zoodip_core.base_models.vocabulary import TOKEN_PATTERN
 from zoodip_core.config import ConceptKind, LongPrompts, PromptSyntax
 from zoodip_core.images import MAX_IMAGES, Crop
 from zoodip_core.prompt_sets import MAX_PROMPTS
+from zoodip_core.surrogates import has_surrogate
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -65,8 +66,7 @@ def is_storable(value: object) -> bool:
         RecursionError: The value is nested too deeply.
     """
     text = json.dumps(value, ensure_ascii=False, default=str)
-    has_surrogate = not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)
-    return not has_surrogate and "\\u0000" not in text
+    return not has_surrogate(text) and "\\u0000" not in text
 
 
 class RequestBody(BaseModel):

@@ -13,6 +13,7 @@ from zoodip_core.errors import InvalidInputError, InvalidSettingsError
 from zoodip_core.images import check_image_count
 from zoodip_core.input_warnings import InputWarning
 from zoodip_core.personalization.captions import captions_per_image, read_captions
+from zoodip_core.surrogates import has_surrogate
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _check_characters(subject: Subject) -> None:
     """
     captions = {f"captions[{index}]": text for index, text in enumerate(subject.captions or ())}
     for field, text in {"token": subject.token, "initializer": subject.initializer, **captions}.items():
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if has_surrogate(text):
             raise InvalidInputError.mismatch(field, got=repr(text), expected="text in UTF-8")
 
 
