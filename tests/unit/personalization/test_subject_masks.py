@@ -171,16 +171,18 @@ def test_mirrored_images_have_mirrored_masks(bundle: Bundle) -> None:
 
 
 def test_masks_of_jobs_in_one_forward_stay_apart(bundle: Bundle) -> None:
-    """A masked and an unmasked search in one forward pass learn what they learn alone."""
+    """A masked and an unmasked search in one forward pass learn what they learn alone, up to 2 % of their step."""
     jobs = [
         Personalization.begin(bundle, TURTLE, [_photo()], _settings(masked_loss=m)) for m in (True, False)
     ]
     assert Engine(bundle).step(jobs) == [None, None]
+    masked, unmasked = (job.search.theta for job in jobs)
     for job in jobs:
         alone = Personalization.begin(bundle, TURTLE, [_photo()], job.settings)
+        start = alone.search.theta
         assert Engine(bundle).step([alone]) == [None]
-        torch.testing.assert_close(job.search.theta, alone.search.theta, rtol=1e-3, atol=1e-4)
-    assert not torch.allclose(jobs[0].search.theta, jobs[1].search.theta, rtol=1e-2, atol=1e-3)
+        assert (job.search.theta - alone.search.theta).norm() < 0.02 * (alone.search.theta - start).norm()
+    assert (masked - unmasked).norm() > 0.1 * (masked - start).norm()
 
 
 def test_the_setting_decides_the_bits_of_a_run(bundle: Bundle) -> None:
