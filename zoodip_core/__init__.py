@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoodip_core.artifact import Concept, export_concept, load_concept
-    from zoodip_core.base_models.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.catalog import Catalog
+    from zoodip_core.base_models.presets import resolve_settings
     from zoodip_core.config import GenerationSettings
     from zoodip_core.diffusion.generation import generate
     from zoodip_core.diffusion.loading import load_bundle
@@ -44,7 +45,8 @@ __all__ = [
 
 _MODULES = {
     "artifact": ("Concept", "export_concept", "load_concept"),
-    "base_models.catalog": ("Catalog", "resolve_settings"),
+    "base_models.catalog": ("Catalog",),
+    "base_models.presets": ("resolve_settings",),
     "config": ("GenerationSettings",),
     "diffusion.generation": ("generate",),
     "diffusion.loading": ("load_bundle",),

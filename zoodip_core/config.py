@@ -22,7 +22,7 @@ SubspaceName = Literal["subspace_gradient", "none"]
 NullDirectionsName = Literal["keep", "remove"]
 ImageSamplingName = Literal["with_replacement", "without_replacement"]
 ImageFitName = Literal["crop", "squash"]
-TimestepsName = Literal["partial_uniform", "snr"]
+TimestepsName = Literal["partial_uniform", "stratified", "snr"]
 ScheduleName = Literal["constant", "cosine"]
 StopName = Literal["steps", "auto"]
 PromptSyntax = Literal["plain", "weighted"]
@@ -139,7 +139,7 @@ class SearchSettings(_Settings):
     )
     timesteps: TimestepsName = Field(
         "partial_uniform",
-        description="Distribution of the timesteps: uniform in [t_low, t_high), or by `snr`",
+        description="Distribution of the timesteps: uniform in [t_low, t_high), evenly spread there, or by `snr`",
     )
     t_low: int = Field(500, ge=0, lt=1_000_000, description="Lowest timestep (T_L), Eq. (9)")
     t_high: int = Field(900, ge=1, le=1_000_000, description="End of the timesteps, exclusive (T_U), Eq. (9)")
@@ -168,7 +168,7 @@ class PersonalizationSettings(SearchSettings):
 
     search_space: SearchSpaceName = Field(
         "full",
-        description="Algorithm 1 on the token, or Gauss–Newton steps in the base model's calibrated coordinates",
+        description="Algorithm 1 on the token, or Gauss–Newton steps in the base model's calibrated space",
     )
     vectors: int = Field(1, ge=1, le=16, description="Embedding vectors of one token")
     flip: bool = Field(True, description="Mirror images at random; from the published script")

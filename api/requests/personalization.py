@@ -21,7 +21,8 @@ from api.requests.reference_images import decode_images, delete_images, read_cro
 from api.requests.webhook_url import check_webhook
 from api.service import Service
 from api.usage_quotas import check_usage_quota
-from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
+from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.base_models.vocabulary import check_token_format
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError

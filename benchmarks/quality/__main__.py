@@ -24,7 +24,7 @@ from benchmarks.quality.report.tables import paired_table, parse_pairs, table
 from benchmarks.quality.run import BenchmarkRun, RunOptions
 from zoodip_core.files import write_atomically
 
-DEFAULT_METHODS = "initializer,caption,real,default,paper,paper-puts,paper-sg,paper-neither"
+DEFAULT_METHODS = "initializer,caption,real,calibrated,full,paper,paper-puts,paper-sg,paper-neither"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pairs",
         default="",
-        help="methods to compare on the same subjects, such as default:paper,paper:paper-sg",
+        help="methods to compare on the same subjects, such as full:paper,paper:paper-sg",
     )
     return parser
 

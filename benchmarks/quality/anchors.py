@@ -13,7 +13,7 @@ from benchmarks.quality.learning.methods import ANCHOR_PRESET
 from benchmarks.quality.sources import BundleCache, Pictures, SearchOutcome, Source, draw
 from models.emoji.compose import draw_scene
 from models.emoji.world import Scene, World
-from zoodip_core.base_models.catalog import resolve_settings
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.personalization.checkpoint import identity
 from zoodip_core.personalization.personalize import Personalization

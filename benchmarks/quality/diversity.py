@@ -28,7 +28,7 @@ from benchmarks.quality.report.tables import method_table
 from benchmarks.quality.run import BenchmarkRun, RunOptions
 from zoodip_core.files import write_atomically
 
-DEFAULT_METHODS = "initializer,caption,real,default,paper"
+DEFAULT_METHODS = "initializer,caption,real,calibrated,full,paper"
 HEAD = ("method", "NFE", "intra-prompt similarity", "attribute accuracy", "background accuracy", "CLIP-I")
 
 

@@ -24,7 +24,8 @@ from benchmarks.quality.sources import SEED_STRIDE, draw
 from models.emoji.compose import caption, draw_cutout
 from models.emoji.painters import PAINTED_BACKGROUNDS, paint_background
 from models.emoji.world import World
-from zoodip_core.base_models.catalog import BaseModelEntry, resolve_settings
+from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.images.opacity import with_opacity
@@ -92,7 +93,7 @@ def learn(
     bundle: Bundle, entry: BaseModelEntry, cases: Sequence[Case], arm: Arm, world: World, options: Options
 ) -> list[list[Personalization]]:
     """Return the finished searches of an arm for each seed and subject."""
-    values = {"fixed_rows": 1, "masked_loss": arm.outside is not None}
+    values = {"search_space": "full", "fixed_rows": 1, "masked_loss": arm.outside is not None}
     settings = resolve_settings(entry, bundle.family, "default", values)
     steps = options.forwards // settings.evaluations_per_step
     found = []

@@ -35,7 +35,7 @@ from benchmarks.quality.report.rows import Row
 from benchmarks.quality.report.tables import ABSENT, markdown
 from benchmarks.quality.run import BenchmarkRun, BenchmarkSetup, RunOptions
 from benchmarks.quality.sources import Pictures, SearchOutcome, concept_vectors, draw
-from zoodip_core.base_models.catalog import resolve_settings
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.files import write_atomically
 from zoodip_core.personalization.early_stopping import has_stalled
 
@@ -43,7 +43,7 @@ HEAD = (
     *("subject", "NFE", "with auto", "attribute accuracy", "with auto"),
     *("CLIP-I", "with auto", "CLIP-I std over seeds"),
 )
-METHOD = METHODS["default"]
+METHOD = METHODS["full"]
 
 
 @dataclass(frozen=True)

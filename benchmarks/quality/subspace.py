@@ -17,7 +17,8 @@ from benchmarks.quality.learning.methods import METHODS
 from benchmarks.quality.report.tables import markdown
 from models.emoji.errors import EmojiModelError
 from models.emoji.world import shipped_world
-from zoodip_core.base_models.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle, load_bundle

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from zoodip_core.base_models.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.device import peak_memory_mb

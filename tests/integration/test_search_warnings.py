@@ -175,4 +175,4 @@ def test_a_recovery_is_an_event(database: Database, settings: ServiceSettings) -
     assert job.status == Status.SUCCEEDED
     (warning,) = _warnings(database, job_id)
     assert warning.data["code"] == "loss_not_finite"
-    assert "the loss of step 2 was not finite; drawing another timestep" in warning.data["message"]
+    assert "the loss of step 2 was not finite; drawing another sample" in warning.data["message"]

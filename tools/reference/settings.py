@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tools.reference.markdown import GENERATED, code, table
+from zoodip_core.base_models.presets import CALIBRATED, FULL_SPACE_ONLY
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.service.settings import ServiceSettings
@@ -32,6 +33,18 @@ Set these with `zoodip personalize --set NAME=VALUE`, in `settings` of `POST /v1
 settings of the base model in the catalog replace them.
 
 {personalization}
+
+### Calibrated search
+
+With the preset `default`, a base model with a
+[calibration](../how-to/add-a-base-model.md#calibrate-the-search), such as `emoji`, is searched in its calibrated
+space. These values then replace those of the family and of the catalog's `settings`:
+
+{calibrated}
+
+The search is in the full space instead if the request or the catalog sets `search_space=full` or several `vectors`.
+It is also in the full space if the request sets one of these, which have no effect in the calibrated space:
+{full_space_only}.
 
 ## Generation
 
@@ -60,6 +73,10 @@ def page() -> str:
         generated=GENERATED,
         service=_settings(ServiceSettings, "ZOODIP_"),
         personalization=_settings(PersonalizationSettings),
+        calibrated=table(
+            ["Setting", "Value"], [[code(name), code(str(value))] for name, value in CALIBRATED.items()]
+        ),
+        full_space_only=", ".join(code(name) for name in sorted(FULL_SPACE_ONLY)),
         generation=_settings(GenerationSettings),
         schedulers=", ".join(code(name) for name in SCHEDULERS),
     )

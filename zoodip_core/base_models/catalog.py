@@ -14,25 +14,7 @@ from zoodip_core.config import ConceptKind, PartPrecisions, PersonalizationSetti
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 from zoodip_core.expectations import expectation
 
-Preset = Literal["default", "paper", "script"]
-
 EMBEDDED = Path(__file__).parents[1] / "assets" / "catalog.toml"
-
-# Source: arXiv:2503.14868v1, Sec. 5.1 and supplement. SD1's are the defaults of `PersonalizationSettings`.
-_PAPER: dict[Family, dict[str, Any]] = {
-    "sd1": {},
-    "sd2": {"mu": 1e-2, "learning_rate": 1e-2},
-    "sdxl": {"mu": 1e-2, "t_low": 700, "steps": 20_000},
-}
-_PAPER_NF4: dict[str, Any] = {"mu": 1e-2}  # "INT4 U-Net"
-_AS_PRINTED: dict[str, Any] = {"null_directions": "remove"}  # Eq. (7), to the last row
-_SCRIPT: dict[str, Any] = _AS_PRINTED | {
-    "learning_rate": 1e-2,
-    "estimate_scale": "dimension",
-    "image_sampling": "without_replacement",
-    "image_fit": "squash",
-}
-_PRESETS: dict[Preset, dict[str, Any]] = {"default": {}, "paper": _AS_PRINTED, "script": _SCRIPT}
 
 _Template = Annotated[str, Field(pattern=r"\{\}")]
 
@@ -57,6 +39,7 @@ class BaseModelEntry(BaseModel):
     default: bool = False
     calibration: Path | None = None  # file of `zoodip calibrate`; default: <name>.calibration.safetensors
     settings: dict[str, Any] = Field(default_factory=dict)  # of a personalization, over the family's
+    calibrated_settings: dict[str, Any] = Field(default_factory=dict)  # over those of a calibrated search
     steps: int | None = Field(None, ge=1, le=1000)  # of a generation
     guidance_scale: float | None = Field(None, ge=0, le=100)
     templates: dict[ConceptKind, tuple[_Template, ...]] = Field(
@@ -82,6 +65,11 @@ class BaseModelEntry(BaseModel):
             text_encoder=self.text_encoder_precision or named.text_encoder,
             vae=self.vae_precision or named.vae,
         )
+
+    @property
+    def has_calibration(self) -> bool:
+        """Whether the calibration file exists."""
+        return self.calibration is not None and self.calibration.is_file()
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -154,37 +142,6 @@ class Catalog:
         raise UnknownBaseModelError.mismatch("base_model", got=repr(name), expected=f"one of {names}")
 
 
-def resolve_settings(
-    entry: BaseModelEntry, family: Family, preset: str, overrides: dict[str, Any]
-) -> PersonalizationSettings:
-    """Resolve the settings of a personalization: family, then catalog entry, then request.
-
-    Args:
-        entry: the base model; the preset "default" uses its settings.
-        family: its family.
-        preset: "default", "paper" for the settings that the paper prints, or "script" for those of the authors'
-            published script.
-        overrides: settings of the request; they take precedence.
-
-    Raises:
-        InvalidSettingsError: an unknown preset or setting, or a value that is not allowed; or a calibrated search
-            space for a base model without a calibration.
-    """
-    if preset not in _PRESETS:
-        names = ", ".join(_PRESETS)
-        raise InvalidSettingsError.mismatch("settings.preset", got=repr(preset), expected=f"one of {names}")
-    values = _PAPER[family] | (_PAPER_NF4 if entry.precisions.unet == "nf4" else {})
-    own = entry.settings if preset == "default" else _PRESETS[preset]
-    settings = PersonalizationSettings.parse(values | own | overrides)
-    if settings.search_space == "calibrated" and not (entry.calibration and entry.calibration.is_file()):
-        raise InvalidSettingsError.mismatch(
-            "settings.search_space",
-            got=f"'calibrated', but {entry.name} has no calibration",
-            expected=f"'full', or a calibration: zoodip calibrate --base-model {entry.name}",
-        )
-    return settings
-
-
 def _read(path: Path) -> list[BaseModelEntry]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -212,12 +169,8 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
             raise _fault(path, number, field, "an unknown field", f"one of {names}") from error
         got = "nothing" if first["type"] == "missing" else repr(first["input"])
         raise _fault(path, number, field or None, got, expectation(first["msg"])) from error
-    try:
-        PersonalizationSettings.parse(_PAPER["sd1"] | entry.settings)
-    except InvalidSettingsError as error:
-        place = f"base_models[{number}]"
-        message = f"{place}.{error.message} (catalog {path})"
-        raise InvalidSettingsError(message, field=f"{place}.settings") from error
+    for name in ("settings", "calibrated_settings"):
+        _check_settings(path, number, name, getattr(entry, name))
     calibration = entry.calibration or Path(f"{entry.name}.calibration.safetensors")
     places = {"path": entry.path, "vae": entry.vae, "calibration": calibration}
     return entry.model_copy(
@@ -227,6 +180,16 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
             if place is not None
         }
     )
+
+
+def _check_settings(path: Path, number: int, name: str, values: dict[str, Any]) -> None:
+    """Validate a table of settings of a personalization."""
+    try:
+        PersonalizationSettings.parse(values)
+    except InvalidSettingsError as error:
+        place = f"base_models[{number}].{name}"
+        message = f"{place}{error.message.removeprefix('settings')} (catalog {path})"
+        raise InvalidSettingsError(message, field=place) from error
 
 
 def _fault(

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent.parent / "assets" / "demo"
 PLACEHOLDER = "<demo>"
 IMAGES_PER_PROMPT = 4
-SETTINGS = {"seed": 1, "search_space": "calibrated", "n": 8, "steps": 133}
-"""A search in the calibrated space: a third of the U-Net evaluations of the default settings."""
+SETTINGS = {"seed": 1}
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _learn(bundle: Bundle, entry: BaseModelEntry, demo_subject: DemoSubject, out
         InterruptedSearchError: Ctrl-C or SIGTERM; nothing is saved.
     """
     from zoodip_core.artifact import save_concept
-    from zoodip_core.base_models.catalog import resolve_settings
+    from zoodip_core.base_models.presets import resolve_settings
     from zoodip_core.cli.learn import Learned, run_with_progress
     from zoodip_core.personalization.concept_conversion import to_concept
     from zoodip_core.personalization.personalize import Personalization

@@ -105,8 +105,9 @@ def personalize(
 ) -> None:
     """Learn a token from images with forward passes only."""
     from zoodip_core.artifact import file_name
-    from zoodip_core.base_models.catalog import Catalog, resolve_settings
+    from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.base_models.families import detect_family
+    from zoodip_core.base_models.presets import resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.cli.output_files import reserved
     from zoodip_core.cli.reference_images import read_captioned_images

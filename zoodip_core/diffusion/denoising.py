@@ -205,16 +205,16 @@ def directional_derivatives(
     return 2 * (change * residual).flatten(1).mean(dim=1) / mu
 
 
-def directional_curvatures(
+def directional_curvature(
     prediction: Float[Tensor, "rows c h w"], mu: float, weight: Float[Tensor, "1 h w"] | None = None
-) -> Float[Tensor, " directions"]:
-    """Return the Gauss–Newton curvature 2‖Δ_i‖²/(N μ²) of the loss along each direction e_i.
+) -> Float[Tensor, "directions directions"]:
+    """Return the Gauss–Newton curvature 2⟨Δ_i, Δ_j⟩/(N μ²) of the loss between the directions e_i and e_j.
 
     Args:
         prediction: as in `directional_derivatives`.
         mu: step of the finite difference, μ.
         weight: weights of the latent's cells, as in `row_losses`.
     """
-    squares = (prediction[1:] - prediction[0]).square()
-    weighted = squares if weight is None else squares * weight
-    return 2 * weighted.flatten(1).mean(dim=1) / mu**2
+    change = prediction[1:] - prediction[0]
+    weighted = change if weight is None else change * weight
+    return 2 * weighted.flatten(1) @ change.flatten(1).T / (change[0].numel() * mu**2)

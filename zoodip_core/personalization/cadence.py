@@ -6,7 +6,12 @@ the concept is saved.
 
 from __future__ import annotations
 
+import math
+
 from zoodip_core.config import PersonalizationSettings
+
+MIN_STEPS_BETWEEN_PREVIEWS = 25
+"""Of a search shorter than four times `ZOODIP_PREVIEW_EVERY`, unless the operator wants them more often."""
 
 
 def measurement_due(settings: PersonalizationSettings, step: int) -> bool:
@@ -30,12 +35,24 @@ def checkpoint_due(settings: PersonalizationSettings, step: int) -> bool:
 
 
 def preview_due(settings: PersonalizationSettings, step: int, every: int) -> bool:
-    """Return whether a preview is drawn after `step` steps: every `every` steps, and after the first checkpoint."""
-    return step % every == 0 or step == settings.checkpoint_every
+    """Return whether a preview is drawn after `step` steps, when the operator wants one at least every `every` steps.
+
+    A search of at least 100 steps draws one after each quarter, and every search one after its first checkpoint.
+    """
+    return step % _between_previews(settings, every) == 0 or step == settings.checkpoint_every
 
 
 def count_previews(settings: PersonalizationSettings, every: int) -> int:
     """Return the number of previews of a search with all its steps, with the one after it."""
-    last, first_checkpoint = settings.steps - 1, settings.checkpoint_every
-    is_extra = first_checkpoint <= last and first_checkpoint % every != 0
-    return 1 + last // every + is_extra
+    last, first_checkpoint, between = (
+        settings.steps - 1,
+        settings.checkpoint_every,
+        _between_previews(settings, every),
+    )
+    is_extra = first_checkpoint <= last and first_checkpoint % between != 0
+    return 1 + last // between + is_extra
+
+
+def _between_previews(settings: PersonalizationSettings, every: int) -> int:
+    """Return the steps between two previews. A preview costs as much as about ten steps."""
+    return min(every, max(MIN_STEPS_BETWEEN_PREVIEWS, math.ceil(settings.steps / 4)))

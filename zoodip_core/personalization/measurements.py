@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.diffusion.denoising import directional_curvatures, directional_derivatives, row_losses
-from zoodip_core.zeroth_order.estimator import Curvatures, Derivatives, Losses
+from zoodip_core.diffusion.denoising import directional_curvature, directional_derivatives, row_losses
+from zoodip_core.zeroth_order.estimator import Curvature, Derivatives, Losses
 
 
 def measure(
@@ -16,7 +16,7 @@ def measure(
     target: Float[Tensor, "c h w"],
     weight: Float[Tensor, "1 h w"] | None = None,
 ) -> Losses | Derivatives:
-    """Return losses, derivatives, or derivatives with curvatures, as the settings' search requires.
+    """Return losses, derivatives, or derivatives with their curvature, as the settings' search requires.
 
     Args:
         settings: settings of the search.
@@ -26,7 +26,7 @@ def measure(
     """
     if settings.search_space == "calibrated":
         derivatives = directional_derivatives(prediction, target, settings.mu, weight)
-        return Curvatures(derivatives, directional_curvatures(prediction, settings.mu, weight))
+        return Curvature(derivatives, directional_curvature(prediction, settings.mu, weight))
     if settings.derivative == "residual":
         return Derivatives(directional_derivatives(prediction, target, settings.mu, weight))
     rows = None if weight is None else weight[None]

@@ -153,7 +153,7 @@ class Personalization:
     def recover(self) -> bool:
         """Repeat a step whose loss is not finite; after three times go back to the last `state()`, once.
 
-        A repeated step has another timestep and noise. A search that went back continues with half the learning rate.
+        A repeated step has another sample. A search that went back continues with half the learning rate.
         `on_recovery` is called each time.
 
         Returns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_REDRAWS = 3
-"""Times that one step is repeated with another timestep and noise."""
+"""Times that one step is repeated with another sample."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Recovery:
     """One recovery of a search.
 
     Attributes:
-        kind: "redrawn" if the step was repeated with another timestep and noise; "restored" if the search went back
+        kind: "redrawn" if the step was repeated with another sample; "restored" if the search went back
             to its last checkpoint with half the learning rate.
         step: completed steps before the recovery.
         message: one sentence for the user.
@@ -30,8 +30,7 @@ def redrawn(step: int, attempt: int) -> Recovery:
     return Recovery(
         "redrawn",
         step,
-        f"the loss of step {step + 1} was not finite; drawing another timestep and noise "
-        f"({attempt} of {MAX_REDRAWS})",
+        f"the loss of step {step + 1} was not finite; drawing another sample ({attempt} of {MAX_REDRAWS})",
     )
 
 

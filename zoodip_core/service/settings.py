@@ -147,7 +147,7 @@ class ServiceSettings(BaseSettings):
         description="Seconds for which a worker retries a failing object store, such as a full disk",
     )
     progress_every: int = Field(default=10, ge=1, le=10, description="Steps between two progress events")
-    preview_every: int = Field(default=500, ge=1, description="Steps between two previews")
+    preview_every: int = Field(default=500, ge=1, description="Most steps between two previews")
     keep_checkpoints: int = Field(default=3, ge=1, description="Checkpoints to keep for each job")
 
     max_generation_images: int = Field(default=64, ge=1, le=64, description="Images of one generation")

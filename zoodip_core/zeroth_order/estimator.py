@@ -191,10 +191,10 @@ class Derivatives:
 
 
 @dataclass(frozen=True, eq=False)
-class Curvatures(Derivatives):
-    """Measurements of a Gauss–Newton search: also the curvature 2‖Δ_i‖²/(N μ²) along each direction."""
+class Curvature(Derivatives):
+    """Measurements of a Gauss–Newton search: also the curvature M_ij = 2⟨Δ_i, Δ_j⟩/(N μ²) between the directions."""
 
-    curvatures: Float[Tensor, " n"]
+    matrix: Float[Tensor, "n n"]
 
 
 def gradient_estimate(

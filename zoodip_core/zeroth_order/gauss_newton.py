@@ -1,16 +1,17 @@
 r"""Damped Gauss–Newton steps in a calibrated space, as a Kalman filter of its coordinates.
 
 A calibration knows how far learned tokens move, u* ~ N(0, σ²I), and the shape H of the loss's mean curvature. One
-step measures the derivatives D_i of the loss of a sample along n directions, the rows of E. The sample's loss is
-modeled as a quadratic with the curvature c H, where c is measured on the same predictions:
+step measures the derivatives D_i of the loss of a sample along n directions, the rows of E. The same predictions give
+the sample's own curvature between these directions, M. The sample's loss is modeled as a quadratic:
 
-$$ D = c E H (u - u^*) + \text{noise}, \qquad \text{noise} \sim N(0, \kappa c E H E^\top), \qquad
-   c = \frac{\sum_i \lVert \Delta_i \rVert^2 \cdot 2 / (N \mu^2)}{\sum_i e_i^\top H e_i} $$
+$$ D = A (u - u^*) + \text{noise}, \qquad \text{noise} \sim N(0, \kappa M), \qquad
+   A = M \, (E H E^\top + \lambda I)^{-1} E H, \qquad M_{ij} = \frac{2}{N \mu^2} \langle \Delta_i, \Delta_j \rangle $$
 
-The filter returns the mean and covariance P of u* given all measurements so far:
+A has the measured curvature along E and continues it as H does. If M is proportional to E H Eᵀ, A is proportional to
+E H. The filter returns the mean and covariance P of u* given all measurements so far:
 
-$$ K = c P H E^\top \big( c^2 E H P H E^\top + \kappa c E H E^\top \big)^{-1}, \qquad
-   u \leftarrow u - K D, \qquad P \leftarrow P - c K E H P $$
+$$ K = P A^\top \big( A P A^\top + \kappa M \big)^{-1}, \qquad
+   u \leftarrow u - K D, \qquad P \leftarrow P - K A P $$
 
 The steepest direction dominates each D_i, so in a plain estimate it is noise for all other directions. The filter
 separates them. Its steps become shorter as P falls. P grows again in each step, because the loss is not
@@ -27,12 +28,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.config import SearchSettings
-from zoodip_core.zeroth_order.estimator import Curvatures, Derivatives, Losses
+from zoodip_core.zeroth_order.estimator import Curvature, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
 
 NOISE = 0.03
 """κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
+DAMPING = 0.05
+"""λ, relative to the mean of the diagonal of E H Eᵀ, whose small eigenvalues are uncertain."""
 DRIFT = 0.005
 """Growth of P for each direction of the first step, relative to σ². Chosen on EmojiBooth's validation split."""
 DRIFT_HALVES_AFTER = 250
@@ -61,14 +64,14 @@ class GaussNewtonSearch(TokenSearch):
         **others: Any,
     ) -> None:
         super().__init__(theta, settings, space=space, **others)
-        self._measurement = Curvatures
+        self._measurement = Curvature
         self._calibrated = space
         self._covariance = space.spread**2 * torch.eye(len(self._u), dtype=torch.float64)
 
     def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "n d"]) -> None:
         """Take the filter's step."""
-        assert isinstance(measured, Curvatures), "checked by tell()"
-        self._check_finite(measured.values, measured.curvatures.square())
+        assert isinstance(measured, Curvature), "checked by tell()"
+        self._check_finite(measured.values, measured.matrix.square())
         growth = drift(self._step, len(directions)) * self._calibrated.spread**2
         move, covariance = filter_step(
             self._covariance + growth * torch.eye(len(self._u), dtype=torch.float64),
@@ -101,17 +104,18 @@ def filter_step(
     covariance: Float[Tensor, "d d"],
     curvature: Float[Tensor, "d d"],
     directions: Float[Tensor, "n d"],
-    measured: Curvatures,
+    measured: Curvature,
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Return the move −K D and P after the measurement, all in double precision.
 
     A sample that does not depend on the token changes nothing.
     """
     along = directions @ curvature
-    shape = along @ directions.T
-    scale = measured.curvatures.double().sum() / shape.trace()
-    observed = scale * along
+    expected = along @ directions.T
+    damping = DAMPING * expected.trace() / len(expected) * torch.eye(len(expected), dtype=torch.float64)
+    matrix = measured.matrix.double()
+    observed = matrix @ torch.linalg.solve(expected + damping, along)
     seen = observed @ covariance  # n × d first: a product of two d × d matrices would take much longer
-    gain_inverse = seen @ observed.T + NOISE * scale * shape
+    gain_inverse = seen @ observed.T + NOISE * matrix
     gain = torch.linalg.lstsq(gain_inverse, seen).solution.T
     return -gain @ measured.values.double(), covariance - gain @ seen

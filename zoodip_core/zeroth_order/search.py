@@ -126,7 +126,7 @@ class TokenSearch:
         return self._pending[0]
 
     def redraw(self) -> None:
-        """Discard the pending proposal. The next one has another timestep, noise and directions, and maybe image."""
+        """Discard the pending proposal. The next one has other noise, directions and maybe image and timestep."""
         self._generator_before, self._pending = self._generator.get_state(), None
 
     def _propose(self) -> tuple[Proposal, Tensor]:
@@ -134,7 +134,7 @@ class TokenSearch:
         generator, settings = self._generator, self._settings
         image = self._image_sampling.sample(self._step, generator)  # Alg. 1 l.3
         flipped = self._flip and self._draw(2) == 1
-        timestep = self._timesteps.sample(generator)  # Alg. 1 l.4
+        timestep = self._timesteps.sample(self._step, generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)
         count = self._estimator.direction_count(settings.n)
         directions = DIRECTIONS[settings.directions](count, len(self._u), generator)

@@ -4,6 +4,11 @@ Partial Uniform Timestep Sampling uses the noisy part of the process, where the 
 
 $$ t \sim U(T_L, T_U) $$
 
+The stratified sampler spreads the timesteps of successive steps evenly over the same range, with a random start s:
+
+$$ t_l = T_L + \lfloor \{ s + l \varphi \} (T_U - T_L) \rfloor, \quad \varphi = (\sqrt 5 - 1) / 2, \quad
+   \{x\} = x - \lfloor x \rfloor $$
+
 TextBoost's sampler weights each timestep by the distance of its log SNR from the largest:
 
 $$ p(t) \propto \max_s \log \mathrm{SNR}(s) - \log \mathrm{SNR}(t), \quad
@@ -24,13 +29,20 @@ from torch import Generator, Tensor
 from zoodip_core.config import SearchSettings, TimestepsName
 from zoodip_core.errors import InvalidModelError, InvalidSettingsError
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 
 @runtime_checkable
 class TimestepSampler(Protocol):
     """Interface of a sampler of timesteps."""
 
-    def sample(self, generator: Generator) -> int:
-        """Return a timestep; 0 is the least noisy."""
+    def sample(self, step: int, generator: Generator) -> int:
+        """Return a timestep; 0 is the least noisy.
+
+        Args:
+            step: Number of completed steps.
+            generator: Generator of the search.
+        """
         ...
 
 
@@ -53,17 +65,36 @@ class PartialUniform:
         Raises:
             InvalidSettingsError: t_high exceeds the number of the model's timesteps.
         """
-        if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
-            raise InvalidSettingsError.mismatch(
-                "settings.t_high",
-                got=settings.t_high,
-                expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
-            )
+        _check_range(settings, alphas_cumprod)
         return cls(settings.t_low, settings.t_high)
 
-    def sample(self, generator: Generator) -> int:
+    def sample(self, step: int, generator: Generator) -> int:
         """Return a timestep in [t_low, t_high)."""
         return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
+
+
+class Stratified:
+    """PUTS with even spacing: a few successive timesteps cover the range. It depends on seed and step only."""
+
+    def __init__(self, t_low: int, t_high: int, seed: int) -> None:
+        self._t_low, self._span = t_low, t_high - t_low
+        self._start = float(torch.rand((), generator=Generator().manual_seed(seed), dtype=torch.float64))
+
+    @classmethod
+    def from_settings(
+        cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
+    ) -> Stratified:
+        """Return the sampler for these settings.
+
+        Raises:
+            InvalidSettingsError: t_high exceeds the number of the model's timesteps.
+        """
+        _check_range(settings, alphas_cumprod)
+        return cls(settings.t_low, settings.t_high, settings.seed)
+
+    def sample(self, step: int, generator: Generator) -> int:
+        """Return the timestep of this step; nothing is drawn from the generator."""
+        return self._t_low + int((self._start + step * GOLDEN_RATIO) % 1 * self._span)
 
 
 class SnrWeighted:
@@ -90,12 +121,27 @@ class SnrWeighted:
             raise AssertionError(f"timesteps={settings.timesteps!r} requires alphas_cumprod")
         return cls(alphas_cumprod)
 
-    def sample(self, generator: Generator) -> int:
+    def sample(self, step: int, generator: Generator) -> int:
         """Return a timestep of the schedule."""
         return int(torch.multinomial(self.weights, 1, generator=generator).item())
 
 
-TIMESTEPS: Mapping[TimestepsName, type[PartialUniform] | type[SnrWeighted]] = {
+def _check_range(settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None) -> None:
+    """Validate T_U against the model's schedule, if it is known.
+
+    Raises:
+        InvalidSettingsError: t_high exceeds the number of the model's timesteps.
+    """
+    if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
+        raise InvalidSettingsError.mismatch(
+            "settings.t_high",
+            got=settings.t_high,
+            expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
+        )
+
+
+TIMESTEPS: Mapping[TimestepsName, type[PartialUniform] | type[Stratified] | type[SnrWeighted]] = {
     "partial_uniform": PartialUniform,
+    "stratified": Stratified,
     "snr": SnrWeighted,
 }

@@ -11,8 +11,10 @@ from typing import Any
 
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learning.backprop import BACKPROP_FORWARDS
-from zoodip_core.base_models.catalog import BaseModelEntry, Preset, resolve_settings
+from benchmarks.quality.learning.evolution import POPULATION
+from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family
+from zoodip_core.base_models.presets import Preset, resolve_settings
 from zoodip_core.config import PersonalizationSettings, Precision
 from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.zeroth_order.estimator import ESTIMATORS
@@ -42,23 +44,29 @@ class Method:
     values: Mapping[str, Any] = field(default_factory=dict)  # override the preset
     precision: Precision | None = None  # None: that of the base model
     rate: float | None = None  # of Adam on the true gradient; None: forward passes only
+    evolves: bool = False  # CMA-ES instead of the search that the settings describe
 
 
 _ANY_TIMESTEP = {"t_low": 0, "t_high": 1000}
-_FULL_SPACE = {"subspace": "none"}
-_CALIBRATED = {"search_space": "calibrated", "n": 8}
+_WITHOUT_SG = {"subspace": "none"}
 
 METHODS = {
     method.name: method
     for method in (
-        Method("default", "the settings of the model's catalog entry"),
         Method(
-            "calibrated", "Gauss–Newton steps in the calibrated space, eight directions", values=_CALIBRATED
+            "calibrated", "Gauss–Newton steps in the calibrated space", values={"search_space": "calibrated"}
+        ),
+        Method("full", "the settings of the model's catalog entry", values={"search_space": "full"}),
+        Method(
+            "gf-ti",
+            "CMA-ES in the vocabulary's principal directions",
+            values={"search_space": "full"},
+            evolves=True,
         ),
         Method("paper", "n = 2, SG and PUTS, as printed", "paper"),
-        Method("paper-puts", "the paper without SG", "paper", _FULL_SPACE),
+        Method("paper-puts", "the paper without SG", "paper", _WITHOUT_SG),
         Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
-        Method("paper-neither", "the paper without SG and PUTS", "paper", _FULL_SPACE | _ANY_TIMESTEP),
+        Method("paper-neither", "the paper without SG and PUTS", "paper", _WITHOUT_SG | _ANY_TIMESTEP),
         *(
             Method(
                 f"ti-{rate:g}",
@@ -172,4 +180,6 @@ def forwards_per_step(method: Method, settings: PersonalizationSettings) -> int:
     """Return the U-Net evaluations of one step of one case."""
     if method.rate is not None:
         return BACKPROP_FORWARDS
+    if method.evolves:
+        return POPULATION
     return ESTIMATORS[settings.estimator].forwards(settings.n)

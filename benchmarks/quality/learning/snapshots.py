@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.quality.cases.protocols import Learnable
 from benchmarks.quality.learning.backprop import BackpropLearner
+from benchmarks.quality.learning.evolution import DIRECTIONS, POPULATION, SIGMA, EvolutionLearner
 from benchmarks.quality.learning.forward import BatchedLearner, ForwardLearner
 from benchmarks.quality.learning.methods import Plan
 from benchmarks.quantization.memory import reset_resident_peak, resident_bytes
@@ -65,6 +66,8 @@ class CostMeter:
 def plan_identity(plan: Plan, bundle: Bundle, cases: Sequence[Learnable]) -> str:
     """Return a hash of everything that the tokens depend on, including the other cases of the batch."""
     digest = hashlib.sha256(f"{plan.method.rate} {bundle.precision} {bundle.dtype}".encode())
+    if plan.method.evolves:
+        digest.update(f"CMA-ES {DIRECTIONS} {POPULATION} {SIGMA}".encode())
     if plan.settings.search_space == "calibrated" and bundle.calibration is not None:
         digest.update(bundle.calibration.read_bytes())
     for index, case in enumerate(cases):
@@ -134,7 +137,8 @@ def make_learner(
     """Create the searches of a plan, or restore them from their state."""
     if plan.method.rate is None:
         settings = [plan.case_settings(index) for index in range(len(cases))]
-        return ForwardLearner(bundle, cases, settings, state)
+        learner = EvolutionLearner if plan.method.evolves else ForwardLearner
+        return learner(bundle, cases, settings, state)
     return BackpropLearner(bundle, cases, plan.settings, plan.method.rate, state)
 
 

@@ -41,7 +41,8 @@ class Series:
 
 SERIES = (
     Series("ti-0.02", "Textual Inversion, backpropagation, fp32", "#000000", "s"),
-    Series("default", "default settings (forward passes, INT8)", "#0072b2", "o"),
+    Series("calibrated", "calibrated space (forward passes, INT8)", "#56b4e9", "P"),
+    Series("full", "full space (forward passes, INT8)", "#0072b2", "o"),
     Series("paper-neither", "paper without SG and PUTS", "#009e73", "v"),
     Series("paper-puts", "paper without SG", "#e69f00", "^"),
     Series("paper", "paper: SG and PUTS", "#d55e00", "D"),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from zoodip_core.base_models.catalog import BaseModelEntry, Catalog, resolve_settings
+from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.families import Family
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
 
@@ -74,7 +75,7 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
     [
         (
             SD15 + "colour = 1",
-            "base_models[0].colour: got an unknown field; expected one of calibration, default, family, fingerprint",
+            "base_models[0].colour: got an unknown field; expected one of calibrated_settings, calibration, default",
             "colour",
         ),
         (SD15 + 'hub_id = "a/b"', "expected either path or hub_id, and not both", None),
@@ -109,6 +110,11 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
             SD15 + "settings = { nn = 2 }",
             "base_models[0].settings.nn: got an unknown setting; expected one of",
             "settings",
+        ),
+        (
+            SD15 + "calibrated_settings = { n = 0 }",
+            "base_models[0].calibrated_settings.n: got 0; expected a number greater than or equal to 1",
+            "calibrated_settings",
         ),
         (
             SD15 + "settings = { n = 0 }",
@@ -198,16 +204,62 @@ def test_the_precision_of_the_u_net_decides_the_papers_settings(tmp_path: Path) 
 def test_settings_of_the_request_take_precedence() -> None:
     """They override the settings of the catalog entry and of the family."""
     entry = Catalog.load().default
-    settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12"})
+    settings = resolve_settings(entry, "sdxl", "default", {"mu": 0.5, "steps": "12", "search_space": "full"})
     assert (settings.mu, settings.steps, settings.n) == (0.5, 12, 4)
 
 
-def test_the_embedded_model_has_its_measured_defaults() -> None:
+def test_the_default_search_of_a_base_model_with_a_calibration_is_calibrated() -> None:
+    """The embedded model has a calibration: 136 steps of eight directions take 1,224 U-Net evaluations."""
+    entry = Catalog.load().default
+    settings = resolve_settings(entry, "sd1", "default", {"seed": 5})
+    assert (settings.search_space, settings.steps, settings.n, settings.seed) == ("calibrated", 136, 8, 5)
+    assert settings.evaluations == 1224
+    asked = resolve_settings(entry, "sd1", "default", {"search_space": "calibrated", "steps": 67})
+    assert asked == resolve_settings(entry, "sd1", "default", {"steps": 67})
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"search_space": "full"}, {"vectors": 2}, {"learning_rate": 0.01}, {"estimator": "spsa"}, {"tau": 64}],
+)
+def test_a_request_for_what_only_the_full_space_has_is_searched_there(overrides: dict[str, object]) -> None:
+    """Such a setting would have no effect in the calibrated space."""
+    settings = resolve_settings(Catalog.load().default, "sd1", "default", overrides)
+    assert (settings.search_space, settings.steps, settings.n) == ("full", 720, 4)
+
+
+@pytest.mark.parametrize("preset", ["paper", "script"])
+def test_the_presets_of_the_paper_ignore_the_calibration(preset: str) -> None:
+    """They search the full space, for comparison."""
+    settings = resolve_settings(Catalog.load().default, "sd1", preset, {})
+    assert (settings.search_space, settings.n) == ("full", 2)
+
+
+def test_a_catalog_file_decides_over_the_calibrated_search(tmp_path: Path) -> None:
+    """Its table `calibrated_settings` changes that search; `search_space` or `vectors` in `settings` turn it off."""
+    text = """
+        [[base_models]]
+        name = "sd15"
+        path = "sd15"
+        settings = { steps = 5000 }
+        calibrated_settings = { steps = 300 }
+    """
+    entry = Catalog.load(write_catalog(tmp_path, text)).get("sd15")
+    assert resolve_settings(entry, "sd1", "default", {}).steps == 5000
+    (tmp_path / "sd15.calibration.safetensors").touch()
+    settings = resolve_settings(entry, "sd1", "default", {})
+    assert (settings.search_space, settings.steps, settings.n) == ("calibrated", 300, 8)
+    for own in ({"search_space": "full"}, {"vectors": 2}):
+        changed = entry.model_copy(update={"settings": {"steps": 5000} | own})
+        assert resolve_settings(changed, "sd1", "default", {}).steps == 5000
+
+
+def test_the_full_space_of_the_embedded_model_has_its_measured_settings() -> None:
     """720 steps of 4 directions take 3,600 U-Net evaluations.
 
     Source: docs/decisions/0025-default-timesteps-and-constant-rate.md.
     """
-    settings = resolve_settings(Catalog.load().default, "sd1", "default", {})
+    settings = resolve_settings(Catalog.load().default, "sd1", "default", {"search_space": "full"})
     assert settings.steps * (settings.n + 1) == 3600
     assert (settings.directions, settings.subspace) == ("orthogonal", "none")
     assert (settings.learning_rate, settings.learning_rate_schedule) == (0.03, "constant")

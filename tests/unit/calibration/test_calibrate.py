@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from zoodip_core.base_models.catalog import Catalog, resolve_settings
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.calibration import calibrate as module
 from zoodip_core.calibration.calibrate import CalibrationOptions, calibrate
 from zoodip_core.calibration_file import Calibration

@@ -54,14 +54,14 @@ def _recorded(personalization: Personalization) -> list[Recovery]:
 
 
 def test_a_bad_step_is_drawn_again(engine: _FaultyEngine, learned: Personalization) -> None:
-    """Up to three times, with another timestep and noise. The next step has three attempts again."""
+    """Up to three times, with another sample. The next step has three attempts again."""
     recoveries = _recorded(learned)
     first = learned.search.ask()
     engine.faults = 3
     assert engine.step([learned]) == [None]
     assert learned.step == 1
     assert [(one.kind, one.step) for one in recoveries] == [("redrawn", 0)] * 3
-    assert "step 1 was not finite; drawing another timestep and noise (3 of 3)" in recoveries[2].message
+    assert "step 1 was not finite; drawing another sample (3 of 3)" in recoveries[2].message
     assert learned.search.ask().noise_seed != first.noise_seed
     engine.faults = 3
     assert engine.step([learned]) == [None]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from zoodip_core.config import SearchSettings
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
-from zoodip_core.zeroth_order import Losses, TokenSearch
-from zoodip_core.zeroth_order.estimator import Curvatures
+from zoodip_core.zeroth_order import Losses, TokenSearch, gauss_newton
+from zoodip_core.zeroth_order.estimator import Curvature
 from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, filter_step
 from zoodip_core.zeroth_order.search_space import (
     FULL,
@@ -43,17 +43,17 @@ def residuals(candidates: Tensor, goal: Tensor, generator: torch.Generator) -> T
     return (candidates[:, :K] - goal[:K]) * STEEP.sqrt() + noise
 
 
-def curvatures(left: Tensor) -> Curvatures:
+def curvature_of(left: Tensor) -> Curvature:
     """Return the measurements of a step from the residuals of its candidates."""
     change = left[1:] - left[0]
     derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
-    return Curvatures(derivatives, 2 * change.square().mean(1) / SETTINGS.mu**2)
+    return Curvature(derivatives, 2 * change @ change.T / (change.shape[1] * SETTINGS.mu**2))
 
 
 def advance(one: GaussNewtonSearch, goal: Tensor, generator: torch.Generator, steps: int) -> None:
     """Run steps of a search for `goal`."""
     for _ in range(steps):
-        one.tell(curvatures(residuals(one.ask().candidates, goal, generator)))
+        one.tell(curvature_of(residuals(one.ask().candidates, goal, generator)))
 
 
 def excess(theta: Tensor, goal: Tensor) -> float:
@@ -61,16 +61,19 @@ def excess(theta: Tensor, goal: Tensor) -> float:
     return float(((theta - goal)[:K].square() * STEEP).mean())
 
 
-def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
-    """The mean and covariance equal those of Bayes' rule in information form."""
+def test_step_is_the_posterior_of_a_linear_gaussian_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean and covariance equal those of Bayes' rule in information form, up to the damping."""
     generator = torch.Generator().manual_seed(0)
     covariance, curvature = torch.eye(3).double() * 0.5, torch.diag(torch.tensor([0.6, 0.3, 0.1])).double()
     directions = torch.randn(2, 3, generator=generator, dtype=torch.float64)
     derivatives = torch.randn(2, generator=generator, dtype=torch.float64)
-    scale, shape = 4.0, directions @ curvature @ directions.T
-    curvatures = scale * shape.diagonal()
-    move, after = filter_step(covariance, curvature, directions, Curvatures(derivatives, curvatures))
-    observed, noise = scale * directions @ curvature, NOISE * scale * shape
+    shape = directions @ curvature @ directions.T
+    other = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+    matrix = 4 * shape + other @ other.T  # a sample whose curvature is not the mean's
+    monkeypatch.setattr(gauss_newton, "DAMPING", 0.0)
+    move, after = filter_step(covariance, curvature, directions, Curvature(derivatives, matrix))
+    observed, noise = matrix @ torch.linalg.inv(shape) @ directions @ curvature, NOISE * matrix
+    torch.testing.assert_close(observed @ directions.T, matrix)  # as measured
     information = torch.linalg.inv(covariance) + observed.T @ torch.linalg.inv(noise) @ observed
     expected = torch.linalg.inv(information)
     torch.testing.assert_close(after, expected)
@@ -79,9 +82,9 @@ def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
 
 def test_sample_that_does_not_depend_on_the_token_changes_nothing() -> None:
     """Derivatives of zero leave u and the covariance as they are."""
-    covariance, nothing = torch.eye(3).double(), torch.zeros(2)
+    covariance, nothing = torch.eye(3).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
     directions = torch.eye(3).double()[:2]
-    move, after = filter_step(covariance, torch.eye(3).double() / 3, directions, Curvatures(nothing, nothing))
+    move, after = filter_step(covariance, torch.eye(3).double() / 3, directions, nothing)
     assert move.equal(torch.zeros(3).double())
     assert after.equal(covariance)
 
@@ -110,7 +113,7 @@ def test_target_outside_the_span_is_reached() -> None:
     one = search()
     for _ in range(200):
         left = (one.ask().candidates - goal) * steep.sqrt() + 0.1 * torch.randn(D, generator=generator)
-        one.tell(curvatures(left))
+        one.tell(curvature_of(left))
     assert float(((one.theta - goal).square() * steep).sum()) < 0.5 * float((goal.square() * steep).sum())
 
 
@@ -153,11 +156,11 @@ def test_value_that_is_not_finite_leaves_the_search_unchanged() -> None:
     one.ask()
     before = one.state()
     for values in (
-        Curvatures(torch.tensor([float("nan"), 0]), torch.ones(2)),
-        Curvatures(torch.ones(2), torch.full((2,), 1e30)),
+        Curvature(torch.tensor([float("nan"), 0]), torch.eye(2)),
+        Curvature(torch.ones(2), torch.full((2, 2), 1e30)),
     ):
         with pytest.raises(LossNotFiniteError):
             one.tell(values)
     assert all(tensor.equal(before[name]) for name, tensor in one.state().items())
-    with pytest.raises(AssertionError, match="requires Curvatures"):
+    with pytest.raises(AssertionError, match="requires Curvature"):
         one.tell(Losses(torch.ones(3)))

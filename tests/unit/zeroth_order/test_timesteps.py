@@ -4,15 +4,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoodip_core.config import SearchSettings
+from zoodip_core.config import SearchSettings, TimestepsName
 from zoodip_core.errors import InvalidModelError, InvalidSettingsError
-from zoodip_core.zeroth_order.timesteps import TIMESTEPS, PartialUniform, SnrWeighted, TimestepSampler
+from zoodip_core.zeroth_order.timesteps import (
+    TIMESTEPS,
+    PartialUniform,
+    SnrWeighted,
+    Stratified,
+    TimestepSampler,
+)
 
 
 def draw(sampler: TimestepSampler, count: int, seed: int = 0) -> Tensor:
     """Return timesteps drawn with a new generator."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.tensor([sampler.sample(generator) for _ in range(count)])
+    return torch.tensor([sampler.sample(step, generator) for step in range(count)])
 
 
 def test_partial_uniform_draws_exactly_its_range() -> None:
@@ -33,15 +39,34 @@ def test_same_seed_draws_the_same_timesteps() -> None:
     assert not draw(sampler, 20, seed=5).equal(draw(sampler, 20, seed=6))
 
 
-def test_t_high_above_the_schedule_is_rejected() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_stratified_covers_its_range_with_few_timesteps(seed: int) -> None:
+    """Eight successive timesteps lie in all quarters of the range, and 400 fill eight bins evenly."""
+    drawn = draw(Stratified(500, 900, seed), 400)
+    assert (drawn.min() >= 500) & (drawn.max() < 900)
+    for first in range(0, 400, 8):
+        assert ((drawn[first : first + 8] - 500) // 100).unique().tolist() == [0, 1, 2, 3]
+    counts = torch.histc(drawn.double(), bins=8, min=500, max=900)
+    assert ((counts >= 48) & (counts <= 52)).all()
+    assert drawn.equal(draw(Stratified(500, 900, seed), 400, seed=1))  # the generator does not matter
+
+
+def test_stratified_starts_elsewhere_with_another_seed() -> None:
+    """Searches of many seeds start all over the range."""
+    starts = {int(draw(Stratified(0, 8, seed), 1)) for seed in range(100)}
+    assert starts == set(range(8))
+
+
+@pytest.mark.parametrize("name", ["partial_uniform", "stratified"])
+def test_t_high_above_the_schedule_is_rejected(name: TimestepsName) -> None:
     """T_U may equal, but not exceed, the number of timesteps of the model."""
     settings = SearchSettings(t_high=900)
-    TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 900))
+    TIMESTEPS[name].from_settings(settings, torch.linspace(0.99, 0.01, 900))
     with pytest.raises(
         InvalidSettingsError,
         match=r"settings\.t_high: got 900; expected at most 899, the timesteps of the base model",
     ) as caught:
-        TIMESTEPS["partial_uniform"].from_settings(settings, torch.linspace(0.99, 0.01, 899))
+        TIMESTEPS[name].from_settings(settings, torch.linspace(0.99, 0.01, 899))
     assert caught.value.field == "settings.t_high"
 
 

@@ -21,7 +21,7 @@ from zoodip_core.diffusion.loading import find_model_folder
         (["--pictures", "-1"], r"error: --pictures: got -1; expected 1 or more"),
         (["--set", "n"], r"error: set: got 'n'; expected NAME=VALUE"),
         (
-            ["--methods", "default,paper", "--pairs", "default"],
+            ["--methods", "full,paper", "--pairs", "full"],
             r"error: --pairs: got default; expected two of --methods",
         ),
     ],

@@ -76,9 +76,9 @@ def test_missing_pictures_leave_the_grid_unchanged(
 def test_new_defaults_change_only_the_default_method(
     benchmark: MakeRun, few_cases: list[Case], tmp_path: Path
 ) -> None:
-    """New model defaults change the rows of `default` only."""
-    rows = benchmark((*NAMES, "default")).run()
-    changed = benchmark((*NAMES, "default"), n=3).run()
+    """New model defaults change the rows of `full` only."""
+    rows = benchmark((*NAMES, "full")).run()
+    changed = benchmark((*NAMES, "full"), n=3).run()
     assert changed[:-2] == rows[:-2]
     assert {row.id for row in changed[-2:]}.isdisjoint(row.id for row in rows)
 
@@ -121,7 +121,9 @@ def test_a_lost_row_is_measured_to_the_same_figures(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "counts"), [("paper", (6, 9)), ("default", (9,)), ("ti-0.01", (36,))])
+@pytest.mark.parametrize(
+    ("method", "counts"), [("paper", (6, 9)), ("full", (9,)), ("gf-ti", (28, 42)), ("ti-0.01", (36,))]
+)
 def test_an_interrupted_search_ends_on_the_same_bits(
     method: str,
     counts: tuple[int, ...],

@@ -18,7 +18,7 @@ FIGURES = Figures(0.5, 0.25, None, 0.75, 1.0, 0.5, 0.25)
 ROW = Row("a", "paper", "subjects", "test", "red fish", 0, 3000, FIGURES)
 ROWS = [
     replace(ROW, id=f"{method} {subject} {forwards}", method=method, subject=subject, forwards=forwards)
-    for method, forwards in (("initializer", 0), ("default", 3000), ("paper", 3000), ("paper", 9000))
+    for method, forwards in (("initializer", 0), ("full", 3000), ("paper", 3000), ("paper", 9000))
     for subject in ("red fish", "blue car")
 ]
 

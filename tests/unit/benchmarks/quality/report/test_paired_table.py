@@ -17,10 +17,10 @@ def _row(method: str, subject: str, right: float, *, seed: int = 0, forwards: in
 
 
 ROWS = [
-    _row("default", "bee", 0.8),
-    _row("default", "bee", 0.6, seed=1),
-    _row("default", "cow", 0.5),
-    _row("default", "cow", 0.5, forwards=30),
+    _row("full", "bee", 0.8),
+    _row("full", "bee", 0.6, seed=1),
+    _row("full", "cow", 0.5),
+    _row("full", "cow", 0.5, forwards=30),
     _row("paper", "bee", 0.5),
     _row("paper", "cow", 0.3),
     _row("paper", "owl", 0.9),
@@ -29,28 +29,28 @@ ROWS = [
 
 def test_differences_are_of_subjects_that_both_have() -> None:
     """Seeds are averaged first; a subject that only one method has does not count."""
-    assert difference(ROWS, ("default", "paper"), 90, "attribute_accuracy") == pytest.approx([0.2, 0.2])
+    assert difference(ROWS, ("full", "paper"), 90, "attribute_accuracy") == pytest.approx([0.2, 0.2])
 
 
 def test_one_line_for_each_shared_length() -> None:
     """Each line has means with intervals; an unknown figure is a dash."""
-    assert paired_table(ROWS, [("default", "paper")]).splitlines()[2:] == [
-        "| default − paper | 90 | 2 | +0.200 (+0.200 to +0.200) | – | +0.100 (+0.100 to +0.100) |"
+    assert paired_table(ROWS, [("full", "paper")]).splitlines()[2:] == [
+        "| full − paper | 90 | 2 | +0.200 (+0.200 to +0.200) | – | +0.100 (+0.100 to +0.100) |"
     ]
 
 
 def test_pairs_name_the_methods_of_the_run() -> None:
     """Text becomes pairs; an unknown name or half a pair is refused."""
-    assert parse_pairs("", ["default"]) == []
+    assert parse_pairs("", ["full"]) == []
     assert parse_pairs("a:b,b:c", ["a", "b", "c"]) == [("a", "b"), ("b", "c")]
-    for text in ("default:real", "default"):
+    for text in ("full:real", "full"):
         with pytest.raises(
             BenchmarkError, match=rf"--pairs: got {text}; expected two of --methods .*\(default, paper\)"
         ):
-            parse_pairs(text, ["default", "paper"])
+            parse_pairs(text, ["full", "paper"])
 
 
 def test_methods_without_a_shared_length_cannot_be_compared() -> None:
     """An anchor has no evaluations, so no length is shared."""
     with pytest.raises(BenchmarkError, match="--pairs: default:caption share no number of evaluations"):
-        paired_table([*ROWS, _row("caption", "bee", 1.0, forwards=0)], [("default", "caption")])
+        paired_table([*ROWS, _row("caption", "bee", 1.0, forwards=0)], [("full", "caption")])
