@@ -49,7 +49,7 @@ def write_entry(path: Path, values: Mapping[str, Any]) -> None:
     entry = next((table for table in tables if table.get("name") == values["name"]), None)
     if entry is None:
         if tables:
-            document.add(tomlkit.nl())
+            tables[-1].add(tomlkit.nl())
         document.setdefault("base_models", tomlkit.aot()).append(tomlkit.table())
         entry = list(_tables(document, path))[-1]
     for name in _LOCATION:

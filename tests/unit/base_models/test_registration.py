@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tooling.registration import add, minimal, refusal
 from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.catalog_file import write_entry
 from zoodip_core.base_models.fingerprint import fingerprint
 from zoodip_core.base_models.registration import remove_model
 from zoodip_core.diffusion.weight_checks import check_all_weights, check_weights
@@ -92,6 +93,17 @@ def test_a_catalog_keeps_comments_and_settings(catalog: Path, source: Path) -> N
     remove_model(catalog, "b")
     assert [entry.name for entry in Catalog.load(catalog).entries] == ["emoji", "a", "c"]
     assert catalog.read_text().startswith("# our models\n")
+
+
+def test_entries_are_separated_by_one_empty_line(tmp_path: Path) -> None:
+    """A catalog that only `add` writes reads like one that a person wrote."""
+    for name in ("a", "b", "c"):
+        write_entry(tmp_path / "models.toml", {"name": name, "path": name})
+    text = (tmp_path / "models.toml").read_text()
+    assert text.split("\n\n") == [
+        *(f'[[base_models]]\nname = "{name}"\npath = "{name}"' for name in ("a", "b")),
+        '[[base_models]]\nname = "c"\npath = "c"\n',
+    ]
 
 
 @pytest.mark.slow
