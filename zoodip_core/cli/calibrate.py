@@ -45,7 +45,7 @@ def calibrate(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Calibrate a base model for search_space=calibrated. Repeat the command to continue after Ctrl-C."""
+    """Learn where the tokens of a base model move, for shorter searches. Repeat it to continue after Ctrl-C."""
     from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.calibration.calibrate import CalibrationOptions
     from zoodip_core.calibration.calibrate import calibrate as run
@@ -69,6 +69,8 @@ def calibrate(
     if not complete:
         raise InterruptedSearchError("interrupted; run the same command again to continue")
     say(f"{entry.name}: calibration saved to {file}")
+    if file == entry.calibration:
+        say(f"{entry.name}: the default search is now the calibrated one; search_space=full is the other")
     if as_json:
         print_json({"base_model": entry.name, "calibration": str(file), "subjects": subjects, "steps": steps})
 

@@ -25,7 +25,7 @@ _ENTRIES = {
     "inspect": _Entry("inspect", "Show the token, the base model and the provenance of a concept file."),
     "calibrate": _Entry(
         "calibrate",
-        "Calibrate a base model for search_space=calibrated. Repeat the command to continue after Ctrl-C.",
+        "Learn where the tokens of a base model move, for shorter searches. Repeat it to continue after Ctrl-C.",
     ),
     "demo": _Entry(
         "demo", "Learn an unseen subject on the embedded model and compare images before and after."

@@ -1,6 +1,6 @@
 """Learn the cases of a method with CMA-ES in the principal directions of the vocabulary, for comparison.
 
-This is the idea of gradient-free Textual Inversion (arXiv:2304.05265): an evolution strategy searches a token in the
+This is the idea of gradient-free Textual Inversion (arXiv:2304.05818): an evolution strategy searches a token in the
 directions in which the vocabulary varies most. Each generation measures the losses of all its tokens on one sample.
 """
 
@@ -28,7 +28,7 @@ from zoodip_core.personalization.samples import Sample, candidates_request
 DIRECTIONS = 32
 POPULATION = 14
 """Tokens of a generation: the default of CMA-ES for 32 dimensions, 4 + ⌊3 ln 32⌋."""
-SIGMA = 0.5
+SIGMA = 1.0
 """Initial step, relative to the deviation along each direction. Chosen on EmojiBooth's validation split."""
 
 

@@ -37,7 +37,7 @@ def test_the_same_rows_give_the_same_chart(tmp_path: Path) -> None:
         chart.main(["--rows", str(rows), "--out", str(tmp_path / name)])
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
-    assert all(label in text for label in ("default settings", "paper: SG and PUTS", "initializer, before"))
+    assert all(label in text for label in ("full space", "paper: SG and PUTS", "initializer, before"))
     assert "Textual Inversion" not in text
 
 

@@ -45,12 +45,12 @@ def test_pairs_name_the_methods_of_the_run() -> None:
     assert parse_pairs("a:b,b:c", ["a", "b", "c"]) == [("a", "b"), ("b", "c")]
     for text in ("full:real", "full"):
         with pytest.raises(
-            BenchmarkError, match=rf"--pairs: got {text}; expected two of --methods .*\(default, paper\)"
+            BenchmarkError, match=rf"--pairs: got {text}; expected two of --methods .*\(full, paper\)"
         ):
             parse_pairs(text, ["full", "paper"])
 
 
 def test_methods_without_a_shared_length_cannot_be_compared() -> None:
     """An anchor has no evaluations, so no length is shared."""
-    with pytest.raises(BenchmarkError, match="--pairs: default:caption share no number of evaluations"):
+    with pytest.raises(BenchmarkError, match="--pairs: full:caption share no number of evaluations"):
         paired_table([*ROWS, _row("caption", "bee", 1.0, forwards=0)], [("full", "caption")])
