@@ -10,8 +10,8 @@ import math
 
 from zoodip_core.config import PersonalizationSettings
 
-MIN_STEPS_BETWEEN_PREVIEWS = 25
-"""Of a search shorter than four times `ZOODIP_PREVIEW_EVERY`, unless the operator wants them more often."""
+QUARTERED_STEPS = 100
+"""Steps from which a search draws a preview after each quarter. A preview costs as much as about ten steps."""
 
 
 def measurement_due(settings: PersonalizationSettings, step: int) -> bool:
@@ -37,7 +37,8 @@ def checkpoint_due(settings: PersonalizationSettings, step: int) -> bool:
 def preview_due(settings: PersonalizationSettings, step: int, every: int) -> bool:
     """Return whether a preview is drawn after `step` steps, when the operator wants one at least every `every` steps.
 
-    A search of at least 100 steps draws one after each quarter, and every search one after its first checkpoint.
+    A search of `QUARTERED_STEPS` or more draws one after each quarter. Any search draws one after its first
+    checkpoint.
     """
     return step % _between_previews(settings, every) == 0 or step == settings.checkpoint_every
 
@@ -54,5 +55,5 @@ def count_previews(settings: PersonalizationSettings, every: int) -> int:
 
 
 def _between_previews(settings: PersonalizationSettings, every: int) -> int:
-    """Return the steps between two previews. A preview costs as much as about ten steps."""
-    return min(every, max(MIN_STEPS_BETWEEN_PREVIEWS, math.ceil(settings.steps / 4)))
+    """Return the steps between two previews."""
+    return min(every, math.ceil(settings.steps / 4)) if settings.steps >= QUARTERED_STEPS else every

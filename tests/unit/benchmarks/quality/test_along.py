@@ -95,5 +95,5 @@ def test_the_table_shows_each_subject_and_the_mean() -> None:
 
 def test_an_anchor_is_no_arm() -> None:
     """An anchor is refused before a model is loaded; the message lists the expected methods."""
-    with pytest.raises(SystemExit, match=r"error: --arms: got real; expected default, calibrated, paper"):
+    with pytest.raises(SystemExit, match=r"error: --arms: got real; expected calibrated, full, gf-ti, paper"):
         along.main(["--arms", "paper,real"])

@@ -22,7 +22,7 @@ from zoodip_core.diffusion.loading import find_model_folder
         (["--set", "n"], r"error: set: got 'n'; expected NAME=VALUE"),
         (
             ["--methods", "full,paper", "--pairs", "full"],
-            r"error: --pairs: got default; expected two of --methods",
+            r"error: --pairs: got full; expected two of --methods",
         ),
     ],
 )

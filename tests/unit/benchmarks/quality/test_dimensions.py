@@ -200,6 +200,6 @@ def test_missing_pictures_leave_the_grid_unchanged(
 def test_an_anchor_has_no_trajectory() -> None:
     """An anchor is refused before a model is loaded; the message lists the expected methods."""
     with pytest.raises(
-        SystemExit, match=r"error: --method: got caption; expected default, calibrated, paper"
+        SystemExit, match=r"error: --method: got caption; expected calibrated, full, gf-ti, paper"
     ):
         dimensions_module.main(["--method", "caption"])

@@ -99,5 +99,5 @@ def test_the_help_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         sweep.main(["--help"])
     text = "".join(capsys.readouterr().out.split())  # without line breaks
-    assert "default,calibrated,paper,paper-puts,paper-sg,paper-neither" in text
+    assert "calibrated,full,gf-ti,paper,paper-puts,paper-sg,paper-neither" in text
     assert "ti-0.02" not in text
