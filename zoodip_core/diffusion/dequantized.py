@@ -102,8 +102,10 @@ def keep_dequantized(models: Iterable[nn.Module], *, packed: bool) -> None:
 
     Args:
         models: quantized models.
-        packed: whether to pack the kernels of convolutions on a CPU. `torch.compile` cannot trace packed kernels.
+        packed: whether to pack the kernels of convolutions, on a CPU where that is faster. `torch.compile` cannot
+            trace packed kernels.
     """
+    packed = packed and packing_is_faster()
     for model in models:
         for layer in model.modules():
             if not isinstance(layer, QUANTIZED):
@@ -115,6 +117,14 @@ def keep_dequantized(models: Iterable[nn.Module], *, packed: bool) -> None:
             layer.quantized = DequantizedWeight(layer.quantized)
             if isinstance(layer, QuantizedLinear):
                 layer.__class__ = DequantizedLinear
+
+
+def packing_is_faster() -> bool:
+    """Return whether this CPU computes faster with packed kernels: it has AVX-512.
+
+    With AVX2 alone a search took two to four times as long (docs/decisions/0042-packed-kernels.md).
+    """
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _can_pack(layer: QuantizedConv2d) -> bool:

@@ -13,6 +13,7 @@ from benchmarks.speed.operators import count_flops
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.footprint import dequantized_mb, weights_mb
 from zoodip_core.config import Precision
+from zoodip_core.diffusion import dequantized
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.dequantized import DequantizedWeight, PackedConv2d, dequantized_budget_mb
 from zoodip_core.diffusion.loading import Bundle, load_bundle
@@ -52,7 +53,25 @@ def test_the_bits_are_those_of_dequantization_on_the_fly(
     assert reports[0].size_bytes < 0.6 * reports[1].size_bytes
 
 
-def test_operations_count_with_any_storage_of_weights(family_folder: dict[str, Path]) -> None:
+@pytest.fixture
+def packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack kernels also on a CPU where that is slower."""
+    monkeypatch.setattr(dequantized, "packing_is_faster", lambda: True)
+
+
+@pytest.mark.parametrize(("capability", "packed"), [("AVX512", True), ("AVX2", False), ("DEFAULT", False)])
+def test_kernels_are_packed_only_with_avx_512(
+    capability: str, packed: bool, family_folder: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With AVX2 alone, packed kernels are slower."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    bundle = load_bundle(
+        BaseModelEntry(name="x", path=family_folder["sd1"]), device="cpu", dequantized_mb=None
+    )
+    assert (type(_first_convolution(bundle)) is PackedConv2d) is packed
+
+
+def test_operations_count_with_any_storage_of_weights(family_folder: dict[str, Path], packing: None) -> None:
     """The benchmark of the speed counts as many operations with packed kernels as without."""
     counts = []
     for budget in (0, None):
@@ -63,7 +82,7 @@ def test_operations_count_with_any_storage_of_weights(family_folder: dict[str, P
     assert counts[0] == counts[1] > 0
 
 
-def test_packed_kernels_are_used_and_have_gradients(family_folder: dict[str, Path]) -> None:
+def test_packed_kernels_are_used_and_have_gradients(family_folder: dict[str, Path], packing: None) -> None:
     """Kernels of convolutions are packed unless the U-Net is compiled. The gradients have equal bits."""
     entry = BaseModelEntry(name="x", path=family_folder["sd1"])
     plain, packed = (
