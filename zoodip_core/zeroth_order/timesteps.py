@@ -20,7 +20,7 @@ Source: arXiv:2503.14868v1, Eq. (9).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,7 @@ from zoodip_core.config import SearchSettings, TimestepsName
 from zoodip_core.errors import InvalidModelError, InvalidSettingsError
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+S = TypeVar("S", bound="_InRange")
 
 
 @runtime_checkable
@@ -46,55 +47,49 @@ class TimestepSampler(Protocol):
         ...
 
 
-class PartialUniform:
-    """Partial Uniform Timestep Sampling (PUTS): t ~ U(T_L, T_U) over the integers of [t_low, t_high).
+class _InRange:
+    """Timesteps of [T_L, T_U)."""
 
-    Source: arXiv:2503.14868v1, Eq. (9).
-    """
-
-    def __init__(self, t_low: int, t_high: int) -> None:
-        self._t_low = t_low
-        self._t_high = t_high
+    def __init__(self, t_low: int, t_high: int, seed: int = 0) -> None:
+        self._t_low, self._t_high, self._seed = t_low, t_high, seed
 
     @classmethod
     def from_settings(
-        cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
-    ) -> PartialUniform:
+        cls: type[S], settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
+    ) -> S:
         """Return the sampler for these settings.
 
         Raises:
             InvalidSettingsError: t_high exceeds the number of the model's timesteps.
         """
-        _check_range(settings, alphas_cumprod)
-        return cls(settings.t_low, settings.t_high)
+        if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
+            raise InvalidSettingsError.mismatch(
+                "settings.t_high",
+                got=settings.t_high,
+                expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
+            )
+        return cls(settings.t_low, settings.t_high, settings.seed)
+
+
+class PartialUniform(_InRange):
+    """Partial Uniform Timestep Sampling (PUTS): t ~ U(T_L, T_U) over the integers of [t_low, t_high).
+
+    Source: arXiv:2503.14868v1, Eq. (9).
+    """
 
     def sample(self, step: int, generator: Generator) -> int:
         """Return a timestep in [t_low, t_high)."""
         return int(torch.randint(self._t_low, self._t_high, (1,), generator=generator).item())
 
 
-class Stratified:
+class Stratified(_InRange):
     """PUTS with even spacing: a few successive timesteps cover the range. It depends on seed and step only."""
-
-    def __init__(self, t_low: int, t_high: int, seed: int) -> None:
-        self._t_low, self._span = t_low, t_high - t_low
-        self._start = float(torch.rand((), generator=Generator().manual_seed(seed), dtype=torch.float64))
-
-    @classmethod
-    def from_settings(
-        cls, settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None
-    ) -> Stratified:
-        """Return the sampler for these settings.
-
-        Raises:
-            InvalidSettingsError: t_high exceeds the number of the model's timesteps.
-        """
-        _check_range(settings, alphas_cumprod)
-        return cls(settings.t_low, settings.t_high, settings.seed)
 
     def sample(self, step: int, generator: Generator) -> int:
         """Return the timestep of this step; nothing is drawn from the generator."""
-        return self._t_low + int((self._start + step * GOLDEN_RATIO) % 1 * self._span)
+        seeded = Generator().manual_seed(self._seed)
+        start = float(torch.rand((), generator=seeded, dtype=torch.float64))
+        return self._t_low + int((start + step * GOLDEN_RATIO) % 1 * (self._t_high - self._t_low))
 
 
 class SnrWeighted:
@@ -124,20 +119,6 @@ class SnrWeighted:
     def sample(self, step: int, generator: Generator) -> int:
         """Return a timestep of the schedule."""
         return int(torch.multinomial(self.weights, 1, generator=generator).item())
-
-
-def _check_range(settings: SearchSettings, alphas_cumprod: Float[Tensor, " timesteps"] | None) -> None:
-    """Validate T_U against the model's schedule, if it is known.
-
-    Raises:
-        InvalidSettingsError: t_high exceeds the number of the model's timesteps.
-    """
-    if alphas_cumprod is not None and settings.t_high > len(alphas_cumprod):
-        raise InvalidSettingsError.mismatch(
-            "settings.t_high",
-            got=settings.t_high,
-            expected=f"at most {len(alphas_cumprod)}, the timesteps of the base model",
-        )
 
 
 TIMESTEPS: Mapping[TimestepsName, type[PartialUniform] | type[Stratified] | type[SnrWeighted]] = {
