@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.model.inversion import BATCH, FIRST_T, LAST_T
 from benchmarks.quality.cases.protocols import TOKEN, Learnable
-from benchmarks.quality.learning.forward import begin_all, diverged, validation_loss
+from benchmarks.quality.learning.forward import begin_all, diverged, draw_sample, validation_loss
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
@@ -64,19 +64,7 @@ class BackpropLearner:
 
     def _draw(self, search: Personalization) -> list[Sample]:
         """Draw a batch of one case."""
-        drawn = []
-        for _ in range(BATCH):
-            image, flipped, timestep, seed = (
-                int(torch.randint(low, high, (), generator=self._generator))
-                for low, high in (
-                    (0, len(search.references.posteriors)),
-                    (0, 2 if self._settings.flip else 1),
-                    (FIRST_T, LAST_T),
-                    (0, 2**62),
-                )
-            )
-            drawn.append(search.references.draw(image, flipped=bool(flipped), timestep=timestep, seed=seed))
-        return drawn
+        return [draw_sample(search, self._generator, (FIRST_T, LAST_T)) for _ in range(BATCH)]
 
     def advance(self) -> None:
         """Run one step of every case. The cases share a batch; Adam updates each element independently.

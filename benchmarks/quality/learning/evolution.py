@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.quality.cases.protocols import TOKEN, Learnable
-from benchmarks.quality.learning.forward import begin_all, diverged, validation_loss
+from benchmarks.quality.learning.forward import begin_all, diverged, draw_sample, validation_loss
 from zoodip_core.calibration_file import principal_directions
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
@@ -95,17 +95,8 @@ class EvolutionLearner:
 
     def _draw(self, index: int) -> Sample:
         """Draw the sample that a generation shares."""
-        search, generator = self._data[index], self._generators[index]
-        limits = (
-            (0, len(search.references.posteriors)),
-            (0, 2 if search.settings.flip else 1),
-            (search.settings.t_low, search.settings.t_high),
-            (0, 2**62),
-        )
-        image, flipped, timestep, seed = (
-            int(torch.randint(low, high, (), generator=generator)) for low, high in limits
-        )
-        return search.references.draw(image, flipped=bool(flipped), timestep=timestep, seed=seed)
+        settings = self._data[index].settings
+        return draw_sample(self._data[index], self._generators[index], (settings.t_low, settings.t_high))
 
     def _ask(self, index: int) -> list[np.ndarray]:
         return [self._strategies[index].ask() for _ in range(POPULATION)]

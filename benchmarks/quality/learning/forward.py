@@ -17,7 +17,7 @@ from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import ZoodipError
 from zoodip_core.personalization.personalize import Personalization
-from zoodip_core.personalization.samples import samples_request
+from zoodip_core.personalization.samples import Sample, samples_request
 
 
 class BatchedLearner(Protocol):
@@ -104,6 +104,26 @@ class ForwardLearner:
         """Return the states of all searches, prefixed with their number."""
         numbered = enumerate(search.state() for search in self._searches)
         return {f"{index}/{name}": tensor for index, state in numbered for name, tensor in state.items()}
+
+
+def draw_sample(search: Personalization, generator: torch.Generator, timesteps: tuple[int, int]) -> Sample:
+    """Draw a training sample of a case.
+
+    Args:
+        search: the case.
+        generator: source of all random numbers.
+        timesteps: lowest timestep and end, exclusive.
+    """
+    limits = (
+        (0, len(search.references.posteriors)),
+        (0, 2 if search.settings.flip else 1),
+        timesteps,
+        (0, 2**62),
+    )
+    image, flipped, timestep, seed = (
+        int(torch.randint(low, high, (), generator=generator)) for low, high in limits
+    )
+    return search.references.draw(image, flipped=bool(flipped), timestep=timestep, seed=seed)
 
 
 def validation_loss(bundle: Bundle, search: Personalization, token: Float[Tensor, " flat"]) -> float:
