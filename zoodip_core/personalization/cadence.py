@@ -45,11 +45,8 @@ def preview_due(settings: PersonalizationSettings, step: int, every: int) -> boo
 
 def count_previews(settings: PersonalizationSettings, every: int) -> int:
     """Return the number of previews of a search with all its steps, with the one after it."""
-    last, first_checkpoint, between = (
-        settings.steps - 1,
-        settings.checkpoint_every,
-        _between_previews(settings, every),
-    )
+    last, first_checkpoint = settings.steps - 1, settings.checkpoint_every
+    between = _between_previews(settings, every)
     is_extra = first_checkpoint <= last and first_checkpoint % between != 0
     return 1 + last // between + is_extra
 
