@@ -16,8 +16,9 @@ from api.facades.drawing import job_id_of
 from api.facades.stored_files import read_file
 from api.idempotent_create import IdempotentCreate, hash_request
 from api.requests.bodies import PersonalizationRequest
-from api.requests.personalization import PersonalizationSubmission, prepare_creation
+from api.requests.personalization import prepare_creation
 from api.requests.reference_files import ReferenceFile
+from api.requests.resolved_personalization import PersonalizationSubmission
 from zoodip_core.images import ImageArchive
 from zoodip_core.input_warnings import InputWarning
 

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from fastapi import Response
 from sqlalchemy import Connection
 
 from api import schemas, serializers
 from api.auth import Caller
-from api.base_models import BaseModelFacts
 from api.decoding.decoder import Decoder
 from api.idempotent_create import Creation, check_concept_quota, check_job_quota
-from api.requests.bodies import PersonalizationRequest
-from api.requests.caption_texts import captions_of_request
-from api.requests.cost import estimated_usage, personalization_estimate, speed_of
-from api.requests.reference_files import ReferenceFile
+from api.requests.cost import estimated_usage, speed_of
 from api.requests.reference_images import decode_images, delete_images, read_crops
+from api.requests.resolved_personalization import PersonalizationSubmission, ResolvedPersonalization, resolve
 from api.requests.webhook_url import check_webhook
 from api.service import Service
 from api.usage_quotas import check_usage_quota
-from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.base_models.presets import resolve_settings
-from zoodip_core.base_models.vocabulary import check_token_format
-from zoodip_core.config import PersonalizationSettings
-from zoodip_core.errors import InvalidSettingsError
 from zoodip_core.input_warnings import InputWarning
-from zoodip_core.personalization.captions import read_captions
-from zoodip_core.personalization.subject import Subject, resolve_subject
 from zoodip_core.service import concepts, stored_objects
 from zoodip_core.service.idempotency import StoredResponse
 from zoodip_core.service.ids import new_id
@@ -36,37 +26,6 @@ from zoodip_core.service.jobs import store
 from zoodip_core.service.jobs.records import NewJob
 from zoodip_core.service.jobs.snapshots import snapshot
 from zoodip_core.service.jobs.states import JobKind
-from zoodip_core.service.quotas import Estimate
-
-MAX_CHECKPOINT_EVERY = 100  # steps: limit of the work that a crash can lose
-
-
-@dataclass(frozen=True)
-class PersonalizationSubmission:
-    """A parsed request for a personalization: fields, images, `traceparent` of the trace.
-
-    `warnings` come before those about the images and captions.
-    """
-
-    request: PersonalizationRequest
-    files: list[ReferenceFile]
-    trace: str | None
-    warnings: tuple[InputWarning, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Resolved:
-    """Resolved submission: base model, settings, estimate, captions as they are read, and warnings about them.
-
-    `facts` is None while only workers have the files of the base model.
-    """
-
-    entry: BaseModelEntry
-    facts: BaseModelFacts | None
-    settings: PersonalizationSettings
-    estimate: Estimate
-    captions: tuple[str, ...] | None
-    warnings: list[InputWarning]
 
 
 def check(caller: Caller, submission: PersonalizationSubmission) -> None:
@@ -75,7 +34,7 @@ def check(caller: Caller, submission: PersonalizationSubmission) -> None:
     Raises:
         ZoodipError: The request is not valid, or a quota is exhausted.
     """
-    resolved = _resolve(caller.service, submission)
+    resolved = resolve(caller.service, submission)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
 
@@ -86,7 +45,7 @@ def validate_only(caller: Caller, submission: PersonalizationSubmission, decoder
     Raises:
         ZoodipError: The same errors as the creation.
     """
-    resolved = _resolve(caller.service, submission)
+    resolved = resolve(caller.service, submission)
     image_warnings, _ = _decode_images(caller.service, submission, resolved, decoder)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
@@ -114,7 +73,7 @@ def prepare_creation(caller: Caller, submission: PersonalizationSubmission, deco
     Raises:
         ZoodipError: The request is not valid. No image stays stored.
     """
-    resolved = _resolve(caller.service, submission)
+    resolved = resolve(caller.service, submission)
     with caller.service.database.read() as connection:
         _check_creatable(connection, caller, submission, resolved)
     job_id = new_id("per")
@@ -143,7 +102,7 @@ def _new_job(
     job_id: str,
     caller: Caller,
     submission: PersonalizationSubmission,
-    resolved: _Resolved,
+    resolved: ResolvedPersonalization,
     warnings: list[InputWarning],
 ) -> NewJob:
     request = submission.request
@@ -171,74 +130,11 @@ def _new_job(
     )
 
 
-def _resolve(service: Service, submission: PersonalizationSubmission) -> _Resolved:
-    request = submission.request
-    entry, facts = service.base_models.facts(request.base_model)
-    overrides = dict(request.settings)
-    preset = overrides.pop("preset", "default")
-    if not isinstance(preset, str):
-        raise InvalidSettingsError.mismatch(
-            "settings.preset", got=repr(preset), expected="the name of a preset"
-        )
-    family = entry.family if facts is None else facts.family
-    assert family is not None, "the catalog requires a family for entries that may have no files"
-    settings = resolve_settings(entry, family, preset, overrides)
-    _check_settings(settings, facts)
-    check_token_format(request.token)
-    captions, warnings = _read_captions(submission, entry, facts, vectors=settings.vectors)
-    estimate = personalization_estimate(settings, entry, service.settings.preview_every)
-    return _Resolved(entry, facts, settings, estimate, captions, [*submission.warnings, *warnings])
-
-
-def _read_captions(
-    submission: PersonalizationSubmission,
-    entry: BaseModelEntry,
-    facts: BaseModelFacts | None,
-    *,
-    vectors: int,
-) -> tuple[tuple[str, ...] | None, list[InputWarning]]:
-    """Validate the subject of a submission; return its captions as they are read, and warnings about them."""
-    request, images = submission.request, len(submission.files)
-    templates = entry.templates.get(request.kind)
-    captions, warnings = captions_of_request(request, submission.files, templates)
-    if facts is not None:
-        subject, others = resolve_subject(
-            Subject(request.token, request.initializer, request.kind, captions),
-            facts.folder,
-            images=images,
-            vectors=vectors,
-            templates=templates,
-        )
-        return subject.captions, warnings + others
-    if captions is None:
-        return None, warnings
-    captions, others = read_captions(captions, images=images, token=request.token)
-    return captions, warnings + others
-
-
-def _check_settings(settings: PersonalizationSettings, facts: BaseModelFacts | None) -> None:
-    """Validate settings that the service limits more than the command does, or that depend on the base model.
-
-    Raises:
-        InvalidSettingsError: `checkpoint_every` or `t_high` is too large.
-    """
-    if settings.checkpoint_every > MAX_CHECKPOINT_EVERY:
-        raise InvalidSettingsError.mismatch(
-            "settings.checkpoint_every",
-            got=settings.checkpoint_every,
-            expected=f"at most {MAX_CHECKPOINT_EVERY} in the service",
-        )
-    if facts is not None and settings.t_high > facts.timesteps:
-        raise InvalidSettingsError.mismatch(
-            "settings.t_high", got=settings.t_high, expected=f"at most {facts.timesteps} for this base model"
-        )
-
-
 def _check_creatable(
     connection: Connection,
     caller: Caller,
     submission: PersonalizationSubmission,
-    resolved: _Resolved,
+    resolved: ResolvedPersonalization,
     new_bytes: int = 0,
 ) -> None:
     request = submission.request
@@ -253,7 +149,7 @@ def _check_creatable(
 def _decode_images(
     service: Service,
     submission: PersonalizationSubmission,
-    resolved: _Resolved,
+    resolved: ResolvedPersonalization,
     decoder: Decoder,
     *,
     store_for: str | None = None,

@@ -22,9 +22,10 @@ from api.requests import personalization
 from api.requests.bodies import PersonalizationRequest
 from api.requests.json_field import parse_json_field
 from api.requests.parameters import Id, Index, JobFilterQuery
-from api.requests.personalization import PersonalizationSubmission, prepare_creation
+from api.requests.personalization import prepare_creation
 from api.requests.reference_files import RemoteImage, download, remote_images, uploaded_images
 from api.requests.reference_images import IMAGES_SCHEMA, images_form
+from api.requests.resolved_personalization import PersonalizationSubmission
 from api.requests.uploaded_files import Upload
 from api.requests.uploads import receive_upload
 from zoodip_core.service.jobs import store

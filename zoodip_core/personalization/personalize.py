@@ -10,14 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import LossNotFiniteError
-from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.early_stopping import has_stalled
-from zoodip_core.personalization.image_fit import fit_image
+from zoodip_core.personalization.encoding import encode_references
 from zoodip_core.personalization.initial_token import initial_token
 from zoodip_core.personalization.measurements import measure
 from zoodip_core.personalization.recovery import MAX_REDRAWS, Recovery, redrawn, restored
@@ -25,7 +23,6 @@ from zoodip_core.personalization.samples import References, Sample, candidates_r
 from zoodip_core.personalization.search_spaces import SEARCHES, make_search_space
 from zoodip_core.personalization.search_state import SearchState
 from zoodip_core.personalization.subject import Subject, resolve_subject
-from zoodip_core.personalization.subject_masks import loss_weights
 from zoodip_core.personalization.validation import ValidationMeasurement
 
 
@@ -118,16 +115,7 @@ class Personalization:
         subject, _ = resolve_subject(
             subject, bundle.folder, images=len(images), vectors=settings.vectors, templates=templates
         )
-        captions = captions_per_image(
-            subject.captions, images=len(images), token=subject.token, kind=subject.kind, templates=templates
-        )
-        vectors = {subject.token: settings.vectors}
-        prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
-        squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
-        posteriors = encode_images(bundle.vae, squares)
-        bundle.release_vae()
-        weights = loss_weights(images, posteriors, settings)
-        references = References(posteriors, prompts, bundle.schedule, weights)
+        references = encode_references(bundle, subject, images, settings)
         return cls(bundle, subject, references, settings, state, measured=measured)
 
     def build_request(self) -> Request:

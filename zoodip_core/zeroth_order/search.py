@@ -31,7 +31,7 @@ from zoodip_core.zeroth_order.estimator import (
 from zoodip_core.zeroth_order.image_sampling import IMAGE_SAMPLING
 from zoodip_core.zeroth_order.proposal import Proposal
 from zoodip_core.zeroth_order.search_space import FULL, SearchSpace
-from zoodip_core.zeroth_order.state import check_space, check_state
+from zoodip_core.zeroth_order.state import check_space, check_state, saved_coordinates
 from zoodip_core.zeroth_order.subspace import SUBSPACES
 from zoodip_core.zeroth_order.timesteps import TIMESTEPS
 
@@ -233,11 +233,9 @@ class TokenSearch:
         Raises:
             InvalidCheckpointError: the state is damaged, or does not match the settings or the space.
         """
-        u = state.get("theta")
-        if u is None or u.ndim != 1 or u.dtype != torch.float32:
-            raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
+        u = saved_coordinates(state)
         check_space(state, space.state())
-        search = cls(u.cpu(), settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod, space=space)
+        search = cls(u, settings, images=images, flip=flip, alphas_cumprod=alphas_cumprod, space=space)
         check_state(state, search.state(), max_removed=min(settings.tau, len(u)) - 1)
         # Clones are aligned and contiguous, so sums over them round as in the interrupted run.
         copied = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}

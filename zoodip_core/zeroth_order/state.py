@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.errors import InvalidCheckpointError
+
+
+def saved_coordinates(state: Mapping[str, Tensor]) -> Float[Tensor, " d"]:
+    """Return u of a saved state, on the CPU.
+
+    Raises:
+        InvalidCheckpointError: there is none.
+    """
+    u = state.get("theta")
+    if u is None or u.ndim != 1 or u.dtype != torch.float32:
+        raise InvalidCheckpointError.mismatch("checkpoint", got="no float32 theta", expected="one")
+    return u.cpu()
 
 
 def check_state(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor], *, max_removed: int) -> None:
