@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.footprint import weights_mb
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.diffusion.device import empty_cache
-from zoodip_core.diffusion.loading import Bundle, find_model_folder
+from zoodip_core.diffusion.loading import Bundle
 
 
 class ModelCache:

@@ -16,8 +16,8 @@ from benchmarks.quality.run import RunOptions, Selection
 from models.emoji.errors import EmojiModelError
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.cli.options import parse_assignments
-from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.errors import ZoodipError
 
 OUT = Path("quality-output")

@@ -20,10 +20,11 @@ from benchmarks.quality.learning.methods import Method, Plan, make_plans
 from benchmarks.quality.learning.snapshots import Snapshot, plan_identity, search
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.fingerprint import file_hash
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import GenerationSettings, Precision
 from zoodip_core.diffusion.generation import generate_together
-from zoodip_core.diffusion.loading import Bundle, find_model_folder, load_bundle
+from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.prompts import ConceptVectors, unflatten
 
 BATCH_PICTURES = 24  # in one batch; a large model has no memory for a whole case

@@ -14,8 +14,9 @@ from benchmarks.speed.ours import EngineSearches
 from benchmarks.speed.plain_models import OURS, PlainModels, published_quantizer
 from benchmarks.speed.published import PublishedSearch
 from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.diffusion.device import compute_dtype
-from zoodip_core.diffusion.loading import Bundle, find_model_folder, load_bundle
+from zoodip_core.diffusion.loading import Bundle, load_bundle
 
 REFERENCE = "a"
 """The entry that all others are divided by."""

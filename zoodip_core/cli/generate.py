@@ -215,8 +215,8 @@ def _prepare(
     """
     from zoodip_core.base_models.families import detect_family
     from zoodip_core.base_models.image_size import check_sides, latent_cell_px
+    from zoodip_core.base_models.model_folder import find_model_folder
     from zoodip_core.base_models.text_window import text_windows
-    from zoodip_core.diffusion.loading import find_model_folder
     from zoodip_core.generation_prompts import prepare_prompts
     from zoodip_core.prompt_sets import prepare_set
     from zoodip_core.prompt_tokens import candidate_tokens

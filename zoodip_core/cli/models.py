@@ -123,7 +123,7 @@ def show(
 ) -> None:
     """Show the family, sizes, memory and fingerprint of a base model."""
     from zoodip_core.base_models.model_facts import read_model_facts
-    from zoodip_core.diffusion.loading import find_model_folder
+    from zoodip_core.base_models.model_folder import find_model_folder
 
     entry = _entry(catalog or context.obj, name)
     facts = read_model_facts(find_model_folder(entry)).as_dict()
@@ -138,7 +138,7 @@ def verify(
 ) -> None:
     """Read all weights of a base model again and compare them with the fingerprint in the catalog."""
     from zoodip_core.base_models.fingerprint import fingerprint
-    from zoodip_core.diffusion.loading import find_model_folder
+    from zoodip_core.base_models.model_folder import find_model_folder
     from zoodip_core.diffusion.weight_checks import check_all_weights
 
     entry = _entry(catalog or context.obj, name)

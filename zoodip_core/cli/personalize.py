@@ -107,12 +107,13 @@ def personalize(
     from zoodip_core.artifact import file_name
     from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.base_models.families import detect_family
+    from zoodip_core.base_models.model_folder import find_model_folder
     from zoodip_core.base_models.presets import resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.cli.output_files import reserved
     from zoodip_core.cli.reference_images import read_captioned_images
     from zoodip_core.diffusion.device import choose_device
-    from zoodip_core.diffusion.loading import find_model_folder, load_bundle
+    from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.images import image_warnings, without_opacity
     from zoodip_core.personalization.subject import Subject, resolve_subject
 

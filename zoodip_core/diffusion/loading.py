@@ -17,8 +17,8 @@ from zoodip_core.base_models.custom_vae import check_custom_vae
 from zoodip_core.base_models.families import Family, detect_family, read_config
 from zoodip_core.base_models.fingerprint import fingerprint, weights_fingerprint
 from zoodip_core.base_models.footprint import keeps_dequantized
-from zoodip_core.base_models.hub import snapshot_folder
 from zoodip_core.base_models.image_size import latent_cell_px
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.base_models.safety_checker import ships_safety_checker
 from zoodip_core.base_models.weight_files import weight_files
 from zoodip_core.config import ConceptKind, PartPrecisions, Precision
@@ -205,20 +205,6 @@ def load_bundle(
 
 def _load_safety_checker(folder: Path, device: torch.device) -> SafetyChecker | None:
     return SafetyChecker(folder, device) if ships_safety_checker(folder) else None
-
-
-def find_model_folder(entry: BaseModelEntry, *, safety_checker: bool = False) -> Path:
-    """Return the folder of a base model, downloading a hub id on first use.
-
-    Only configs, tokenizers, licenses and safetensors are downloaded; those of a safety checker only on request.
-
-    Raises:
-        InvalidModelError: the hub has no such model, or the model is not on disk and the hub is unreachable.
-    """
-    if entry.hub_id is None:
-        assert entry.path is not None, "the catalog requires a path or a hub id"
-        return entry.path
-    return snapshot_folder(entry.hub_id, entry.revision, entry.variant, safety_checker=safety_checker)
 
 
 def _disable_tf32() -> None:

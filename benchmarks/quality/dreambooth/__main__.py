@@ -18,8 +18,8 @@ from benchmarks.quality.learning.methods import check_methods
 from benchmarks.quality.report.tables import method_table
 from zoodip_core.base_models.catalog import BaseModelEntry, Catalog
 from zoodip_core.base_models.fingerprint import fingerprint
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.cli.options import parse_assignments
-from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.files import write_atomically
 
 HEAD = (

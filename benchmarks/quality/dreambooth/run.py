@@ -17,7 +17,7 @@ from benchmarks.quality.report.results import GridRowSpec, Results, column_label
 from benchmarks.quality.report.rows import parse_with_figures, row_id
 from benchmarks.quality.sources import BundleCache, Pictures, Source, describe_source, learned_tokens
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.diffusion.loading import find_model_folder
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.personalization.subject import resolve_subject
 
 ALLOWED = ("initializer", *METHODS)

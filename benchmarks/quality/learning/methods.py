@@ -14,9 +14,9 @@ from benchmarks.quality.learning.backprop import BACKPROP_FORWARDS
 from benchmarks.quality.learning.evolution import POPULATION
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family, detect_family
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.base_models.presets import Preset, resolve_settings
 from zoodip_core.config import PersonalizationSettings, Precision
-from zoodip_core.diffusion.loading import find_model_folder
 from zoodip_core.zeroth_order.estimator import ESTIMATORS
 
 ANCHORS = {

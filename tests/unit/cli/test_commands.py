@@ -37,3 +37,10 @@ def test_help_imports_no_heavy_package() -> None:
     assert _imported("--help") == set()
     assert _imported("--version") == set()
     assert _imported("models").isdisjoint({"diffusers", "sqlalchemy", "torch", "transformers"})
+
+
+def test_facts_of_a_model_load_no_torch() -> None:
+    """`models show` reads files only; it starts as fast as `models`."""
+    assert _imported("models", "show", "emoji").isdisjoint(
+        {"diffusers", "sqlalchemy", "torch", "transformers"}
+    )

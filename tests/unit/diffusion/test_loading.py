@@ -12,9 +12,10 @@ import torch
 
 from tests.tooling.models import build_family
 from zoodip_core.base_models.catalog import BaseModelEntry
+from zoodip_core.base_models.model_folder import find_model_folder
 from zoodip_core.config import GenerationSettings, Precision
 from zoodip_core.diffusion.generation import generate
-from zoodip_core.diffusion.loading import Bundle, find_model_folder, load_bundle
+from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.diffusion.quantize import Int8Weight, Nf4Weight, quantization_report
 from zoodip_core.errors import InvalidInputError, InvalidModelError
 

@@ -10,7 +10,7 @@ from benchmarks.quality import __main__ as command
 from benchmarks.quality.cli import describe, embedded_model
 from benchmarks.quality.run import Selection
 from zoodip_core.base_models.fingerprint import fingerprint
-from zoodip_core.diffusion.loading import find_model_folder
+from zoodip_core.base_models.model_folder import find_model_folder
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from benchmarks.quality.learning.methods import METHODS, make_plans
 from benchmarks.quality.run import RunOptions, Selection
 from benchmarks.quality.sweep import VARIATIONS, Sweep, label
 from zoodip_core.base_models.families import detect_family
-from zoodip_core.diffusion.loading import find_model_folder
+from zoodip_core.base_models.model_folder import find_model_folder
 
 
 def _validation_losses(text: str) -> list[str]:
