@@ -64,6 +64,7 @@ METHODS = {
             evolves=True,
         ),
         Method("paper", "n = 2, SG and PUTS, as printed", "paper"),
+        Method("script", "the settings of the published script", "script"),
         Method("paper-puts", "the paper without SG", "paper", _WITHOUT_SG),
         Method("paper-sg", "the paper without PUTS", "paper", _ANY_TIMESTEP),
         Method("paper-neither", "the paper without SG and PUTS", "paper", _WITHOUT_SG | _ANY_TIMESTEP),

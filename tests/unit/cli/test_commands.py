@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from zoodip_core.cli.commands import LazyCommands, all_commands
 
-HEAVY = {"PIL", "bitsandbytes", "celery", "diffusers", "sqlalchemy", "torch", "transformers"}
+COMPILER = "torch._inductor.compile_fx"
+HEAVY = {"PIL", "bitsandbytes", "celery", "diffusers", "sqlalchemy", "torch", "transformers", COMPILER}
 
 
 def _imported(*arguments: str) -> set[str]:
@@ -44,3 +46,9 @@ def test_facts_of_a_model_load_no_torch() -> None:
     assert _imported("models", "show", "emoji").isdisjoint(
         {"diffusers", "sqlalchemy", "torch", "transformers"}
     )
+
+
+def test_drawing_loads_no_compiler(tmp_path: Path) -> None:
+    """Without ZOODIP_COMPILE nothing imports torch's compiler, which bitsandbytes would do."""
+    arguments = ("--prompt", "a photo of a cat", "--steps", "1", "--out", str(tmp_path))
+    assert COMPILER not in _imported("generate", *arguments)
