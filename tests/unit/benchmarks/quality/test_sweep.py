@@ -89,7 +89,7 @@ def test_a_method_without_changes_is_refused(method: str, tmp_path: Path) -> Non
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
         sweep.main(["--method", method, "--change", "papyrus=1", "--out", str(out)])
-    allowed = "calibrated, full, gf-ti, paper, paper-puts, paper-sg, paper-neither"
+    allowed = "calibrated, full, gf-ti, paper, script, paper-puts, paper-sg, paper-neither"
     assert str(ended.value) == f"error: --method: got {method}; expected {allowed}"
     assert not out.exists()
 
@@ -99,5 +99,5 @@ def test_the_help_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         sweep.main(["--help"])
     text = "".join(capsys.readouterr().out.split())  # without line breaks
-    assert "calibrated,full,gf-ti,paper,paper-puts,paper-sg,paper-neither" in text
+    assert "calibrated,full,gf-ti,paper,script,paper-puts,paper-sg,paper-neither" in text
     assert "ti-0.02" not in text
