@@ -27,7 +27,7 @@ ANCHORS = {
 ANCHOR_PRESET: Preset = "paper"
 """Preset of anchors and backpropagation. Their figures must not depend on a base model's search settings."""
 
-BACKPROP_RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
+BACKPROP_RATES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
 SEED_STRIDE = 1_000_003
 """Distance between the seeds of two cases; above any number of search seeds."""
 UNBOUNDED_STEPS = 1_000_000

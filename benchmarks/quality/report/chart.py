@@ -41,7 +41,9 @@ class Series:
 
 SERIES = (
     Series("ti-0.02", "Textual Inversion, backpropagation, fp32", "#000000", "s"),
+    Series("ti-0.04", "the same with a rate for short searches", "#777777", "s"),
     Series("calibrated", "calibrated space (forward passes, INT8)", "#56b4e9", "P"),
+    Series("gf-ti", "CMA-ES in the vocabulary's directions (INT8)", "#882255", "*"),
     Series("full", "full space (forward passes, INT8)", "#0072b2", "o"),
     Series("paper-neither", "paper without SG and PUTS", "#009e73", "v"),
     Series("paper-puts", "paper without SG", "#e69f00", "^"),
