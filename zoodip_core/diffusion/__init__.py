@@ -15,8 +15,9 @@ def _import_bitsandbytes() -> None:
     try:
         import bitsandbytes  # noqa: F401 — imported for its effect
     finally:
-        del os.environ["TORCHDYNAMO_DISABLE"]
-        if before is not None:
+        if before is None:
+            del os.environ["TORCHDYNAMO_DISABLE"]
+        else:
             os.environ["TORCHDYNAMO_DISABLE"] = before
 
 

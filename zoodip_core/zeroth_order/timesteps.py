@@ -20,6 +20,7 @@ Source: arXiv:2503.14868v1, Eq. (9).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -48,7 +49,7 @@ class TimestepSampler(Protocol):
 
 
 class _InRange:
-    """Timesteps of [T_L, T_U)."""
+    """Timesteps of [T_L, T_U). Only a sampler without a generator uses the seed."""
 
     def __init__(self, t_low: int, t_high: int, seed: int = 0) -> None:
         self._t_low, self._t_high, self._seed = t_low, t_high, seed
@@ -85,11 +86,14 @@ class PartialUniform(_InRange):
 class Stratified(_InRange):
     """PUTS with even spacing: a few successive timesteps cover the range. It depends on seed and step only."""
 
+    @cached_property
+    def _start(self) -> float:
+        """s, a share of the range."""
+        return float(torch.rand((), generator=Generator().manual_seed(self._seed), dtype=torch.float64))
+
     def sample(self, step: int, generator: Generator) -> int:
         """Return the timestep of this step; nothing is drawn from the generator."""
-        seeded = Generator().manual_seed(self._seed)
-        start = float(torch.rand((), generator=seeded, dtype=torch.float64))
-        return self._t_low + int((start + step * GOLDEN_RATIO) % 1 * (self._t_high - self._t_low))
+        return self._t_low + int((self._start + step * GOLDEN_RATIO) % 1 * (self._t_high - self._t_low))
 
 
 class SnrWeighted:
