@@ -208,12 +208,17 @@ def test_keyboard_alone_is_enough(open_page: OpenPage, url: str, photos: list[Pa
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="<keys>")).to_be_focused()
     expect(page.locator("#job-warnings")).to_contain_text("its chosen square has 58×58 px")
+    _cancel_by_keyboard(page)
+    with page.expect_response(re.compile("validate_only")) as checked:
+        page.get_by_role("button", name="Use these settings again").press("Enter")
+    assert "its chosen square has 58×58 px" in checked.value.json()["warnings"][0]["message"]
+
+
+def _cancel_by_keyboard(page: Page) -> None:
+    """Cancel the job of <keys>. The safe answer of the question has the focus first."""
     page.get_by_role("button", name="Cancel <keys>").focus()
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     _status(page, "cancelled")
-    with page.expect_response(re.compile("validate_only")) as checked:
-        page.get_by_role("button", name="Use these settings again").press("Enter")
-    assert "its chosen square has 58×58 px" in checked.value.json()["warnings"][0]["message"]

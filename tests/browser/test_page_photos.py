@@ -34,6 +34,14 @@ def test_photos_can_be_dropped_and_pasted(open_page: OpenPage, url: str) -> None
     expect(page.locator(".square")).to_have_count(0)
 
 
+def _small_photo_and_archive(folder: Path, photo: Path) -> tuple[Path, Path]:
+    """Write a photo of 40×40 px, and a ZIP file with a good photo and the small one."""
+    small, archive = folder / "small.png", folder / "photos.zip"
+    Image.effect_noise((40, 40), 60).convert("RGB").save(small)
+    archive.write_bytes(zip_of(("a.png", photo.read_bytes()), ("b.png", small.read_bytes())))
+    return small, archive
+
+
 def test_errors_and_warnings_appear_at_their_fields(
     open_page: OpenPage, url: str, photos: list[Path], tmp_path: Path
 ) -> None:
@@ -41,10 +49,7 @@ def test_errors_and_warnings_appear_at_their_fields(
 
     A ZIP file has one place for the warnings about its photos.
     """
-    small = tmp_path / "small.png"
-    Image.effect_noise((40, 40), 60).convert("RGB").save(small)
-    archive = tmp_path / "photos.zip"
-    archive.write_bytes(zip_of(("a.png", photos[1].read_bytes()), ("b.png", small.read_bytes())))
+    small, archive = _small_photo_and_archive(tmp_path, photos[1])
     page = open_page(url)
     page.get_by_label("Closest ordinary word").press_sequentially("turt")
     expect(page.locator("#initializer-hint")).to_contain_text("Splits into")

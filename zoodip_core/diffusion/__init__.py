@@ -5,7 +5,7 @@ import os
 
 
 def _import_bitsandbytes() -> None:
-    """Import bitsandbytes without torch's compiler, which takes a quarter of the CPU time of a start.
+    """Import bitsandbytes without torch's inductor, which takes a quarter of the CPU time of a start.
 
     bitsandbytes wraps functions that this package does not call in `torch.compile`. With this variable they stay as
     they are. diffusers also imports bitsandbytes, so the import comes first.
