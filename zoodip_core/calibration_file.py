@@ -20,6 +20,8 @@ from zoodip_core.files import write_atomically
 _FINGERPRINT = "zoodip.weights_fingerprint"
 _PROVENANCE = "zoodip.provenance"
 _NAMES = {"basis", "scales", "curvature"}
+DIRECTIONS = 64
+"""Most principal directions that a calibration keeps."""
 
 
 @dataclass(frozen=True, eq=False)

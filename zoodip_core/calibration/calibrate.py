@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from zoodip_core.base_models.presets import CALIBRATED
 from zoodip_core.base_models.vocabulary import vocabulary
 from zoodip_core.calibration.backpropagation import BATCH, RATE, draw_and_learn
 from zoodip_core.calibration.curvature import mean_curvature
+from zoodip_core.calibration.forward_only import draw_and_search
 from zoodip_core.calibration.noun_displacements import noun_displacements
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects
-from zoodip_core.calibration_file import Calibration, principal_directions
+from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
+from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
 
 TOGETHER = 8
 """Pseudo-subjects that are learned in one batch; the file of an interrupted calibration holds whole batches."""
-
-DIRECTIONS = 64
-"""Most principal directions that a calibration keeps."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,17 @@ class CalibrationOptions:
 
     Attributes:
         subjects: number of pseudo-subjects.
-        steps: steps of backpropagation for each.
+        steps: steps of backpropagation, or of the search, for each.
         seed: seed of all random numbers.
         excluded: phrases that no pseudo-subject may contain.
+        forward_only: learn by searches in the principal directions of the vocabulary, without backpropagation.
     """
 
     subjects: int = 32
     steps: int = 150
     seed: int = 0
     excluded: tuple[str, ...] = ()
+    forward_only: bool = False
 
 
 def calibrate(
@@ -54,8 +58,10 @@ def calibrate(
 ) -> bool:
     """Write a calibration file. The partial result is kept in `<out>.part` until the end.
 
+    With `forward_only` the space of its searches is kept in `<out>.prior` until the end.
+
     Args:
-        bundle: the base model in fp32.
+        bundle: the base model; in fp32 for backpropagation.
         options: size and seed; a partial result of other options is refused.
         out: the file to write.
         generation: steps and guidance scale of the pictures.
@@ -70,49 +76,53 @@ def calibrate(
         InvalidCheckpointError: the partial result is damaged, or has other options or another base model.
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    subjects = choose_subjects(
-        vocabulary(bundle.folder), options.subjects, seed=options.seed, excluded=options.excluded
-    )
-    part = out.with_suffix(".part")
+    words = vocabulary(bundle.folder)
+    subjects = choose_subjects(words, options.subjects, seed=options.seed, excluded=options.excluded)
+    nouns = choose_nouns(words, options.excluded)
+    part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
-    done = sum(len(one) for one in moves)
-    while done < len(subjects):
+    if options.forward_only and not (moves and prior.is_file()):
+        vocabulary_calibration(bundle, subjects, nouns, seed=options.seed, generation=generation).save(prior)
+    learn = functools.partial(draw_and_search, prior=prior) if options.forward_only else draw_and_learn
+    while (done := sum(len(one) for one in moves)) < len(subjects):
         if should_stop():
             return False
         batch = subjects[done : done + TOGETHER]
-        learned = draw_and_learn(
-            bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation
-        )
+        learned = learn(bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation)
         moves.append(learned.cpu())
-        done += len(batch)
         save_checkpoint({"moves": torch.cat(moves)}, part, identity=identity)
-        on_progress(done)
-    _finish(bundle, subjects, torch.cat(moves), options, generation).save(out)
-    part.unlink(missing_ok=True)
+        on_progress(done + len(batch))
+    _finish(bundle, subjects, nouns, torch.cat(moves), options, generation).save(out)
+    for file in (part, prior):
+        file.unlink(missing_ok=True)
     return True
 
 
 def _finish(
     bundle: Bundle,
     subjects: Sequence[PseudoSubject],
-    moves: Tensor,
+    nouns: Sequence[str],
+    moves: Float[Tensor, "subjects flat"],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Calibration:
     """Return the calibration of learned moves and nouns, with the curvature along its directions."""
-    nouns = choose_nouns(vocabulary(bundle.folder), options.excluded)
     between = noun_displacements(bundle, nouns, moves)
     basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
     curvature = mean_curvature(
         bundle, subjects, scales[:, None] * basis, seed=options.seed, generation=generation
     )
+    how = (
+        {"method": "forward_only", "precision": bundle.precision, **CALIBRATED}
+        if options.forward_only
+        else {"method": "backpropagation", "batch": BATCH, "learning_rate": RATE}
+    )
     provenance = {
+        **how,
         "subjects": [subject.phrase for subject in subjects],
-        "nouns": nouns,
+        "nouns": list(nouns),
         "steps": options.steps,
         "seed": options.seed,
-        "batch": BATCH,
-        "learning_rate": RATE,
     }
     return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance)

@@ -18,7 +18,20 @@ SubjectsOption = Annotated[
     int, typer.Option("--subjects", min=2, max=1000, help="Number of pseudo-subjects that the model draws.")
 ]
 StepsOption = Annotated[
-    int, typer.Option("--steps", min=1, max=100_000, help="Backpropagation steps for each pseudo-subject.")
+    int,
+    typer.Option(
+        "--steps",
+        min=1,
+        max=100_000,
+        help="Steps of backpropagation, or of the search, for each pseudo-subject.",
+    ),
+]
+ForwardOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--forward-only",
+        help="Learn with forward passes only, on the base model as it is quantized: slower, in less memory.",
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Seed of pseudo-subjects, pictures and samples.")
@@ -37,6 +50,7 @@ def calibrate(
     base_model: BaseModelOption = None,
     subjects: SubjectsOption = 32,
     steps: StepsOption = 150,
+    forward_only: ForwardOnlyOption = False,
     seed: SeedOption = 0,
     exclude: ExcludeOption = None,
     out: OutOption = None,
@@ -53,10 +67,8 @@ def calibrate(
 
     entry = Catalog.load(catalog).get(base_model)
     file = _file(entry, out, replace=replace)
-    options = CalibrationOptions(subjects, steps, seed, _phrases(exclude))
-    parts = ("unet_precision", "text_encoder_precision", "vae_precision")
-    full = entry.model_copy(update={"precision": "fp32", **dict.fromkeys(parts)})
-    bundle = load_bundle(full, device=device)
+    options = CalibrationOptions(subjects, steps, seed, _phrases(exclude), forward_only)
+    bundle = load_bundle(entry if forward_only else _in_fp32(entry), device=device)
     with interruption() as stop:
         complete = run(
             bundle,
@@ -73,6 +85,12 @@ def calibrate(
         say(f"{entry.name}: the default search is now the calibrated one; search_space=full is the other")
     if as_json:
         print_json({"base_model": entry.name, "calibration": str(file), "subjects": subjects, "steps": steps})
+
+
+def _in_fp32(entry: BaseModelEntry) -> BaseModelEntry:
+    """Return the entry with all parts in fp32, which backpropagation needs."""
+    parts = ("unet_precision", "text_encoder_precision", "vae_precision")
+    return entry.model_copy(update={"precision": "fp32", **dict.fromkeys(parts)})
 
 
 def _file(entry: BaseModelEntry, out: Path | None, *, replace: bool) -> Path:

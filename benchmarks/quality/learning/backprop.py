@@ -34,6 +34,8 @@ class BackpropLearner:
         state: dict[str, Tensor] | None = None,
     ) -> None:
         self._bundle, self._settings, self._rate = bundle, settings, rate
+        if bundle.precision != "fp32":  # who quantizes has little memory
+            bundle.denoiser.unet.enable_gradient_checkpointing()
         self._names = [case.name for case in cases]
         self._data = begin_all(bundle, cases, [settings] * len(cases))
         self._tokens = torch.stack([search.search.theta for search in self._data]).requires_grad_(True)

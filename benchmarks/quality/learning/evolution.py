@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.quality.cases.protocols import TOKEN, Learnable
 from benchmarks.quality.learning.forward import begin_all, diverged, draw_sample, validation_loss
+from zoodip_core.calibration.vocabulary_prior import embedding_table
 from zoodip_core.calibration_file import principal_directions
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import row_losses
@@ -129,7 +130,7 @@ class EvolutionLearner:
 
 def vocabulary_directions(bundle: Bundle) -> Float[Tensor, "directions flat"]:
     """Return the leading principal directions of the embedding tables, with the length of their deviations."""
-    table = torch.cat([encoder.table.float().cpu() for encoder in bundle.prompts.encoders], dim=1)
+    table = embedding_table(bundle)
     centered = (table - table.mean(dim=0)) / len(table) ** 0.5
     basis, scales = principal_directions(centered, DIRECTIONS)
     return scales[:, None] * basis

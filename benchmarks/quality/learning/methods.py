@@ -78,6 +78,13 @@ METHODS = {
             )
             for rate in BACKPROP_RATES
         ),
+        Method(
+            "ti-int8-0.04",
+            "backpropagation through INT8 weights, with gradient checkpointing",
+            ANCHOR_PRESET,
+            precision="int8",
+            rate=0.04,
+        ),
     )
 }
 

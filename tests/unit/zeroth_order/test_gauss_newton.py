@@ -10,7 +10,7 @@ from zoodip_core.config import SearchSettings
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch, gauss_newton
 from zoodip_core.zeroth_order.estimator import Curvature
-from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, filter_step
+from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, adapted_curvature, filter_step
 from zoodip_core.zeroth_order.search_space import (
     FULL,
     REMAINDER,
@@ -141,12 +141,46 @@ def test_state_of_one_space_is_refused_in_another() -> None:
         GaussNewtonSearch.restore(calibrated, SETTINGS, images=1, space=space(STEEP.flip(0)))
 
 
+def test_curvature_adapts_to_the_samples() -> None:
+    """Blocks of one curvature, at any scale, lead from another one to it. Trace and symmetry stay."""
+    generator = torch.Generator().manual_seed(5)
+    true, adapted = torch.diag(STEEP.double() / STEEP.sum()), torch.eye(K).double() / K
+    start = (adapted - true).norm()
+    for step in range(60):
+        directions = torch.linalg.qr(torch.randn(K, 3, generator=generator, dtype=torch.float64)).Q.T
+        matrix = 10.0**-step * directions @ true @ directions.T
+        adapted = adapted_curvature(adapted, directions, Curvature(torch.zeros(3), matrix))
+    assert float(adapted.trace()) == pytest.approx(1)
+    torch.testing.assert_close(adapted, adapted.T)
+    assert float(torch.linalg.eigvalsh(adapted)[0]) > 0
+    assert float((adapted - true).norm()) < 0.3 * float(start)
+
+
+def test_curvature_stays_if_the_sample_does_not_depend_on_the_token() -> None:
+    """A block of zeros has no shape."""
+    curvature, nothing = torch.eye(K).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
+    assert adapted_curvature(curvature, torch.eye(K).double()[:2], nothing).equal(curvature)
+
+
+def test_calibration_with_another_curvature_costs_few_evaluations() -> None:
+    """After 60 steps of four directions from a reversed curvature little is left of the excess loss."""
+    left, settings = 0.0, SETTINGS.model_copy(update={"n": 4})
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        goal, chosen = torch.randn(D, generator=generator), space(STEEP.flip(0))
+        one = GaussNewtonSearch(torch.zeros(D), settings, images=1, space=chosen)
+        advance(one, goal, generator, 60)
+        left += excess(one.theta, goal) / excess(torch.zeros(D), goal) / 5
+    assert left < 0.01
+
+
+@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature"])
 @pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[:-1]])
-def test_damaged_covariance_is_refused(damage: Callable[[Tensor], Tensor]) -> None:
-    """A covariance with NaN or of another size is an error."""
+def test_damaged_matrix_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
+    """A covariance or curvature with NaN or of another size is an error."""
     state = search().state()
-    state["filter.covariance"] = damage(state["filter.covariance"])
-    with pytest.raises(InvalidCheckpointError, match=r"filter\.covariance"):
+    state[name] = damage(state[name])
+    with pytest.raises(InvalidCheckpointError, match=name.replace(".", r"\.")):
         GaussNewtonSearch.restore(state, SETTINGS, images=1, space=space())
 
 
