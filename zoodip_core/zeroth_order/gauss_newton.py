@@ -13,8 +13,8 @@ E H. The filter returns the mean and covariance P of u* given all measurements s
 $$ K = P A^\top \big( A P A^\top + \kappa M \big)^{-1}, \qquad
    u \leftarrow u - K D, \qquad P \leftarrow P - K A P $$
 
-H starts as the mean of the calibration. Then each sample adds its own curvature, as far as it was measured, with M' as
-M scaled to the trace of E H Eᵀ:
+H starts as that of the calibration. Each sample moves it towards its own curvature, of which only the block M is known.
+M' is M scaled to the trace of E H Eᵀ:
 
 $$ H \leftarrow H + \eta \, G \, (M' - E H E^\top) \, G^\top, \qquad G = H E^\top (E H E^\top + \lambda I)^{-1} $$
 
@@ -130,7 +130,7 @@ def filter_step(
 
 
 def regression(curvature: Float[Tensor, "d d"], directions: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Return Gᵀ = (E H Eᵀ + λI)⁻¹ E H, which continues what was measured along E to all directions."""
+    """Return Gᵀ = (E H Eᵀ + λI)⁻¹ E H, which continues a measurement along E to all directions."""
     along = directions @ curvature
     expected = along @ directions.T
     damping = DAMPING * expected.trace() / len(expected) * torch.eye(len(expected), dtype=torch.float64)
