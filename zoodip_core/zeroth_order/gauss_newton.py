@@ -13,8 +13,8 @@ E H. The filter returns the mean and covariance P of u* given all measurements s
 $$ K = P A^\top \big( A P A^\top + \kappa M \big)^{-1}, \qquad
    u \leftarrow u - K D, \qquad P \leftarrow P - K A P $$
 
-H starts as that of the calibration. Each sample moves it towards its own curvature, of which only the block M is known.
-M' is M scaled to the trace of E H Eᵀ:
+H starts as that of the calibration. Each sample moves it towards its own curvature, of which only the block M is
+known. M' is M scaled to the trace of E H Eᵀ:
 
 $$ H \leftarrow H + \eta \, G \, (M' - E H E^\top) \, G^\top, \qquad G = H E^\top (E H E^\top + \lambda I)^{-1} $$
 
