@@ -80,13 +80,9 @@ class GaussNewtonSearch(TokenSearch):
         """Take the filter's step, and adapt the curvature to the sample."""
         assert isinstance(measured, Curvature), "checked by tell()"
         self._check_finite(measured.values, measured.matrix.square())
-        growth = drift(self._step, len(directions)) * self._calibrated.spread**2
-        move, covariance = filter_step(
-            self._covariance + growth * torch.eye(len(self._u), dtype=torch.float64),
-            self._curvature,
-            directions.double(),
-            measured,
-        )
+        grown = self._covariance.clone()
+        grown.diagonal().add_(drift(self._step, len(directions)) * self._calibrated.spread**2)
+        move, covariance = filter_step(grown, self._curvature, directions.double(), measured)
         self._curvature = adapted_curvature(self._curvature, directions.double(), measured)
         shrink = min(1.0, MAX_STEP * self._calibrated.spread / max(float(move.norm()), 1e-300))
         self._u = self._u + (shrink * move).float()
@@ -126,7 +122,7 @@ def filter_step(
     seen = observed @ covariance  # n × d first: a product of two d × d matrices would take much longer
     gain_inverse = seen @ observed.T + NOISE * matrix
     gain = torch.linalg.lstsq(gain_inverse, seen).solution.T
-    return -gain @ measured.values.double(), covariance - gain @ seen
+    return -gain @ measured.values.double(), torch.addmm(covariance, gain, seen, alpha=-1)
 
 
 def regression(curvature: Float[Tensor, "d d"], directions: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -147,6 +143,8 @@ def adapted_curvature(
         return curvature
     change = matrix * (expected.trace() / matrix.trace()) - expected
     continued = regression(curvature, directions)
-    sample = curvature + continued.T @ change @ continued
+    trace = curvature.trace()
+    sampled = trace + (change @ continued @ continued.T).trace()
     kept = (1 - ADAPTATION) ** len(directions)
-    return kept * curvature + (1 - kept) * sample * (curvature.trace() / sample.trace())
+    weight = (1 - kept) * float(trace / sampled)
+    return torch.addmm(curvature, continued.T, change @ continued, beta=kept + weight, alpha=weight)
