@@ -45,6 +45,7 @@ def make_parser(
     add("--subjects", type=int, default=subjects, help="number of cases; all of the split by default")
     add("--prompts", type=int, default=prompts, help=f"prompts for each case, at most {PROMPTS}")
     add("--pictures", type=int, default=pictures, help="pictures for each prompt")
+    add("--color-captions", type=int, default=0, help="captions of each subject that name its color, 0 to 4")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of forward-pass methods")
     add("--device", help="cpu or cuda; CUDA by default if available")
     add("--out", type=Path, default=OUT, help="folder of results, searches, tables and grids")
@@ -67,6 +68,7 @@ def parse_selection(given: argparse.Namespace) -> Selection:
         pictures=at_least(1, given.pictures, "pictures"),
         changes=parse_assignments(given.set),
         device=given.device,
+        color_captions=given.color_captions,
     )
 
 
@@ -146,6 +148,8 @@ def load_instruments(entry: BaseModelEntry) -> Instruments:
 def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
     """Return the start of the sentence above a table: cases, prompts, pictures, changes and weights."""
     changes = "".join(f", {name}={value}" for name, value in chosen.changes.items())
+    if chosen.color_captions:
+        changes += f", {chosen.color_captions} captions with the color"
     weights = fingerprint(find_model_folder(entry))
     return (
         f"{count} held-out {chosen.kind} of the {chosen.split} split, {chosen.prompts} prompts × "

@@ -30,6 +30,7 @@ class Selection:
     pictures: int = 5  # of each prompt
     changes: dict[str, Any] = field(default_factory=dict)  # to the settings of all forward-pass methods
     device: str | None = None
+    color_captions: int = 0  # captions of each subject that name its color
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ class BenchmarkSetup:
         Raises:
             BenchmarkError: an unknown kind, or a count out of range.
         """
-        self.cases = make_cases(tools.world, selection.kind, selection.split, selection.subjects)
+        self.cases = make_cases(
+            tools.world,
+            selection.kind,
+            selection.split,
+            selection.subjects,
+            color_captions=selection.color_captions,
+        )
         self.prompts: Sequence[Sequence[Prompt]] = [
             make_prompts(case, tools.world, selection.prompts) for case in self.cases
         ]

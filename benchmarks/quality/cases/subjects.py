@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 from PIL import Image
@@ -77,11 +77,20 @@ def split_items(items: Sequence[Item], split: Split) -> list[Item]:
     return chosen
 
 
-def make_cases(world: World, kind: str, split: Split, count: int | None = None) -> list[Case]:
+def make_cases(
+    world: World, kind: str, split: Split, count: int | None = None, *, color_captions: int = 0
+) -> list[Case]:
     """Return the first `count` cases of one split; all of them for None.
 
+    Args:
+        world: objects, colors and backgrounds of the embedded model.
+        kind: "subjects", "shapes" or "styles".
+        split: "test" or "validation".
+        count: number of cases.
+        color_captions: captions of each subject that name its color, such as "a photo of a teal <x> on white".
+
     Raises:
-        BenchmarkError: an unknown kind, or more cases than the split has.
+        BenchmarkError: an unknown kind, more cases than the split has, or captions of what has no color.
     """
     if kind not in get_args(CaseKind):
         raise BenchmarkError.mismatch("--kind", got=kind, expected=", ".join(get_args(CaseKind)))
@@ -98,7 +107,18 @@ def make_cases(world: World, kind: str, split: Split, count: int | None = None) 
     if count is not None and not 1 <= count <= len(found):
         expected = f"1 to {len(found)}, the {kind} of the {split} split"
         raise BenchmarkError.mismatch("--subjects", got=count, expected=expected)
+    if color_captions:
+        if kind != "subjects" or not 0 < color_captions <= REFERENCES:
+            expected = f"0 to {REFERENCES} with --kind subjects, else 0"
+            raise BenchmarkError.mismatch("--color-captions", got=color_captions, expected=expected)
+        found = [_with_color(case, color_captions) for case in found]
     return found[:count]
+
+
+def _with_color(case: Case, count: int) -> Case:
+    """Return the case with the color named in its first captions."""
+    named = (one.replace(TOKEN, f"{case.scene.color} {TOKEN}") for one in case.captions[:count])
+    return replace(case, captions=(*named, *case.captions[count:]))
 
 
 def _object_case(world: World, kind: CaseKind, name: str, color: str, pattern: str) -> Case:

@@ -91,6 +91,16 @@ def test_a_change_differs_from_the_subject() -> None:
         assert sum(prompt.changed is not None for prompt in make_prompts(case, world, 8)) == 2
 
 
+def test_captions_name_the_color() -> None:
+    """The first captions have the color before the token; the pictures stay."""
+    world = shipped_world()
+    plain, named = (make_cases(world, "subjects", "test", 1, color_captions=count)[0] for count in (0, 2))
+    color = plain.scene.color
+    assert [color in one for one in named.captions] == [True, True, False, False]
+    assert [one.replace(f"{color} <", "<") for one in named.captions] == list(plain.captions)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(named.references, plain.references, strict=True))
+
+
 def test_bad_selections_are_refused() -> None:
     """An unknown kind, too many cases and too many prompts are refused with the expected values."""
     world = shipped_world()
@@ -98,5 +108,10 @@ def test_bad_selections_are_refused() -> None:
         make_cases(world, "dogs", "test")
     with pytest.raises(BenchmarkError, match=r"--subjects: got 13; expected 1 to 12"):
         make_cases(world, "subjects", "test", 13)
+    for kind, count in (("subjects", 5), ("subjects", -1), ("styles", 1)):
+        with pytest.raises(
+            BenchmarkError, match=rf"--color-captions: got {count}; expected 0 to 4 with --kind"
+        ):
+            make_cases(world, kind, "test", color_captions=count)
     with pytest.raises(BenchmarkError, match=r"--prompts: got 26; expected 1 to 25"):
         make_prompts(make_cases(world, "shapes", "test")[0], world, 26)
