@@ -32,9 +32,10 @@ def space(curvature: Tensor = STEEP) -> CalibratedSearchSpace:
     return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), torch.diag(curvature / curvature.sum()))
 
 
-def search(chosen: CalibratedSearchSpace | None = None) -> GaussNewtonSearch:
+def search(chosen: CalibratedSearchSpace | None = None, *, n: int = 2) -> GaussNewtonSearch:
     """Return a search from the origin."""
-    return GaussNewtonSearch(torch.zeros(D), SETTINGS, images=1, space=chosen or space())
+    settings = SETTINGS.model_copy(update={"n": n})
+    return GaussNewtonSearch(torch.zeros(D), settings, images=1, space=chosen or space())
 
 
 def residuals(candidates: Tensor, goal: Tensor, generator: torch.Generator) -> Tensor:
@@ -110,7 +111,7 @@ def test_target_outside_the_span_is_reached() -> None:
     goal[K:] = 0.3
     flat = REMAINDER_CURVATURE * STEEP.sum() / (REMAINDER * K)
     steep = torch.cat([STEEP, flat.expand(D - K)])
-    one = search()
+    one = search(n=4)
     for _ in range(200):
         left = (one.ask().candidates - goal) * steep.sqrt() + 0.1 * torch.randn(D, generator=generator)
         one.tell(curvature_of(left))
@@ -164,17 +165,28 @@ def test_curvature_stays_if_the_sample_does_not_depend_on_the_token() -> None:
 
 def test_calibration_with_another_curvature_costs_few_evaluations() -> None:
     """After 60 steps of four directions from a reversed curvature little is left of the excess loss."""
-    left, settings = 0.0, SETTINGS.model_copy(update={"n": 4})
+    left = 0.0
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
-        goal, chosen = torch.randn(D, generator=generator), space(STEEP.flip(0))
-        one = GaussNewtonSearch(torch.zeros(D), settings, images=1, space=chosen)
+        goal, one = torch.randn(D, generator=generator), search(space(STEEP.flip(0)), n=4)
         advance(one, goal, generator, 60)
         left += excess(one.theta, goal) / excess(torch.zeros(D), goal) / 5
     assert left < 0.01
 
 
-@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature"])
+def test_token_is_an_average_that_forgets() -> None:
+    """The average weights the newest coordinates most, and starts at the first step's."""
+    generator, goal, one = torch.Generator().manual_seed(7), torch.ones(D), search()
+    expected = torch.zeros(D)
+    for step in range(1, 41):
+        advance(one, goal, generator, 1)
+        weight = 16 / (step + 15)
+        expected = (1 - weight) * expected + weight * space().embed(one.state()["theta"])
+        torch.testing.assert_close(one.theta, expected)
+    assert not one.theta.equal(space().embed(one.state()["theta"]))
+
+
+@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature", "filter.average"])
 @pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[:-1]])
 def test_damaged_matrix_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
     """A covariance or curvature with NaN or of another size is an error."""
