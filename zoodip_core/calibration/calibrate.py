@@ -35,6 +35,7 @@ class CalibrationOptions:
     Attributes:
         subjects: number of pseudo-subjects.
         steps: steps of backpropagation, or of the search, for each.
+        samples: samples of each for the curvature.
         seed: seed of all random numbers.
         excluded: phrases that no pseudo-subject may contain.
         forward_only: learn by searches in the principal directions of the vocabulary, without backpropagation.
@@ -42,6 +43,7 @@ class CalibrationOptions:
 
     subjects: int = 32
     steps: int = 150
+    samples: int = 6
     seed: int = 0
     excluded: tuple[str, ...] = ()
     forward_only: bool = False
@@ -83,7 +85,9 @@ def calibrate(
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
     if options.forward_only and not (moves and prior.is_file()):
-        vocabulary_calibration(bundle, subjects, nouns, seed=options.seed, generation=generation).save(prior)
+        vocabulary_calibration(
+            bundle, subjects, nouns, samples=options.samples, seed=options.seed, generation=generation
+        ).save(prior)
     learn = functools.partial(draw_and_search, prior=prior) if options.forward_only else draw_and_learn
     while (done := sum(len(one) for one in moves)) < len(subjects):
         if should_stop():
@@ -111,7 +115,12 @@ def _finish(
     between = noun_displacements(bundle, nouns, moves)
     basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
     curvature = mean_curvature(
-        bundle, subjects, scales[:, None] * basis, seed=options.seed, generation=generation
+        bundle,
+        subjects,
+        scales[:, None] * basis,
+        samples=options.samples,
+        seed=options.seed,
+        generation=generation,
     )
     how = (
         {"method": "forward_only", "precision": bundle.precision, **CALIBRATED}
@@ -123,6 +132,7 @@ def _finish(
         "subjects": [subject.phrase for subject in subjects],
         "nouns": list(nouns),
         "steps": options.steps,
+        "samples": options.samples,
         "seed": options.seed,
     }
     return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance)

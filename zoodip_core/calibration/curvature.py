@@ -14,8 +14,6 @@ from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.personalization.samples import candidates_request
 
-SAMPLES = 6
-"""Samples of each pseudo-subject."""
 STEP = 0.01
 """Step of the finite differences, relative to the scale of each direction."""
 TIMESTEPS = (0.5, 0.9)
@@ -27,6 +25,7 @@ def mean_curvature(
     subjects: Sequence[PseudoSubject],
     directions: Float[Tensor, "k flat"],
     *,
+    samples: int,
     seed: int,
     generation: Mapping[str, int | float],
 ) -> Float[Tensor, "k k"]:
@@ -39,6 +38,7 @@ def mean_curvature(
         bundle: the base model.
         subjects: pseudo-subjects, drawn as for learning.
         directions: principal directions with the length of their scales.
+        samples: number of samples of each pseudo-subject.
         seed: seed of pictures, as for learning, and of samples.
         generation: steps and guidance scale of the pictures.
     """
@@ -49,7 +49,7 @@ def mean_curvature(
         begun = begin_pseudo_subject(bundle, subject, seed + index, generation)
         theta = begun.search.theta
         candidates = torch.cat([theta[None], theta + STEP * directions])
-        for image in range(SAMPLES):
+        for image in range(samples):
             timestep, noise = (
                 int(torch.randint(first, last, (), generator=generator))
                 for first, last in ((low, high), (0, 2**62))

@@ -20,6 +20,7 @@ def vocabulary_calibration(
     subjects: Sequence[PseudoSubject],
     nouns: Sequence[str],
     *,
+    samples: int,
     seed: int,
     generation: Mapping[str, int | float],
 ) -> Calibration:
@@ -29,13 +30,16 @@ def vocabulary_calibration(
         bundle: the base model.
         subjects: pseudo-subjects whose samples measure the curvature.
         nouns: single-token nouns of the vocabulary.
+        samples: number of samples of each pseudo-subject.
         seed: seed of pictures and samples.
         generation: steps and guidance scale of the pictures.
     """
     centered = embedding_table(bundle)
     basis, scales = principal_directions(centered - centered.mean(dim=0), DIRECTIONS)
     scales = scales * (mean_square_distance(bundle, nouns) / scales.square().sum()).sqrt()
-    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, seed=seed, generation=generation)
+    curvature = mean_curvature(
+        bundle, subjects, scales[:, None] * basis, samples=samples, seed=seed, generation=generation
+    )
     return Calibration(basis, scales, curvature, bundle.weights_fingerprint, {"source": "vocabulary"})
 
 

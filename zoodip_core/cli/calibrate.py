@@ -67,7 +67,9 @@ def calibrate(
 
     entry = Catalog.load(catalog).get(base_model)
     file = _file(entry, out, replace=replace)
-    options = CalibrationOptions(subjects, steps, seed, _phrases(exclude), forward_only)
+    options = CalibrationOptions(
+        subjects, steps, seed=seed, excluded=_phrases(exclude), forward_only=forward_only
+    )
     bundle = load_bundle(entry if forward_only else _in_fp32(entry), device=device)
     with interruption() as stop:
         complete = run(
