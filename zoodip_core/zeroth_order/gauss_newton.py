@@ -56,6 +56,8 @@ AVERAGING = 15
 """γ: a sixteenth of the steps dominates the average. Chosen on EmojiBooth's validation split."""
 MAX_STEP = 1.0
 """Longest step, relative to σ. Chosen on EmojiBooth's validation split."""
+CONSTANTS = (NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP)
+"""All constants of the filter, for the identity of a measured search."""
 S = TypeVar("S", bound="GaussNewtonSearch")
 
 

@@ -20,6 +20,7 @@ from benchmarks.quality.learning.methods import Plan
 from benchmarks.quantization.memory import reset_resident_peak, resident_bytes
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
+from zoodip_core.zeroth_order.gauss_newton import CONSTANTS
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY_S = 20.0
@@ -70,6 +71,7 @@ def plan_identity(plan: Plan, bundle: Bundle, cases: Sequence[Learnable]) -> str
         digest.update(f"CMA-ES {DIRECTIONS} {POPULATION} {SIGMA}".encode())
     if plan.settings.search_space == "calibrated" and bundle.calibration is not None:
         digest.update(bundle.calibration.read_bytes())
+        digest.update(str(CONSTANTS).encode())
     for index, case in enumerate(cases):
         settings = plan.case_settings(index)
         digest.update(identity(case.subject, settings, bundle.fingerprint, list(case.references)).encode())
