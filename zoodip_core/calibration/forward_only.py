@@ -1,4 +1,4 @@
-"""Learns pseudo-subjects with forward passes only, so that a quantized base model is calibrated in little memory."""
+"""Learns pseudo-subjects with forward passes only, on a base model that may be quantized."""
 
 from __future__ import annotations
 
