@@ -51,7 +51,7 @@ def tools() -> Instruments:
 def few_cases(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
     """Return two cases whose initializer is a word of the narrow model."""
     found = [replace(case, initializer="dog") for case in make_cases(shipped_world(), "subjects", "test", 2)]
-    monkeypatch.setattr(run_module, "make_cases", lambda *_: found)
+    monkeypatch.setattr(run_module, "make_cases", lambda *_, **__: found)
     return found
 
 
