@@ -97,8 +97,10 @@ class GaussNewtonSearch(TokenSearch):
         self._check_finite(measured.values, measured.matrix.square())
         grown = self._covariance.clone()
         grown.diagonal().add_(drift(self._step, len(directions)) * self._calibrated.spread**2)
-        move, covariance = filter_step(grown, self._curvature, directions.double(), measured)
-        self._curvature = adapted_curvature(self._curvature, directions.double(), measured)
+        drawn = directions.double()
+        continued = regression(self._curvature, drawn)
+        move, covariance = filter_step(grown, continued, measured)
+        self._curvature = adapted_curvature(self._curvature, drawn, continued, measured)
         shrink = min(1.0, MAX_STEP * self._calibrated.spread / max(float(move.norm()), 1e-300))
         self._u = self._u + (shrink * move).float()
         self._covariance, self._step = covariance, self._step + 1
@@ -129,41 +131,54 @@ def drift(step: int, n: int) -> float:
 
 
 def filter_step(
-    covariance: Float[Tensor, "d d"],
-    curvature: Float[Tensor, "d d"],
-    directions: Float[Tensor, "n d"],
-    measured: Curvature,
+    covariance: Float[Tensor, "d d"], continued: Float[Tensor, "n d"], measured: Curvature
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Return the move −K D and P after the measurement, all in double precision.
 
     A sample that does not depend on the token changes nothing.
+
+    Args:
+        covariance: P before the measurement.
+        continued: Gᵀ of `regression`.
+        measured: the sample's derivatives and curvature along the directions.
     """
     matrix = measured.matrix.double()
-    observed = matrix @ regression(curvature, directions)
+    observed = matrix @ continued
     seen = observed @ covariance  # n × d first: a product of two d × d matrices would take much longer
     gain_inverse = seen @ observed.T + NOISE * matrix
     gain = torch.linalg.lstsq(gain_inverse, seen).solution.T
     return -gain @ measured.values.double(), torch.addmm(covariance, gain, seen, alpha=-1)
 
 
-def regression(curvature: Float[Tensor, "d d"], directions: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def regression(
+    curvature: Float[Tensor, "d d"], directions: Float[Tensor, "n d"], damping: float = DAMPING
+) -> Float[Tensor, "n d"]:
     """Return Gᵀ = (E H Eᵀ + λI)⁻¹ E H, which continues a measurement along E to all directions."""
     along = directions @ curvature
     expected = along @ directions.T
-    damping = DAMPING * expected.trace() / len(expected) * torch.eye(len(expected), dtype=torch.float64)
-    continued: Tensor = torch.linalg.solve(expected + damping, along)
+    ridge = damping * expected.trace() / len(expected) * torch.eye(len(expected), dtype=torch.float64)
+    continued: Tensor = torch.linalg.solve(expected + ridge, along)
     return continued
 
 
 def adapted_curvature(
-    curvature: Float[Tensor, "d d"], directions: Float[Tensor, "n d"], measured: Curvature
+    curvature: Float[Tensor, "d d"],
+    directions: Float[Tensor, "n d"],
+    continued: Float[Tensor, "n d"],
+    measured: Curvature,
 ) -> Float[Tensor, "d d"]:
-    """Return H after a sample, of the same trace. A sample that does not depend on the token changes nothing."""
+    """Return H after a sample, of the same trace. A sample that does not depend on the token changes nothing.
+
+    Args:
+        curvature: H before the sample.
+        directions: E.
+        continued: Gᵀ of `regression`.
+        measured: the sample's derivatives and curvature along the directions.
+    """
     matrix, expected = measured.matrix.double(), directions @ curvature @ directions.T
     if not float(matrix.trace()) > 0:
         return curvature
     change = matrix * (expected.trace() / matrix.trace()) - expected
-    continued = regression(curvature, directions)
     trace = curvature.trace()
     sampled = trace + (change @ continued @ continued.T).trace()
     kept = (1 - ADAPTATION) ** len(directions)

@@ -8,9 +8,15 @@ from torch import Tensor
 
 from zoodip_core.config import SearchSettings
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
-from zoodip_core.zeroth_order import Losses, TokenSearch, gauss_newton
+from zoodip_core.zeroth_order import Losses, TokenSearch
 from zoodip_core.zeroth_order.estimator import Curvature
-from zoodip_core.zeroth_order.gauss_newton import NOISE, GaussNewtonSearch, adapted_curvature, filter_step
+from zoodip_core.zeroth_order.gauss_newton import (
+    NOISE,
+    GaussNewtonSearch,
+    adapted_curvature,
+    filter_step,
+    regression,
+)
 from zoodip_core.zeroth_order.search_space import (
     FULL,
     REMAINDER,
@@ -62,7 +68,7 @@ def excess(theta: Tensor, goal: Tensor) -> float:
     return float(((theta - goal)[:K].square() * STEEP).mean())
 
 
-def test_step_is_the_posterior_of_a_linear_gaussian_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
     """The mean and covariance equal those of Bayes' rule in information form, up to the damping."""
     generator = torch.Generator().manual_seed(0)
     covariance, curvature = torch.eye(3).double() * 0.5, torch.diag(torch.tensor([0.6, 0.3, 0.1])).double()
@@ -71,8 +77,8 @@ def test_step_is_the_posterior_of_a_linear_gaussian_model(monkeypatch: pytest.Mo
     shape = directions @ curvature @ directions.T
     other = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     matrix = 4 * shape + other @ other.T  # a sample whose curvature is not the mean's
-    monkeypatch.setattr(gauss_newton, "DAMPING", 0.0)
-    move, after = filter_step(covariance, curvature, directions, Curvature(derivatives, matrix))
+    continued = regression(curvature, directions, damping=0.0)
+    move, after = filter_step(covariance, continued, Curvature(derivatives, matrix))
     observed, noise = matrix @ torch.linalg.inv(shape) @ directions @ curvature, NOISE * matrix
     torch.testing.assert_close(observed @ directions.T, matrix)  # as measured
     information = torch.linalg.inv(covariance) + observed.T @ torch.linalg.inv(noise) @ observed
@@ -85,7 +91,7 @@ def test_sample_that_does_not_depend_on_the_token_changes_nothing() -> None:
     """Derivatives of zero leave u and the covariance as they are."""
     covariance, nothing = torch.eye(3).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
     directions = torch.eye(3).double()[:2]
-    move, after = filter_step(covariance, torch.eye(3).double() / 3, directions, nothing)
+    move, after = filter_step(covariance, regression(torch.eye(3).double() / 3, directions), nothing)
     assert move.equal(torch.zeros(3).double())
     assert after.equal(covariance)
 
@@ -150,7 +156,8 @@ def test_curvature_adapts_to_the_samples() -> None:
     for step in range(60):
         directions = torch.linalg.qr(torch.randn(K, 3, generator=generator, dtype=torch.float64)).Q.T
         matrix = 10.0**-step * directions @ true @ directions.T
-        adapted = adapted_curvature(adapted, directions, Curvature(torch.zeros(3), matrix))
+        continued = regression(adapted, directions)
+        adapted = adapted_curvature(adapted, directions, continued, Curvature(torch.zeros(3), matrix))
     assert float(adapted.trace()) == pytest.approx(1)
     torch.testing.assert_close(adapted, adapted.T)
     assert float(torch.linalg.eigvalsh(adapted)[0]) > 0
@@ -160,7 +167,9 @@ def test_curvature_adapts_to_the_samples() -> None:
 def test_curvature_stays_if_the_sample_does_not_depend_on_the_token() -> None:
     """A block of zeros has no shape."""
     curvature, nothing = torch.eye(K).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
-    assert adapted_curvature(curvature, torch.eye(K).double()[:2], nothing).equal(curvature)
+    directions = torch.eye(K).double()[:2]
+    continued = regression(curvature, directions)
+    assert adapted_curvature(curvature, directions, continued, nothing).equal(curvature)
 
 
 def test_calibration_with_another_curvature_costs_few_evaluations() -> None:
