@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,35 +18,12 @@ from zoodip_core.calibration.backpropagation import BATCH, RATE, draw_and_learn
 from zoodip_core.calibration.curvature import mean_curvature
 from zoodip_core.calibration.forward_only import draw_and_search
 from zoodip_core.calibration.noun_displacements import noun_displacements
+from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects
 from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
-
-TOGETHER = 8
-"""Pseudo-subjects that are learned in one batch; the file of an interrupted calibration holds whole batches."""
-
-
-@dataclass(frozen=True)
-class CalibrationOptions:
-    """Options of a calibration.
-
-    Attributes:
-        subjects: number of pseudo-subjects.
-        steps: steps of backpropagation, or of the search, for each.
-        samples: samples of each for the curvature.
-        seed: seed of all random numbers.
-        excluded: phrases that no pseudo-subject may contain.
-        forward_only: learn by searches in the principal directions of the vocabulary, without backpropagation.
-    """
-
-    subjects: int = 32
-    steps: int = 150
-    samples: int = 6
-    seed: int = 0
-    excluded: tuple[str, ...] = ()
-    forward_only: bool = False
 
 
 def calibrate(
@@ -85,14 +62,12 @@ def calibrate(
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
     if options.forward_only and not (moves and prior.is_file()):
-        vocabulary_calibration(
-            bundle, subjects, nouns, samples=options.samples, seed=options.seed, generation=generation
-        ).save(prior)
+        vocabulary_calibration(bundle, subjects, nouns, options, generation).save(prior)
     learn = functools.partial(draw_and_search, prior=prior) if options.forward_only else draw_and_learn
     while (done := sum(len(one) for one in moves)) < len(subjects):
         if should_stop():
             return False
-        batch = subjects[done : done + TOGETHER]
+        batch = subjects[done : done + options.together]
         learned = learn(bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation)
         moves.append(learned.cpu())
         save_checkpoint({"moves": torch.cat(moves)}, part, identity=identity)
@@ -114,14 +89,7 @@ def _finish(
     """Return the calibration of learned moves and nouns, with the curvature along its directions."""
     between = noun_displacements(bundle, nouns, moves)
     basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
-    curvature = mean_curvature(
-        bundle,
-        subjects,
-        scales[:, None] * basis,
-        samples=options.samples,
-        seed=options.seed,
-        generation=generation,
-    )
+    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
     how = (
         {"method": "forward_only", "precision": bundle.precision, **CALIBRATED}
         if options.forward_only

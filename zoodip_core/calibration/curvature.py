@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
 from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
-from zoodip_core.personalization.samples import candidates_request
+from zoodip_core.personalization.samples import Sample, candidates_request
 
 STEP = 0.01
 """Step of the finite differences, relative to the scale of each direction."""
@@ -24,9 +25,7 @@ def mean_curvature(
     bundle: Bundle,
     subjects: Sequence[PseudoSubject],
     directions: Float[Tensor, "k flat"],
-    *,
-    samples: int,
-    seed: int,
+    options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Float[Tensor, "k k"]:
     """Return the mean of the samples' curvatures ΔΔᵀ at the initial tokens, each divided by its trace.
@@ -38,18 +37,17 @@ def mean_curvature(
         bundle: the base model.
         subjects: pseudo-subjects, drawn as for learning.
         directions: principal directions with the length of their scales.
-        samples: number of samples of each pseudo-subject.
-        seed: seed of pictures, as for learning, and of samples.
+        options: number of samples, and seed of pictures, as for learning, and of samples.
         generation: steps and guidance scale of the pictures.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(options.seed)
     low, high = (round(share * len(bundle.schedule)) for share in TIMESTEPS)
     engine, total = Engine(bundle), torch.zeros(len(directions), len(directions), dtype=torch.float64)
     for index, subject in enumerate(subjects):
-        begun = begin_pseudo_subject(bundle, subject, seed + index, generation)
+        begun = begin_pseudo_subject(bundle, subject, options.seed + index, generation)
         theta = begun.search.theta
         candidates = torch.cat([theta[None], theta + STEP * directions])
-        for image in range(samples):
+        for image in range(options.samples):
             timestep, noise = (
                 int(torch.randint(first, last, (), generator=generator))
                 for first, last in ((low, high), (0, 2**62))
@@ -57,8 +55,16 @@ def mean_curvature(
             sample = begun.references.draw(
                 image % len(begun.references.posteriors), flipped=False, timestep=timestep, seed=noise
             )
-            (predicted,) = engine.evaluate([candidates_request(bundle.prompts, sample, TOKEN, candidates, 1)])
-            change = (predicted[1:] - predicted[0]).flatten(1).double()
-            products = change @ change.T
-            total += products / products.trace().clamp_min(torch.finfo(torch.float64).tiny)
+            total += _curvature(engine, sample, candidates)
     return (total / total.trace()).float()
+
+
+def _curvature(
+    engine: Engine, sample: Sample, candidates: Float[Tensor, "rows flat"]
+) -> Float[Tensor, "k k"]:
+    """Return ΔΔᵀ of a sample with the trace 1; the first candidate is the one that the others differ from."""
+    request = candidates_request(engine.bundle.prompts, sample, TOKEN, candidates, 1)
+    (predicted,) = engine.evaluate([request])
+    change = (predicted[1:] - predicted[0]).flatten(1).double()
+    products = change @ change.T
+    return products / products.trace().clamp_min(torch.finfo(torch.float64).tiny)

@@ -29,7 +29,12 @@ def noun_displacements(
         nouns: words of the vocabulary.
         moves: learned moves of the pseudo-subjects.
     """
-    tokens = torch.stack([initial_token(bundle, noun, 1) for noun in nouns])
+    tokens = noun_tokens(bundle, nouns)
     centered = tokens - tokens.mean(dim=0)
     wanted = SHARE * moves.square().sum() / len(moves)
     return centered * (wanted / centered.square().sum()).sqrt()
+
+
+def noun_tokens(bundle: Bundle, nouns: Sequence[str]) -> Float[Tensor, "nouns flat"]:
+    """Return the embedding of each noun."""
+    return torch.stack([initial_token(bundle, noun, 1) for noun in nouns])

@@ -61,8 +61,8 @@ def calibrate(
 ) -> None:
     """Learn where the tokens of a base model move, for shorter searches. Repeat it to continue after Ctrl-C."""
     from zoodip_core.base_models.catalog import Catalog
-    from zoodip_core.calibration.calibrate import CalibrationOptions
     from zoodip_core.calibration.calibrate import calibrate as run
+    from zoodip_core.calibration.options import CalibrationOptions
     from zoodip_core.diffusion.loading import load_bundle
 
     entry = Catalog.load(catalog).get(base_model)
