@@ -14,12 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from zoodip_core.displacement_map import NAMES, DisplacementMap
 from zoodip_core.errors import InvalidModelError
 from zoodip_core.files import write_atomically
 
 _FINGERPRINT = "zoodip.weights_fingerprint"
 _PROVENANCE = "zoodip.provenance"
 _NAMES = {"basis", "scales", "curvature"}
+_MAP = "map."
 DIRECTIONS = 64
 """Most principal directions that a calibration keeps."""
 
@@ -34,6 +36,7 @@ class Calibration:
         curvature: mean curvature of the loss along `scales * basis`, of trace 1.
         weights_fingerprint: of the base model.
         provenance: how the file was made.
+        displacement_map: predicts where a search starts. None: at the initial token.
     """
 
     basis: Float[Tensor, "k d"]
@@ -41,6 +44,7 @@ class Calibration:
     curvature: Float[Tensor, "k k"]
     weights_fingerprint: str
     provenance: Mapping[str, Any]
+    displacement_map: DisplacementMap | None = None
 
     def save(self, path: Path) -> None:
         """Write the file atomically.
@@ -50,16 +54,19 @@ class Calibration:
         """
         header = {_FINGERPRINT: self.weights_fingerprint, _PROVENANCE: json.dumps(self.provenance)}
         tensors = {"basis": self.basis, "scales": self.scales, "curvature": self.curvature}
+        if self.displacement_map is not None:
+            tensors |= {_MAP + name: one for name, one in self.displacement_map.tensors().items()}
         write_atomically(path, save(tensors, metadata=header))
 
     @classmethod
-    def load(cls, path: Path, *, weights_fingerprint: str, dimensions: int) -> Calibration:
+    def load(cls, path: Path, *, weights_fingerprint: str, dimensions: int, statistics: int) -> Calibration:
         """Read a calibration file of a base model.
 
         Args:
             path: the file.
             weights_fingerprint: of the base model.
             dimensions: d, the length of one token vector over all text encoders.
+            statistics: number of statistics of the latents, two for each channel.
 
         Raises:
             InvalidModelError: the file is missing, damaged, or belongs to another base model.
@@ -75,8 +82,15 @@ class Calibration:
             ) from error
         if header.get(_FINGERPRINT) != weights_fingerprint:
             raise _unusable(path, "a calibration of another base model")
+        mapped = {name: tensors.pop(_MAP + name) for name in NAMES if _MAP + name in tensors}
         _check_tensors(path, tensors, dimensions)
-        return cls(tensors["basis"], tensors["scales"], tensors["curvature"], weights_fingerprint, provenance)
+        _check_map(path, mapped, dimensions, statistics)
+        return cls(
+            **tensors,
+            weights_fingerprint=weights_fingerprint,
+            provenance=provenance,
+            displacement_map=DisplacementMap(**mapped) if mapped else None,
+        )
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -> None:
@@ -97,6 +111,23 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -
         raise _unusable(path, "a scale that is not above 0")
     if not (torch.linalg.eigvalsh(tensors["curvature"].double()) >= -1e-6).all():
         raise _unusable(path, "a curvature that is negative along a direction")
+
+
+def _check_map(path: Path, tensors: Mapping[str, Tensor], dimensions: int, statistics: int) -> None:
+    """Validate names, shapes and values of the map, if there is one.
+
+    Raises:
+        InvalidModelError: one is not as `DisplacementMap` requires.
+    """
+    if not tensors:
+        return
+    if tensors.keys() != set(NAMES) or any(one.dtype != torch.float32 for one in tensors.values()):
+        raise _unusable(path, f"other tensors of the map than float32 {', '.join(NAMES)}")
+    shapes = DisplacementMap.shapes(tensors, dimensions, statistics)
+    if any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
+        raise _unusable(path, f"a map that does not fit {statistics} statistics and {dimensions} dimensions")
+    if not all(one.isfinite().all() for one in tensors.values()):
+        raise _unusable(path, "a value that is NaN or infinite")
 
 
 def principal_directions(

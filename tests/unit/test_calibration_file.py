@@ -1,6 +1,7 @@
 """Calibration files: principal directions, round trip, and one clear error for every unusable file."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,27 +10,38 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoodip_core.calibration_file import Calibration, principal_directions
+from zoodip_core.displacement_map import DisplacementMap
 from zoodip_core.errors import InvalidModelError
 
-OWN, OTHER, D = "a" * 64, "b" * 64, 6
+OWN, OTHER, D, STATISTICS = "a" * 64, "b" * 64, 6, 4
 HEADER = {"zoodip.weights_fingerprint": OWN, "zoodip.provenance": "{}"}
 
 
 def made(path: Path) -> Calibration:
     """Write the calibration of four displacements."""
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
-    calibration = Calibration(*principal_directions(moves / 2, 3), torch.eye(3) / 3, OWN, {"seed": 0})
+    fitted = DisplacementMap.fit(torch.eye(4), torch.eye(4, D), moves)
+    calibration = Calibration(*principal_directions(moves / 2, 3), torch.eye(3) / 3, OWN, {"seed": 0}, fitted)
     calibration.save(path)
     return calibration
+
+
+def load(path: Path, fingerprint: str = OWN) -> Calibration:
+    """Read a file for vectors of 6 dimensions."""
+    return Calibration.load(path, weights_fingerprint=fingerprint, dimensions=D, statistics=STATISTICS)
 
 
 def test_file_holds_the_principal_directions_of_the_displacements(tmp_path: Path) -> None:
     """The rows are orthonormal, the scales keep the mean square along them, and the file returns the same."""
     written = made(tmp_path / "c.safetensors")
-    read = Calibration.load(tmp_path / "c.safetensors", weights_fingerprint=OWN, dimensions=D)
+    read = load(tmp_path / "c.safetensors")
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
     assert read.basis.equal(written.basis)
     assert read.provenance == {"seed": 0}
+    point = torch.ones(STATISTICS), torch.ones(D)
+    assert written.displacement_map is not None
+    assert read.displacement_map is not None
+    assert read.displacement_map.predict(*point).equal(written.displacement_map.predict(*point))
     assert torch.allclose(read.basis @ read.basis.T, torch.eye(3), atol=1e-5)
     along = (moves @ read.basis.T).square().mean(dim=0)
     assert torch.allclose(read.scales.square(), along, rtol=1e-4)
@@ -62,6 +74,32 @@ def with_negative_curvature(tensors: dict[str, Tensor]) -> None:
     tensors["curvature"][0, 0] = -1
 
 
+def without_offset(tensors: dict[str, Tensor]) -> None:
+    """Remove a tensor of the map."""
+    del tensors["map.offset"]
+
+
+def with_unknown_tensor(tensors: dict[str, Tensor]) -> None:
+    """Add a tensor that no calibration has."""
+    tensors["map.bias"] = torch.zeros(1)
+
+
+def for_fewer_channels(tensors: dict[str, Tensor]) -> None:
+    """Cut two inputs of the map, as in a file for latents with one channel less."""
+    for name in ("map.center", "map.inputs"):
+        tensors[name] = tensors[name][..., 2:].contiguous()
+
+
+def with_scalar_inputs(tensors: dict[str, Tensor]) -> None:
+    """Replace a matrix of the map by a number."""
+    tensors["map.inputs"] = torch.tensor(1.0)
+
+
+def with_infinite_map(tensors: dict[str, Tensor]) -> None:
+    """Damage a value of the map."""
+    tensors["map.outputs"][0, 0] = float("inf")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -70,6 +108,11 @@ def with_negative_curvature(tensors: dict[str, Tensor]) -> None:
         (narrower, "do not fit vectors of 6 dimensions"),
         (with_zero_scale, "a scale that is not above 0"),
         (with_negative_curvature, "a curvature that is negative"),
+        (without_offset, "other tensors of the map than"),
+        (with_unknown_tensor, "other tensors than"),
+        (for_fewer_channels, "a map that does not fit 4 statistics and 6 dimensions"),
+        (with_scalar_inputs, "a map that does not fit 4 statistics and 6 dimensions"),
+        (with_infinite_map, "NaN or infinite"),
     ],
 )
 def test_bad_tensors_are_refused(
@@ -82,18 +125,25 @@ def test_bad_tensors_are_refused(
     damage(tensors)
     save_file(tensors, path, metadata=HEADER)
     with pytest.raises(InvalidModelError, match=message) as caught:
-        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)
+        load(path)
     assert str(path) in caught.value.message
+
+
+def test_map_is_optional(tmp_path: Path) -> None:
+    """The space of the vocabulary has no map; its searches start at the initial token."""
+    written = made(tmp_path / "c.safetensors")
+    replace(written, displacement_map=None).save(tmp_path / "c.safetensors")
+    assert load(tmp_path / "c.safetensors").displacement_map is None
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     """A file that is absent, cut off or of another base model is one clear error."""
     path = tmp_path / "c.safetensors"
     with pytest.raises(InvalidModelError, match="cannot be read"):
-        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)
+        load(path)
     made(path)
     with pytest.raises(InvalidModelError, match="a calibration of another base model"):
-        Calibration.load(path, weights_fingerprint=OTHER, dimensions=D)
+        load(path, OTHER)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InvalidModelError, match="cannot be read"):
-        Calibration.load(path, weights_fingerprint=OWN, dimensions=D)
+        load(path)

@@ -33,9 +33,9 @@ CALIBRATED: dict[str, Any] = {
     "search_space": "calibrated",
     "n": 8,
     "directions": "orthogonal",
-    "steps": 136,
+    "steps": 100,
     "measure_every": 17,  # a measurement takes 48 evaluations, as many as five steps
-    "checkpoint_every": 34,
+    "checkpoint_every": 25,
     "image_sampling": "without_replacement",
     "timesteps": "stratified",
     "t_low": 300,

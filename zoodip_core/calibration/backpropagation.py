@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoodip_core.calibration.pseudo_subjects import PseudoSubject
-from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
+from zoodip_core.calibration.start import TOKEN
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
@@ -25,30 +24,20 @@ TIMESTEPS = (0.3, 0.95)
 """Range of the timesteps, as a share of all."""
 
 
-def draw_and_learn(
-    bundle: Bundle,
-    subjects: Sequence[PseudoSubject],
-    *,
-    steps: int,
-    seed: int,
-    generation: Mapping[str, int | float],
+def learn(
+    bundle: Bundle, started: Sequence[Personalization], *, steps: int, seed: int
 ) -> Float[Tensor, "subjects flat"]:
-    """Draw pseudo-subjects with the base model, learn each from its bare noun, and return how far the tokens moved.
+    """Learn pseudo-subjects in one batch, and return how far the tokens moved.
 
     Args:
         bundle: the base model in fp32.
-        subjects: learned in one batch.
+        started: the pseudo-subjects, each at its bare noun.
         steps: steps of Adam.
-        seed: seed of pictures and samples.
-        generation: steps and guidance scale of the pictures.
+        seed: seed of the samples.
 
     Raises:
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    started = [
-        begin_pseudo_subject(bundle, subject, seed + index, generation)
-        for index, subject in enumerate(subjects)
-    ]
     start = torch.stack([one.search.theta for one in started])
     tokens = start.clone().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.base_models.presets import CALIBRATED
 from zoodip_core.base_models.vocabulary import vocabulary
-from zoodip_core.calibration.backpropagation import BATCH, RATE, draw_and_learn
+from zoodip_core.calibration import backpropagation, forward_only
 from zoodip_core.calibration.curvature import mean_curvature
-from zoodip_core.calibration.forward_only import draw_and_search
 from zoodip_core.calibration.noun_displacements import noun_displacements
 from zoodip_core.calibration.options import CalibrationOptions
-from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects, weights
+from zoodip_core.calibration.start import begin_pseudo_subject
 from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.displacement_map import DisplacementMap, latent_statistics
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
+from zoodip_core.personalization.personalize import Personalization
 
 
 def calibrate(
@@ -60,40 +60,85 @@ def calibrate(
     nouns = choose_nouns(words, options.excluded)
     part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
-    moves: list[Tensor] = [load_checkpoint(part, identity=identity)["moves"]] if part.is_file() else []
-    if options.forward_only and not (moves and prior.is_file()):
+    learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
+    if options.forward_only and not (learned and prior.is_file()):
         vocabulary_calibration(bundle, subjects, nouns, options, generation).save(prior)
-    learn = functools.partial(draw_and_search, prior=prior) if options.forward_only else draw_and_learn
-    while (done := sum(len(one) for one in moves)) < len(subjects):
+    while (done := len(learned.get("displacements", ()))) < len(subjects):
         if should_stop():
             return False
-        batch = subjects[done : done + options.together]
-        learned = learn(bundle, batch, steps=options.steps, seed=options.seed + done, generation=generation)
-        moves.append(learned.cpu())
-        save_checkpoint({"moves": torch.cat(moves)}, part, identity=identity)
-        on_progress(done + len(batch))
-    _finish(bundle, subjects, nouns, torch.cat(moves), options, generation).save(out)
+        started = _begin(bundle, subjects, done, options, prior, generation)
+        found = _learn(bundle, started, options.seed + done, options)
+        learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
+        save_checkpoint(learned, part, identity=identity)
+        on_progress(done + len(started))
+    _finish(bundle, subjects, nouns, learned, options, generation).save(out)
     for file in (part, prior):
         file.unlink(missing_ok=True)
     return True
+
+
+def _begin(
+    bundle: Bundle,
+    subjects: Sequence[PseudoSubject],
+    first: int,
+    options: CalibrationOptions,
+    prior: Path,
+    generation: Mapping[str, int | float],
+) -> list[Personalization]:
+    """Draw the pseudo-subjects of the next batch, and start each from its bare noun."""
+    searched = replace(bundle, calibration=prior) if options.forward_only else bundle
+    batch = subjects[first : first + options.together]
+    return [
+        begin_pseudo_subject(
+            searched,
+            subject,
+            seed,
+            generation,
+            CALIBRATED | {"steps": options.steps, "seed": seed} if options.forward_only else None,
+        )
+        for seed, subject in enumerate(batch, options.seed + first)
+    ]
+
+
+def _learn(
+    bundle: Bundle, started: Sequence[Personalization], seed: int, options: CalibrationOptions
+) -> dict[str, Tensor]:
+    """Learn a batch. Return statistics of its latents, its initial tokens, and how far they moved."""
+    return {
+        "statistics": torch.stack(
+            [latent_statistics(one.references.posteriors.mean[:, 0]) for one in started]
+        ),
+        "tokens": torch.stack([one.search.theta for one in started]),
+        "displacements": (
+            forward_only.search(bundle, started)
+            if options.forward_only
+            else backpropagation.learn(bundle, started, steps=options.steps, seed=seed)
+        ).cpu(),
+    }
 
 
 def _finish(
     bundle: Bundle,
     subjects: Sequence[PseudoSubject],
     nouns: Sequence[str],
-    moves: Float[Tensor, "subjects flat"],
+    learned: Mapping[str, Tensor],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Calibration:
-    """Return the calibration of learned moves and nouns, with the curvature along its directions."""
-    between = noun_displacements(bundle, nouns, moves)
-    basis, scales = principal_directions(torch.cat([moves / len(moves) ** 0.5, between]), DIRECTIONS)
+    """Return the calibration of learned displacements and nouns, with the curvature along its directions."""
+    moves = learned["displacements"]
+    rows = torch.tensor(weights(subjects)).sqrt()[:, None] * moves
+    between = noun_displacements(bundle, nouns, rows)
+    basis, scales = principal_directions(torch.cat([rows, between]), DIRECTIONS)
     curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
     how = (
         {"method": "forward_only", "precision": bundle.precision, **CALIBRATED}
         if options.forward_only
-        else {"method": "backpropagation", "batch": BATCH, "learning_rate": RATE}
+        else {
+            "method": "backpropagation",
+            "batch": backpropagation.BATCH,
+            "learning_rate": backpropagation.RATE,
+        }
     )
     provenance = {
         **how,
@@ -103,4 +148,6 @@ def _finish(
         "samples": options.samples,
         "seed": options.seed,
     }
-    return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance)
+    objects = torch.tensor([subject.kind == "object" for subject in subjects])
+    fitted = DisplacementMap.fit(learned["statistics"][objects], learned["tokens"][objects], moves[objects])
+    return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance, fitted)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.calibration.options import CalibrationOptions
-from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject, weights
 from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
@@ -28,7 +28,7 @@ def mean_curvature(
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Float[Tensor, "k k"]:
-    """Return the mean of the samples' curvatures ΔΔᵀ at the initial tokens, each divided by its trace.
+    """Return the weighted mean of the samples' curvatures ΔΔᵀ at the initial tokens, each divided by its trace.
 
     A few samples depend on the token hundreds of times more than the median one. Without the division they would
     decide the mean.
@@ -43,7 +43,7 @@ def mean_curvature(
     generator = torch.Generator().manual_seed(options.seed)
     low, high = (round(share * len(bundle.schedule)) for share in TIMESTEPS)
     engine, total = Engine(bundle), torch.zeros(len(directions), len(directions), dtype=torch.float64)
-    for index, subject in enumerate(subjects):
+    for index, (subject, weight) in enumerate(zip(subjects, weights(subjects), strict=True)):
         begun = begin_pseudo_subject(bundle, subject, options.seed + index, generation)
         theta = begun.search.theta
         candidates = torch.cat([theta[None], theta + STEP * directions])
@@ -55,7 +55,7 @@ def mean_curvature(
             sample = begun.references.draw(
                 image % len(begun.references.posteriors), flipped=False, timestep=timestep, seed=noise
             )
-            total += _curvature(engine, sample, candidates)
+            total += weight * _curvature(engine, sample, candidates)
     return (total / total.trace()).float()
 
 

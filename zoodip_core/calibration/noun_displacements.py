@@ -14,24 +14,24 @@ from torch import Tensor
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.initial_token import initial_token
 
-SHARE = 0.2
+SHARE = 0.4
 """Mean square of a displacement between nouns, relative to that of a learned move. Chosen on EmojiBooth's validation
 split."""
 
 
 def noun_displacements(
-    bundle: Bundle, nouns: Sequence[str], moves: Float[Tensor, "moves flat"]
+    bundle: Bundle, nouns: Sequence[str], learned: Float[Tensor, "moves flat"]
 ) -> Float[Tensor, "nouns flat"]:
     """Return rows whose outer products add up to the covariance of nouns, scaled to the learned moves.
 
     Args:
         bundle: the base model.
         nouns: words of the vocabulary.
-        moves: learned moves of the pseudo-subjects.
+        learned: learned moves of the pseudo-subjects, as rows whose outer products add up to their mean square.
     """
     tokens = noun_tokens(bundle, nouns)
     centered = tokens - tokens.mean(dim=0)
-    wanted = SHARE * moves.square().sum() / len(moves)
+    wanted = SHARE * learned.square().sum()
     return centered * (wanted / centered.square().sum()).sqrt()
 
 

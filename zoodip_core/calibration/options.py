@@ -20,10 +20,10 @@ class CalibrationOptions:
         forward_only: learn by searches in the principal directions of the vocabulary, without backpropagation.
     """
 
-    subjects: int = 32
+    subjects: int = 128
     steps: int = 150
     together: int = 8
-    samples: int = 6
+    samples: int = 2
     seed: int = 0
     excluded: tuple[str, ...] = ()
     forward_only: bool = False

@@ -81,7 +81,7 @@ PICTURES = 4
 """Pictures of each pseudo-subject."""
 MIN_NOUNS = 8
 STYLE_EVERY = 8
-"""One pseudo-subject in eight is a style."""
+"""One pseudo-subject in eight is a style, while the vocabulary has styles left."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,19 @@ def choose_subjects(
         )
     found = [_style(style, nouns, scenes, rng) for style in wanted_styles]
     return [_object(phrase, scenes, rng) for phrase in objects[: count - len(found)]] + found
+
+
+def weights(subjects: Sequence[PseudoSubject]) -> list[float]:
+    """Return the weight of each pseudo-subject in a mean over all; the weights add up to 1.
+
+    Styles weigh as much as one in eight, however few the vocabulary has.
+    """
+    styles = sum(subject.kind == "style" for subject in subjects)
+    share = 1 / STYLE_EVERY if 0 < styles < len(subjects) else styles / len(subjects)
+    return [
+        share / styles if subject.kind == "style" else (1 - share) / (len(subjects) - styles)
+        for subject in subjects
+    ]
 
 
 def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[str]:

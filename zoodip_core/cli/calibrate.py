@@ -48,7 +48,7 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Overwrite an exi
 
 def calibrate(
     base_model: BaseModelOption = None,
-    subjects: SubjectsOption = 32,
+    subjects: SubjectsOption = 128,
     steps: StepsOption = 150,
     forward_only: ForwardOnlyOption = False,
     seed: SeedOption = 0,

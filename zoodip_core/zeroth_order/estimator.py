@@ -196,6 +196,10 @@ class Curvature(Derivatives):
 
     matrix: Float[Tensor, "n n"]
 
+    def without_last(self) -> Curvature:
+        """Return the measurements without those of the last direction."""
+        return Curvature(self.values[:-1], self.matrix[:-1, :-1])
+
 
 def gradient_estimate(
     derivatives: Float[Tensor, " n"], directions: Float[Tensor, "n d"], divisor: float

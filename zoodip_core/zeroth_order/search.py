@@ -136,10 +136,12 @@ class TokenSearch:
         flipped = self._flip and self._draw(2) == 1
         timestep = self._timesteps.sample(self._step, generator)  # Alg. 1 l.4
         noise_seed = self._draw(2**63 - 1)
-        count = self._estimator.direction_count(settings.n)
-        directions = DIRECTIONS[settings.directions](count, len(self._u), generator)
+        directions = self._draw_directions(self._estimator.direction_count(settings.n), generator)
         candidates = self._estimator.candidates(self._u, directions, settings.mu)
         return Proposal(self._space.embed(candidates), image, flipped, timestep, noise_seed), directions
+
+    def _draw_directions(self, count: int, generator: torch.Generator) -> Float[Tensor, "drawn d"]:
+        return DIRECTIONS[self._settings.directions](count, len(self._u), generator)
 
     def _draw(self, below: int) -> int:
         return int(torch.randint(below, (1,), generator=self._generator).item())

@@ -65,6 +65,7 @@ class CalibratedSearchSpace:
         basis: the principal directions, orthonormal rows.
         scales: their scales, above 0.
         curvature: mean curvature of the loss along `scales * basis`; only its shape counts.
+        displacement: predicted move of the token, where a search starts; None: at u = 0.
 
     Attributes:
         spread: σ, the standard deviation of the coordinates of learned tokens.
@@ -77,6 +78,7 @@ class CalibratedSearchSpace:
         basis: Float[Tensor, "k d"],
         scales: Float[Tensor, " k"],
         curvature: Float[Tensor, "k k"],
+        displacement: Float[Tensor, " d"] | None = None,
     ) -> None:
         rest = orthogonal_complement(basis)
         count = max(1, len(rest))
@@ -87,19 +89,22 @@ class CalibratedSearchSpace:
         self.curvature[: len(basis), : len(basis)] = curvature
         self.curvature.diagonal()[len(basis) :] = REMAINDER_CURVATURE * float(curvature.trace()) / count
         self._origin = origin.detach().clone().contiguous()
-        self._directions = (lengths / self.spread)[:, None] * torch.cat([basis, rest])
+        axes = torch.cat([basis, rest])
+        self._directions = (lengths / self.spread)[:, None] * axes
+        moved = torch.zeros(len(lengths)) if displacement is None else axes @ displacement
+        self._start = moved * self.spread / lengths
         self._given = (self._origin, basis, scales, curvature)
 
     def start(self, theta: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """Return u = 0."""
-        return torch.zeros(len(self._directions))
+        """Return the coordinates of the predicted token."""
+        return self._start.clone()
 
     def embed(self, u: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         """Return θ₀ + A u."""
         return self._origin + u @ self._directions
 
     def state(self) -> dict[str, Tensor]:
-        """Return the SHA-256 of θ₀ and the calibration. The remainder follows from them, up to rounding."""
+        """Return the SHA-256 of θ₀ and the calibration. Remainder and start follow from them, up to rounding."""
         digest = hashlib.sha256()
         for tensor in self._given:
             digest.update(tensor.numpy().tobytes())

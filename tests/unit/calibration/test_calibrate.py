@@ -20,9 +20,11 @@ from zoodip_core.calibration.calibrate import calibrate
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration_file import Calibration
 from zoodip_core.cli.main import run
+from zoodip_core.config import ConceptKind
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError, InvalidModelError, InvalidSettingsError
+from zoodip_core.personalization.initial_token import initial_token
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.subject import Subject
 
@@ -37,12 +39,15 @@ def bundle() -> Bundle:
 
 
 def begin(
-    bundle: Bundle, pictures: list[Image.Image], state: dict[str, torch.Tensor] | None = None
+    bundle: Bundle,
+    pictures: list[Image.Image],
+    state: dict[str, torch.Tensor] | None = None,
+    kind: ConceptKind = "object",
 ) -> Personalization:
     """Start or resume a search in the calibrated space of the bundle."""
     entry = Catalog.load().get("emoji").model_copy(update={"calibration": bundle.calibration})
     settings = resolve_settings(entry, bundle.family, "default", SEARCH)
-    return Personalization.begin(bundle, Subject("<x>", "dog"), pictures, settings, state)
+    return Personalization.begin(bundle, Subject("<x>", "dog", kind), pictures, settings, state)
 
 
 def _content(path: Path) -> tuple[dict[str, str], dict[str, list[float]]]:
@@ -93,9 +98,11 @@ def test_interrupted_calibration_continues_with_the_same_bits(
 
 
 def check_search(bundle: Bundle, pictures: list[Image.Image]) -> None:
-    """Validate that a search in the calibrated space moves, resumes, and refuses a truncated file."""
+    """Validate that a search in the calibrated space starts, moves, resumes, and refuses a truncated file."""
     search = begin(bundle, pictures)
-    start = search.search.theta
+    start, initial = search.search.theta, initial_token(bundle, "dog", 1)
+    assert not torch.allclose(start, initial, atol=1e-3)  # as the map predicts
+    assert begin(bundle, pictures, kind="style").search.theta.equal(initial)
     assert Engine(bundle).step([search]) == [None]
     resumed = begin(bundle, pictures, search.state())
     assert resumed.search.theta.equal(search.search.theta)
@@ -146,7 +153,9 @@ def test_command_writes_the_file_next_to_the_catalog(
     assert str(entry.calibration) == json.loads(capsys.readouterr().out)["calibration"]
     assert entry.calibration == tmp_path / "copy.calibration.safetensors"
     bundle = load_bundle(entry, device="cpu")
-    read = Calibration.load(entry.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=192)
+    read = Calibration.load(
+        entry.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=192, statistics=32
+    )
     assert len(read.provenance["subjects"]) == 2
     assert read.provenance["method"] == "forward_only"
     assert code(quick) == 2

@@ -7,7 +7,7 @@ from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.fingerprint import weights_fingerprint
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
-from zoodip_core.calibration.pseudo_subjects import NOUNS, STYLES, choose_subjects
+from zoodip_core.calibration.pseudo_subjects import NOUNS, STYLES, choose_subjects, weights
 from zoodip_core.calibration_file import Calibration
 from zoodip_core.errors import InvalidModelError
 
@@ -57,6 +57,18 @@ def is_held_out(phrase: str) -> bool:
     return bool(words & set(held.shapes)) or any(pair <= words for pair in pairs)
 
 
+def test_styles_weigh_one_eighth_however_few_there_are() -> None:
+    """The vocabulary has five styles of the list, so a large choice holds a smaller share of them."""
+    for count in (6, 32, 128):
+        subjects = choose_subjects(emoji(), count, seed=0)
+        found = weights(subjects)
+        styles = [one for one, subject in zip(found, subjects, strict=True) if subject.kind == "style"]
+        assert sum(found) == pytest.approx(1)
+        assert sum(styles) == pytest.approx(1 / 8 if styles else 0)
+    assert len(styles) == 5
+    assert weights(subjects[-2:]) == [0.5, 0.5]
+
+
 def test_word_list_names_no_held_out_shape_or_style() -> None:
     """Held-out shapes are not in the list, and styles are single words."""
     assert not set(NOUNS) & set(shipped_world().held_out.shapes)
@@ -78,8 +90,8 @@ def test_shipped_calibration_belongs_to_the_model_and_names_nothing_held_out() -
     assert entry.path is not None
     assert entry.calibration is not None
     shipped = Calibration.load(
-        entry.calibration, weights_fingerprint=weights_fingerprint(entry.path), dimensions=192
+        entry.calibration, weights_fingerprint=weights_fingerprint(entry.path), dimensions=192, statistics=32
     )
-    assert (len(shipped.provenance["subjects"]), len(shipped.scales)) == (32, 64)
+    assert (len(shipped.provenance["subjects"]), len(shipped.scales)) == (128, 64)
     named = [*shipped.provenance["subjects"], *shipped.provenance["nouns"]]
     assert not [phrase for phrase in named if is_held_out(phrase)]

@@ -11,10 +11,12 @@ from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch
 from zoodip_core.zeroth_order.estimator import Curvature
 from zoodip_core.zeroth_order.gauss_newton import (
+    COMPARED_STEPS,
     NOISE,
     GaussNewtonSearch,
     adapted_curvature,
     filter_step,
+    loss_change,
     regression,
 )
 from zoodip_core.zeroth_order.search_space import (
@@ -32,10 +34,10 @@ STEEP = torch.tensor([100.0, 10.0, 1.0, 0.3, 0.1, 0.03])
 """Curvature along the principal directions: most of it along one, as in a real model."""
 
 
-def space(curvature: Tensor = STEEP) -> CalibratedSearchSpace:
+def space(curvature: Tensor = STEEP, predicted: Tensor | None = None) -> CalibratedSearchSpace:
     """Return a space of principal directions of equal scale around the origin."""
-    rows = torch.eye(D)[:K].contiguous()
-    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), torch.diag(curvature / curvature.sum()))
+    rows, shape = torch.eye(D)[:K].contiguous(), torch.diag(curvature / curvature.sum())
+    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), shape, predicted)
 
 
 def search(chosen: CalibratedSearchSpace | None = None, *, n: int = 2) -> GaussNewtonSearch:
@@ -124,11 +126,57 @@ def test_target_outside_the_span_is_reached() -> None:
     assert float(((one.theta - goal).square() * steep).sum()) < 0.5 * float((goal.square() * steep).sum())
 
 
-def test_search_resumes_bit_for_bit() -> None:
-    """A restored search ends with the same bits as an uninterrupted one."""
-    goal, chosen = torch.ones(D), space()
+def test_change_of_the_loss_follows_from_derivative_and_curvature() -> None:
+    """It equals the difference of two measured losses, however far the last candidate is."""
+    generator = torch.Generator().manual_seed(8)
+    candidates = 3 * torch.randn(4, D, generator=generator)
+    left = residuals(candidates, torch.ones(D), generator)
+    losses = left.square().mean(1)
+    change = loss_change(curvature_of(left), SETTINGS.mu)
+    assert change == pytest.approx(float(losses[-1] - losses[0]), rel=1e-4)
+
+
+def test_good_prediction_is_kept_and_saves_steps() -> None:
+    """A start near the goal stays, and ends nearer than a search from the initial token after the same steps."""
+    goal, left = torch.zeros(D), list[float]()
+    goal[:K] = torch.tensor([1.0, -1, 1, -1, 2, -2])
+    for predicted in (0.9 * goal, None):
+        one = search(space(predicted=predicted), n=4)
+        advance(one, goal, torch.Generator().manual_seed(6), COMPARED_STEPS)
+        left.append(excess(one.theta, goal))
+    assert left[0] < 0.2 * left[1]
+
+
+def test_wrong_prediction_is_left_after_the_compared_steps() -> None:
+    """The search is then that of the initial token, with everything that it measured forgotten."""
+    goal, wrong = torch.zeros(D), torch.zeros(D)
+    goal[0], wrong[:K] = 0.1, -5 * torch.ones(K)
+    one = search(space(predicted=wrong), n=4)
+    fresh = search(n=4).state()
+    torch.testing.assert_close(one.theta, wrong)
+    for _ in range(COMPARED_STEPS):
+        torch.testing.assert_close(one.ask().candidates[-1], torch.zeros(D), atol=1e-5, rtol=0)
+        assert not one.theta.equal(torch.zeros(D))
+        advance(one, goal, torch.Generator().manual_seed(6), 1)
+    after = one.state()
+    for name in ("theta", "filter.average", "filter.covariance", "filter.curvature"):
+        assert after[name].equal(fresh[name])
+    assert one.step == COMPARED_STEPS
+    assert not one.ask().candidates[-1].equal(torch.zeros(D))
+
+
+def test_search_with_one_direction_does_not_compare() -> None:
+    """Its only direction is needed for the step."""
+    one = search(space(predicted=torch.ones(D)), n=1)
+    assert not torch.allclose(one.ask().candidates[-1], torch.zeros(D), atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [2, 15])
+def test_search_resumes_bit_for_bit(steps: int) -> None:
+    """A restored search ends with the same bits as an uninterrupted one, also from between compared steps."""
+    goal, chosen = torch.ones(D), space(predicted=torch.full((D,), 0.5))
     first = search(chosen)
-    advance(first, goal, torch.Generator().manual_seed(2), 15)
+    advance(first, goal, torch.Generator().manual_seed(2), steps)
     second = GaussNewtonSearch.restore(first.state(), SETTINGS, images=1, space=chosen)
     for one in (first, second):
         advance(one, goal, torch.Generator().manual_seed(3), 25)
@@ -195,8 +243,8 @@ def test_token_is_an_average_that_forgets() -> None:
     assert not one.theta.equal(space().embed(one.state()["theta"]))
 
 
-@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature", "filter.average"])
-@pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[:-1]])
+@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature", "filter.average", "filter.lead"])
+@pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[None]])
 def test_damaged_matrix_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
     """A covariance or curvature with NaN or of another size is an error."""
     state = search().state()
