@@ -99,14 +99,10 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -
     Raises:
         InvalidModelError: one is not as `Calibration` requires.
     """
-    if tensors.keys() != _NAMES or any(one.dtype != torch.float32 for one in tensors.values()):
-        raise _unusable(path, "other tensors than float32 basis, scales and curvature")
-    count = len(tensors["scales"].flatten())
+    _check_names(path, tensors, _NAMES, "other tensors than float32 basis, scales and curvature")
+    count = max(1, len(tensors["scales"].flatten()))
     shapes = {"basis": (count, dimensions), "scales": (count,), "curvature": (count, count)}
-    if count == 0 or any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
-        raise _unusable(path, f"tensors that do not fit vectors of {dimensions} dimensions")
-    if not all(one.isfinite().all() for one in tensors.values()):
-        raise _unusable(path, "a value that is NaN or infinite")
+    _check_values(path, tensors, shapes, f"tensors that do not fit vectors of {dimensions} dimensions")
     if not (tensors["scales"] > 0).all():
         raise _unusable(path, "a scale that is not above 0")
     if not (torch.linalg.eigvalsh(tensors["curvature"].double()) >= -1e-6).all():
@@ -121,11 +117,32 @@ def _check_map(path: Path, tensors: Mapping[str, Tensor], dimensions: int, stati
     """
     if not tensors:
         return
-    if tensors.keys() != set(NAMES) or any(one.dtype != torch.float32 for one in tensors.values()):
-        raise _unusable(path, f"other tensors of the map than float32 {', '.join(NAMES)}")
+    _check_names(path, tensors, set(NAMES), f"other tensors of the map than float32 {', '.join(NAMES)}")
     shapes = DisplacementMap.shapes(tensors, dimensions, statistics)
+    misfit = f"a map that does not fit {statistics} statistics and {dimensions} dimensions"
+    _check_values(path, tensors, shapes, misfit)
+
+
+def _check_names(path: Path, tensors: Mapping[str, Tensor], names: set[str], others: str) -> None:
+    """Validate names and dtypes. `others` says what an unusable file has.
+
+    Raises:
+        InvalidModelError: a tensor is missing, unknown or not in float32.
+    """
+    if tensors.keys() != names or any(one.dtype != torch.float32 for one in tensors.values()):
+        raise _unusable(path, others)
+
+
+def _check_values(
+    path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], misfit: str
+) -> None:
+    """Validate shapes, and that all values are finite. `misfit` says what a file with other shapes has.
+
+    Raises:
+        InvalidModelError: a tensor has another shape, or a value that is NaN or infinite.
+    """
     if any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
-        raise _unusable(path, f"a map that does not fit {statistics} statistics and {dimensions} dimensions")
+        raise _unusable(path, misfit)
     if not all(one.isfinite().all() for one in tensors.values()):
         raise _unusable(path, "a value that is NaN or infinite")
 
