@@ -6,68 +6,33 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoodip_core.config import SearchSettings
+from tests.unit.zeroth_order.linear_model import (
+    SETTINGS,
+    STEEP,
+    D,
+    K,
+    advance,
+    curvature_of,
+    excess,
+    residuals,
+    search,
+    space,
+)
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch
 from zoodip_core.zeroth_order.estimator import Curvature
 from zoodip_core.zeroth_order.gauss_newton import (
-    COMPARED_STEPS,
     NOISE,
     GaussNewtonSearch,
     adapted_curvature,
     filter_step,
-    loss_change,
     regression,
 )
 from zoodip_core.zeroth_order.search_space import (
     FULL,
     REMAINDER,
     REMAINDER_CURVATURE,
-    CalibratedSearchSpace,
 )
-
-D, K = 24, 6
-SETTINGS = SearchSettings.parse(
-    {"steps": 200, "n": 2, "directions": "orthogonal", "subspace": "none", "learning_rate": 0.05}
-)
-STEEP = torch.tensor([100.0, 10.0, 1.0, 0.3, 0.1, 0.03])
-"""Curvature along the principal directions: most of it along one, as in a real model."""
-
-
-def space(curvature: Tensor = STEEP, predicted: Tensor | None = None) -> CalibratedSearchSpace:
-    """Return a space of principal directions of equal scale around the origin."""
-    rows, shape = torch.eye(D)[:K].contiguous(), torch.diag(curvature / curvature.sum())
-    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), shape, predicted)
-
-
-def search(chosen: CalibratedSearchSpace | None = None, *, n: int = 2) -> GaussNewtonSearch:
-    """Return a search from the origin."""
-    settings = SETTINGS.model_copy(update={"n": n})
-    return GaussNewtonSearch(torch.zeros(D), settings, images=1, space=chosen or space())
-
-
-def residuals(candidates: Tensor, goal: Tensor, generator: torch.Generator) -> Tensor:
-    """Return noisy outputs minus their target, of a linear model with the curvature of the space."""
-    noise = 0.1 * torch.randn(K, generator=generator)
-    return (candidates[:, :K] - goal[:K]) * STEEP.sqrt() + noise
-
-
-def curvature_of(left: Tensor) -> Curvature:
-    """Return the measurements of a step from the residuals of its candidates."""
-    change = left[1:] - left[0]
-    derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
-    return Curvature(derivatives, 2 * change @ change.T / (change.shape[1] * SETTINGS.mu**2))
-
-
-def advance(one: GaussNewtonSearch, goal: Tensor, generator: torch.Generator, steps: int) -> None:
-    """Run steps of a search for `goal`."""
-    for _ in range(steps):
-        one.tell(curvature_of(residuals(one.ask().candidates, goal, generator)))
-
-
-def excess(theta: Tensor, goal: Tensor) -> float:
-    """Return the loss above that of the goal."""
-    return float(((theta - goal)[:K].square() * STEEP).mean())
 
 
 def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
@@ -124,51 +89,6 @@ def test_target_outside_the_span_is_reached() -> None:
         left = (one.ask().candidates - goal) * steep.sqrt() + 0.1 * torch.randn(D, generator=generator)
         one.tell(curvature_of(left))
     assert float(((one.theta - goal).square() * steep).sum()) < 0.5 * float((goal.square() * steep).sum())
-
-
-def test_change_of_the_loss_follows_from_derivative_and_curvature() -> None:
-    """It equals the difference of two measured losses, however far the last candidate is."""
-    generator = torch.Generator().manual_seed(8)
-    candidates = 3 * torch.randn(4, D, generator=generator)
-    left = residuals(candidates, torch.ones(D), generator)
-    losses = left.square().mean(1)
-    change = loss_change(curvature_of(left), SETTINGS.mu)
-    assert change == pytest.approx(float(losses[-1] - losses[0]), rel=1e-4)
-
-
-def test_good_prediction_is_kept_and_saves_steps() -> None:
-    """A start near the goal stays, and ends nearer than a search from the initial token after the same steps."""
-    goal, left = torch.zeros(D), list[float]()
-    goal[:K] = torch.tensor([1.0, -1, 1, -1, 2, -2])
-    for predicted in (0.9 * goal, None):
-        one = search(space(predicted=predicted), n=4)
-        advance(one, goal, torch.Generator().manual_seed(6), COMPARED_STEPS)
-        left.append(excess(one.theta, goal))
-    assert left[0] < 0.2 * left[1]
-
-
-def test_wrong_prediction_is_left_after_the_compared_steps() -> None:
-    """The search is then that of the initial token, with everything that it measured forgotten."""
-    goal, wrong = torch.zeros(D), torch.zeros(D)
-    goal[0], wrong[:K] = 0.1, -5 * torch.ones(K)
-    one = search(space(predicted=wrong), n=4)
-    fresh = search(n=4).state()
-    torch.testing.assert_close(one.theta, wrong)
-    for _ in range(COMPARED_STEPS):
-        torch.testing.assert_close(one.ask().candidates[-1], torch.zeros(D), atol=1e-5, rtol=0)
-        assert not one.theta.equal(torch.zeros(D))
-        advance(one, goal, torch.Generator().manual_seed(6), 1)
-    after = one.state()
-    for name in ("theta", "filter.average", "filter.covariance", "filter.curvature"):
-        assert after[name].equal(fresh[name])
-    assert one.step == COMPARED_STEPS
-    assert not one.ask().candidates[-1].equal(torch.zeros(D))
-
-
-def test_search_with_one_direction_does_not_compare() -> None:
-    """Its only direction is needed for the step."""
-    one = search(space(predicted=torch.ones(D)), n=1)
-    assert not torch.allclose(one.ask().candidates[-1], torch.zeros(D), atol=1e-3)
 
 
 @pytest.mark.parametrize("steps", [2, 15])
