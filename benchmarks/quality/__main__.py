@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(options: RunOptions, pairs: Sequence[tuple[str, str]] = ()) -> str:
     """Measure the missing rows; return the table and write it to the folder."""
-    entry, chosen = embedded_model(), options.selection
+    chosen = options.selection
+    entry = embedded_model(chosen.calibration)
     benchmark = BenchmarkRun(entry, options, load_instruments(entry), log_progress)
     rows = benchmark.run()
     text = f"{describe_run(options, len(benchmark.setup.cases), entry)}\n\n{table(rows)}\n"

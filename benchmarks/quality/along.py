@@ -90,7 +90,8 @@ def _cell(rows: Sequence[Row]) -> str:
 
 def run(options: RunOptions) -> str:
     """Measure the missing rows, write the grids, and return the table."""
-    entry, chosen = embedded_model(), options.selection
+    chosen = options.selection
+    entry = embedded_model(chosen.calibration)
     benchmark = BenchmarkRun(entry, options, load_instruments(entry), log_progress)
     cells = measure_cells(benchmark, benchmark.methods)
     for case in benchmark.setup.cases:

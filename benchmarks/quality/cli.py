@@ -47,6 +47,12 @@ def make_parser(
     add("--pictures", type=int, default=pictures, help="pictures for each prompt")
     add("--color-captions", type=int, default=0, help="captions of each subject that name its color, 0 to 4")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of forward-pass methods")
+    add(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="a file of `zoodip calibrate` instead of the shipped one",
+    )
     add("--device", help="cpu or cuda; CUDA by default if available")
     add("--out", type=Path, default=OUT, help="folder of results, searches, tables and grids")
     return parser
@@ -69,6 +75,7 @@ def parse_selection(given: argparse.Namespace) -> Selection:
         changes=parse_assignments(given.set),
         device=given.device,
         color_captions=given.color_captions,
+        calibration=given.calibration,
     )
 
 
@@ -130,9 +137,22 @@ def whole_numbers(text: str, name: str) -> tuple[int, ...]:
         raise BenchmarkError.mismatch(f"--{name}", got=text, expected=expected) from error
 
 
-def embedded_model() -> BaseModelEntry:
-    """Return the base model that EmojiBooth is made for."""
-    return Catalog.load().get("emoji")
+def embedded_model(calibration: Path | None = None) -> BaseModelEntry:
+    """Return the base model that EmojiBooth is made for.
+
+    Args:
+        calibration: its calibration; None for the shipped one.
+
+    Raises:
+        BenchmarkError: the file does not exist.
+    """
+    entry = Catalog.load().get("emoji")
+    if calibration is None:
+        return entry
+    if not calibration.is_file():
+        expected = "a file that `zoodip calibrate` wrote for emoji"
+        raise BenchmarkError.mismatch("--calibration", got=calibration, expected=expected)
+    return entry.model_copy(update={"calibration": calibration})
 
 
 def load_instruments(entry: BaseModelEntry) -> Instruments:
@@ -150,6 +170,8 @@ def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
     changes = "".join(f", {name}={value}" for name, value in chosen.changes.items())
     if chosen.color_captions:
         changes += f", {chosen.color_captions} captions with the color"
+    if chosen.calibration:
+        changes += f", calibration {chosen.calibration.name}"
     weights = fingerprint(find_model_folder(entry))
     return (
         f"{count} held-out {chosen.kind} of the {chosen.split} split, {chosen.prompts} prompts × "

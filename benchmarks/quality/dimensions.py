@@ -161,7 +161,8 @@ def table(rows: Sequence[CutRow]) -> str:
 def run(given: argparse.Namespace) -> str:
     """Measure the missing rows, write the grid, and return the table."""
     (method,) = check_methods([given.method], METHODS, "method")
-    entry, chosen = embedded_model(), parse_selection(given)
+    chosen = parse_selection(given)
+    entry = embedded_model(chosen.calibration)
     setup = BenchmarkSetup(entry, chosen, load_instruments(entry), log_progress)
     dimensions = Dimensions(setup, method, forwards=given.forwards, seed=given.seed)
     rows = list(dimensions.rows())

@@ -67,7 +67,8 @@ def _title(row: Row) -> str:
 
 def run(options: RunOptions) -> str:
     """Measure the missing rows, write the grids, and return the table."""
-    entry, chosen = embedded_model(), options.selection
+    chosen = options.selection
+    entry = embedded_model(chosen.calibration)
     benchmark = BenchmarkRun(entry, options, load_instruments(entry), log_progress)
     rows = [row for method in benchmark.methods for row in benchmark.rows(method)]
     for index in range(len(benchmark.setup.cases)):

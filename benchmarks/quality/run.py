@@ -31,6 +31,7 @@ class Selection:
     changes: dict[str, Any] = field(default_factory=dict)  # to the settings of all forward-pass methods
     device: str | None = None
     color_captions: int = 0  # captions of each subject that name its color
+    calibration: Path | None = None  # file of `zoodip calibrate`; None: the shipped one
 
 
 @dataclass(frozen=True)

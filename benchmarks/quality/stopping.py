@@ -231,8 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     def make_text() -> str:
-        seeds, entry = at_least(2, given.seeds, "seeds"), embedded_model()
+        seeds = at_least(2, given.seeds, "seeds")
         options = RunOptions(parse_selection(given), methods=())
+        entry = embedded_model(options.selection.calibration)
         return run(BenchmarkRun(entry, options, load_instruments(entry), log_progress), seeds)
 
     print_or_exit(make_text)

@@ -66,7 +66,8 @@ def run(sweep: Sweep) -> str:
         InvalidSettingsError: a setting is unknown or not allowed.
     """
     check_methods([sweep.method], FORWARD_METHODS, "method")
-    entry, chosen, rows = embedded_model(), sweep.options.selection, []
+    chosen, rows = sweep.options.selection, []
+    entry = embedded_model(chosen.calibration)
     changes = [chosen.changes | dict(variation) for variation in sweep.variations]
     for changed in changes:  # validate all before the first search
         check_plans(sweep.options.methods, entry, forwards=sweep.options.forwards, changes=changed)

@@ -79,6 +79,13 @@ METHODS = {
             for rate in BACKPROP_RATES
         ),
         Method(
+            "ti-predicted-0.04",
+            "backpropagation from the token that the calibration predicts",
+            values={"search_space": "calibrated"},
+            precision="fp32",
+            rate=0.04,
+        ),
+        Method(
             "ti-int8-0.04",
             "backpropagation through INT8 weights, with gradient checkpointing",
             ANCHOR_PRESET,

@@ -21,6 +21,10 @@ from zoodip_core.base_models.model_folder import find_model_folder
         (["--pictures", "-1"], r"error: --pictures: got -1; expected 1 or more"),
         (["--set", "n"], r"error: set: got 'n'; expected NAME=VALUE"),
         (
+            ["--calibration", "none.safetensors"],
+            r"error: --calibration: got none.safetensors; expected a file",
+        ),
+        (
             ["--methods", "full,paper", "--pairs", "full"],
             r"error: --pairs: got full; expected two of --methods",
         ),
@@ -34,8 +38,13 @@ def test_bad_options_give_one_message(arguments: list[str], message: str, tmp_pa
 
 
 def test_the_table_has_a_description() -> None:
-    """The sentence above the table has cases, prompts, pictures, changed settings and weights."""
+    """The sentence above the table has cases, prompts, pictures, changes and weights."""
     entry = embedded_model()
-    text = describe(Selection(Path(), prompts=7, pictures=2, changes={"n": 4}), 5, entry)
-    assert text.startswith("5 held-out subjects of the test split, 7 prompts × 2 pictures, n=4; weights ")
+    chosen = Selection(
+        Path(), prompts=7, pictures=2, changes={"n": 4}, calibration=Path("/files/c.safetensors")
+    )
+    text = describe(chosen, 5, entry)
+    assert text.startswith(
+        "5 held-out subjects of the test split, 7 prompts × 2 pictures, n=4, calibration c.safetensors; weights "
+    )
     assert text.endswith(fingerprint(find_model_folder(entry))[:12])
