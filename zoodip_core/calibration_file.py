@@ -22,6 +22,7 @@ _FINGERPRINT = "zoodip.weights_fingerprint"
 _PROVENANCE = "zoodip.provenance"
 _NAMES = {"basis", "scales", "curvature"}
 _MAP = "map."
+_STYLES = "styles"
 DIRECTIONS = 64
 """Most principal directions that a calibration keeps."""
 
@@ -36,7 +37,9 @@ class Calibration:
         curvature: mean curvature of the loss along `scales * basis`, of trace 1.
         weights_fingerprint: of the base model.
         provenance: how the file was made.
-        displacement_map: predicts where a search starts. None: at the initial token.
+        displacement_map: predicts where a search for an object starts. None: at the initial token.
+        style_displacements: those of pseudo-styles, with which a search for a style compares its initial token.
+            None: it compares nothing.
     """
 
     basis: Float[Tensor, "k d"]
@@ -45,6 +48,7 @@ class Calibration:
     weights_fingerprint: str
     provenance: Mapping[str, Any]
     displacement_map: DisplacementMap | None = None
+    style_displacements: Float[Tensor, "styles d"] | None = None
 
     def save(self, path: Path) -> None:
         """Write the file atomically.
@@ -56,6 +60,8 @@ class Calibration:
         tensors = {"basis": self.basis, "scales": self.scales, "curvature": self.curvature}
         if self.displacement_map is not None:
             tensors |= {_MAP + name: one for name, one in self.displacement_map.tensors().items()}
+        if self.style_displacements is not None:
+            tensors[_STYLES] = self.style_displacements
         write_atomically(path, save(tensors, metadata=header))
 
     @classmethod
@@ -73,7 +79,8 @@ class Calibration:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+                # Clones are aligned, so sums over them do not depend on the layout of the file.
+                tensors = {name: file.get_tensor(name).clone() for name in file.offset_keys()}
                 header = file.metadata() or {}
             provenance = json.loads(header.get(_PROVENANCE, "{}"))
         except (SafetensorError, OSError, ValueError) as error:
@@ -83,13 +90,16 @@ class Calibration:
         if header.get(_FINGERPRINT) != weights_fingerprint:
             raise _unusable(path, "a calibration of another base model")
         mapped = {name: tensors.pop(_MAP + name) for name in NAMES if _MAP + name in tensors}
+        styles = tensors.pop(_STYLES, None)
         _check_tensors(path, tensors, dimensions)
         _check_map(path, mapped, dimensions, statistics)
+        _check_styles(path, styles, dimensions)
         return cls(
             **tensors,
             weights_fingerprint=weights_fingerprint,
             provenance=provenance,
             displacement_map=DisplacementMap(**mapped) if mapped else None,
+            style_displacements=styles,
         )
 
 
@@ -121,6 +131,20 @@ def _check_map(path: Path, tensors: Mapping[str, Tensor], dimensions: int, stati
     shapes = DisplacementMap.shapes(tensors, dimensions, statistics)
     misfit = f"a map that does not fit {statistics} statistics and {dimensions} dimensions"
     _check_values(path, tensors, shapes, misfit)
+
+
+def _check_styles(path: Path, styles: Tensor | None, dimensions: int) -> None:
+    """Validate the displacements of pseudo-styles, if there are some.
+
+    Raises:
+        InvalidModelError: they are not as `Calibration` requires.
+    """
+    if styles is None:
+        return
+    found = {_STYLES: styles}
+    _check_names(path, found, {_STYLES}, "displacements of styles that are not float32")
+    shapes = {_STYLES: (*styles.shape[:1], dimensions)}
+    _check_values(path, found, shapes, f"displacements of styles that do not have {dimensions} dimensions")
 
 
 def _check_names(path: Path, tensors: Mapping[str, Tensor], names: set[str], others: str) -> None:

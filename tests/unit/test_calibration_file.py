@@ -21,7 +21,8 @@ def made(path: Path) -> Calibration:
     """Write the calibration of four displacements."""
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
     fitted = DisplacementMap.fit(torch.eye(4), torch.eye(4, D), moves)
-    calibration = Calibration(*principal_directions(moves / 2, 3), torch.eye(3) / 3, OWN, {"seed": 0}, fitted)
+    directions = principal_directions(moves / 2, 3)
+    calibration = Calibration(*directions, torch.eye(3) / 3, OWN, {"seed": 0}, fitted, 2 * moves[:2])
     calibration.save(path)
     return calibration
 
@@ -38,6 +39,8 @@ def test_file_holds_the_principal_directions_of_the_displacements(tmp_path: Path
     moves = torch.randn(4, D, generator=torch.Generator().manual_seed(0))
     assert read.basis.equal(written.basis)
     assert read.provenance == {"seed": 0}
+    assert read.style_displacements is not None
+    assert read.style_displacements.equal(2 * moves[:2])
     point = torch.ones(STATISTICS), torch.ones(D)
     assert written.displacement_map is not None
     assert read.displacement_map is not None
@@ -100,6 +103,26 @@ def with_infinite_map(tensors: dict[str, Tensor]) -> None:
     tensors["map.outputs"][0, 0] = float("inf")
 
 
+def with_shorter_styles(tensors: dict[str, Tensor]) -> None:
+    """Cut a dimension of the styles."""
+    tensors["styles"] = tensors["styles"][:, :-1].contiguous()
+
+
+def with_a_style_without_axes(tensors: dict[str, Tensor]) -> None:
+    """Replace the styles by a number."""
+    tensors["styles"] = torch.tensor(1.0)
+
+
+def with_half_precision_styles(tensors: dict[str, Tensor]) -> None:
+    """Store the styles in another dtype."""
+    tensors["styles"] = tensors["styles"].half()
+
+
+def with_infinite_style(tensors: dict[str, Tensor]) -> None:
+    """Damage a value of the styles."""
+    tensors["styles"][0, 0] = float("inf")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -113,6 +136,10 @@ def with_infinite_map(tensors: dict[str, Tensor]) -> None:
         (for_fewer_channels, "a map that does not fit 4 statistics and 6 dimensions"),
         (with_scalar_inputs, "a map that does not fit 4 statistics and 6 dimensions"),
         (with_infinite_map, "NaN or infinite"),
+        (with_shorter_styles, "displacements of styles that do not have 6 dimensions"),
+        (with_a_style_without_axes, "displacements of styles that do not have 6 dimensions"),
+        (with_half_precision_styles, "displacements of styles that are not float32"),
+        (with_infinite_style, "NaN or infinite"),
     ],
 )
 def test_bad_tensors_are_refused(
@@ -129,11 +156,12 @@ def test_bad_tensors_are_refused(
     assert str(path) in caught.value.message
 
 
-def test_map_is_optional(tmp_path: Path) -> None:
-    """The space of the vocabulary has no map; its searches start at the initial token."""
+def test_map_and_styles_are_optional(tmp_path: Path) -> None:
+    """The space of the vocabulary has neither; its searches start at the initial token."""
     written = made(tmp_path / "c.safetensors")
-    replace(written, displacement_map=None).save(tmp_path / "c.safetensors")
-    assert load(tmp_path / "c.safetensors").displacement_map is None
+    replace(written, displacement_map=None, style_displacements=None).save(tmp_path / "c.safetensors")
+    read = load(tmp_path / "c.safetensors")
+    assert (read.displacement_map, read.style_displacements) == (None, None)
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,13 @@ from zoodip_core.calibration import backpropagation, forward_only
 from zoodip_core.calibration.curvature import mean_curvature
 from zoodip_core.calibration.noun_displacements import noun_displacements
 from zoodip_core.calibration.options import CalibrationOptions
-from zoodip_core.calibration.pseudo_subjects import PseudoSubject, choose_nouns, choose_subjects, weights
+from zoodip_core.calibration.pseudo_subjects import (
+    PseudoSubject,
+    choose_nouns,
+    choose_style_pairs,
+    choose_subjects,
+    weights,
+)
 from zoodip_core.calibration.start import begin_pseudo_subject
 from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
@@ -32,7 +39,7 @@ def calibrate(
     out: Path,
     *,
     generation: Mapping[str, int | float],
-    on_progress: Callable[[int], None],
+    on_progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
 ) -> bool:
     """Write a calibration file. The partial result is kept in `<out>.part` until the end.
@@ -44,7 +51,7 @@ def calibrate(
         options: size and seed; a partial result of other options is refused.
         out: the file to write.
         generation: steps and guidance scale of the pictures.
-        on_progress: called with the number of learned pseudo-subjects.
+        on_progress: called with the numbers of learned pseudo-subjects and of all.
         should_stop: called between batches.
 
     Returns:
@@ -57,21 +64,23 @@ def calibrate(
     """
     words = vocabulary(bundle.folder)
     subjects = choose_subjects(words, options.subjects, seed=options.seed, excluded=options.excluded)
+    pairs = choose_style_pairs(words, seed=options.seed, excluded=options.excluded)
     nouns = choose_nouns(words, options.excluded)
     part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
     if options.forward_only and not (learned and prior.is_file()):
         vocabulary_calibration(bundle, subjects, nouns, options, generation).save(prior)
-    while (done := len(learned.get("displacements", ()))) < len(subjects):
+    everything = [*subjects, *pairs]
+    while (done := len(learned.get("displacements", ()))) < len(everything):
         if should_stop():
             return False
-        started = _begin(bundle, subjects, done, options, prior, generation)
+        started = _begin(bundle, everything, done, options, prior, generation)
         found = _learn(bundle, started, options.seed + done, options)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
         save_checkpoint(learned, part, identity=identity)
-        on_progress(done + len(started))
-    _finish(bundle, subjects, nouns, learned, options, generation).save(out)
+        on_progress(done + len(started), len(everything))
+    _finish(bundle, subjects, pairs, nouns, learned, options, generation).save(out)
     for file in (part, prior):
         file.unlink(missing_ok=True)
     return True
@@ -120,34 +129,43 @@ def _learn(
 def _finish(
     bundle: Bundle,
     subjects: Sequence[PseudoSubject],
+    pairs: Sequence[PseudoSubject],
     nouns: Sequence[str],
     learned: Mapping[str, Tensor],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Calibration:
     """Return the calibration of learned displacements and nouns, with the curvature along its directions."""
-    moves = learned["displacements"]
+    statistics, tokens, moves = (
+        learned[name][: len(subjects)] for name in ("statistics", "tokens", "displacements")
+    )
     rows = torch.tensor(weights(subjects)).sqrt()[:, None] * moves
     between = noun_displacements(bundle, nouns, rows)
     basis, scales = principal_directions(torch.cat([rows, between]), DIRECTIONS)
     curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
-    how = (
-        {"method": "forward_only", "precision": bundle.precision, **CALIBRATED}
-        if options.forward_only
-        else {
-            "method": "backpropagation",
-            "batch": backpropagation.BATCH,
-            "learning_rate": backpropagation.RATE,
-        }
-    )
-    provenance = {
-        **how,
-        "subjects": [subject.phrase for subject in subjects],
-        "nouns": list(nouns),
-        "steps": options.steps,
-        "samples": options.samples,
-        "seed": options.seed,
-    }
     objects = torch.tensor([subject.kind == "object" for subject in subjects])
-    fitted = DisplacementMap.fit(learned["statistics"][objects], learned["tokens"][objects], moves[objects])
-    return Calibration(basis, scales, curvature, bundle.weights_fingerprint, provenance, fitted)
+    fitted = DisplacementMap.fit(statistics[objects], tokens[objects], moves[objects])
+    styles = [index for index, one in enumerate([*subjects, *pairs]) if one.kind == "style"]
+    provenance = _provenance(bundle, options) | {
+        "subjects": [subject.phrase for subject in subjects],
+        "style_pairs": [pair.phrase for pair in pairs],
+        "nouns": list(nouns),
+    }
+    return Calibration(
+        basis,
+        scales,
+        curvature,
+        bundle.weights_fingerprint,
+        provenance,
+        fitted,
+        learned["displacements"][styles] if styles else None,
+    )
+
+
+def _provenance(bundle: Bundle, options: CalibrationOptions) -> dict[str, Any]:
+    """Return how the pseudo-subjects were learned."""
+    shared = {"steps": options.steps, "samples": options.samples, "seed": options.seed}
+    if options.forward_only:
+        return {"method": "forward_only", "precision": bundle.precision, **CALIBRATED, **shared}
+    how = {"batch": backpropagation.BATCH, "learning_rate": backpropagation.RATE}
+    return {"method": "backpropagation", **how, **shared}

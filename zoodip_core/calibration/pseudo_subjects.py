@@ -76,7 +76,13 @@ SCENES = (
     *("on white", "on black", "on gray"),
 )
 STYLES = ("sepia", "negative", "faded", "pixelated", "framed", "watercolor", "cartoon", "sketch")
+TONES = ("sepia", "negative", "faded", "blueprint", "watercolor", "cartoon")
+FORMS = ("pixelated", "framed", "vignette", "posterised", "sketch")
+MOST_PAIRS = 16
+"""Most pairs of a tone and a form. A search for a style compares each of them with its initial token."""
 
+START = "photo"
+"""Word of the sentence that a style of one word starts from, because it has no noun."""
 PICTURES = 4
 """Pictures of each pseudo-subject."""
 MIN_NOUNS = 8
@@ -91,7 +97,7 @@ class PseudoSubject:
     Attributes:
         phrase: its description, such as "striped red fox".
         kind: "object" or "style".
-        initializer: the bare noun that learning starts from.
+        initializer: the word that learning starts from: the bare noun of an object.
         templates: one sentence for each picture, with {} in place of the phrase.
     """
 
@@ -140,8 +146,29 @@ def choose_subjects(
         raise InvalidModelError.mismatch(
             "subjects", got=count, expected=f"at most {len(objects) + len(wanted_styles)} for this vocabulary"
         )
-    found = [_style(style, nouns, scenes, rng) for style in wanted_styles]
+    found = [_style(style, START, nouns, scenes, rng) for style in wanted_styles]
     return [_object(phrase, scenes, rng) for phrase in objects[: count - len(found)]] + found
+
+
+def choose_style_pairs(
+    vocabulary: Vocabulary, *, seed: int, excluded: Sequence[str] = ()
+) -> list[PseudoSubject]:
+    """Return styles of two words, which are learned from their first word; none if the vocabulary has none.
+
+    Args:
+        vocabulary: the base model's; only its single-token words are used.
+        seed: seed of the choice.
+        excluded: phrases that no style may contain; the order of their words does not matter.
+
+    Raises:
+        InvalidModelError: the vocabulary has too few single-token nouns.
+    """
+    allowed = _allowed_by(vocabulary, excluded)
+    nouns, scenes = choose_nouns(vocabulary, excluded), [one for one in SCENES if allowed(one)]
+    phrases = [phrase for tone in TONES for form in FORMS if allowed(phrase := f"{tone} {form}")]
+    rng = random.Random(f"style pairs {seed}")  # noqa: S311 — reproducible choice, not a secret
+    rng.shuffle(phrases)
+    return [_style(phrase, phrase.split()[0], nouns, scenes, rng) for phrase in phrases[:MOST_PAIRS]]
 
 
 def weights(subjects: Sequence[PseudoSubject]) -> list[float]:
@@ -190,8 +217,9 @@ def _object(phrase: str, scenes: Sequence[str], rng: random.Random) -> PseudoSub
     return PseudoSubject(phrase, "object", phrase.split()[-1], templates)
 
 
-def _style(style: str, nouns: Sequence[str], scenes: Sequence[str], rng: random.Random) -> PseudoSubject:
-    """Return a style. It has no noun, so learning starts from a word of the sentence, `photo`."""
+def _style(
+    style: str, initializer: str, nouns: Sequence[str], scenes: Sequence[str], rng: random.Random
+) -> PseudoSubject:
     pairs = zip(rng.sample(nouns, PICTURES), rng.sample(scenes, PICTURES), strict=True)
     templates = tuple(f"a photo of a {noun} {scene} in {{}} style" for noun, scene in pairs)
-    return PseudoSubject(style, "style", "photo", templates)
+    return PseudoSubject(style, "style", initializer, templates)

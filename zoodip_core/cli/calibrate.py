@@ -77,7 +77,7 @@ def calibrate(
             options,
             file,
             generation=entry.generation,
-            on_progress=lambda done: say(f"calibrating: {done} of {subjects} pseudo-subjects learned"),
+            on_progress=lambda done, of: say(f"calibrating: {done} of {of} pseudo-subjects learned"),
             should_stop=stop,
         )
     if not complete:

@@ -24,10 +24,11 @@ def measure(
         target: target that all rows share.
         weight: weights of the latent's cells in the loss; None weights all alike.
     """
-    if settings.search_space == "calibrated":
-        derivatives = directional_derivatives(prediction, target, settings.mu, weight)
-        return Curvature(derivatives, directional_curvature(prediction, settings.mu, weight))
-    if settings.derivative == "residual":
+    if settings.search_space != "calibrated" and settings.derivative == "residual":
         return Derivatives(directional_derivatives(prediction, target, settings.mu, weight))
     rows = None if weight is None else weight[None]
-    return Losses(row_losses(prediction, target.expand_as(prediction), rows))
+    losses = row_losses(prediction, target.expand_as(prediction), rows)
+    if settings.search_space != "calibrated":
+        return Losses(losses)
+    derivatives = directional_derivatives(prediction, target, settings.mu, weight)
+    return Curvature(derivatives, directional_curvature(prediction, settings.mu, weight), losses)

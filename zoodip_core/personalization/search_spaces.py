@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,8 +37,8 @@ def make_search_space(
         bundle: the base model, with its calibration.
         settings: settings of the search.
         start: the initial token.
-        kind: the search for a style starts at the initial token, that for an object at the predicted one.
-        references: latents of the reference images, from which the calibration predicts the token.
+        kind: decides where the search can start.
+        references: latents of the reference images, from which the calibration predicts the token of an object.
 
     Raises:
         InvalidModelError: the calibration of the base model is missing, damaged or of another model.
@@ -53,6 +54,24 @@ def make_search_space(
         dimensions=len(start),
         statistics=len(statistics),
     )
-    fitted = found.displacement_map if kind == "object" else None
-    predicted = None if fitted is None else fitted.predict(statistics, start)
-    return CalibratedSearchSpace(start, found.basis, found.scales, found.curvature, predicted)
+    starts = torch.stack(_starts(found, start, kind, statistics))
+    return CalibratedSearchSpace(start, found.basis, found.scales, found.curvature, starts)
+
+
+def _starts(
+    calibration: Calibration,
+    token: Float[Tensor, " flat"],
+    kind: ConceptKind,
+    statistics: Float[Tensor, " statistics"],
+) -> list[Float[Tensor, " flat"]]:
+    """Return the displacements of the tokens at which a search can start, the first one first.
+
+    An object starts at the predicted token, which is compared with the initial one. A style starts at the initial
+    token, which is compared with those that the displacements of pseudo-styles lead to.
+    """
+    initial = torch.zeros_like(token)
+    if kind == "style":
+        learned = calibration.style_displacements
+        return [initial, *([] if learned is None else learned)]
+    fitted = calibration.displacement_map
+    return [initial] if fitted is None else [fitted.predict(statistics, token), initial]

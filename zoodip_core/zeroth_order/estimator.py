@@ -192,13 +192,19 @@ class Derivatives:
 
 @dataclass(frozen=True, eq=False)
 class Curvature(Derivatives):
-    """Measurements of a Gauss–Newton search: also the curvature M_ij = 2⟨Δ_i, Δ_j⟩/(N μ²) between the directions."""
+    """Measurements of a Gauss–Newton search.
+
+    Attributes:
+        matrix: curvature M_ij = 2⟨Δ_i, Δ_j⟩/(N μ²) between the directions.
+        losses: loss of each candidate, that of θ first.
+    """
 
     matrix: Float[Tensor, "n n"]
+    losses: Float[Tensor, " candidates"]
 
-    def without_last(self) -> Curvature:
-        """Return the measurements without those of the last direction."""
-        return Curvature(self.values[:-1], self.matrix[:-1, :-1])
+    def first(self, count: int) -> Curvature:
+        """Return the measurements of the first directions."""
+        return Curvature(self.values[:count], self.matrix[:count, :count], self.losses[: count + 1])
 
 
 def gradient_estimate(

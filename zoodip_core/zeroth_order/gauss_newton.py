@@ -27,8 +27,8 @@ fall with age, the polynomial-decay averaging of Shamir and Zhang (arXiv:1212.18
 
 $$ \bar u_k = (1 - w_k) \, \bar u_{k-1} + w_k \, u_k, \qquad w_k = \frac{1 + \gamma}{k + \gamma} $$
 
-A space with a predicted token starts there. The prediction can be wrong, so the first steps also evaluate the initial
-token, in place of one direction. If its losses are lower in sum, the search starts again from it.
+A space can have several starts, such as the predicted and the initial token. The first steps also evaluate the
+others, in place of directions. If the losses of one are lower, the search starts again from it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from zoodip_core.config import SearchSettings
 from zoodip_core.zeroth_order.estimator import Curvature, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
+from zoodip_core.zeroth_order.start_comparison import SAMPLES, StartComparison
 
 NOISE = 0.03
 """κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
@@ -59,9 +60,7 @@ AVERAGING = 15
 """γ: a sixteenth of the steps dominates the average. Chosen on EmojiBooth's validation split."""
 MAX_STEP = 1.0
 """Longest step, relative to σ. Chosen on EmojiBooth's validation split."""
-COMPARED_STEPS = 4
-"""First steps that also evaluate the initial token."""
-CONSTANTS = (NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP, COMPARED_STEPS)
+CONSTANTS = (NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP, SAMPLES)
 """All constants of the filter, for the identity of a measured search."""
 S = TypeVar("S", bound="GaussNewtonSearch")
 
@@ -87,8 +86,7 @@ class GaussNewtonSearch(TokenSearch):
         super().__init__(theta, settings, space=space, **others)
         self._measurement = Curvature
         self._calibrated = space
-        self._predicted = bool(self._u.any()) and settings.n > 1
-        self._lead = 0.0  # losses of the initial token minus those of the search, in the compared steps
+        self._comparison = StartComparison(space.other_starts, settings.n, settings.steps)
         self._start_from(self._u)
 
     def _start_from(self, u: Float[Tensor, " d"]) -> None:
@@ -102,26 +100,28 @@ class GaussNewtonSearch(TokenSearch):
         """Copy of the current token: that of the averaged coordinates."""
         return self._space.embed(self._average).clone()
 
-    @property
-    def _compares(self) -> bool:
-        """Whether the next step evaluates the initial token."""
-        return self._predicted and self._step < COMPARED_STEPS
-
     def _draw_directions(self, count: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Return random directions. In a compared step the last one leads to the initial token."""
+        """Return random directions. In the first steps the last ones lead to other starts."""
         directions = super()._draw_directions(count, generator)
-        if self._compares:
-            directions[-1] = -self._u / self._settings.mu
+        starts = self._comparison.evaluated(self._step)
+        directions[count - len(starts) :] = (starts - self._u) / self._settings.mu
         return directions
 
     def _update(self, measured: Losses | Derivatives, directions: Float[Tensor, "n d"]) -> None:
-        """Take the filter's step, and adapt the curvature to the sample."""
+        """Take the filter's step with the random directions, and compare the starts."""
         assert isinstance(measured, Curvature), "checked by tell()"
-        self._check_finite(measured.values, measured.matrix.square())
-        lead = self._lead
-        if self._compares:
-            lead += loss_change(measured, self._settings.mu)
-            measured, directions = measured.without_last(), directions[:-1]
+        self._check_finite(measured.losses, measured.values, measured.matrix.square())
+        count = len(directions) - len(self._comparison.evaluated(self._step))
+        if count:
+            self._filter(measured.first(count), directions[:count])
+        self._comparison.record(self._step, measured.losses)
+        self._step += 1
+        self._average = torch.lerp(self._average, self._u, (1 + AVERAGING) / (self._step + AVERAGING))
+        if self._step == self._comparison.steps and (better := self._comparison.better()) is not None:
+            self._start_from(better)
+
+    def _filter(self, measured: Curvature, directions: Float[Tensor, "n d"]) -> None:
+        """Take the filter's step, and adapt the curvature to the sample."""
         grown = self._covariance.clone()
         grown.diagonal().add_(drift(self._step, len(directions)) * self._calibrated.spread**2)
         drawn = directions.double()
@@ -130,10 +130,7 @@ class GaussNewtonSearch(TokenSearch):
         self._curvature = adapted_curvature(self._curvature, drawn, continued, measured)
         shrink = min(1.0, MAX_STEP * self._calibrated.spread / max(float(move.norm()), 1e-300))
         self._u = self._u + (shrink * move).float()
-        self._covariance, self._step, self._lead = covariance, self._step + 1, lead
-        self._average = torch.lerp(self._average, self._u, (1 + AVERAGING) / (self._step + AVERAGING))
-        if self._step == COMPARED_STEPS and self._lead < 0:
-            self._start_from(torch.zeros_like(self._u))
+        self._covariance = covariance
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that `restore` needs."""
@@ -141,7 +138,7 @@ class GaussNewtonSearch(TokenSearch):
             "filter.covariance": self._covariance,
             "filter.curvature": self._curvature,
             "filter.average": self._average,
-            "filter.lead": torch.tensor(self._lead, dtype=torch.float64),
+            "filter.start_losses": self._comparison.sums,
         }
         return super().state() | {name: tensor.clone() for name, tensor in filtered.items()}
 
@@ -152,21 +149,13 @@ class GaussNewtonSearch(TokenSearch):
         search._covariance = state["filter.covariance"].cpu().clone()
         search._curvature = state["filter.curvature"].cpu().clone()
         search._average = state["filter.average"].cpu().clone()
-        search._lead = float(state["filter.lead"])
+        search._comparison.sums = state["filter.start_losses"].cpu().clone()
         return search
 
 
 def drift(step: int, n: int) -> float:
     """Return the growth of P before a step of n directions, relative to σ²; `step` counts from 0."""
     return DRIFT * n / (1 + step * n / DRIFT_HALVES_AFTER)
-
-
-def loss_change(measured: Curvature, mu: float) -> float:
-    """Return the exact change of the sample's loss from the token to the last candidate.
-
-    The loss is quadratic in the prediction: with D and M of the last direction it changes by μ D + μ² M ÷ 2.
-    """
-    return float(mu * measured.values[-1].double() + mu**2 / 2 * measured.matrix[-1, -1].double())
 
 
 def filter_step(

@@ -65,9 +65,11 @@ class CalibratedSearchSpace:
         basis: the principal directions, orthonormal rows.
         scales: their scales, above 0.
         curvature: mean curvature of the loss along `scales * basis`; only its shape counts.
-        displacement: predicted move of the token, where a search starts; None: at u = 0.
+        starts: displacements of the tokens at which a search can start. It starts at the first, and compares the
+            others with it. None: at u = 0 only.
 
     Attributes:
+        other_starts: coordinates of all starts but the first.
         spread: σ, the standard deviation of the coordinates of learned tokens.
         curvature: mean curvature of the loss along all coordinates, in double precision; only its shape counts.
     """
@@ -78,7 +80,7 @@ class CalibratedSearchSpace:
         basis: Float[Tensor, "k d"],
         scales: Float[Tensor, " k"],
         curvature: Float[Tensor, "k k"],
-        displacement: Float[Tensor, " d"] | None = None,
+        starts: Float[Tensor, "starts d"] | None = None,
     ) -> None:
         rest = orthogonal_complement(basis)
         count = max(1, len(rest))
@@ -91,12 +93,15 @@ class CalibratedSearchSpace:
         self._origin = origin.detach().clone().contiguous()
         axes = torch.cat([basis, rest])
         self._directions = (lengths / self.spread)[:, None] * axes
-        moved = torch.zeros(len(lengths)) if displacement is None else axes @ displacement
-        self._start = moved * self.spread / lengths
+        moved = (
+            torch.zeros(1, len(lengths)) if starts is None else torch.stack([axes @ one for one in starts])
+        )
+        coordinates = moved * self.spread / lengths
+        self._start, self.other_starts = coordinates[0], coordinates[1:]
         self._given = (self._origin, basis, scales, curvature)
 
     def start(self, theta: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """Return the coordinates of the predicted token."""
+        """Return the coordinates of the first start."""
         return self._start.clone()
 
     def embed(self, u: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
@@ -104,7 +109,7 @@ class CalibratedSearchSpace:
         return self._origin + u @ self._directions
 
     def state(self) -> dict[str, Tensor]:
-        """Return the SHA-256 of θ₀ and the calibration. Remainder and start follow from them, up to rounding."""
+        """Return the SHA-256 of θ₀ and the calibration, without the starts: a predicted one has rounding errors."""
         digest = hashlib.sha256()
         for tensor in self._given:
             digest.update(tensor.numpy().tobytes())

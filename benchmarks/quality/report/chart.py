@@ -42,9 +42,11 @@ class Series:
 SERIES = (
     Series("ti-0.02", "Textual Inversion, backpropagation, fp32", "#000000", "s"),
     Series("ti-0.04", "the same with a rate for short searches", "#777777", "s"),
+    Series("ti-predicted-0.04", "the same from the predicted token", "#bbbbbb", "s"),
     Series("calibrated", "calibrated space (forward passes, INT8)", "#56b4e9", "P"),
     Series("gf-ti", "CMA-ES in the vocabulary's directions (INT8)", "#882255", "*"),
     Series("full", "full space (forward passes, INT8)", "#0072b2", "o"),
+    Series("script", "settings of the published script (INT8)", "#f0c000", "p"),
     Series("paper-neither", "paper without SG and PUTS", "#009e73", "v"),
     Series("paper-puts", "paper without SG", "#e69f00", "^"),
     Series("paper", "paper: SG and PUTS", "#d55e00", "D"),
@@ -203,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--rows", type=Path, required=True, help="file of rows, such as docs/emojibooth.jsonl"
+        "--rows", type=Path, required=True, help="file of rows, such as docs/fewer-forwards.jsonl"
     )
     parser.add_argument("--out", type=Path, required=True, help="chart to write, .svg or .png")
     given = parser.parse_args(arguments)

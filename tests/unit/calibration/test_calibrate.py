@@ -18,6 +18,7 @@ from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.calibration.calibrate import calibrate
 from zoodip_core.calibration.options import CalibrationOptions
+from zoodip_core.calibration.pseudo_subjects import FORMS, TONES
 from zoodip_core.calibration_file import Calibration
 from zoodip_core.cli.main import run
 from zoodip_core.config import ConceptKind
@@ -29,13 +30,21 @@ from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.subject import Subject
 
 QUICK: dict[str, Any] = {"steps": 1, "guidance_scale": 1.0}
-SEARCH: dict[str, Any] = {"steps": 3, "fixed_rows": 4, "search_space": "calibrated"}
+SEARCH: dict[str, Any] = {"steps": 9, "fixed_rows": 4, "search_space": "calibrated"}
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     """Return the embedded model in fp32."""
     return load_bundle(Catalog.load().get("emoji").model_copy(update={"precision": "fp32"}), device="cpu")
+
+
+def load(bundle: Bundle) -> Calibration:
+    """Return the calibration of the bundle."""
+    assert bundle.calibration is not None
+    return Calibration.load(
+        bundle.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=192, statistics=32
+    )
 
 
 def begin(
@@ -67,7 +76,8 @@ def test_interrupted_calibration_continues_with_the_same_bits(
 
     A forward-only calibration propagates nothing back, and makes a lost search space again.
     """
-    options = CalibrationOptions(subjects=3, steps=2, together=1, samples=1, forward_only=forward_only)
+    excluded = (*TONES[1:], *FORMS[2:])  # leaves two pairs of styles
+    options = CalibrationOptions(3, 2, together=2, samples=1, excluded=excluded, forward_only=forward_only)
     counts = list[int]()
 
     def go(out: Path, chosen: CalibrationOptions, *, until: int) -> bool:
@@ -77,7 +87,7 @@ def test_interrupted_calibration_continues_with_the_same_bits(
                 chosen,
                 out,
                 generation=QUICK,
-                on_progress=counts.append,
+                on_progress=lambda done, of: counts.append(done) if of == 5 else None,
                 should_stop=lambda: bool(counts) and counts[-1] >= until,
             )
 
@@ -91,7 +101,7 @@ def test_interrupted_calibration_continues_with_the_same_bits(
     with pytest.raises(InvalidCheckpointError, match="other settings"):
         go(parts, CalibrationOptions(subjects=3, steps=1), until=9)
     assert go(parts, options, until=9)
-    assert counts == [1, 2, 3]
+    assert counts == [2, 4, 5]
     assert _content(parts) == _content(whole)
     assert {file.name for file in tmp_path.iterdir()} == {"whole.safetensors", "parts.safetensors"}
     check_search(replace(bundle, calibration=whole), pictures)
@@ -102,7 +112,10 @@ def check_search(bundle: Bundle, pictures: list[Image.Image]) -> None:
     search = begin(bundle, pictures)
     start, initial = search.search.theta, initial_token(bundle, "dog", 1)
     assert not torch.allclose(start, initial, atol=1e-3)  # as the map predicts
-    assert begin(bundle, pictures, kind="style").search.theta.equal(initial)
+    style = begin(bundle, pictures, kind="style").search
+    assert style.theta.equal(initial)
+    pairs = load(bundle).style_displacements
+    torch.testing.assert_close(style.ask().candidates[-2:] - initial, pairs, atol=1e-5, rtol=1e-3)
     assert Engine(bundle).step([search]) == [None]
     resumed = begin(bundle, pictures, search.state())
     assert resumed.search.theta.equal(search.search.theta)
@@ -152,10 +165,7 @@ def test_command_writes_the_file_next_to_the_catalog(
     entry = Catalog.load(catalog).get("copy")
     assert str(entry.calibration) == json.loads(capsys.readouterr().out)["calibration"]
     assert entry.calibration == tmp_path / "copy.calibration.safetensors"
-    bundle = load_bundle(entry, device="cpu")
-    read = Calibration.load(
-        entry.calibration, weights_fingerprint=bundle.weights_fingerprint, dimensions=192, statistics=32
-    )
+    read = load(load_bundle(entry, device="cpu"))
     assert len(read.provenance["subjects"]) == 2
     assert read.provenance["method"] == "forward_only"
     assert code(quick) == 2

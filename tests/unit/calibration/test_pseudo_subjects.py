@@ -7,7 +7,16 @@ from models.emoji.world import shipped_world
 from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.fingerprint import weights_fingerprint
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
-from zoodip_core.calibration.pseudo_subjects import NOUNS, STYLES, choose_subjects, weights
+from zoodip_core.calibration.pseudo_subjects import (
+    FORMS,
+    MOST_PAIRS,
+    NOUNS,
+    STYLES,
+    TONES,
+    choose_style_pairs,
+    choose_subjects,
+    weights,
+)
 from zoodip_core.calibration_file import Calibration
 from zoodip_core.errors import InvalidModelError
 
@@ -69,6 +78,26 @@ def test_styles_weigh_one_eighth_however_few_there_are() -> None:
     assert weights(subjects[-2:]) == [0.5, 0.5]
 
 
+def test_style_pairs_start_from_their_first_word() -> None:
+    """They are reproducible, different, and at most as many as a search compares."""
+    found = choose_style_pairs(emoji(), seed=0)
+    assert found == choose_style_pairs(emoji(), seed=0) != choose_style_pairs(emoji(), seed=1)
+    assert len(found) == len({pair.phrase for pair in found}) == MOST_PAIRS
+    for pair in found:
+        tone, form = pair.phrase.split()
+        assert (pair.initializer, tone in TONES, form in FORMS, pair.kind) == (tone, True, True, "style")
+        assert len({template.replace("{}", pair.phrase) for template in pair.templates}) == 4
+    held = held_out_phrases(shipped_world().held_out)
+    kept = choose_style_pairs(emoji(), seed=0, excluded=held)
+    assert len(kept) == 12
+    assert not [pair.phrase for pair in kept if is_held_out(pair.phrase)]
+
+
+def test_vocabulary_without_style_words_has_no_pairs() -> None:
+    """A base model that knows no such word is calibrated without them."""
+    assert choose_style_pairs(emoji(), seed=0, excluded=TONES) == []
+
+
 def test_word_list_names_no_held_out_shape_or_style() -> None:
     """Held-out shapes are not in the list, and styles are single words."""
     assert not set(NOUNS) & set(shipped_world().held_out.shapes)
@@ -93,5 +122,8 @@ def test_shipped_calibration_belongs_to_the_model_and_names_nothing_held_out() -
         entry.calibration, weights_fingerprint=weights_fingerprint(entry.path), dimensions=192, statistics=32
     )
     assert (len(shipped.provenance["subjects"]), len(shipped.scales)) == (128, 64)
-    named = [*shipped.provenance["subjects"], *shipped.provenance["nouns"]]
+    assert shipped.style_displacements is not None
+    pairs = shipped.provenance["style_pairs"]
+    assert len(shipped.style_displacements) == len(pairs) + 5
+    named = [*shipped.provenance["subjects"], *pairs, *shipped.provenance["nouns"]]
     assert not [phrase for phrase in named if is_held_out(phrase)]

@@ -16,10 +16,10 @@ STEEP = torch.tensor([100.0, 10.0, 1.0, 0.3, 0.1, 0.03])
 """Curvature along the principal directions: most of it along one, as in a real model."""
 
 
-def space(curvature: Tensor = STEEP, predicted: Tensor | None = None) -> CalibratedSearchSpace:
+def space(curvature: Tensor = STEEP, starts: Tensor | None = None) -> CalibratedSearchSpace:
     """Return a space of principal directions of equal scale around the origin."""
     rows, shape = torch.eye(D)[:K].contiguous(), torch.diag(curvature / curvature.sum())
-    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), shape, predicted)
+    return CalibratedSearchSpace(torch.zeros(D), rows, torch.ones(K), shape, starts)
 
 
 def search(chosen: CalibratedSearchSpace | None = None, *, n: int = 2) -> GaussNewtonSearch:
@@ -38,7 +38,8 @@ def curvature_of(left: Tensor) -> Curvature:
     """Return the measurements of a step from the residuals of its candidates."""
     change = left[1:] - left[0]
     derivatives = 2 * (change * left[0]).mean(1) / SETTINGS.mu
-    return Curvature(derivatives, 2 * change @ change.T / (change.shape[1] * SETTINGS.mu**2))
+    matrix = 2 * change @ change.T / (change.shape[1] * SETTINGS.mu**2)
+    return Curvature(derivatives, matrix, left.square().mean(1))
 
 
 def advance(one: GaussNewtonSearch, goal: Tensor, generator: torch.Generator, steps: int) -> None:

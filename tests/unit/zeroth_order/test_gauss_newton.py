@@ -45,7 +45,7 @@ def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
     other = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     matrix = 4 * shape + other @ other.T  # a sample whose curvature is not the mean's
     continued = regression(curvature, directions, damping=0.0)
-    move, after = filter_step(covariance, continued, Curvature(derivatives, matrix))
+    move, after = filter_step(covariance, continued, Curvature(derivatives, matrix, torch.ones(1)))
     observed, noise = matrix @ torch.linalg.inv(shape) @ directions @ curvature, NOISE * matrix
     torch.testing.assert_close(observed @ directions.T, matrix)  # as measured
     information = torch.linalg.inv(covariance) + observed.T @ torch.linalg.inv(noise) @ observed
@@ -56,7 +56,7 @@ def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
 
 def test_sample_that_does_not_depend_on_the_token_changes_nothing() -> None:
     """Derivatives of zero leave u and the covariance as they are."""
-    covariance, nothing = torch.eye(3).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
+    covariance, nothing = torch.eye(3).double(), Curvature(torch.zeros(2), torch.zeros(2, 2), torch.ones(3))
     directions = torch.eye(3).double()[:2]
     move, after = filter_step(covariance, regression(torch.eye(3).double() / 3, directions), nothing)
     assert move.equal(torch.zeros(3).double())
@@ -94,7 +94,7 @@ def test_target_outside_the_span_is_reached() -> None:
 @pytest.mark.parametrize("steps", [2, 15])
 def test_search_resumes_bit_for_bit(steps: int) -> None:
     """A restored search ends with the same bits as an uninterrupted one, also from between compared steps."""
-    goal, chosen = torch.ones(D), space(predicted=torch.full((D,), 0.5))
+    goal, chosen = torch.ones(D), space(starts=torch.stack([torch.full((D,), 0.5), torch.zeros(D)]))
     first = search(chosen)
     advance(first, goal, torch.Generator().manual_seed(2), steps)
     second = GaussNewtonSearch.restore(first.state(), SETTINGS, images=1, space=chosen)
@@ -125,7 +125,9 @@ def test_curvature_adapts_to_the_samples() -> None:
         directions = torch.linalg.qr(torch.randn(K, 3, generator=generator, dtype=torch.float64)).Q.T
         matrix = 10.0**-step * directions @ true @ directions.T
         continued = regression(adapted, directions)
-        adapted = adapted_curvature(adapted, directions, continued, Curvature(torch.zeros(3), matrix))
+        adapted = adapted_curvature(
+            adapted, directions, continued, Curvature(torch.zeros(3), matrix, torch.ones(4))
+        )
     assert float(adapted.trace()) == pytest.approx(1)
     torch.testing.assert_close(adapted, adapted.T)
     assert float(torch.linalg.eigvalsh(adapted)[0]) > 0
@@ -134,7 +136,7 @@ def test_curvature_adapts_to_the_samples() -> None:
 
 def test_curvature_stays_if_the_sample_does_not_depend_on_the_token() -> None:
     """A block of zeros has no shape."""
-    curvature, nothing = torch.eye(K).double(), Curvature(torch.zeros(2), torch.zeros(2, 2))
+    curvature, nothing = torch.eye(K).double(), Curvature(torch.zeros(2), torch.zeros(2, 2), torch.ones(3))
     directions = torch.eye(K).double()[:2]
     continued = regression(curvature, directions)
     assert adapted_curvature(curvature, directions, continued, nothing).equal(curvature)
@@ -163,14 +165,17 @@ def test_token_is_an_average_that_forgets() -> None:
     assert not one.theta.equal(space().embed(one.state()["theta"]))
 
 
-@pytest.mark.parametrize("name", ["filter.covariance", "filter.curvature", "filter.average", "filter.lead"])
+@pytest.mark.parametrize(
+    "name", ["filter.covariance", "filter.curvature", "filter.average", "filter.start_losses"]
+)
 @pytest.mark.parametrize("damage", [lambda one: one.fill_(float("nan")), lambda one: one[None]])
 def test_damaged_matrix_is_refused(name: str, damage: Callable[[Tensor], Tensor]) -> None:
     """A covariance or curvature with NaN or of another size is an error."""
-    state = search().state()
+    chosen = space(starts=torch.zeros(2, D))
+    state = search(chosen).state()
     state[name] = damage(state[name])
     with pytest.raises(InvalidCheckpointError, match=name.replace(".", r"\.")):
-        GaussNewtonSearch.restore(state, SETTINGS, images=1, space=space())
+        GaussNewtonSearch.restore(state, SETTINGS, images=1, space=chosen)
 
 
 def test_value_that_is_not_finite_leaves_the_search_unchanged() -> None:
@@ -179,8 +184,9 @@ def test_value_that_is_not_finite_leaves_the_search_unchanged() -> None:
     one.ask()
     before = one.state()
     for values in (
-        Curvature(torch.tensor([float("nan"), 0]), torch.eye(2)),
-        Curvature(torch.ones(2), torch.full((2, 2), 1e30)),
+        Curvature(torch.tensor([float("nan"), 0]), torch.eye(2), torch.ones(3)),
+        Curvature(torch.ones(2), torch.full((2, 2), 1e30), torch.ones(3)),
+        Curvature(torch.ones(2), torch.eye(2), torch.tensor([1.0, float("inf"), 1])),
     ):
         with pytest.raises(LossNotFiniteError):
             one.tell(values)

@@ -32,14 +32,16 @@ def test_coordinates_start_at_the_origin_and_keep_the_scale_of_the_full_space() 
     assert FULL.embed(FULL.start(origin)).equal(origin)
 
 
-def test_search_starts_at_the_predicted_token() -> None:
-    """The origin and the identity of the space stay those of the initial token."""
+def test_search_starts_at_the_first_start() -> None:
+    """The others are coordinates. Origin and identity of the space stay those of the initial token."""
     generator = torch.Generator().manual_seed(3)
-    origin, displacement = torch.randn(D, generator=generator), torch.randn(D, generator=generator)
+    origin, starts = torch.randn(D, generator=generator), torch.randn(3, D, generator=generator)
     rows = torch.linalg.qr(torch.randn(D, K, generator=generator))[0].T.contiguous()
     given = origin, rows, torch.tensor([3.0, 2.0, 1.0]), torch.eye(K) / K
-    chosen, plain = CalibratedSearchSpace(*given, displacement), CalibratedSearchSpace(*given)
-    torch.testing.assert_close(chosen.embed(chosen.start(origin)), origin + displacement)
+    chosen, plain = CalibratedSearchSpace(*given, starts), CalibratedSearchSpace(*given)
+    torch.testing.assert_close(chosen.embed(chosen.start(origin)), origin + starts[0])
+    torch.testing.assert_close(chosen.embed(chosen.other_starts), origin + starts[1:])
+    assert len(plain.other_starts) == 0
     assert chosen.embed(torch.zeros(D)).equal(origin)
     assert chosen.state()["space.sha256"].equal(plain.state()["space.sha256"])
 
