@@ -14,7 +14,7 @@ class StartComparison:
     """Compares other starts with the token of the search, on the samples of its first steps.
 
     A step evaluates some of the other starts in place of directions, so the comparison takes no evaluations of its
-    steps. A search that is not longer than the comparison compares nothing.
+    steps. A search that is less than twice as long compares nothing.
 
     Args:
         others: coordinates of the other starts.
@@ -30,7 +30,7 @@ class StartComparison:
         self._others = others
         self._each = min(len(others), n)
         needed = -(-SAMPLES * len(others) // max(1, self._each))
-        self.steps = needed if needed < steps else 0
+        self.steps = needed if 2 * needed <= steps else 0
         self.sums = torch.zeros(len(others), 2, dtype=torch.float64)
 
     def evaluated(self, step: int) -> Float[Tensor, "evaluated d"]:
@@ -44,7 +44,7 @@ class StartComparison:
         self.sums = self.sums.index_add(0, indices, torch.stack(pairs, dim=1))
 
     def better(self) -> Float[Tensor, " d"] | None:
-        """Return the coordinates of the best other start, or None if the search has chosen right."""
+        """Return the coordinates of the best other start, or None if none is better than the search."""
         if not self.steps:
             return None
         ratios = self.sums[:, 0] / self.sums[:, 1]

@@ -88,10 +88,10 @@ def test_comparison_in_the_middle_resumes_bit_for_bit() -> None:
 
 
 def test_short_search_compares_nothing() -> None:
-    """A search that would end with the comparison learns from its first start."""
+    """A search of which the comparison would take more than half learns from its first start."""
     others = torch.ones(6, D)
-    assert StartComparison(others, n=4, steps=7).steps == 6
-    short = StartComparison(others, n=4, steps=6)
+    assert StartComparison(others, n=4, steps=12).steps == 6
+    short = StartComparison(others, n=4, steps=11)
     assert short.steps == 0
     assert len(short.evaluated(0)) == 0
     short.record(0, torch.ones(5))
