@@ -25,7 +25,7 @@ from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import ZoodipError
 from zoodip_core.personalization.personalize import Personalization
-from zoodip_core.zeroth_order.estimator import Losses
+from zoodip_core.zeroth_order.measured_values import Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 
 SHADOW_SEED = 1_000_003  # offset that keeps the shadow's seed apart from the searches' seeds

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.denoising import directional_curvature, directional_derivatives, row_losses
-from zoodip_core.zeroth_order.estimator import Curvature, Derivatives, Losses
+from zoodip_core.zeroth_order.measured_values import Curvature, Derivatives, Losses
 
 
 def measure(

@@ -3,7 +3,7 @@
 Source: arXiv:2503.14868v1.
 """
 
-from zoodip_core.zeroth_order.estimator import Derivatives, Losses
+from zoodip_core.zeroth_order.measured_values import Derivatives, Losses
 from zoodip_core.zeroth_order.proposal import Proposal
 from zoodip_core.zeroth_order.search import TokenSearch
 

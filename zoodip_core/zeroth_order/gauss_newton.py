@@ -41,7 +41,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.config import SearchSettings
-from zoodip_core.zeroth_order.estimator import Curvature, Derivatives, Losses
+from zoodip_core.zeroth_order.measured_values import Curvature, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
 from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
 from zoodip_core.zeroth_order.start_comparison import SAMPLES, StartComparison

@@ -20,15 +20,9 @@ from zoodip_core.config import SearchSettings
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order.adam import Moments, ZOAdam
 from zoodip_core.zeroth_order.directions import DIRECTIONS
-from zoodip_core.zeroth_order.estimator import (
-    DIVISORS,
-    ESTIMATORS,
-    MEASUREMENTS,
-    Derivatives,
-    Losses,
-    gradient_estimate,
-)
+from zoodip_core.zeroth_order.estimator import DIVISORS, ESTIMATORS, gradient_estimate
 from zoodip_core.zeroth_order.image_sampling import IMAGE_SAMPLING
+from zoodip_core.zeroth_order.measured_values import MEASUREMENTS, Derivatives, Losses
 from zoodip_core.zeroth_order.proposal import Proposal
 from zoodip_core.zeroth_order.search_space import FULL, SearchSpace
 from zoodip_core.zeroth_order.state import check_space, check_state, saved_coordinates

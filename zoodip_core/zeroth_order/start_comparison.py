@@ -45,8 +45,6 @@ class StartComparison:
 
     def better(self) -> Float[Tensor, " d"] | None:
         """Return the coordinates of the best other start, or None if none is better than the search."""
-        if not self.steps:
-            return None
         ratios = self.sums[:, 0] / self.sums[:, 1]
         best = int(ratios.argmin())
         return self._others[best].clone() if ratios[best] < 1 else None

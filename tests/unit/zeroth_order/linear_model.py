@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from zoodip_core.config import SearchSettings
-from zoodip_core.zeroth_order.estimator import Curvature
 from zoodip_core.zeroth_order.gauss_newton import GaussNewtonSearch
+from zoodip_core.zeroth_order.measured_values import Curvature
 from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
 
 D, K = 24, 6

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from zoodip_core.zeroth_order.directions import DIRECTIONS
-from zoodip_core.zeroth_order.estimator import (
-    DIVISORS,
-    ESTIMATORS,
-    Derivatives,
-    Losses,
-    gradient_estimate,
-)
+from zoodip_core.zeroth_order.estimator import DIVISORS, ESTIMATORS, gradient_estimate
+from zoodip_core.zeroth_order.measured_values import Derivatives, Losses
 
 EVERY_ESTIMATOR = pytest.mark.parametrize("name", sorted(ESTIMATORS))
 

@@ -20,7 +20,6 @@ from tests.unit.zeroth_order.linear_model import (
 )
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch
-from zoodip_core.zeroth_order.estimator import Curvature
 from zoodip_core.zeroth_order.gauss_newton import (
     NOISE,
     GaussNewtonSearch,
@@ -28,6 +27,7 @@ from zoodip_core.zeroth_order.gauss_newton import (
     filter_step,
     regression,
 )
+from zoodip_core.zeroth_order.measured_values import Curvature
 from zoodip_core.zeroth_order.search_space import (
     FULL,
     REMAINDER,

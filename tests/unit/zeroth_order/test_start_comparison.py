@@ -9,9 +9,7 @@ from tests.unit.zeroth_order.linear_model import (
     D,
     K,
     advance,
-    curvature_of,
     excess,
-    residuals,
     search,
     space,
 )
@@ -106,13 +104,3 @@ def test_losses_are_relative_to_those_on_the_same_samples() -> None:
     better = comparison.better()
     assert better is not None
     assert better.tolist() == [1, 0]
-
-
-def test_measured_losses_are_those_of_the_candidates() -> None:
-    """The linear model of these tests gives the loss of each candidate, as the U-Net does."""
-    generator = torch.Generator().manual_seed(8)
-    left = residuals(torch.randn(4, D, generator=generator), torch.ones(D), generator)
-    measured = curvature_of(left)
-    mu, change = SETTINGS.mu, measured.losses[1:] - measured.losses[0]
-    expected = mu * measured.values + mu**2 / 2 * measured.matrix.diagonal()
-    torch.testing.assert_close(change, expected, rtol=1e-3, atol=1e-5)
