@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +31,19 @@ from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.displacement_map import DisplacementMap, latent_statistics
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
 from zoodip_core.personalization.personalize import Personalization
+
+
+class _Chosen(NamedTuple):
+    """Words of the vocabulary that a calibration learns and measures."""
+
+    subjects: list[PseudoSubject]
+    pairs: list[PseudoSubject]  # of styles, which change no direction
+    nouns: list[str]
+
+    @property
+    def learned(self) -> list[PseudoSubject]:
+        """All pseudo-subjects, in the order in which they are learned."""
+        return [*self.subjects, *self.pairs]
 
 
 def calibrate(
@@ -62,28 +75,33 @@ def calibrate(
         InvalidCheckpointError: the partial result is damaged, or has other options or another base model.
         LossNotFiniteError: a loss is NaN or infinite.
     """
-    words = vocabulary(bundle.folder)
-    subjects = choose_subjects(words, options.subjects, seed=options.seed, excluded=options.excluded)
-    pairs = choose_style_pairs(words, seed=options.seed, excluded=options.excluded)
-    nouns = choose_nouns(words, options.excluded)
+    chosen = _choose(bundle, options)
     part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
     if options.forward_only and not (learned and prior.is_file()):
-        vocabulary_calibration(bundle, subjects, nouns, options, generation).save(prior)
-    everything = [*subjects, *pairs]
-    while (done := len(learned.get("displacements", ()))) < len(everything):
+        vocabulary_calibration(bundle, chosen.subjects, chosen.nouns, options, generation).save(prior)
+    while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
         if should_stop():
             return False
-        started = _begin(bundle, everything, done, options, prior, generation)
+        started = _begin(bundle, chosen.learned, done, options, prior, generation)
         found = _learn(bundle, started, options.seed + done, options)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
         save_checkpoint(learned, part, identity=identity)
-        on_progress(done + len(started), len(everything))
-    _finish(bundle, subjects, pairs, nouns, learned, options, generation).save(out)
+        on_progress(done + len(started), len(chosen.learned))
+    _finish(bundle, chosen, learned, options, generation).save(out)
     for file in (part, prior):
         file.unlink(missing_ok=True)
     return True
+
+
+def _choose(bundle: Bundle, options: CalibrationOptions) -> _Chosen:
+    words, seed, excluded = vocabulary(bundle.folder), options.seed, options.excluded
+    return _Chosen(
+        choose_subjects(words, options.subjects, seed=seed, excluded=excluded),
+        choose_style_pairs(words, seed=seed, excluded=excluded),
+        choose_nouns(words, excluded),
+    )
 
 
 def _begin(
@@ -128,14 +146,13 @@ def _learn(
 
 def _finish(
     bundle: Bundle,
-    subjects: Sequence[PseudoSubject],
-    pairs: Sequence[PseudoSubject],
-    nouns: Sequence[str],
+    chosen: _Chosen,
     learned: Mapping[str, Tensor],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
 ) -> Calibration:
     """Return the calibration of learned displacements and nouns, with the curvature along its directions."""
+    subjects, pairs, nouns = chosen
     statistics, tokens, moves = (
         learned[name][: len(subjects)] for name in ("statistics", "tokens", "displacements")
     )
@@ -145,11 +162,11 @@ def _finish(
     curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
     objects = torch.tensor([subject.kind == "object" for subject in subjects])
     fitted = DisplacementMap.fit(statistics[objects], tokens[objects], moves[objects])
-    styles = [index for index, one in enumerate([*subjects, *pairs]) if one.kind == "style"]
+    styles = [index for index, one in enumerate(chosen.learned) if one.kind == "style"]
     provenance = _provenance(bundle, options) | {
         "subjects": [subject.phrase for subject in subjects],
         "style_pairs": [pair.phrase for pair in pairs],
-        "nouns": list(nouns),
+        "nouns": nouns,
     }
     return Calibration(
         basis,
