@@ -1,4 +1,4 @@
-"""What a step measures on its sample, as the setting `derivative` and the search require."""
+"""Values that a step measures on its sample, as `derivative` and the search require."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search measures from the predictions for its candidates."""
+"""Test the values that a search measures from the predictions for its candidates."""
 
 import pytest
 import torch
