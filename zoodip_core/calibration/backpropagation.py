@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoodip_core.calibration.start import TOKEN
+from zoodip_core.calibration.options import CalibrationOptions
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
@@ -24,33 +28,49 @@ TIMESTEPS = (0.3, 0.95)
 """Range of the timesteps, as a share of all."""
 
 
-def learn(
-    bundle: Bundle, started: Sequence[Personalization], *, steps: int, seed: int
-) -> Float[Tensor, "subjects flat"]:
-    """Learn pseudo-subjects in one batch, and return how far the tokens moved.
+@dataclass(frozen=True)
+class Backpropagation:
+    """Learns by steps of Adam on the gradient of the loss.
 
-    Args:
+    Attributes:
         bundle: the base model in fp32.
-        started: the pseudo-subjects, each at its bare noun.
-        steps: steps of Adam.
-        seed: seed of the samples.
-
-    Raises:
-        LossNotFiniteError: a loss is NaN or infinite.
+        options: number of steps.
+        generation: steps and guidance scale of the pictures.
     """
-    start = torch.stack([one.search.theta for one in started])
-    tokens = start.clone().requires_grad_(True)
-    generator = torch.Generator().manual_seed(seed)
-    adam = torch.optim.Adam([tokens], RATE)
-    for step in range(steps):
-        adam.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        loss = _loss(bundle, started, tokens, generator)
-        if not loss.isfinite():
-            raise LossNotFiniteError(f"the loss became NaN or infinite in step {step + 1} of the calibration")
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    return tokens.detach() - start
+
+    bundle: Bundle
+    options: CalibrationOptions
+    generation: Mapping[str, int | float]
+
+    def begin(self, subject: PseudoSubject, seed: int) -> Personalization:
+        """Draw a pseudo-subject, at its initializer."""
+        return begin_pseudo_subject(self.bundle, subject, seed, self.generation)
+
+    def learn(self, started: Sequence[Personalization], seed: int) -> Float[Tensor, "subjects flat"]:
+        """Learn pseudo-subjects in one batch of samples of `seed`, and return how far the tokens moved.
+
+        Raises:
+            LossNotFiniteError: a loss is NaN or infinite.
+        """
+        start = torch.stack([one.search.theta for one in started])
+        tokens = start.clone().requires_grad_(True)
+        generator = torch.Generator().manual_seed(seed)
+        adam = torch.optim.Adam([tokens], RATE)
+        for step in range(steps := self.options.steps):
+            adam.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+            loss = _loss(self.bundle, started, tokens, generator)
+            if not loss.isfinite():
+                raise LossNotFiniteError(
+                    f"the loss became NaN or infinite in step {step + 1} of the calibration"
+                )
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+        return (tokens.detach() - start).cpu()
+
+    def provenance(self) -> dict[str, Any]:
+        """Return how pseudo-subjects are learned, for the calibration file."""
+        return {"method": "backpropagation", "batch": BATCH, "learning_rate": RATE}
 
 
 def _loss(

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zoodip_core.base_models.presets import CALIBRATED
 from zoodip_core.base_models.vocabulary import vocabulary
-from zoodip_core.calibration import backpropagation, forward_only
+from zoodip_core.calibration.backpropagation import Backpropagation
 from zoodip_core.calibration.curvature import mean_curvature
+from zoodip_core.calibration.forward_only import ForwardOnly
 from zoodip_core.calibration.noun_displacements import noun_displacements
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import (
@@ -24,13 +24,13 @@ from zoodip_core.calibration.pseudo_subjects import (
     choose_subjects,
     weights,
 )
-from zoodip_core.calibration.start import begin_pseudo_subject
 from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.displacement_map import DisplacementMap, latent_statistics
 from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
-from zoodip_core.personalization.personalize import Personalization
+
+_Method = Backpropagation | ForwardOnly
 
 
 class _Chosen(NamedTuple):
@@ -79,17 +79,17 @@ def calibrate(
     part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
-    if options.forward_only and not (learned and prior.is_file()):
-        vocabulary_calibration(bundle, chosen.subjects, chosen.nouns, options, generation).save(prior)
+    if not learned:
+        prior.unlink(missing_ok=True)  # of a calibration that learned nothing
+    method = _method(bundle, chosen, options, prior, generation)
     while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
         if should_stop():
             return False
-        started = _begin(bundle, chosen.learned, done, options, prior, generation)
-        found = _learn(bundle, started, options.seed + done, options)
+        found = _learn(method, chosen.learned[done : done + options.together], options.seed + done)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
         save_checkpoint(learned, part, identity=identity)
-        on_progress(done + len(started), len(chosen.learned))
-    _finish(bundle, chosen, learned, options, generation).save(out)
+        on_progress(len(learned["displacements"]), len(chosen.learned))
+    _finish(method, chosen, learned).save(out)
     for file in (part, prior):
         file.unlink(missing_ok=True)
     return True
@@ -104,85 +104,66 @@ def _choose(bundle: Bundle, options: CalibrationOptions) -> _Chosen:
     )
 
 
-def _begin(
+def _method(
     bundle: Bundle,
-    subjects: Sequence[PseudoSubject],
-    first: int,
+    chosen: _Chosen,
     options: CalibrationOptions,
     prior: Path,
     generation: Mapping[str, int | float],
-) -> list[Personalization]:
-    """Draw the pseudo-subjects of the next batch, and start each from its bare noun."""
-    searched = replace(bundle, calibration=prior) if options.forward_only else bundle
-    batch = subjects[first : first + options.together]
-    return [
-        begin_pseudo_subject(
-            searched,
-            subject,
-            seed,
-            generation,
-            CALIBRATED | {"steps": options.steps, "seed": seed} if options.forward_only else None,
-        )
-        for seed, subject in enumerate(batch, options.seed + first)
-    ]
+) -> _Method:
+    """Return how pseudo-subjects are learned; write the space that forward-only searches need, if it is missing."""
+    if not options.forward_only:
+        return Backpropagation(bundle, options, generation)
+    if not prior.is_file():
+        vocabulary_calibration(bundle, chosen.subjects, chosen.nouns, options, generation).save(prior)
+    return ForwardOnly(replace(bundle, calibration=prior), options, generation)
 
 
-def _learn(
-    bundle: Bundle, started: Sequence[Personalization], seed: int, options: CalibrationOptions
-) -> dict[str, Tensor]:
+def _learn(method: _Method, subjects: Sequence[PseudoSubject], seed: int) -> dict[str, Tensor]:
     """Learn a batch. Return statistics of its latents, its initial tokens, and how far they moved."""
+    started = [method.begin(subject, number) for number, subject in enumerate(subjects, seed)]
     return {
         "statistics": torch.stack(
             [latent_statistics(one.references.posteriors.mean[:, 0]) for one in started]
         ),
         "tokens": torch.stack([one.search.theta for one in started]),
-        "displacements": (
-            forward_only.search(bundle, started)
-            if options.forward_only
-            else backpropagation.learn(bundle, started, steps=options.steps, seed=seed)
-        ).cpu(),
+        "displacements": method.learn(started, seed),
     }
 
 
-def _finish(
-    bundle: Bundle,
-    chosen: _Chosen,
-    learned: Mapping[str, Tensor],
-    options: CalibrationOptions,
-    generation: Mapping[str, int | float],
-) -> Calibration:
+def _finish(method: _Method, chosen: _Chosen, learned: Mapping[str, Tensor]) -> Calibration:
     """Return the calibration of learned displacements and nouns, with the curvature along its directions."""
-    subjects, pairs, nouns = chosen
+    bundle, subjects = method.bundle, chosen.subjects
     statistics, tokens, moves = (
         learned[name][: len(subjects)] for name in ("statistics", "tokens", "displacements")
     )
     rows = torch.tensor(weights(subjects)).sqrt()[:, None] * moves
-    between = noun_displacements(bundle, nouns, rows)
+    between = noun_displacements(bundle, chosen.nouns, rows)
     basis, scales = principal_directions(torch.cat([rows, between]), DIRECTIONS)
-    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
+    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, method.options, method.generation)
     objects = torch.tensor([subject.kind == "object" for subject in subjects])
     fitted = DisplacementMap.fit(statistics[objects], tokens[objects], moves[objects])
     styles = [index for index, one in enumerate(chosen.learned) if one.kind == "style"]
-    provenance = _provenance(bundle, options) | {
-        "subjects": [subject.phrase for subject in subjects],
-        "style_pairs": [pair.phrase for pair in pairs],
-        "nouns": nouns,
-    }
     return Calibration(
         basis,
         scales,
         curvature,
         bundle.weights_fingerprint,
-        provenance,
+        _provenance(method, chosen),
         fitted,
         learned["displacements"][styles] if styles else None,
     )
 
 
-def _provenance(bundle: Bundle, options: CalibrationOptions) -> dict[str, Any]:
-    """Return how the pseudo-subjects were learned."""
-    shared = {"steps": options.steps, "samples": options.samples, "seed": options.seed}
-    if options.forward_only:
-        return {"method": "forward_only", "precision": bundle.precision, **CALIBRATED, **shared}
-    how = {"batch": backpropagation.BATCH, "learning_rate": backpropagation.RATE}
-    return {"method": "backpropagation", **how, **shared}
+def _provenance(method: _Method, chosen: _Chosen) -> dict[str, Any]:
+    """Return how the file was made."""
+    options = method.options
+    return {
+        **method.provenance(),
+        "steps": options.steps,
+        "samples": options.samples,
+        "seed": options.seed,
+        "subjects": [subject.phrase for subject in chosen.subjects],
+        "style_pairs": [pair.phrase for pair in chosen.pairs],
+        "nouns": chosen.nouns,
+    }

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoodip_core.base_models.presets import CALIBRATED
+from zoodip_core.calibration.options import CalibrationOptions
+from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.calibration.start import begin_pseudo_subject
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.personalization.personalize import Personalization
 
 
-def search(bundle: Bundle, started: Sequence[Personalization]) -> Float[Tensor, "subjects flat"]:
-    """Search pseudo-subjects together, and return how far the tokens moved.
+@dataclass(frozen=True)
+class ForwardOnly:
+    """Learns by searches in the space of a first calibration.
 
-    Args:
-        bundle: the base model, quantized or not.
-        started: the pseudo-subjects, each at its bare noun, with the settings of its search.
-
-    Raises:
-        LossNotFiniteError: a loss is NaN or infinite.
+    Attributes:
+        bundle: the base model, quantized or not, with the first calibration.
+        options: number of steps of a search.
+        generation: steps and guidance scale of the pictures.
     """
-    starts = torch.stack([one.search.theta for one in started])
-    engine = Engine(bundle)
-    while unfinished := [one for one in started if not one.done]:
-        for error in engine.step(unfinished):
-            if error is not None:
-                raise error
-    return torch.stack([one.search.theta for one in started]) - starts
+
+    bundle: Bundle
+    options: CalibrationOptions
+    generation: Mapping[str, int | float]
+
+    def begin(self, subject: PseudoSubject, seed: int) -> Personalization:
+        """Draw a pseudo-subject and start its search at its initializer."""
+        settings = CALIBRATED | {"steps": self.options.steps, "seed": seed}
+        return begin_pseudo_subject(self.bundle, subject, seed, self.generation, settings)
+
+    def learn(self, started: Sequence[Personalization], seed: int) -> Float[Tensor, "subjects flat"]:
+        """Search pseudo-subjects together, and return how far the tokens moved. Each search has its own seed.
+
+        Raises:
+            LossNotFiniteError: a loss is NaN or infinite.
+        """
+        starts = torch.stack([one.search.theta for one in started])
+        engine = Engine(self.bundle)
+        while unfinished := [one for one in started if not one.done]:
+            for error in engine.step(unfinished):
+                if error is not None:
+                    raise error
+        return (torch.stack([one.search.theta for one in started]) - starts).cpu()
+
+    def provenance(self) -> dict[str, Any]:
+        """Return how pseudo-subjects are learned, for the calibration file."""
+        return {"method": "forward_only", "precision": self.bundle.precision, **CALIBRATED}

@@ -10,64 +10,14 @@ from zoodip_core.base_models.vocabulary import Vocabulary
 from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidModelError
 
-NOUNS = (
-    *(
-        "cat",
-        "dog",
-        "rabbit",
-        "fox",
-        "bear",
-        "panda",
-        "tiger",
-        "lion",
-        "cow",
-        "pig",
-        "frog",
-        "monkey",
-        "penguin",
-    ),
-    *(
-        "owl",
-        "turtle",
-        "snail",
-        "crab",
-        "octopus",
-        "whale",
-        "fish",
-        "bee",
-        "butterfly",
-        "elephant",
-        "unicorn",
-    ),
-    *("horse", "sheep", "duck", "snake", "apple", "lemon", "banana", "watermelon", "strawberry", "grapes"),
-    *(
-        "pineapple",
-        "avocado",
-        "carrot",
-        "mushroom",
-        "burger",
-        "pizza",
-        "cake",
-        "car",
-        "rocket",
-        "clock",
-        "house",
-    ),
-    *(
-        "balloon",
-        "guitar",
-        "drum",
-        "ghost",
-        "bell",
-        "gift",
-        "teddy",
-        "snowman",
-        "chair",
-        "lamp",
-        "bottle",
-        "bag",
-    ),
-    *("boot", "hat", "vase", "bowl", "mug", "candle", "bicycle", "boat", "toy", "backpack"),
+NOUNS = tuple(
+    """
+    cat dog rabbit fox bear panda tiger lion cow pig frog monkey penguin owl turtle snail crab octopus
+    whale fish bee butterfly elephant unicorn horse sheep duck snake apple lemon banana watermelon
+    strawberry grapes pineapple avocado carrot mushroom burger pizza cake car rocket clock house balloon
+    guitar drum ghost bell gift teddy snowman chair lamp bottle bag boot hat vase bowl mug candle bicycle
+    boat toy backpack
+    """.split()  # noqa: SIM905 — one list of short words
 )
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "teal")
 PATTERNS = ("", "striped", "spotted")
@@ -122,24 +72,11 @@ def choose_subjects(
         InvalidModelError: the vocabulary has too few single-token nouns, or no adjectives or scenes.
     """
     allowed = _allowed_by(vocabulary, excluded)
-    nouns = choose_nouns(vocabulary, excluded)
-    colors, scenes = [one for one in COLORS if allowed(one)], [one for one in SCENES if allowed(one)]
-    patterns, styles = (
-        [one for one in PATTERNS if not one or allowed(one)],
-        [one for one in STYLES if allowed(one)],
-    )
-    if not colors or len(scenes) < PICTURES:
-        raise InvalidModelError.mismatch(
-            "base_model",
-            got=f"a vocabulary with {len(colors)} colors and {len(scenes)} scenes of the calibration's list",
-            expected=f"at least 1 and {PICTURES}",
-        )
+    nouns, scenes = choose_nouns(vocabulary, excluded), _scenes(allowed)
     rng = random.Random(seed)  # noqa: S311 — reproducible choice, not a secret
-    phrases = [
-        f"{pattern} {color} {noun}".strip() for pattern in patterns for color in colors for noun in nouns
-    ]
-    objects = [phrase for phrase in phrases if allowed(phrase)]
+    objects = _object_phrases(nouns, allowed)
     rng.shuffle(objects)
+    styles = [one for one in STYLES if allowed(one)]
     rng.shuffle(styles)
     wanted_styles = styles[: count // STYLE_EVERY]
     if len(objects) < count - len(wanted_styles):
@@ -164,7 +101,7 @@ def choose_style_pairs(
         InvalidModelError: the vocabulary has too few single-token nouns.
     """
     allowed = _allowed_by(vocabulary, excluded)
-    nouns, scenes = choose_nouns(vocabulary, excluded), [one for one in SCENES if allowed(one)]
+    nouns, scenes = choose_nouns(vocabulary, excluded), _scenes(allowed)
     phrases = [phrase for tone in TONES for form in FORMS if allowed(phrase := f"{tone} {form}")]
     rng = random.Random(f"style pairs {seed}")  # noqa: S311 — reproducible choice, not a secret
     rng.shuffle(phrases)
@@ -210,6 +147,40 @@ def _allowed_by(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[st
         return vocabulary.word_ids(phrase) is not None and not any(one <= words for one in banned)
 
     return allowed
+
+
+def _scenes(allowed: Callable[[str], bool]) -> list[str]:
+    """Return the allowed scenes.
+
+    Raises:
+        InvalidModelError: there are fewer than the pictures of a pseudo-subject.
+    """
+    scenes = [one for one in SCENES if allowed(one)]
+    if len(scenes) < PICTURES:
+        raise InvalidModelError.mismatch(
+            "base_model",
+            got=f"a vocabulary with {len(scenes)} scenes of the calibration's list",
+            expected=f"at least {PICTURES}",
+        )
+    return scenes
+
+
+def _object_phrases(nouns: Sequence[str], allowed: Callable[[str], bool]) -> list[str]:
+    """Return the allowed phrases of pattern, color and noun.
+
+    Raises:
+        InvalidModelError: there is no color.
+    """
+    colors = [one for one in COLORS if allowed(one)]
+    if not colors:
+        raise InvalidModelError.mismatch(
+            "base_model", got="a vocabulary with 0 colors of the calibration's list", expected="at least 1"
+        )
+    patterns = [one for one in PATTERNS if not one or allowed(one)]
+    phrases = [
+        f"{pattern} {color} {noun}".strip() for pattern in patterns for color in colors for noun in nouns
+    ]
+    return [phrase for phrase in phrases if allowed(phrase)]
 
 
 def _object(phrase: str, scenes: Sequence[str], rng: random.Random) -> PseudoSubject:

@@ -8,9 +8,11 @@ from zoodip_core.base_models.catalog import Catalog
 from zoodip_core.base_models.fingerprint import weights_fingerprint
 from zoodip_core.base_models.vocabulary import Vocabulary, vocabulary
 from zoodip_core.calibration.pseudo_subjects import (
+    COLORS,
     FORMS,
     MOST_PAIRS,
     NOUNS,
+    SCENES,
     STYLES,
     TONES,
     choose_style_pairs,
@@ -51,6 +53,19 @@ def test_vocabulary_without_nouns_is_refused() -> None:
     letters = Vocabulary(emoji().tokenizer, frozenset({*NOUNS}))
     with pytest.raises(InvalidModelError, match="a vocabulary with 0 single-token nouns"):
         choose_subjects(letters, 4, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("excluded", "error"),
+    [
+        (COLORS, "base_model: got a vocabulary with 0 colors .*; expected at least 1"),
+        (SCENES[3:], "base_model: got a vocabulary with 3 scenes .*; expected at least 4"),
+    ],
+)
+def test_vocabulary_without_colors_or_scenes_is_refused(excluded: tuple[str, ...], error: str) -> None:
+    """A pseudo-subject needs a color and four scenes."""
+    with pytest.raises(InvalidModelError, match=error):
+        choose_subjects(emoji(), 4, seed=0, excluded=excluded)
 
 
 def test_more_subjects_than_phrases_are_refused() -> None:
