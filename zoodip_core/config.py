@@ -100,7 +100,9 @@ class SearchSettings(_Settings):
     steps: int = Field(30_000, ge=1, le=1_000_000, description="Steps of Algorithm 1 (L)")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random numbers of the search")
     n: int = Field(2, ge=1, le=256, description="Random directions of one gradient estimate, Eq. (3)")
-    mu: Positive = Field(1e-3, description="Length of a perturbation (μ)")
+    mu: Positive = Field(
+        1e-3, description="Length of a perturbation (μ); in the calibrated space relative to learned moves"
+    )
     learning_rate: Positive = Field(5e-3, description="Learning rate of Adam (η)")
     learning_rate_schedule: ScheduleName = Field(
         "constant", description="Learning rate over the steps; `cosine` decays to almost 0"

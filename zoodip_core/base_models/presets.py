@@ -28,10 +28,12 @@ _SCRIPT: dict[str, Any] = _AS_PRINTED | {
 _PRESETS: dict[Preset, dict[str, Any]] = {"default": {}, "paper": _AS_PRINTED, "script": _SCRIPT}
 
 # Chosen on EmojiBooth's validation split (docs/experiments/fewer-forwards.md). None is a length in the embedding
-# space, so they are the same for every base model. On real weights they are untested.
+# space, so they are the same for every base model: μ counts in standard deviations of learned tokens. On real weights
+# they are untested.
 CALIBRATED: dict[str, Any] = {
     "search_space": "calibrated",
     "n": 8,
+    "mu": 3e-3,
     "directions": "orthogonal",
     "steps": 100,
     "measure_every": 17,  # a measurement takes 48 evaluations, as many as five steps

@@ -141,7 +141,7 @@ class Personalization:
     def recover(self) -> bool:
         """Repeat a step whose loss is not finite; after three times go back to the last `state()`, once.
 
-        A repeated step has another sample. A search that went back continues with half the learning rate.
+        A repeated step has another sample. A search that went back has other samples, and half the learning rate.
         `on_recovery` is called each time.
 
         Returns:
@@ -155,13 +155,16 @@ class Personalization:
         return self._go_back()
 
     def _go_back(self) -> bool:
-        """Restore the last state with half the learning rate. Return false if that was done before."""
+        """Restore the last state, with other samples and half the rate. Return false if that was done before."""
         if self._rate_halved:
             return False
         step = self.step
         self._load(self._last_state | {"rate_halved": torch.tensor(True)})
+        self.search.ask()
+        self.search.redraw()
         self._redraws = 0
-        self.on_recovery(restored(step, self.step, self.settings.learning_rate / 2))
+        has_rate = self.settings.search_space == "full"
+        self.on_recovery(restored(step, self.step, self.settings.learning_rate / 2 if has_rate else None))
         return True
 
     @property

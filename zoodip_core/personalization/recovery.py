@@ -1,4 +1,4 @@
-"""Recovery from losses that are not finite: first another sample, then an earlier state with a smaller rate."""
+"""Recovery from losses that are not finite: first another sample, then an earlier state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Recovery:
 
     Attributes:
         kind: "redrawn" if the step was repeated with another sample; "restored" if the search went back
-            to its last checkpoint with half the learning rate.
+            to its last checkpoint.
         step: completed steps before the recovery.
         message: one sentence for the user.
     """
@@ -34,11 +34,12 @@ def redrawn(step: int, attempt: int) -> Recovery:
     )
 
 
-def restored(step: int, checkpoint_step: int, learning_rate: float) -> Recovery:
-    """Return the record of a return to a checkpoint."""
+def restored(step: int, checkpoint_step: int, learning_rate: float | None) -> Recovery:
+    """Return the record of a return to a checkpoint; a search in the calibrated space has no learning rate."""
+    slower = "" if learning_rate is None else f" and the learning rate {learning_rate:g}"
     return Recovery(
         "restored",
         step,
-        f"the loss stayed not finite after step {step}; continuing from step {checkpoint_step} with the "
-        f"learning rate {learning_rate:g}",
+        f"the loss stayed not finite after step {step}; continuing from step {checkpoint_step} with other "
+        f"samples{slower}",
     )

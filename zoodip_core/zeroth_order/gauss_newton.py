@@ -1,6 +1,6 @@
 r"""Damped Gauss–Newton steps in a calibrated space, as a Kalman filter of its coordinates.
 
-A calibration knows how far learned tokens move, u* ~ N(0, σ²I), and the shape H of the loss's mean curvature. One
+A calibration knows how far learned tokens move, u* ~ N(0, I), and the shape H of the loss's mean curvature. One
 step measures the derivatives D_i of the loss of a sample along n directions, the rows of E. The same predictions give
 the sample's own curvature between these directions, M. The sample's loss is modeled as a quadratic:
 
@@ -41,9 +41,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.config import SearchSettings
+from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.zeroth_order.measured_values import Curvature, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
-from zoodip_core.zeroth_order.search_space import CalibratedSearchSpace
+from zoodip_core.zeroth_order.search_space import REMAINDER, REMAINDER_CURVATURE, CalibratedSearchSpace
 from zoodip_core.zeroth_order.start_comparison import SAMPLES, StartComparison
 
 NOISE = 0.03
@@ -53,15 +54,18 @@ DAMPING = 0.05
 ADAPTATION = 0.04
 """Weight of each measured direction in H: η = 1 − (1 − 0.04)ⁿ. Chosen on EmojiBooth's validation split."""
 DRIFT = 0.005
-"""Growth of P for each direction of the first step, relative to σ². Chosen on EmojiBooth's validation split."""
+"""Growth of P for each direction of the first step. Chosen on EmojiBooth's validation split."""
 DRIFT_HALVES_AFTER = 250
 """Directions after which the growth is half as large. With constant growth a long search can lose its subject."""
 AVERAGING = 15
 """γ: a sixteenth of the steps dominates the average. Chosen on EmojiBooth's validation split."""
 MAX_STEP = 1.0
-"""Longest step, relative to σ. Chosen on EmojiBooth's validation split."""
-CONSTANTS = (NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP, SAMPLES)
-"""All constants of the filter, for the identity of a measured search."""
+"""Longest step, in standard deviations of a coordinate. Chosen on EmojiBooth's validation split."""
+CONSTANTS = (
+    *(NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP, SAMPLES),
+    *(REMAINDER, REMAINDER_CURVATURE),
+)
+"""All constants of a calibrated search, for the identity of a measured one."""
 S = TypeVar("S", bound="GaussNewtonSearch")
 
 
@@ -93,7 +97,7 @@ class GaussNewtonSearch(TokenSearch):
         """Forget all measurements, and continue from coordinates."""
         self._u = self._average = u
         self._curvature = self._calibrated.curvature
-        self._covariance = self._calibrated.spread**2 * torch.eye(len(u), dtype=torch.float64)
+        self._covariance = torch.eye(len(u), dtype=torch.float64)
 
     @property
     def theta(self) -> Float[Tensor, " d"]:
@@ -123,12 +127,12 @@ class GaussNewtonSearch(TokenSearch):
     def _filter(self, measured: Curvature, directions: Float[Tensor, "n d"]) -> None:
         """Take the filter's step, and adapt the curvature to the sample."""
         grown = self._covariance.clone()
-        grown.diagonal().add_(drift(self._step, len(directions)) * self._calibrated.spread**2)
+        grown.diagonal().add_(drift(self._step, len(directions)))
         drawn = directions.double()
         continued = regression(self._curvature, drawn)
         move, covariance = filter_step(grown, continued, measured)
         self._curvature = adapted_curvature(self._curvature, drawn, continued, measured)
-        shrink = min(1.0, MAX_STEP * self._calibrated.spread / max(float(move.norm()), 1e-300))
+        shrink = min(1.0, MAX_STEP / max(float(move.norm()), 1e-300))
         self._u = self._u + (shrink * move).float()
         self._covariance = covariance
 
@@ -144,7 +148,18 @@ class GaussNewtonSearch(TokenSearch):
 
     @classmethod
     def restore(cls: type[S], state: Mapping[str, Tensor], settings: SearchSettings, **others: Any) -> S:
-        """Return a search that continues from a saved state, as `TokenSearch.restore` does."""
+        """Return a search that continues from a saved state, as `TokenSearch.restore` does.
+
+        Raises:
+            InvalidCheckpointError: as for `TokenSearch`, or only one of the two searches compares starts.
+        """
+        comparison = StartComparison(others["space"].other_starts, settings.n, settings.steps)
+        if len(state.get("filter.start_losses", ())) != len(comparison.sums):
+            raise InvalidCheckpointError.mismatch(
+                "steps",
+                got=settings.steps,
+                expected="the checkpoint's, because a short search does not compare its starts",
+            )
         search = super().restore(state, settings, **others)
         search._covariance = state["filter.covariance"].cpu().clone()
         search._curvature = state["filter.curvature"].cpu().clone()
@@ -154,7 +169,7 @@ class GaussNewtonSearch(TokenSearch):
 
 
 def drift(step: int, n: int) -> float:
-    """Return the growth of P before a step of n directions, relative to σ²; `step` counts from 0."""
+    """Return the growth of P before a step of n directions; `step` counts from 0."""
     return DRIFT * n / (1 + step * n / DRIFT_HALVES_AFTER)
 
 

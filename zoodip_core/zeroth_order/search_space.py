@@ -1,11 +1,10 @@
 r"""Search spaces: the coordinates u that a search moves, and the token θ that they stand for.
 
-$$ \theta = \theta_0 + A u, \qquad A = V^\top \operatorname{diag}(a), \qquad
-   a_i = s_i / \sigma, \qquad \sigma^2 = \frac{1}{d} \sum_j s_j^2 $$
+$$ \theta = \theta_0 + A u, \qquad A = V^\top \operatorname{diag}(s) $$
 
 The first k rows of V are the principal directions of a calibration, and s holds their scales. The other rows span the
-remainder, so that every token can be reached. They share one small scale. ‖A‖² is d, as for the full space, so the
-same μ moves the token equally far. The coordinates of learned tokens have the variance σ².
+remainder, so that every token can be reached. They share one small scale. The coordinates of learned tokens have the
+variance 1, so neither μ nor the steps depend on the lengths of a model's embeddings.
 """
 
 from __future__ import annotations
@@ -70,7 +69,6 @@ class CalibratedSearchSpace:
 
     Attributes:
         other_starts: coordinates of all starts but the first.
-        spread: σ, the standard deviation of the coordinates of learned tokens.
         curvature: mean curvature of the loss along all coordinates, in double precision; only its shape counts.
     """
 
@@ -86,17 +84,16 @@ class CalibratedSearchSpace:
         count = max(1, len(rest))
         scale = (REMAINDER * scales.square().sum() / count).sqrt()
         lengths = torch.cat([scales, scale.expand(len(rest))])
-        self.spread = float(lengths.square().mean().sqrt())
         self.curvature = torch.zeros(len(lengths), len(lengths), dtype=torch.float64)
         self.curvature[: len(basis), : len(basis)] = curvature
         self.curvature.diagonal()[len(basis) :] = REMAINDER_CURVATURE * float(curvature.trace()) / count
         self._origin = origin.detach().clone().contiguous()
         axes = torch.cat([basis, rest])
-        self._directions = (lengths / self.spread)[:, None] * axes
+        self._directions = lengths[:, None] * axes
         moved = (
             torch.zeros(1, len(lengths)) if starts is None else torch.stack([axes @ one for one in starts])
         )
-        coordinates = moved * self.spread / lengths
+        coordinates = moved / lengths
         self._start, self.other_starts = coordinates[0], coordinates[1:]
         self._given = (self._origin, basis, scales, curvature)
 

@@ -14,7 +14,7 @@ class StartComparison:
     """Compares other starts with the token of the search, on the samples of its first steps.
 
     A step evaluates some of the other starts in place of directions, so the comparison takes no evaluations of its
-    steps. A search that is less than twice as long compares nothing.
+    steps. A search that is less than twice as long compares nothing, and cannot be extended to one that compares.
 
     Args:
         others: coordinates of the other starts.
@@ -27,11 +27,12 @@ class StartComparison:
     """
 
     def __init__(self, others: Float[Tensor, "others d"], n: int, steps: int) -> None:
-        self._others = others
-        self._each = min(len(others), n)
-        needed = -(-SAMPLES * len(others) // max(1, self._each))
-        self.steps = needed if 2 * needed <= steps else 0
-        self.sums = torch.zeros(len(others), 2, dtype=torch.float64)
+        each = max(1, min(len(others), n))
+        needed = -(-SAMPLES * len(others) // each)
+        compares = 2 * needed <= steps
+        self._others, self._each = (others if compares else others[:0]), each
+        self.steps = needed if compares else 0
+        self.sums = torch.zeros(len(self._others), 2, dtype=torch.float64)
 
     def evaluated(self, step: int) -> Float[Tensor, "evaluated d"]:
         """Return the coordinates of the starts that a step evaluates; `step` counts from 0."""

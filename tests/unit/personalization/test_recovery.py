@@ -1,4 +1,4 @@
-"""A loss that is not finite: another sample, then the last checkpoint with half the rate, then an error."""
+"""A loss that is not finite: another sample, then the last checkpoint, then an error."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from zoodip_core.base_models.catalog import Catalog
+from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.config import PersonalizationSettings
-from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine, Request
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.personalization.personalize import Personalization
@@ -81,7 +83,7 @@ def test_other_searches_advance_once(
 def test_then_the_last_checkpoint_is_restored_with_half_the_rate(
     engine: _FaultyEngine, learned: Personalization
 ) -> None:
-    """The fourth fault goes back to the last state; the next step starts from it."""
+    """The fourth fault goes back to the last state; the next step starts from it, with another sample."""
     for _ in range(3):
         engine.step([learned])
     kept = learned.state()
@@ -91,11 +93,29 @@ def test_then_the_last_checkpoint_is_restored_with_half_the_rate(
     assert engine.step([learned]) == [None]
     assert learned.step == 4
     assert [(one.kind, one.step) for one in recoveries[3:]] == [("restored", 4)]
-    assert recoveries[3].message.endswith("continuing from step 3 with the learning rate 0.0025")
+    assert recoveries[3].message.endswith("from step 3 with other samples and the learning rate 0.0025")
     usual = Personalization(learned.bundle, learned.subject, learned.references, SETTINGS, kept)
+    usual.search.ask()
+    usual.search.redraw()
     engine.step([usual])
     moved, usually = learned.search.theta - kept["theta"], usual.search.theta - kept["theta"]
     torch.testing.assert_close(moved, usually / 2, rtol=1e-3, atol=1e-7)
+
+
+def test_calibrated_search_goes_back_to_other_samples(pictures: list[Image.Image]) -> None:
+    """It has no learning rate, and would meet the same loss again with the same samples."""
+    entry = Catalog.load().get("emoji")
+    bundle = load_bundle(entry, device="cpu")
+    settings = resolve_settings(entry, bundle.family, "default", {"n": 2, "fixed_rows": 2})
+    first = Personalization.begin(bundle, Subject("<x>", "dog"), pictures, settings)
+    repeated = Personalization(bundle, first.subject, first.references, settings, first.state())
+    recoveries, engine = _recorded(first), _FaultyEngine(bundle)
+    engine.faults = 4
+    assert engine.step([first]) == [None]
+    assert recoveries[3].message.endswith("continuing from step 0 with other samples")
+    assert engine.step([repeated]) == [None]
+    assert first.step == repeated.step == 1
+    assert not torch.equal(first.search.theta, repeated.search.theta)
 
 
 def test_then_the_search_fails(engine: _FaultyEngine, learned: Personalization) -> None:

@@ -21,15 +21,27 @@ def space(seed: int = 0) -> CalibratedSearchSpace:
     return CalibratedSearchSpace(torch.randn(D, generator=generator), rows, scales, torch.eye(K) / K)
 
 
-def test_coordinates_start_at_the_origin_and_keep_the_scale_of_the_full_space() -> None:
-    """At u = 0 the token is θ₀, and a random perturbation has the expected squared length d."""
+def test_coordinates_start_at_the_origin() -> None:
+    """At u = 0 the token is θ₀; coordinates of the full space are the token."""
     chosen = space()
     u = chosen.start(torch.zeros(D))
-    origin = chosen.embed(u)
     assert u.equal(torch.zeros(D))
-    moved = chosen.embed(torch.eye(D)) - origin
-    assert float(moved.square().sum()) == pytest.approx(D, rel=1e-4)
+    origin = chosen.embed(u)
     assert FULL.embed(FULL.start(origin)).equal(origin)
+
+
+def test_coordinates_do_not_depend_on_the_length_of_embeddings() -> None:
+    """With embeddings and moves a thousandth as long, the same coordinates are a thousandth as far away."""
+    origin, rows, scales = torch.ones(D), torch.eye(D)[:K], torch.tensor([3.0, 2.0, 1.0])
+    u = torch.arange(D) / D
+    long, short = (
+        CalibratedSearchSpace(
+            origin * factor, rows, scales * factor, torch.eye(K) / K, (torch.ones(1, D) * factor)
+        )
+        for factor in (1.0, 1e-3)
+    )
+    torch.testing.assert_close(short.embed(u), 1e-3 * long.embed(u))
+    torch.testing.assert_close(short.start(origin), long.start(origin))
 
 
 def test_search_starts_at_the_first_start() -> None:
@@ -47,16 +59,16 @@ def test_search_starts_at_the_first_start() -> None:
 
 
 def test_coordinates_of_learned_tokens_have_the_same_variance_in_each_direction() -> None:
-    """A move of one scale along any principal direction has the length σ in coordinates."""
+    """A move of one scale along any principal direction has the length 1 in coordinates."""
     chosen = space()
-    moves = chosen.embed(chosen.spread * torch.eye(D)[:K]) - chosen.embed(torch.zeros(D))
+    moves = chosen.embed(torch.eye(D)[:K]) - chosen.embed(torch.zeros(D))
     assert moves.norm(dim=1).tolist() == pytest.approx([3.0, 2.0, 1.0], rel=1e-4)
 
 
 def test_remainder_reaches_every_token_with_small_moves() -> None:
     """All coordinates move the token independently; those of the remainder share their length and curvature."""
     chosen = space()
-    moves = chosen.embed(chosen.spread * torch.eye(D)) - chosen.embed(torch.zeros(D))
+    moves = chosen.embed(torch.eye(D)) - chosen.embed(torch.zeros(D))
     products = moves @ moves.T
     torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
     assert float(products[K:, K:].trace() / products[:K, :K].trace()) == pytest.approx(REMAINDER, rel=1e-4)

@@ -13,6 +13,7 @@ from tests.unit.zeroth_order.linear_model import (
     search,
     space,
 )
+from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.zeroth_order.gauss_newton import GaussNewtonSearch
 from zoodip_core.zeroth_order.start_comparison import SAMPLES, StartComparison
 
@@ -93,7 +94,17 @@ def test_short_search_compares_nothing() -> None:
     assert short.steps == 0
     assert len(short.evaluated(0)) == 0
     short.record(0, torch.ones(5))
-    assert short.better() is None
+    assert short.sums.numel() == 0
+
+
+def test_short_search_cannot_become_one_that_compares() -> None:
+    """Its first steps are not those of the long search, so the extension is refused."""
+    chosen = space(starts=torch.cat([torch.zeros(1, D), torch.ones(6, D)]))
+    short, long = (SETTINGS.model_copy(update={"n": 4, "steps": steps}) for steps in (11, 40))
+    first = GaussNewtonSearch(torch.zeros(D), short, images=1, space=chosen)
+    assert GaussNewtonSearch.restore(first.state(), short, images=1, space=chosen).step == 0
+    with pytest.raises(InvalidCheckpointError, match="steps: got 40; expected the checkpoint's"):
+        GaussNewtonSearch.restore(first.state(), long, images=1, space=chosen)
 
 
 def test_losses_are_relative_to_those_on_the_same_samples() -> None:
