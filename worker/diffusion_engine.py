@@ -23,7 +23,7 @@ from zoodip_core.diffusion.device import choose_device
 from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
-from zoodip_core.errors import InvalidCheckpointError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_CELLS
 from zoodip_core.images import decode_stored_image
 from zoodip_core.personalization.captions import captions_per_image
@@ -92,7 +92,7 @@ class DiffusionEngine:
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]
-    ) -> list[ZoodipError | None]:
+    ) -> list[Exception | None]:
         """Run one unit of work of every search and some of every generation; return an error or None for each."""
         jobs: list[DiffusionSearch | DiffusionGeneration] = [
             search for search in searches if isinstance(search, DiffusionSearch)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from zoodip_core.artifact import Concept
-from zoodip_core.errors import ZoodipError
 from zoodip_core.fair_shares import Drawing
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.service.concepts import ConceptRecord
@@ -119,7 +118,7 @@ class JobEngine(Protocol):
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]
-    ) -> list[ZoodipError | None]:
+    ) -> list[Exception | None]:
         """Run one unit of work of every search, and some of every generation, in shared forward passes.
 
         Args:
@@ -127,7 +126,8 @@ class JobEngine(Protocol):
             turns: generations on the same base model, each with its number of units.
 
         Returns:
-            An error or None for each search, then for each generation.
+            An error or None for each search, then for each generation. Errors that are not a `ZoodipError` are
+            defects.
         """
 
     def begin_generation(self, job: Job, concepts: Sequence[tuple[ConceptRecord, Concept]]) -> JobGeneration:

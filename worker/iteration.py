@@ -60,13 +60,13 @@ class Iterations:
         jobs: list[RunningJob] = [*searches, *drawings]
         work = [_work_of(one, units[one]) for one in jobs]
         started = time.perf_counter()
-        errors: Sequence[ZoodipError | None]
+        raised: Sequence[Exception | None]
         try:
             turns = [(one.drawing, units[one]) for one in drawings]
-            errors = self._engine.step([one.search for one in searches], turns)
+            raised = self._engine.step([one.search for one in searches], turns)
         except Exception as failure:  # noqa: BLE001 (translated: jobs on other base models must go on)
-            _log.exception("step_failed", jobs=[one.job.id for one in units])
-            errors = [InternalError(f"the step failed: {type(failure).__name__}")] * len(units)
+            raised = [failure] * len(jobs)
+        errors = [_typed(failure, one) for failure, one in zip(raised, jobs, strict=True)]
         seconds = time.perf_counter() - started
         cells: Counter[str] = Counter()
         for one in work:
@@ -77,6 +77,14 @@ class Iterations:
             if error is None:
                 job.meter.add(evaluations=done.rows, seconds=seconds * done.cells / cells.total())
         yield from zip(jobs, errors, strict=True)
+
+
+def _typed(failure: Exception | None, job: RunningJob) -> ZoodipError | None:
+    """Return the error that the user sees; log a defect."""
+    if failure is None or isinstance(failure, ZoodipError):
+        return failure
+    _log.error("step_failed", job=job.job.id, exc_info=failure)
+    return InternalError(f"the step failed: {type(failure).__name__}")
 
 
 class _Work(NamedTuple):

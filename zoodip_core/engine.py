@@ -14,6 +14,7 @@ from torch import Tensor
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.prompts import Prompt
 from zoodip_core.errors import LossNotFiniteError, OutOfMemoryError, ZoodipError
 
@@ -69,41 +70,39 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
-    def step(self, jobs: Sequence[BatchedJob]) -> list[ZoodipError | None]:
+    def step(self, jobs: Sequence[BatchedJob]) -> list[Exception | None]:
         """Run one unit of work of every job. An error of one job does not affect the others.
 
         All rows are evaluated first. Then images are decoded. A search whose loss is not finite is repeated alone as
         long as it can recover. A job whose rows do not fit into memory has not advanced.
 
         Returns:
-            The error of each job, or None.
+            The error of each job, or None. Errors that are not a `ZoodipError` are defects.
         """
-        decoding = [isinstance(job, DecodingJob) and job.decodes_next for job in jobs]
-        requests = [job.build_request() for job, decodes in zip(jobs, decoding, strict=True) if not decodes]
-        outcomes = iter(self._evaluate_isolated(requests))
-        evaluated = [
-            None if decodes else self._advance(job, next(outcomes))
-            for job, decodes in zip(jobs, decoding, strict=True)
-        ]
-        return [
-            _decode(job) if isinstance(job, DecodingJob) and decodes else error
-            for job, decodes, error in zip(jobs, decoding, evaluated, strict=True)
-        ]
+        errors: dict[int, Exception | None] = {}
+        requests: dict[int, Request | Rows] = {}
+        for index, job in enumerate(jobs):
+            if isinstance(job, DecodingJob) and job.decodes_next:
+                continue
+            try:
+                requests[index] = job.build_request()
+            except Exception as error:  # noqa: BLE001 (returned: the other jobs must go on)
+                errors[index] = error
+        outcomes = self._evaluate_isolated([*requests.values()])
+        for index, outcome in zip(requests, outcomes, strict=True):
+            errors[index] = self._advance(jobs[index], outcome)
+        return [errors[index] if index in errors else _decode(job) for index, job in enumerate(jobs)]
 
     def _advance(
         self, job: BatchedJob, outcome: Float[Tensor, "rows c h w"] | ZoodipError
-    ) -> ZoodipError | None:
-        while not isinstance(outcome, ZoodipError):
-            try:
-                job.apply_predictions(outcome)
-            except LossNotFiniteError as error:
-                if not job.recover():
-                    return error
-            except ZoodipError as error:
-                return error
-            else:
-                return None
-            (outcome,) = self._evaluate_isolated([job.build_request()])
+    ) -> Exception | None:
+        try:
+            while not isinstance(outcome, ZoodipError):
+                if _apply(job, outcome):
+                    return None
+                (outcome,) = self._evaluate_isolated([job.build_request()])
+        except Exception as error:  # noqa: BLE001 (returned: the other jobs must go on)
+            return error
         return outcome
 
     def _evaluate_isolated(
@@ -113,7 +112,8 @@ class Engine:
         if not requests:
             return []
         try:
-            return [*self.evaluate(requests)]
+            with typed_out_of_memory("A forward pass"):
+                return [*self.evaluate(requests)]
         except OutOfMemoryError as error:
             parts = _parts(requests)
             if len(parts) == 1:
@@ -168,10 +168,23 @@ class Engine:
         return [rows[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
-def _decode(job: DecodingJob) -> ZoodipError | None:
+def _apply(job: BatchedJob, prediction: Float[Tensor, "rows c h w"]) -> bool:
+    """Complete a unit of work. Return false if the loss is not finite and the job prepared another attempt."""
+    try:
+        with typed_out_of_memory("A step"):
+            job.apply_predictions(prediction)
+    except LossNotFiniteError:
+        if not job.recover():
+            raise
+        return False
+    return True
+
+
+def _decode(job: BatchedJob) -> Exception | None:
+    assert isinstance(job, DecodingJob)
     try:
         job.decode()
-    except ZoodipError as error:
+    except Exception as error:  # noqa: BLE001 (returned: the other jobs must go on)
         return error
     return None
 

@@ -15,7 +15,7 @@ from api.app import create_app
 from tests.integration.support.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.support.photos import create
 from tests.integration.support.processes import wait_until
-from tests.integration.support.stub_engine import HUGE_SEED, NAN_SEED
+from tests.integration.support.stub_engine import DEFECT_SEED, HUGE_SEED, NAN_SEED
 from tests.integration.support.workers import ROOT, STUB, environment, wait_for_job, worker
 from zoodip_core.service import retention
 from zoodip_core.service.database import Database
@@ -104,6 +104,20 @@ def test_deleting_or_replacing_a_concept_purges_its_job(
         shown = client.get(made.headers["Location"]).json()
         assert (shown["status"], shown["checkpoints"]) == ("succeeded", [])
         assert "preview" not in client.get(f"{made.headers['Location']}/events").text
+
+
+@ON_SQLITE
+def test_defect_in_a_step_fails_one_job(client: TestClient, settings: ServiceSettings) -> None:
+    """Jobs on the same base model share iterations with the one that fails, and succeed."""
+    with worker(settings, STUB_STEP_S="0.02") as process:
+        usual = create(client, token="<usual>", settings={"steps": 100}).json()["id"]
+        wait_until(lambda: client.get(f"/v1/personalizations/{usual}").json()["step"] > 0, process)
+        broken = create(client, token="<broken>", settings={"steps": 5, "seed": DEFECT_SEED}).json()["id"]
+        wait_for_job(settings, broken, Status.FAILED)
+        assert client.get(f"/v1/personalizations/{usual}").json()["status"] == "running"
+        wait_for_job(settings, usual, Status.SUCCEEDED)
+    error = client.get(f"/v1/personalizations/{broken}").json()["error"]
+    assert (error["code"], error["message"]) == ("internal_error", "the step failed: IndexError")
 
 
 @ON_SQLITE

@@ -15,7 +15,7 @@ from zoodip_core.diffusion.generation import ImageBatch, generate
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import BatchedJob, DecodingJob, Engine
 from zoodip_core.errors import OutOfMemoryError
-from zoodip_core.fair_shares import FairShares
+from zoodip_core.fair_shares import DECODE_ROWS, FairShares
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.subject import Subject
 
@@ -99,28 +99,52 @@ def test_one_step_in_company_equals_one_alone(
         assert len(together) == len(request)
 
 
+def test_defect_of_one_job_is_its_own(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that fails while it requests rows, takes predictions or decodes does not stop the others."""
+
+    def fail(*_: object) -> None:
+        raise IndexError("out of bounds")
+
+    usual, *broken = _drawings(bundle, 4)
+    for batch, name in zip(broken, ("build_request", "apply_predictions", "decode"), strict=True):
+        monkeypatch.setattr(batch, name, fail)
+    engine, found = Engine(bundle), set[int]()
+    while not usual.done or not broken[2].decodes_next:
+        running = [batch for batch in (usual, *broken) if not batch.done]
+        errors = dict(zip(running, engine.step(running), strict=True))
+        assert errors.get(usual) is None
+        found |= {broken.index(batch) for batch, error in errors.items() if isinstance(error, IndexError)}
+    assert isinstance(engine.step([broken[2]])[0], IndexError)
+    assert {0, 1} <= found
+    assert usual.images
+
+
 @pytest.mark.slow
 def test_fifty_generations_and_eight_searches(
     bundle: Bundle, pictures: list[Image.Image], forwards: list[int]
 ) -> None:
-    """Each search steps in every iteration; each generation starts, and ends, within a bounded number of them."""
+    """Each search steps in every iteration. Generations start soon, and the slow ones end with the others."""
     searches = [_search(bundle, pictures, number) for number in range(8)]
     waiting = _drawings(bundle, 50)
     shares, engine = FairShares(0.5), Engine(bundle)
     cells = sum(2 * waiting[0].unit_cells for _ in searches)
-    first, rows_of_drawings, iteration = dict[ImageBatch, int](), 0, 0
+    first, last, rows_of_drawings, iteration = dict[ImageBatch, int](), dict[ImageBatch, int](), 0, 0
     forwards.clear()
     while unfinished := [batch for batch in waiting if not batch.done]:
         turns = shares.allot(cells, unfinished)
         for batch, units in turns:
             batch.most_rows = units
             first.setdefault(batch, iteration)
+            last[batch] = iteration
             rows_of_drawings += 0 if batch.decodes_next else units
         jobs: list[BatchedJob] = [*searches, *(batch for batch, _ in turns)]
         assert engine.step(jobs) == [None] * len(jobs)
         iteration += 1
         assert [search.step for search in searches] == [iteration] * 8
     assert max(first.values()) < 100 / 16 + 1  # rows to start all, and rows of an iteration
+    cells_of_drawings = rows_of_drawings + DECODE_ROWS * len(waiting)
+    assert max(last.values()) < cells_of_drawings / 16 + 2  # the share of generations is never idle
+    assert len({*last.values()}) > 1
     assert sum(forwards) == 16 * iteration + rows_of_drawings
     assert rows_of_drawings / iteration <= 16
     assert len(forwards) == iteration

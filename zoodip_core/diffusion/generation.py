@@ -15,12 +15,13 @@ from zoodip_core.base_models.image_size import check_sides
 from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.conditioning import conditioning
 from zoodip_core.diffusion.denoising import Rows
+from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.guidance import Guidance
 from zoodip_core.diffusion.latents import decode_latent
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.prompts import ConceptVectors
 from zoodip_core.diffusion.sampling import Sampler
-from zoodip_core.diffusion.schedulers import make_scheduler
+from zoodip_core.diffusion.schedulers import make_scheduler, set_timesteps
 from zoodip_core.errors import ContentFilteredError, InvalidSettingsError
 from zoodip_core.fair_shares import DECODE_ROWS, MAX_CELLS
 
@@ -118,7 +119,7 @@ class ImageBatch:
         self._seeds = [settings.seed + k for settings in requests for k in range(settings.n)]
         generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
         scheduler = make_scheduler(bundle.folder / "scheduler", shared.scheduler)
-        scheduler.set_timesteps(shared.steps, device=bundle.device)
+        set_timesteps(scheduler, shared.steps)
         self._sampler = Sampler(
             scheduler,
             _initial_noise(bundle, side, generators),
@@ -257,4 +258,4 @@ def _initial_noise(
 ) -> Float[Tensor, "images c h w"]:
     shape = (bundle.latent_channels, side[0] // bundle.scale_factor, side[1] // bundle.scale_factor)
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    return noise.to(bundle.device)
+    return to_device(noise, bundle.device)

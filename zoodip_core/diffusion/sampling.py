@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.diffusion.denoising import Rows
+from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.guidance import Guidance
 from zoodip_core.diffusion.prompts import PromptStates
 
@@ -103,4 +104,5 @@ def _rows(
 ) -> Rows:
     count = len(noisy)
     repeated_ids = None if time_ids is None else time_ids.expand(count, -1)
-    return Rows(noisy, t.expand(count), states.states, states.pooled, repeated_ids)
+    timesteps = to_device(t.expand(count), noisy.device)
+    return Rows(noisy, timesteps, states.states, states.pooled, repeated_ids)

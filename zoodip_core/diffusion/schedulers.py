@@ -10,6 +10,7 @@ import diffusers
 
 from zoodip_core.base_models.scheduler_names import SCHEDULERS, check_scheduler
 from zoodip_core.diffusion.denoising import NoiseSchedule
+from zoodip_core.errors import InvalidSettingsError
 
 
 def make_scheduler(folder: Path, name: str | None) -> Any:
@@ -26,6 +27,25 @@ def make_scheduler(folder: Path, name: str | None) -> Any:
     check_scheduler(name)
     kind, overrides = SCHEDULERS[name] if name else (config["_class_name"], {})
     return getattr(diffusers, kind).from_config(config | overrides)
+
+
+def set_timesteps(scheduler: Any, steps: int) -> None:
+    """Set the timesteps of a generation. They stay on the CPU, where schedulers index their tables with them.
+
+    Raises:
+        InvalidSettingsError: the timesteps of so many steps exceed the scheduler's tables.
+    """
+    scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # otherwise it looks the first timestep up, where equal ones are ambiguous
+        return
+    count, highest = scheduler.config.num_train_timesteps, int(scheduler.timesteps.max())
+    if highest >= count:
+        raise InvalidSettingsError.mismatch(
+            "steps",
+            got=steps,
+            expected=f"fewer for this scheduler, which would use timestep {highest} of 0 to {count - 1}",
+        )
 
 
 def noise_schedule(folder: Path) -> NoiseSchedule:

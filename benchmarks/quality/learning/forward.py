@@ -89,8 +89,10 @@ class ForwardLearner:
             BenchmarkError: a search diverged.
         """
         for name, error in zip(self._names, self._engine.step(self._searches), strict=True):
-            if error is not None:
+            if isinstance(error, ZoodipError):
                 raise diverged(name, error) from error
+            if error is not None:
+                raise error
 
     def tokens(self) -> Float[Tensor, "cases flat"]:
         """Return θ of every search."""

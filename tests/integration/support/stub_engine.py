@@ -23,7 +23,7 @@ from PIL import Image
 
 from worker.engine_protocol import Activity, EncodedImage, JobGeneration, JobSearch
 from zoodip_core.artifact import Concept
-from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, OutOfMemoryError, ZoodipError
+from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError, OutOfMemoryError
 from zoodip_core.personalization.early_stopping import has_stalled
 from zoodip_core.personalization.recovery import Recovery
 from zoodip_core.service.concepts import ConceptRecord
@@ -34,6 +34,7 @@ WIDTH = 32
 NAN_SEED = 666  # the loss of a search with this seed becomes NaN at step 5
 HUGE_SEED = 667  # a search with this seed runs out of memory
 POISON_SEED = 668  # a search with this seed kills its worker in its first step
+DEFECT_SEED = 669  # a step of a search with this seed fails with an error that nobody expects
 
 
 class StubSearch:
@@ -58,7 +59,7 @@ class StubSearch:
         stalled = self._may_stop and has_stalled(self.fixed_losses, share=self.step / self._total)
         return stalled or self.step >= self._total
 
-    def advance(self) -> ZoodipError | None:
+    def advance(self) -> Exception | None:
         """Run one step, or end a measurement or a preview."""
         if self.activity == "measure":
             self.fixed_losses.append(1.0 / (1 + min(self.step, 40)))  # falls until step 40
@@ -67,6 +68,8 @@ class StubSearch:
             return None
         if self.seed == NAN_SEED and self.step == 5:
             return LossNotFiniteError("The loss is nan at step 5")
+        if self.seed == DEFECT_SEED:
+            return IndexError("index 1000 is out of bounds")
         self.step += 1
         return None
 
@@ -157,7 +160,7 @@ class StubEngine:
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]
-    ) -> list[ZoodipError | None]:
+    ) -> list[Exception | None]:
         """Run one step of each search, and draw a part of each generation."""
         known = [search for search in searches if isinstance(search, StubSearch)]
         if any(search.activity == "step" for search in known):
