@@ -262,8 +262,15 @@ class BaseModelList(BaseModel):
     has_more: bool = False
 
 
-class Health(BaseModel):
-    """Health of the service."""
+class Liveness(BaseModel):
+    """State of this process."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Readiness of the service."""
 
     status: Literal["ok", "unavailable"]
-    workers: int | None = Field(default=None, description="Number of workers that are ready")
+    workers: int = Field(description="Number of workers that are ready")
+    waits_for: str | None = Field(description="What the service waits for until a worker is ready")

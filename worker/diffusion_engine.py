@@ -24,7 +24,7 @@ from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
 from zoodip_core.errors import InvalidCheckpointError
-from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_CELLS
+from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_WORK
 from zoodip_core.images import decode_stored_image
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.concept_conversion import concept_vectors
@@ -86,9 +86,9 @@ class DiffusionEngine:
         return search
 
     @property
-    def overhead_cells(self) -> int:
-        """Latent cells whose evaluation takes as long as the fixed cost of a forward pass."""
-        return 0 if self._device.type == "cpu" else ACCELERATOR_OVERHEAD_CELLS
+    def overhead_work(self) -> int:
+        """Work that takes as long as the fixed cost of a forward pass."""
+        return 0 if self._device.type == "cpu" else ACCELERATOR_OVERHEAD_WORK
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]

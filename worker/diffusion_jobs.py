@@ -74,7 +74,12 @@ class DiffusionSearch:
         """Latent cells of the next unit of work."""
         if self._preview is not None:
             return max(1, self.rows) * self._preview.unit_cells
-        return self.rows * (self.bundle.side_px // self.bundle.scale_factor) ** 2
+        return self.rows * self.bundle.cells
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the U-Net."""
+        return self.bundle.denoiser.parameters
 
     @property
     def fixed_losses(self) -> Sequence[float]:
@@ -189,6 +194,11 @@ class DiffusionGeneration:
     def unit_cells(self) -> int:
         """Latent cells of a unit."""
         return self._batch.unit_cells
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the U-Net."""
+        return self._batch.parameters
 
     def limit_rows(self, most: int) -> None:
         """Request at most `most` rows in the next iteration."""

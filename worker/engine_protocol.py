@@ -50,6 +50,10 @@ class JobSearch(Protocol):
         """Latent cells of its next unit of work, as `FairShares` counts them."""
 
     @property
+    def parameters(self) -> int:
+        """Parameters of the U-Net."""
+
+    @property
     def fixed_losses(self) -> Sequence[float]:
         """Validation losses: before the search, then at each measurement. A new search has none."""
 
@@ -113,8 +117,8 @@ class JobEngine(Protocol):
         """Start the search of a job, or resume it from a checkpoint."""
 
     @property
-    def overhead_cells(self) -> int:
-        """Latent cells whose evaluation takes as long as the fixed cost of a forward pass."""
+    def overhead_work(self) -> int:
+        """Work that takes as long as the fixed cost of a forward pass, as `FairShares` counts it."""
 
     def step(
         self, searches: Sequence[JobSearch], turns: Sequence[tuple[JobGeneration, int]]

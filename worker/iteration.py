@@ -35,7 +35,7 @@ class Iterations:
     def __init__(self, engine: JobEngine, stats: Stats, share: float) -> None:
         self._engine = engine
         self._stats = stats
-        self._shares = FairShares(share, overhead_cells=engine.overhead_cells)
+        self._shares = FairShares(share, overhead_work=engine.overhead_work)
 
     def run(
         self, personalizations: Sequence[PersonalizationJob], generations: Sequence[GenerationJob]
@@ -45,7 +45,8 @@ class Iterations:
         A job with an error has not advanced. The results of a base model are yielded before the next one runs.
         """
         jobs = {one.drawing: one for one in generations}
-        turns = self._shares.allot(sum(one.search.cells for one in personalizations), [*jobs])
+        reserved = sum(one.search.cells * one.search.parameters for one in personalizations)
+        turns = self._shares.allot(reserved, [*jobs])
         units: dict[RunningJob, int] = dict.fromkeys(personalizations, 1)
         units |= {jobs[drawing]: count for drawing, count in turns}
         by_model = sorted(units, key=lambda one: one.job.base_model)

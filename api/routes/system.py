@@ -42,25 +42,31 @@ def base_models(caller: Reader) -> Response:
     return serializers.reply(schemas.BaseModelList(data=infos))
 
 
-@router.get("/livez", summary="Check liveness", response_model=schemas.Health, responses=problems())
+@router.get("/livez", summary="Check liveness", response_model=schemas.Liveness, responses=problems())
 async def livez() -> Response:
     """Return 200 if this process responds. Needs neither a thread nor the database, which may be busy."""
-    return serializers.reply(schemas.Health(status="ok"))
+    return serializers.reply(schemas.Liveness())
 
 
 @router.get(
     "/readyz",
     summary="Check readiness",
-    response_model=schemas.Health,
-    responses={503: {"model": schemas.Health, "description": "No worker is ready"}},
+    response_model=schemas.Readiness,
+    responses={503: {"model": schemas.Readiness, "description": "No worker is ready"}},
 )
 def readyz(service: CurrentService) -> Response:
-    """Return 200 if a worker is ready: it reports itself, and its engine makes progress."""
+    """Return 200 if a worker is ready: it reports itself, and its engine makes progress.
+
+    Otherwise `waits_for` says what the service waits for, such as the first report of a worker that starts.
+    """
     with service.database.read() as connection:
-        workers = worker_registry.ready(connection, time.time(), service.settings)
-    status: int = 200 if workers else 503
-    body = schemas.Health(status="ok" if workers else "unavailable", workers=len(workers))
-    return serializers.reply(body, status)
+        now = time.time()
+        workers = worker_registry.ready(connection, now, service.settings)
+        awaited = None if workers else worker_registry.awaited(connection, now, service.settings)
+    body = schemas.Readiness(
+        status="ok" if workers else "unavailable", workers=len(workers), waits_for=awaited
+    )
+    return serializers.reply(body, 200 if workers else 503)
 
 
 @router.get(

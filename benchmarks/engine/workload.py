@@ -13,7 +13,7 @@ from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import BatchedJob, Engine
-from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_CELLS, FairShares
+from zoodip_core.fair_shares import ACCELERATOR_OVERHEAD_WORK, FairShares
 from zoodip_core.personalization.personalize import Personalization
 
 QUEUE = 16  # generations that are drawn at once, as in a worker
@@ -43,8 +43,8 @@ class GenerationQueue:
     def __init__(self, bundle: Bundle, steps: int, share: float) -> None:
         self.finished = 0
         self._bundle, self._steps = bundle, steps
-        overhead = 0 if bundle.device.type == "cpu" else ACCELERATOR_OVERHEAD_CELLS
-        self._shares = FairShares(share, overhead_cells=overhead)
+        overhead = 0 if bundle.device.type == "cpu" else ACCELERATOR_OVERHEAD_WORK
+        self._shares = FairShares(share, overhead_work=overhead)
         self._running: list[ImageBatch] = []
 
     def step(self, engine: Engine, searches: Sequence[Personalization]) -> None:
@@ -55,7 +55,9 @@ class GenerationQueue:
         cells = (self._bundle.side_px // self._bundle.scale_factor) ** 2
         rows = sum(search.search.forwards_per_step for search in searches)
         jobs: list[BatchedJob] = [*searches]
-        for batch, units in self._shares.allot(rows * cells, self._running):
+        for batch, units in self._shares.allot(
+            rows * cells * self._bundle.denoiser.parameters, self._running
+        ):
             batch.most_rows = units
             jobs.append(batch)
         engine.step(jobs)

@@ -154,14 +154,19 @@ def test_concept_quota_counts_unfinished_personalizations(
 
 
 def test_readiness_needs_a_ready_worker(client: TestClient, settings: ServiceSettings) -> None:
-    """`/readyz` returns 503 without a worker and 200 with one, whose counters `/metrics` contains."""
-    assert client.get("/readyz").status_code == 503
+    """`/readyz` says what it waits for, and returns 200 with a worker, whose counters `/metrics` contains."""
+    unready = client.get("/readyz")
+    assert unready.status_code == 503
+    assert unready.json()["waits_for"].startswith("a worker: none has reported within")
     database = Database(settings.database)
+    with database.write() as connection:
+        worker_registry.report(connection, "w0", time.time(), draining=True, stats={})
+    assert client.get("/readyz").json()["waits_for"] == "a worker that takes jobs: 1 draining"
     with database.write() as connection:
         stats = {"counters": {"steps": 12}, "gauges": {"rows_per_forward": 9.0}, "stages": {"step": 1.5}}
         worker_registry.report(connection, "w1", time.time(), draining=False, stats=stats)
     database.close()
-    assert client.get("/readyz").json() == {"status": "ok", "workers": 1}
+    assert client.get("/readyz").json() == {"status": "ok", "workers": 1, "waits_for": None}
     create(client)
     text = client.get("/metrics").text
     assert 'zoodip_jobs{kind="personalization",status="queued"} 1.0' in text

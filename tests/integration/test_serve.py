@@ -29,6 +29,7 @@ from zoodip_core.cli import health_probes, supervisor
 health_probes._HTTP_TIMEOUT_S = supervisor.PROBE_EVERY_S = 1.0
 supervisor.START_LIMIT_S = 60.0
 """
+READY = (200, {"status": "ok", "workers": 1, "waits_for": None})
 _COMMAND = "from zoodip_core.cli.main import run; run()"
 
 
@@ -67,9 +68,7 @@ def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
         assert {os.getsid(child.pid) for child in children} == {os.getsid(0)}
         for child in children:
             child.kill()
-        wait_until(
-            lambda: _get(port, "/readyz") == (200, {"status": "ok", "workers": 1}), "readiness again", 60
-        )
+        wait_until(lambda: _get(port, "/readyz") == READY, "readiness again", 60)
         processes = psutil.Process(serve.pid).children(recursive=True)
         assert len(processes) == 2
         serve.send_signal(signal.SIGTERM)
@@ -81,7 +80,7 @@ def test_serve_restarts_and_stops_api_and_worker(tmp_path: Path) -> None:
 
 
 def _ready_pids(port: int, serve: psutil.Process) -> set[int]:
-    wait_until(lambda: _get(port, "/readyz") == (200, {"status": "ok", "workers": 1}), "readiness", 90)
+    wait_until(lambda: _get(port, "/readyz") == READY, "readiness", 90)
     return {child.pid for child in serve.children()}
 
 

@@ -1,4 +1,4 @@
-"""Fair shares of an iteration, counted in iterations and latent cells."""
+"""Fair shares of an iteration, counted in iterations and work."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class _Drawing:
 
     units: int = 2
     unit_cells: int = 64
+    parameters: int = 1
     turns: list[int] = field(default_factory=list)
 
 
@@ -40,9 +41,18 @@ def test_generations_alone_fill_the_iteration() -> None:
 def test_personalizations_keep_their_share(share: float) -> None:
     """Over any load their cells, with the overhead, are at least their share, and nearly the whole rest is used."""
     drawings = [_Drawing(unit_cells=64 * k) for k in range(1, 9)]
-    cells = _run(FairShares(share, overhead_cells=100), 400, drawings, 200)
+    cells = _run(FairShares(share, overhead_work=100), 400, drawings, 200)
     kept = 500 / (500 + sum(cells[20:]) / 180)
     assert share - 0.001 < kept < share + 0.03  # the last unit may leave a debt
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_large_base_models_count_more(share: float) -> None:
+    """Searches on a small base model keep their share next to generations on one that is 130 times as large."""
+    drawings = [_Drawing(units=2, unit_cells=1024, parameters=860) for _ in range(4)]
+    cells = _run(FairShares(share), 16 * 64 * 6, drawings, 60_000)
+    work = 860 * sum(cells[10_000:]) / 50_000  # the first units leave a long debt
+    assert share - 0.001 < 6_144 / (6_144 + work) < share + 0.03
 
 
 def test_a_share_of_zero_limits_only_the_iteration() -> None:

@@ -127,11 +127,11 @@ def test_fifty_generations_and_eight_searches(
     searches = [_search(bundle, pictures, number) for number in range(8)]
     waiting = _drawings(bundle, 50)
     shares, engine = FairShares(0.5), Engine(bundle)
-    cells = sum(2 * waiting[0].unit_cells for _ in searches)
+    work = 2 * len(searches) * waiting[0].unit_cells * bundle.denoiser.parameters
     first, last, rows_of_drawings, iteration = dict[ImageBatch, int](), dict[ImageBatch, int](), 0, 0
     forwards.clear()
     while unfinished := [batch for batch in waiting if not batch.done]:
-        turns = shares.allot(cells, unfinished)
+        turns = shares.allot(work, unfinished)
         for batch, units in turns:
             batch.most_rows = units
             first.setdefault(batch, iteration)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from zoodip_core.errors import InvalidSettingsError
-from zoodip_core.images.limits import MAX_SETTABLE_FILE_MB, MAX_SETTABLE_MEGAPIXELS
 
 CatalogOption = Annotated[
     Path | None,
@@ -54,26 +53,6 @@ SafetyCheckerOption = Annotated[
         envvar="ZOODIP_SAFETY_CHECKER",
         help="Withhold images that the safety checker of the base model flags. "
         "A base model that ships none is not checked, with a warning.",
-    ),
-]
-MaxFileOption = Annotated[
-    float,
-    typer.Option(
-        "--max-file-mb",
-        envvar="ZOODIP_MAX_FILE_MB",
-        min=0.001,
-        max=MAX_SETTABLE_FILE_MB,
-        help="Largest image file, in MB.",
-    ),
-]
-MaxMegapixelsOption = Annotated[
-    float,
-    typer.Option(
-        "--max-image-megapixels",
-        envvar="ZOODIP_MAX_IMAGE_MEGAPIXELS",
-        min=0.001,
-        max=MAX_SETTABLE_MEGAPIXELS,
-        help="Largest image, in megapixels. Larger photos than the base model needs are reduced.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]

@@ -16,11 +16,10 @@ from zoodip_core.cli.options import (
     DequantizedOption,
     DeviceOption,
     JsonOption,
-    MaxFileOption,
-    MaxMegapixelsOption,
     MaxRowsOption,
     parse_assignments,
 )
+from zoodip_core.cli.reference_images import MaxFileOption, MaxMegapixelsOption, read_captioned_images
 from zoodip_core.images.limits import MAX_FILE_BYTES, MAX_PIXELS, ImageLimits
 
 if TYPE_CHECKING:
@@ -111,7 +110,6 @@ def personalize(
     from zoodip_core.base_models.presets import resolve_settings
     from zoodip_core.cli.learn import learn
     from zoodip_core.cli.output_files import reserved
-    from zoodip_core.cli.reference_images import read_captioned_images
     from zoodip_core.diffusion.device import choose_device
     from zoodip_core.diffusion.loading import load_bundle
     from zoodip_core.images import image_warnings, without_opacity

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from PIL import Image
 
 from zoodip_core.cli.console import say, say_warnings
@@ -14,7 +15,29 @@ from zoodip_core.config import ConceptKind
 from zoodip_core.errors import InvalidInputError
 from zoodip_core.images import Crop, ImageLimits, ReferenceImages, read_reference_images
 from zoodip_core.images.crop import CROP_FIELD
+from zoodip_core.images.limits import MAX_SETTABLE_FILE_MB, MAX_SETTABLE_MEGAPIXELS
 from zoodip_core.personalization.captions import TEMPLATES, captions_of_files
+
+MaxFileOption = Annotated[
+    float,
+    typer.Option(
+        "--max-file-mb",
+        envvar="ZOODIP_MAX_FILE_MB",
+        min=0.001,
+        max=MAX_SETTABLE_FILE_MB,
+        help="Largest image file, in MB.",
+    ),
+]
+MaxMegapixelsOption = Annotated[
+    float,
+    typer.Option(
+        "--max-image-megapixels",
+        envvar="ZOODIP_MAX_IMAGE_MEGAPIXELS",
+        min=0.001,
+        max=MAX_SETTABLE_MEGAPIXELS,
+        help="Largest image, in megapixels. Larger photos than the base model needs are reduced.",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def _encode(bundle: Bundle, chunks: Sequence[Prompt], concepts: ConceptVectors, 
 
     def encode() -> PromptStates:
         embedded = [encoder.embed(chunk, concepts) for chunk in padded]
-        encoded = encoder.encode([torch.stack(parts) for parts in zip(*embedded, strict=True)], padded)
+        with bundle.denoiser.threads(len(padded) * bundle.cells):
+            encoded = encoder.encode([torch.stack(parts) for parts in zip(*embedded, strict=True)], padded)
         pooled = None if encoded.pooled is None else encoded.pooled[:1]
         return PromptStates(encoded.states.flatten(0, 1)[None], pooled)
 

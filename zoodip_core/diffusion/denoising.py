@@ -96,6 +96,7 @@ class Denoiser:
     Attributes:
         unet: the frozen U-Net.
         dtype: compute dtype of the activations.
+        parameters: number of the U-Net's parameters.
         max_rows: most rows of one forward pass; None for no limit.
         compiled: runs the U-Net compiled, where it can; None for the eager path only.
     """
@@ -107,7 +108,7 @@ class Denoiser:
         self.dtype = dtype
         self.max_rows = max_rows
         self.compiled = CompiledUnet(unet) if compiled else None
-        self._parameters = quantization_report([unet]).parameters
+        self.parameters = quantization_report([unet]).parameters
         self._limits: dict[tuple[int, int], RowLimit] = {}  # by height and width of the latents
 
     def predict(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
@@ -124,7 +125,7 @@ class Denoiser:
 
     def threads(self, cells: int) -> AbstractContextManager[None]:
         """Return a context that chooses the number of CPU threads for work on rows with `cells` latent cells."""
-        return threads_for(cells * self._parameters)
+        return threads_for(cells * self.parameters)
 
     def _predict_in_parts(self, rows: Rows) -> Float[Tensor, "rows c h w"]:
         limit = self._limit(rows)

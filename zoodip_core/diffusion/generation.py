@@ -173,6 +173,11 @@ class ImageBatch:
         height, width = self._sampler.latents.shape[-2:]
         return int(height * width) * (DECODE_ROWS if self.decodes_next else 1)
 
+    @property
+    def parameters(self) -> int:
+        """Parameters of the U-Net."""
+        return self._bundle.denoiser.parameters
+
     def advance(self) -> None:
         """Run one unit of work.
 

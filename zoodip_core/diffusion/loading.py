@@ -123,6 +123,11 @@ class Bundle:
         """Side of the square training images, in pixels."""
         return int(self.denoiser.unet.config.sample_size) * self.scale_factor
 
+    @property
+    def cells(self) -> int:
+        """Latent cells of a training image."""
+        return int(self.denoiser.unet.config.sample_size) ** 2
+
     def time_ids(self, side: tuple[int, int]) -> Float[Tensor, "1 6"] | None:
         """Return SDXL's size conditioning (original size, crop corner, target size), or None for other families.
 

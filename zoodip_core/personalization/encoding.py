@@ -9,6 +9,7 @@ from PIL import Image
 from zoodip_core.config import PersonalizationSettings
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
+from zoodip_core.fair_shares import DECODE_ROWS
 from zoodip_core.personalization.captions import captions_per_image
 from zoodip_core.personalization.image_fit import fit_image
 from zoodip_core.personalization.samples import References
@@ -34,6 +35,7 @@ def encode_references(
     vectors = {subject.token: settings.vectors}
     prompts = [[bundle.prompts.tokenize(text, vectors) for text in texts] for texts in captions]
     squares = [fit_image(image, bundle.side_px, settings.image_fit) for image in images]
-    posteriors = encode_images(bundle.vae, squares)
+    with bundle.denoiser.threads(DECODE_ROWS * bundle.cells):
+        posteriors = encode_images(bundle.vae, squares)
     bundle.release_vae()
     return References(posteriors, prompts, bundle.schedule, loss_weights(images, posteriors, settings))

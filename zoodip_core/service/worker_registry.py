@@ -72,6 +72,17 @@ def ready(connection: Connection, now: float, settings: ServiceSettings) -> list
     return [worker for worker in found if worker.engine_idle_s <= settings.unready_after_s]
 
 
+def awaited(connection: Connection, now: float, settings: ServiceSettings) -> str:
+    """Return what the service waits for while no worker is ready."""
+    alive = workers.c.seen_at >= now - settings.lease_s
+    draining = select(func.count()).where(alive, workers.c.draining)
+    if hanging := len(consuming(connection, now, settings.lease_s)):
+        return f"an engine: {hanging} without progress for {settings.unready_after_s:g} s"
+    if stopping := connection.execute(draining).scalar_one():
+        return f"a worker that takes jobs: {stopping} draining"
+    return f"a worker: none has reported within {settings.lease_s:g} s"
+
+
 def last_seen(connection: Connection, id_prefix: str) -> float | None:
     """Return when a worker whose id begins with the prefix last reported, in seconds since 1970; None if never."""
     query = select(func.max(workers.c.seen_at)).where(workers.c.id.startswith(id_prefix, autoescape=True))

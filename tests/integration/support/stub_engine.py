@@ -51,6 +51,7 @@ class StubSearch:
             raise InvalidCheckpointError from error
         self.step, self.fixed_losses = int(restored["step"]), list(restored["fixed_losses"])
         self.rows = self.cells = 2
+        self.parameters = 1
         self.activity: Activity = "step"
 
     @property
@@ -108,7 +109,7 @@ class StubGeneration:
         self.step = 0
         self.images: list[EncodedImage] = []
         self.withheld: list[int] = []
-        self.units = self.unit_cells = 1
+        self.units = self.unit_cells = self.parameters = 1
         self.decodes_next = False
 
     @property
@@ -154,7 +155,7 @@ class StubEngine:
         return search
 
     @property
-    def overhead_cells(self) -> int:
+    def overhead_work(self) -> int:
         """Return 0: a step of the stub has no fixed cost."""
         return 0
 

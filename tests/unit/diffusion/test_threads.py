@@ -6,10 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.diffusion.denoising import Denoiser, Rows
+from zoodip_core.diffusion.generation import generate
+from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.diffusion.threads import SMALL_WORK, threads_for
+from zoodip_core.personalization.personalize import Personalization
+from zoodip_core.personalization.subject import Subject
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +58,31 @@ def test_a_small_model_runs_on_one_thread(rows: int) -> None:
 def test_a_large_model_uses_all_threads() -> None:
     """SD1.5 at 256 px has 860 million parameters and 1,024 latent cells."""
     assert _threads(860_000_000, 1, 32) == [2]
+
+
+def test_text_encoder_and_vae_follow_the_u_net(
+    bundles: dict[str, Bundle], pictures: list[Image.Image]
+) -> None:
+    """A prompt and reference images of a small model are encoded on one thread, and an image is decoded on one."""
+    bundle, threads = bundles["sd1"], dict[str, set[int]]()
+    vae = bundle.vae
+    modules = {
+        "text": bundle.prompts.encoders[0].body.final_layer_norm,
+        "encoder": vae.encoder,
+        "decoder": vae.decoder,
+    }
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda *_, name=name: threads.setdefault(name, set()).add(torch.get_num_threads())
+        )
+        for name, module in modules.items()
+    ]
+    generate(bundle, GenerationSettings(prompt="a cat in a new place", steps=1))
+    settings = PersonalizationSettings(steps=1, n=1, fixed_rows=1)
+    Personalization.begin(bundle, Subject("<x>", "dog"), pictures[:1], settings)
+    for hook in hooks:
+        hook.remove()
+    assert threads == {"text": {1}, "encoder": {1}, "decoder": {1}}
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
