@@ -94,6 +94,4 @@ class ModelCache:
 
 def _megabytes(bundle: Bundle) -> float:
     tensors = [t for module in bundle.modules for t in (*module.parameters(), *module.buffers())]
-    compiled = bundle.denoiser.compiled
-    graphs = 0 if compiled is None else compiled.graph_bytes
-    return (sum(tensor.numel() * tensor.element_size() for tensor in tensors) + graphs) / 1e6
+    return (sum(tensor.numel() * tensor.element_size() for tensor in tensors) + bundle.graph_bytes) / 1e6

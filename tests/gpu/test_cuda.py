@@ -46,8 +46,8 @@ def test_embedded_model_learns_on_cuda(precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4", "fp16"])
-def test_a_compiled_unet_runs_as_a_cuda_graph(precision: str) -> None:
-    """The graph gives the eager predictions up to rounding, for other inputs, too, and its memory is counted."""
+def test_compiled_networks_run_as_cuda_graphs(precision: str) -> None:
+    """The graphs give the eager results up to rounding, for other inputs, too, and their memory is counted."""
     entry = Catalog.load().get("emoji").model_copy(update={"precision": precision})
     bundle = load_bundle(entry, device="cuda", compiled=True)
     denoiser, compiled = bundle.denoiser, bundle.denoiser.compiled
@@ -62,12 +62,23 @@ def test_a_compiled_unet_runs_as_a_cuda_graph(precision: str) -> None:
     denoiser.compiled = None
     for rows, prediction in zip(batches, graphed, strict=True):
         torch.testing.assert_close(prediction, denoiser.predict(rows), rtol=0.05, atol=0.05)
+    network = bundle.prompts.encoders[0].compiled
+    assert network is not None
+    prompt = bundle.prompts.tokenize("a photo of a dog", {})
+    embedded = [torch.stack([one] * 5) for one in bundle.prompts.embed(prompt, {})]
+    eager = bundle.prompts.encode(embedded, [prompt] * 5)
+    network.wait()
+    for _ in range(2):  # the first one captures the graph
+        states = bundle.prompts.encode(embedded, [prompt] * 5)
+        torch.testing.assert_close(states.states, eager.states, rtol=0.05, atol=0.05)
+    assert network.compiled_rows == 10
+    assert bundle.graph_bytes > compiled.graph_bytes
 
 
 def _random_rows(channels: int, count: int, seed: int) -> Rows:
     generator = torch.Generator().manual_seed(seed)
     noisy = torch.randn(count, channels, 8, 8, generator=generator)
-    states = torch.randn(count, 77, 192, generator=generator)
+    states = torch.randn(count, 16, 192, generator=generator)
     return Rows(noisy.cuda(), torch.full((count,), 500).cuda(), states.cuda())
 
 

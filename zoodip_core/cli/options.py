@@ -43,7 +43,7 @@ CompileOption = Annotated[
     typer.Option(
         "--compile/--no-compile",
         envvar="ZOODIP_COMPILE",
-        help="Compile the U-Net in the background. Until it is compiled, and if that fails, it runs eagerly.",
+        help="Compile U-Net and text encoders in the background. Until then, and if that fails, they run eagerly.",
     ),
 ]
 SafetyCheckerOption = Annotated[

@@ -1,16 +1,14 @@
-"""The U-Net compiled by torch: one program for each number of rows, built in the background."""
+"""Networks compiled by torch: one program for each number of rows, built in the background."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from zoodip_core.diffusion.cuda_graphs import CudaGraph, GraphPool
@@ -20,7 +18,9 @@ BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 COMPILER_CACHE = Path.home() / ".cache" / "zoodip" / "compiled"
 
-_PLAIN_TOKENS = 77  # CLIP's context; longer prompts run eagerly
+Forward = Callable[..., tuple[Tensor, ...]]
+"""A network as a function of its input tensors, each with one row for each row of the batch."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,42 +29,32 @@ def use_compiler_cache(folder: Path) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-def evaluate(unet: Any, inputs: Sequence[Tensor]) -> Float[Tensor, "rows c h w"]:
-    """Run the U-Net.
-
-    Args:
-        unet: the U-Net.
-        inputs: noisy latents, timesteps and text-encoder states; for SDXL also pooled states and size conditioning.
-    """
-    noisy, timesteps, states, *added = inputs
-    conditions = dict(zip(("text_embeds", "time_ids"), added, strict=True)) if added else None
-    output: Tensor = unet(
-        noisy, timesteps, encoder_hidden_states=states, added_cond_kwargs=conditions, return_dict=False
-    )[0]
-    return output
+_compiler_lock = threading.Lock()  # torch cannot run a program while it traces another one
 
 
-class CompiledUnet:
-    """Runs batches of the model's native size with compiled programs, as far as these are ready.
+class CompiledNetwork:
+    """Runs batches of one shape with compiled programs, as far as these are ready.
 
     The first batch of a bucket starts a thread that compiles its program. Until it is ready, and while another one is
     compiled, the caller must use the eager path. A bucket whose program fails stays eager. The first failure logs
     a warning.
 
     Args:
-        unet: the frozen U-Net.
+        name: name of the network, for the warning.
+        forward: the frozen network.
+        accepts: whether a batch has the shape of the programs, whatever its number of rows.
 
     Attributes:
         compiled_rows: rows that compiled programs have evaluated.
     """
 
-    def __init__(self, unet: Any) -> None:
+    def __init__(self, name: str, forward: Forward, accepts: Callable[[Sequence[Tensor]], bool]) -> None:
         self.compiled_rows = 0
-        self._unet = unet
-        self._side = int(unet.config.sample_size)
+        self._name = name
+        self._forward = forward
+        self._accepts = accepts
         self._programs: dict[tuple[int, int], _Program | None] = {}  # None after a failure
         self._pool = GraphPool()
-        self._compiler_lock = threading.Lock()  # torch cannot run a program while it traces another one
         self._thread: threading.Thread | None = None
         self._failed = False
 
@@ -75,17 +65,17 @@ class CompiledUnet:
 
     @property
     def graph_bytes(self) -> int:
-        """Memory of the CUDA graphs; their weights are those of the U-Net."""
+        """Memory of the CUDA graphs; their weights are those of the network."""
         return self._pool.size_bytes
 
-    def run(self, inputs: Sequence[Tensor]) -> Float[Tensor, "rows c h w"] | None:
-        """Return the U-Net's output in fp32, or None if the eager path must compute it.
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+        """Return the network's outputs, or None if the eager path must compute them.
 
         Args:
-            inputs: as in `evaluate`, on one device.
+            inputs: those of `forward`, on one device.
         """
         bucket = self._bucket(inputs)
-        if bucket is None or not self._compiler_lock.acquire(blocking=False):
+        if bucket is None or not _compiler_lock.acquire(blocking=False):
             return None
         key = (bucket, torch.get_num_threads())  # a program is compiled for its number of CPU threads
         try:
@@ -95,14 +85,14 @@ class CompiledUnet:
             program = self._programs[key]
             if program is None:
                 return None
-            output = program.run(inputs)
+            outputs = program.run(inputs)
         except Exception as error:  # noqa: BLE001 (any failure of the compiler means the eager path)
             self._record_failure(key, error)
             return None
         finally:
-            self._compiler_lock.release()
-        self.compiled_rows += len(output)
-        return output
+            _compiler_lock.release()
+        self.compiled_rows += len(inputs[0])
+        return outputs
 
     def wait(self) -> None:
         """Wait until no program is being compiled."""
@@ -110,22 +100,21 @@ class CompiledUnet:
             self._thread.join()
 
     def _bucket(self, inputs: Sequence[Tensor]) -> int | None:
-        noisy, _, states = inputs[:3]
-        if noisy.shape[2:] != (self._side, self._side) or states.shape[1] != _PLAIN_TOKENS:
+        if not self._accepts(inputs):
             return None
-        return next((size for size in BUCKETS if size >= len(noisy)), None)
+        return next((size for size in BUCKETS if size >= len(inputs[0])), None)
 
     def _start(self, key: tuple[int, int], inputs: Sequence[Tensor]) -> None:
         if self._thread is not None and self._thread.is_alive():
             return
-        program = _Program(self._unet, inputs, key[0], self._pool)
+        program = _Program(self._forward, inputs, key[0], self._pool)
         self._thread = threading.Thread(
             target=self._compile, args=(key, program), name="compiler", daemon=True
         )
         self._thread.start()
 
     def _compile(self, key: tuple[int, int], program: _Program) -> None:
-        with self._compiler_lock:
+        with _compiler_lock:
             try:
                 torch.set_num_threads(key[1])  # of this thread
                 program.compile()
@@ -137,24 +126,23 @@ class CompiledUnet:
         self._programs[key] = None
         if not self._failed:
             reason = str(error).strip().partition("\n")[0]
-            _log.warning("the U-Net runs without compilation: %s: %s", type(error).__name__, reason)
+            _log.warning("%s runs without compilation: %s: %s", self._name, type(error).__name__, reason)
         self._failed = True
 
 
 class _Program:
-    """Compiled U-Net for one number of rows. On CUDA it is captured as a graph.
+    """Compiled network for one number of rows. On CUDA it is captured as a graph.
 
     Its inputs have fixed addresses, as a CUDA graph requires, and fixed strides, so that torch never compiles again.
     """
 
-    def __init__(self, unet: Any, inputs: Sequence[Tensor], bucket: int, pool: GraphPool) -> None:
+    def __init__(self, forward: Forward, inputs: Sequence[Tensor], bucket: int, pool: GraphPool) -> None:
         self._inputs = tuple(_buffer(one, bucket) for one in inputs)
-        self._inputs = (self._inputs[0], self._inputs[1].float(), *self._inputs[2:])  # all kinds of timesteps
         self._fill(inputs)
         self._pool = pool
         self._graph: CudaGraph | None = None
         self._forward = torch.compile(  # type: ignore[call-overload]  # its overloads lack two arguments
-            lambda *given: evaluate(unet, given),
+            lambda *given: forward(*given),
             fullgraph=True,
             dynamic=False,
             isolate_recompiles=True,
@@ -166,14 +154,15 @@ class _Program:
         """Compile the program and run it once."""
         self._forward(*self._inputs)
 
-    def run(self, inputs: Sequence[Tensor]) -> Float[Tensor, "rows c h w"]:
-        """Return the output in fp32. Call it on one thread at a time."""
+    @torch.no_grad()
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return copies of the outputs. Call it on one thread at a time."""
         self._fill(inputs)
         device = self._inputs[0].device
         if device.type == "cuda" and self._graph is None:
             self._graph = CudaGraph(lambda: self._forward(*self._inputs), device, self._pool)
-        output: Tensor = self._forward(*self._inputs) if self._graph is None else self._graph.replay()
-        return output[: len(inputs[0])].to(torch.float32, copy=True)  # the graph reuses its output
+        outputs = self._forward(*self._inputs) if self._graph is None else self._graph.replay()
+        return tuple(one[: len(inputs[0])].clone() for one in outputs)  # the graph reuses its outputs
 
     def _fill(self, inputs: Sequence[Tensor]) -> None:
         """Copy the inputs, and pad them with copies of the last row."""

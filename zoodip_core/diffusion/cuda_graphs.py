@@ -22,7 +22,7 @@ class GraphPool:
 
 
 class CudaGraph:
-    """Captured forward pass with fixed inputs and output.
+    """Captured forward pass with fixed inputs and outputs.
 
     torch's own CUDA graphs (`mode="reduce-overhead"`) belong to the thread that compiled them. These can be captured
     and replayed on another thread than the compiler's.
@@ -36,7 +36,9 @@ class CudaGraph:
         RuntimeError: the memory does not suffice, or an operation cannot be captured.
     """
 
-    def __init__(self, forward: Callable[[], Tensor], device: torch.device, pool: GraphPool) -> None:
+    def __init__(
+        self, forward: Callable[[], tuple[Tensor, ...]], device: torch.device, pool: GraphPool
+    ) -> None:
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device):
             before = torch.cuda.memory_reserved()
@@ -44,11 +46,11 @@ class CudaGraph:
             if pool.handle is None:
                 pool.handle = torch.cuda.graph_pool_handle()
             with torch.cuda.graph(self._graph, pool=pool.handle, capture_error_mode="thread_local"):
-                self._output = forward()
+                self._outputs = forward()
             pool.size_bytes += max(0, torch.cuda.memory_reserved() - before)
 
     @staticmethod
-    def _warm_up(forward: Callable[[], Tensor]) -> None:
+    def _warm_up(forward: Callable[[], tuple[Tensor, ...]]) -> None:
         """Run once on another stream, so that libraries allocate their workspaces before the capture."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
@@ -56,7 +58,7 @@ class CudaGraph:
             forward()
         torch.cuda.current_stream().wait_stream(stream)
 
-    def replay(self) -> Tensor:
-        """Run the graph. The next replay of any graph of the pool overwrites the returned tensor."""
+    def replay(self) -> tuple[Tensor, ...]:
+        """Run the graph. The next replay of any graph of the pool overwrites the returned tensors."""
         self._graph.replay()
-        return self._output
+        return self._outputs

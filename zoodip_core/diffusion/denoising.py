@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from zoodip_core.diffusion.compiled import CompiledUnet, evaluate
+from zoodip_core.diffusion.compiled import CompiledNetwork
 from zoodip_core.diffusion.device import empty_cache
 from zoodip_core.diffusion.memory import is_out_of_memory
 from zoodip_core.diffusion.quantize import quantization_report
@@ -99,15 +99,23 @@ class Denoiser:
         parameters: number of the U-Net's parameters.
         max_rows: most rows of one forward pass; None for no limit.
         compiled: runs the U-Net compiled, where it can; None for the eager path only.
+
+    Args:
+        compiled_tokens: length of the texts for which the U-Net is compiled; None does not compile it.
     """
 
     def __init__(
-        self, unet: Any, *, dtype: torch.dtype, max_rows: int | None = None, compiled: bool = False
+        self,
+        unet: Any,
+        *,
+        dtype: torch.dtype,
+        max_rows: int | None = None,
+        compiled_tokens: int | None = None,
     ) -> None:
         self.unet = unet
         self.dtype = dtype
         self.max_rows = max_rows
-        self.compiled = CompiledUnet(unet) if compiled else None
+        self.compiled = None if compiled_tokens is None else compiled_unet(unet, compiled_tokens)
         self.parameters = quantization_report([unet]).parameters
         self._limits: dict[tuple[int, int], RowLimit] = {}  # by height and width of the latents
 
@@ -161,8 +169,37 @@ class Denoiser:
             timesteps,
             *(one.to(self.dtype) for one in conditions),
         ]
-        output = None if self.compiled is None else self.compiled.run(inputs)
-        return evaluate(self.unet, inputs).float() if output is None else output
+        if self.compiled is not None:
+            as_floats = timesteps.float()  # one program for all kinds of timesteps
+            outputs = self.compiled.run([inputs[0], as_floats, *inputs[2:]])
+            if outputs is not None:
+                return outputs[0].float()
+        return evaluate(self.unet, inputs).float()
+
+
+def evaluate(unet: Any, inputs: Sequence[Tensor]) -> Float[Tensor, "rows c h w"]:
+    """Run the U-Net.
+
+    Args:
+        unet: the U-Net.
+        inputs: noisy latents, timesteps and text-encoder states; for SDXL also pooled states and size conditioning.
+    """
+    noisy, timesteps, states, *added = inputs
+    conditions = dict(zip(("text_embeds", "time_ids"), added, strict=True)) if added else None
+    output: Tensor = unet(
+        noisy, timesteps, encoder_hidden_states=states, added_cond_kwargs=conditions, return_dict=False
+    )[0]
+    return output
+
+
+def compiled_unet(unet: Any, tokens: int) -> CompiledNetwork:
+    """Return the U-Net with programs for its native image size and texts of `tokens` tokens."""
+    side = int(unet.config.sample_size)
+
+    def accepts(inputs: Sequence[Tensor]) -> bool:
+        return inputs[0].shape[2:] == (side, side) and inputs[2].shape[1] == tokens
+
+    return CompiledNetwork("the U-Net", lambda *inputs: (evaluate(unet, inputs),), accepts)
 
 
 def row_losses(

@@ -28,7 +28,7 @@ from zoodip_core.diffusion.dequantized import dequantized_budget_mb, keep_dequan
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache, to_device
 from zoodip_core.diffusion.empty_networks import empty_network, empty_vae
 from zoodip_core.diffusion.memory import typed_out_of_memory
-from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
+from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder, compiled_encoder
 from zoodip_core.diffusion.safety import SafetyChecker
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.state_cache import StateCache
@@ -114,6 +114,12 @@ class Bundle:
         return [module for module in loaded if module is not None]
 
     @property
+    def graph_bytes(self) -> int:
+        """Memory of the CUDA graphs of compiled networks."""
+        networks = [self.denoiser.compiled, *(encoder.compiled for encoder in self.prompts.encoders)]
+        return sum(network.graph_bytes for network in networks if network is not None)
+
+    @property
     def latent_channels(self) -> int:
         """Number of channels of a latent."""
         return int(self.denoiser.unet.config.in_channels)
@@ -158,7 +164,7 @@ def load_bundle(
         safety_checker: whether to load the safety checker, if the base model ships one.
         dequantized_mb: budget in 10⁶ bytes for U-Net and text encoders in fp32. If it covers them, their weights are
             dequantized once instead of in each pass. The results have the same bits. None: 64 on a CPU, else 0.
-        compiled: whether to compile the U-Net in the background (`CompiledUnet`).
+        compiled: whether to compile U-Net and text encoders in the background (`CompiledNetwork`).
 
     Raises:
         InvalidInputError: torch finds no such device.
@@ -187,6 +193,8 @@ def load_bundle(
     encoders = _load_encoders(folder, family, precisions.text_encoder, chosen_device)
     if keeps_dequantized(folder, precisions, dequantized_budget_mb(dequantized_mb, chosen_device)):
         keep_dequantized([unet, *(encoder.model for encoder in encoders)], packed=not compiled)
+    if compiled:
+        encoders = [compiled_encoder(encoder) for encoder in encoders]
     return Bundle(
         name=entry.name,
         family=family,
@@ -197,7 +205,9 @@ def load_bundle(
         device=chosen_device,
         dtype=dtype,
         prompts=PromptEncoder(encoders),
-        denoiser=Denoiser(unet, dtype=dtype, max_rows=max_rows, compiled=compiled),
+        denoiser=Denoiser(
+            unet, dtype=dtype, max_rows=max_rows, compiled_tokens=encoders[0].tokens if compiled else None
+        ),
         schedule=noise_schedule(folder / "scheduler"),
         scale_factor=latent_cell_px(folder),
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoodip_core.diffusion.compiled import CompiledNetwork
 from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.tokenization import Window, first_window, read_units
@@ -31,12 +32,14 @@ class TextEncoder:
         model: the frozen network.
         penultimate: whether to use the penultimate layer instead of the last one.
         projected: whether the network has a projection of the end-of-text state.
+        compiled: runs the network compiled, where it can; None for the eager path only.
     """
 
     tokenizer: CLIPTokenizer
     model: Any
     penultimate: bool
     projected: bool
+    compiled: CompiledNetwork | None = None
 
     @property
     def body(self) -> Any:
@@ -53,6 +56,11 @@ class TextEncoder:
     def width(self) -> int:
         """Width of an embedding."""
         return int(self.table.shape[1])
+
+    @property
+    def tokens(self) -> int:
+        """Context length."""
+        return int(self.body.embeddings.position_ids.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -209,7 +217,17 @@ def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) ->
 def _run(
     encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
-    """Run the encoder on input embeddings, in the dtype of its layers; transformers' forward accepts only ids."""
+    """Run the encoder on input embeddings; return its states and, if it has a projection, the pooled states."""
+    inputs = [embedded, to_device(ends, embedded.device)]
+    found = None if encoder.compiled is None else encoder.compiled.run(inputs)
+    states, *pooled = evaluate(encoder, *inputs) if found is None else found
+    return states, pooled[0] if pooled else None
+
+
+def evaluate(
+    encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
+) -> tuple[Tensor, ...]:
+    """Run the layers in their dtype; transformers' own forward accepts only ids."""
     body = encoder.body
     hidden = body.embeddings(inputs_embeds=embedded.to(body.final_layer_norm.weight.dtype))
     before_last = hidden
@@ -217,8 +235,18 @@ def _run(
         before_last = hidden
         hidden = layer(hidden, None, is_causal=True)
     last = body.final_layer_norm(hidden)
-    pooled = None
-    if encoder.projected:
-        rows = torch.arange(len(last), device=last.device)
-        pooled = encoder.model.text_projection(last[rows, to_device(ends, last.device)])
-    return (before_last if encoder.penultimate else last), pooled
+    states = before_last if encoder.penultimate else last
+    if not encoder.projected:
+        return (states,)
+    rows = torch.arange(len(last), device=last.device)
+    return states, encoder.model.text_projection(last[rows, ends])
+
+
+def compiled_encoder(encoder: TextEncoder) -> TextEncoder:
+    """Return the encoder with programs for prompts of its context length."""
+
+    def accepts(inputs: Sequence[Tensor]) -> bool:
+        return inputs[0].shape[1] == encoder.tokens
+
+    network = CompiledNetwork("the text encoder", lambda *inputs: evaluate(encoder, *inputs), accepts)
+    return replace(encoder, compiled=network)

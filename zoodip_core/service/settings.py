@@ -128,7 +128,7 @@ class ServiceSettings(BaseSettings):
     )
     compile: bool = Field(
         default=False,
-        description="on: compile the U-Net for each number of rows in the background; "
+        description="on: compile U-Net and text encoders for each number of rows in the background; "
         "until then, and if it fails, it runs eagerly",
     )
     device: str | None = Field(

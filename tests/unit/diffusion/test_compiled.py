@@ -23,8 +23,7 @@ import sys
 import torch
 from torch import nn
 from zoodip_core.base_models.catalog import BaseModelEntry
-from zoodip_core.diffusion.compiled import evaluate
-from zoodip_core.diffusion.denoising import Denoiser, Rows
+from zoodip_core.diffusion.denoising import Denoiser, Rows, evaluate
 from zoodip_core.diffusion.loading import load_bundle
 from zoodip_core.diffusion.quantize import quantize_model
 
@@ -41,7 +40,7 @@ class Unet(nn.Module):
 def rows(count):
     return Rows(torch.randn(count, 4, 8, 8), torch.arange(count), torch.randn(count, 77, 8))
 
-denoiser = Denoiser(quantize_model(Unet(), precision="int8"), dtype=torch.float32, compiled=True)
+denoiser = Denoiser(quantize_model(Unet(), precision="int8"), dtype=torch.float32, compiled_tokens=77)
 compiled, five = denoiser.compiled, rows(5)
 eager = denoiser.predict(five)
 assert compiled.compiled_rows == 0
@@ -57,7 +56,7 @@ assert compiled.compiled_rows == 16
 denoiser.predict(Rows(torch.randn(6, 4, 16, 16), torch.arange(6), torch.randn(6, 77, 8)))  # another size
 assert compiled.compiled_rows == 16
 
-bundle = load_bundle(BaseModelEntry(name="x", path=Path(sys.argv[1])), device="cpu")
+bundle = load_bundle(BaseModelEntry(name="x", path=Path(sys.argv[1])), device="cpu", compiled=True)
 unet = bundle.denoiser.unet
 pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
 inputs = [torch.randn(2, 4, 8, 8), torch.ones(2), torch.randn(2, 77, unet.config.cross_attention_dim)]
@@ -65,12 +64,27 @@ inputs += [torch.randn(2, pooled), torch.ones(2, 6)]
 with torch.no_grad():
     traced = torch.compile(lambda *given: evaluate(unet, given), backend="eager", fullgraph=True)
     assert torch.equal(traced(*inputs), evaluate(unet, inputs))
+
+    prompts = bundle.prompts
+    prompt = prompts.tokenize("a photo of a dog", {})
+    embedded = [torch.stack([one] * 5) for one in prompts.embed(prompt, {})]
+    eager = prompts.encode(embedded, [prompt] * 5)
+    networks = [encoder.compiled for encoder in prompts.encoders]
+    for network in networks:  # one is compiled at a time
+        prompts.encode(embedded, [prompt] * 5)
+        network.wait()
+    assert [network.buckets for network in networks] == [[6], [6]]
+    before = [network.compiled_rows for network in networks]
+    states = prompts.encode(embedded, [prompt] * 5)
+    assert [network.compiled_rows for network in networks] == [rows + 5 for rows in before]
+    torch.testing.assert_close(states.states, eager.states)
+    torch.testing.assert_close(states.pooled, eager.pooled)
 """
 
 
 @pytest.mark.slow
 def test_programs_give_the_eager_results(family_folder: dict[str, Path], tmp_path: Path) -> None:
-    """Inductor compiles a padded bucket in the background. SDXL's U-Net with INT8 weights is one graph.
+    """Inductor compiles a padded bucket in the background. SDXL's networks with INT8 weights are one graph each.
 
     The test runs in a separate process, because the test suite's shape checks break the graph.
     """
@@ -99,7 +113,7 @@ def _rows(count: int, side: int = 2) -> Rows:
 
 def test_a_failed_compilation_leaves_the_eager_path(caplog: pytest.LogCaptureFixture) -> None:
     """Each bucket is tried once. Only the first failure logs a warning."""
-    denoiser = Denoiser(_Untraceable(), dtype=torch.float32, compiled=True)
+    denoiser = Denoiser(_Untraceable(), dtype=torch.float32, compiled_tokens=77)
     compiled = denoiser.compiled
     assert compiled is not None
     with caplog.at_level(logging.WARNING):
@@ -116,7 +130,7 @@ def test_a_failed_compilation_leaves_the_eager_path(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(("count", "side"), [(65, 2), (2, 4)])
 def test_other_batches_start_no_compiler(count: int, side: int, caplog: pytest.LogCaptureFixture) -> None:
     """Batches above the largest bucket and images of another size run eagerly and compile nothing."""
-    denoiser = Denoiser(_Untraceable(), dtype=torch.float32, compiled=True)
+    denoiser = Denoiser(_Untraceable(), dtype=torch.float32, compiled_tokens=77)
     denoiser.predict(_rows(count, side))
     assert denoiser.compiled is not None
     denoiser.compiled.wait()
