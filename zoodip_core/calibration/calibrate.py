@@ -57,7 +57,8 @@ def calibrate(
 ) -> bool:
     """Write a calibration file. The partial result is kept in `<out>.part` until the end.
 
-    With `forward_only` the space of its searches is kept in `<out>.prior` until the end.
+    With `forward_only` the space of its searches is kept in `<out>.prior` until the end. Without it no such file is
+    read, written or deleted.
 
     Args:
         bundle: the base model; in fp32 for backpropagation.
@@ -76,10 +77,10 @@ def calibrate(
         LossNotFiniteError: a loss is NaN or infinite.
     """
     chosen = _choose(bundle, options)
-    part, prior = out.with_suffix(".part"), out.with_suffix(".prior")
+    part, prior = (out.with_name(out.name + suffix) for suffix in (".part", ".prior"))
     identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
     learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
-    if not learned:
+    if options.forward_only and not learned:
         prior.unlink(missing_ok=True)  # of a calibration that learned nothing
     method = _method(bundle, chosen, options, prior, generation)
     while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
@@ -90,7 +91,7 @@ def calibrate(
         save_checkpoint(learned, part, identity=identity)
         on_progress(len(learned["displacements"]), len(chosen.learned))
     _finish(method, chosen, learned).save(out)
-    for file in (part, prior):
+    for file in (part, prior) if options.forward_only else (part,):
         file.unlink(missing_ok=True)
     return True
 

@@ -96,8 +96,8 @@ def test_interrupted_calibration_continues_with_the_same_bits(
     counts.clear()
     assert not go(parts, options, until=2)
     assert not parts.exists()
-    assert parts.with_suffix(".prior").exists() is forward_only
-    parts.with_suffix(".prior").unlink(missing_ok=True)
+    assert (tmp_path / "parts.safetensors.prior").exists() is forward_only
+    (tmp_path / "parts.safetensors.prior").unlink(missing_ok=True)
     with pytest.raises(InvalidCheckpointError, match="other settings"):
         go(parts, CalibrationOptions(subjects=3, steps=1), until=9)
     assert go(parts, options, until=9)
@@ -105,6 +105,25 @@ def test_interrupted_calibration_continues_with_the_same_bits(
     assert _content(parts) == _content(whole)
     assert {file.name for file in tmp_path.iterdir()} == {"whole.safetensors", "parts.safetensors"}
     check_search(replace(bundle, calibration=whole), pictures)
+
+
+@pytest.mark.parametrize("name", ["c.part", "c.prior", "c.safetensors"])
+def test_result_may_have_any_name(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """The files of a calibration on its way are not the result, and no file of the user is deleted."""
+    own = {file: b"own" for file in ("c.part", "c.prior", "c.safetensors.prior") if file != name}
+    for file, content in own.items():
+        (tmp_path / file).write_bytes(content)
+    options = CalibrationOptions(2, 1, samples=1, excluded=TONES)
+    assert calibrate(
+        bundle,
+        options,
+        tmp_path / name,
+        generation=QUICK,
+        on_progress=lambda _done, _of: None,
+        should_stop=lambda: False,
+    )
+    assert len(load(replace(bundle, calibration=tmp_path / name)).provenance["subjects"]) == 2
+    assert {file: (tmp_path / file).read_bytes() for file in own} == own
 
 
 def check_search(bundle: Bundle, pictures: list[Image.Image]) -> None:
