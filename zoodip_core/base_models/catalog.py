@@ -88,28 +88,13 @@ class Catalog:
     def load(cls, path: Path | None = None) -> Self:
         """Load the embedded model, and the models of a TOML file with `[[base_models]]` tables.
 
-        A relative `path` or `vae` in the file is relative to the folder of the file.
+        A relative `path`, `vae` or `calibration` in the file is relative to the folder of the file.
 
         Raises:
             InvalidSettingsError: a value is not allowed; the message names table and field.
         """
         embedded = _read(EMBEDDED)
         added = [] if path is None else _read(path)
-        for number, entry in enumerate(added):
-            if entry.path is not None and entry.path.is_file():
-                raise _fault(
-                    path,
-                    number,
-                    "path",
-                    f"the file {entry.path}",
-                    "a folder; `zoodip models add` adds a file",
-                )
-            if entry.path is not None and not entry.path.is_dir():
-                raise _fault(
-                    path, number, "path", f"{entry.path}, which does not exist", "an existing folder"
-                )
-            if entry.vae is not None and not entry.vae.is_dir():
-                raise _fault(path, number, "vae", f"{entry.vae}, which is no folder", "an existing folder")
         chosen = [entry.name for entry in added if entry.default]
         if len(chosen) > 1:
             raise _fault(path, None, "default", " and ".join(chosen), "one default model")
@@ -173,13 +158,34 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
         _check_settings(path, number, name, getattr(entry, name))
     calibration = entry.calibration or Path(f"{entry.name}.calibration.safetensors")
     places = {"path": entry.path, "vae": entry.vae, "calibration": calibration}
-    return entry.model_copy(
-        update={
-            name: (path.parent / place.expanduser()).absolute()
-            for name, place in places.items()
-            if place is not None
-        }
-    )
+    located = {
+        name: (path.parent / place.expanduser()).absolute()
+        for name, place in places.items()
+        if place is not None
+    }
+    _check_places(path, number, located, calibration_is_given=entry.calibration is not None)
+    return entry.model_copy(update=located)
+
+
+def _check_places(catalog: Path, number: int, places: dict[str, Path], *, calibration_is_given: bool) -> None:
+    """Validate that folders and files of an entry exist. A calibration that is not given may be missing.
+
+    Raises:
+        InvalidSettingsError: one is missing, or not of its kind.
+    """
+    path, vae, calibration = (places.get(name) for name in ("path", "vae", "calibration"))
+    if path is not None and path.is_file():
+        expected = "a folder; `zoodip models add` adds a file"
+        raise _fault(catalog, number, "path", f"the file {path}", expected)
+    if path is not None and not path.is_dir():
+        raise _fault(catalog, number, "path", f"{path}, which does not exist", "an existing folder")
+    if vae is not None and not vae.is_dir():
+        raise _fault(catalog, number, "vae", f"{vae}, which is no folder", "an existing folder")
+    assert calibration is not None, "each entry has a path"
+    if not calibration.is_file() and (calibration_is_given or calibration.exists()):
+        given = "a file that `zoodip calibrate --out` wrote; leave the field out until it exists"
+        expected = given if calibration_is_given else "a file of `zoodip calibrate`, or none"
+        raise _fault(catalog, number, "calibration", f"{calibration}, which is no regular file", expected)
 
 
 def _check_settings(path: Path, number: int, name: str, values: dict[str, Any]) -> None:

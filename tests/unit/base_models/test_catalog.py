@@ -107,6 +107,17 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
             "calibrated_settings",
         ),
         (
+            SD15 + 'calibration = "absent.safetensors"',
+            "absent.safetensors, which is no regular file; expected a file that `zoodip calibrate --out` wrote",
+            "calibration",
+        ),
+        (SD15 + 'calibration = "sd15"', "sd15, which is no regular file; expected a file", "calibration"),
+        (
+            SD15 + 'calibration = "sd15.calibration.safetensors"',
+            "sd15.calibration.safetensors, which is no regular file; expected a file",
+            "calibration",
+        ),
+        (
             SD15 + "settings = { n = 0 }",
             "base_models[0].settings.n: got 0; expected a number greater than or equal to 1",
             "settings",
@@ -137,6 +148,21 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, fault: str, f
     assert error.value.message.endswith(f"(catalog {tmp_path / 'models.toml'})")
     if field:
         assert str(error.value.field).endswith(f".{field}")
+
+
+def test_a_calibration_is_found_or_left_out(tmp_path: Path) -> None:
+    """The default file may be missing, but not be a folder. A file with another name is given."""
+    catalog = write_catalog(tmp_path, SD15)
+    entry = Catalog.load(catalog).get("sd15")
+    assert entry.calibration == tmp_path / "sd15.calibration.safetensors"
+    assert not entry.has_calibration
+    entry.calibration.mkdir()
+    with pytest.raises(InvalidSettingsError, match=r"which is no regular file; expected .*, or none"):
+        Catalog.load(catalog)
+    (tmp_path / "own.safetensors").touch()
+    write_catalog(tmp_path, SD15 + 'calibration = "own.safetensors"')
+    entry = Catalog.load(catalog).get("sd15")
+    assert (entry.calibration, entry.has_calibration) == (tmp_path / "own.safetensors", True)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
