@@ -23,6 +23,8 @@ _PROVENANCE = "zoodip.provenance"
 _NAMES = {"basis", "scales", "curvature"}
 _MAP = "map."
 _STYLES = "styles"
+_TOLERANCE = 1e-3
+"""Largest error of a basis that counts as orthonormal, and relative one of a curvature that counts as symmetric."""
 DIRECTIONS = 64
 """Most principal directions that a calibration keeps."""
 
@@ -110,13 +112,20 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], dimensions: int) -
         InvalidModelError: one is not as `Calibration` requires.
     """
     _check_names(path, tensors, _NAMES, "other tensors than float32 basis, scales and curvature")
-    count = max(1, len(tensors["scales"].flatten()))
+    count = min(max(1, len(tensors["scales"].flatten())), dimensions)  # more rows cannot be orthogonal
     shapes = {"basis": (count, dimensions), "scales": (count,), "curvature": (count, count)}
     _check_values(path, tensors, shapes, f"tensors that do not fit vectors of {dimensions} dimensions")
+    basis, curvature = tensors["basis"].double(), tensors["curvature"].double()
+    if (basis @ basis.T - torch.eye(count)).abs().max() > _TOLERANCE:
+        raise _unusable(path, "a basis that is not orthonormal")
     if not (tensors["scales"] > 0).all():
         raise _unusable(path, "a scale that is not above 0")
-    if not (torch.linalg.eigvalsh(tensors["curvature"].double()) >= -1e-6).all():
+    if (curvature - curvature.T).abs().max() > _TOLERANCE * curvature.abs().max():
+        raise _unusable(path, "a curvature that is not symmetric")
+    if not (torch.linalg.eigvalsh(curvature) >= -1e-6).all():
         raise _unusable(path, "a curvature that is negative along a direction")
+    if curvature.trace() <= 0:
+        raise _unusable(path, "a curvature that is 0 along all directions")
 
 
 def _check_map(path: Path, tensors: Mapping[str, Tensor], dimensions: int, statistics: int) -> None:

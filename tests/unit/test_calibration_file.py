@@ -77,6 +77,38 @@ def with_negative_curvature(tensors: dict[str, Tensor]) -> None:
     tensors["curvature"][0, 0] = -1
 
 
+def with_zero_curvature(tensors: dict[str, Tensor]) -> None:
+    """Set the curvature to 0."""
+    tensors["curvature"].zero_()
+
+
+def with_asymmetric_curvature(tensors: dict[str, Tensor]) -> None:
+    """Change one of two equal values, above the diagonal."""
+    tensors["curvature"][0, 1] = 0.01
+
+
+def with_zero_basis(tensors: dict[str, Tensor]) -> None:
+    """Set the basis to 0."""
+    tensors["basis"].zero_()
+
+
+def with_longer_basis(tensors: dict[str, Tensor]) -> None:
+    """Scale the rows of the basis."""
+    tensors["basis"] *= 1.01
+
+
+def with_dependent_basis(tensors: dict[str, Tensor]) -> None:
+    """Repeat a row of the basis."""
+    tensors["basis"][1] = tensors["basis"][0]
+
+
+def with_more_rows_than_dimensions(tensors: dict[str, Tensor]) -> None:
+    """Add directions beyond the dimensions of a vector."""
+    rows = D + 1
+    tensors["basis"] = torch.eye(rows, D)
+    tensors["scales"], tensors["curvature"] = torch.ones(rows), torch.eye(rows) / rows
+
+
 def without_offset(tensors: dict[str, Tensor]) -> None:
     """Remove a tensor of the map."""
     del tensors["map.offset"]
@@ -131,6 +163,12 @@ def with_infinite_style(tensors: dict[str, Tensor]) -> None:
         (narrower, "do not fit vectors of 6 dimensions"),
         (with_zero_scale, "a scale that is not above 0"),
         (with_negative_curvature, "a curvature that is negative"),
+        (with_zero_curvature, "a curvature that is 0 along all directions"),
+        (with_asymmetric_curvature, "a curvature that is not symmetric"),
+        (with_zero_basis, "a basis that is not orthonormal"),
+        (with_longer_basis, "a basis that is not orthonormal"),
+        (with_dependent_basis, "a basis that is not orthonormal"),
+        (with_more_rows_than_dimensions, "do not fit vectors of 6 dimensions"),
         (without_offset, "other tensors of the map than"),
         (with_unknown_tensor, "other tensors than"),
         (for_fewer_channels, "a map that does not fit 4 statistics and 6 dimensions"),
