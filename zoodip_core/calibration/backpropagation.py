@@ -14,6 +14,7 @@ from torch import Tensor
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
 from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
+from zoodip_core.calibration.watch import Watch
 from zoodip_core.diffusion.denoising import row_losses
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.errors import LossNotFiniteError
@@ -36,20 +37,28 @@ class Backpropagation:
         bundle: the base model in fp32.
         options: number of steps.
         generation: steps and guidance scale of the pictures.
+        watch: may stop before each pseudo-subject and each step.
     """
 
     bundle: Bundle
     options: CalibrationOptions
     generation: Mapping[str, int | float]
+    watch: Watch
 
     def begin(self, subject: PseudoSubject, seed: int) -> Personalization:
-        """Draw a pseudo-subject, at its initializer."""
+        """Draw a pseudo-subject, at its initializer.
+
+        Raises:
+            InterruptedSearchError: the watch stopped the learning.
+        """
+        self.watch.check()
         return begin_pseudo_subject(self.bundle, subject, seed, self.generation)
 
     def learn(self, started: Sequence[Personalization], seed: int) -> Float[Tensor, "subjects flat"]:
         """Learn pseudo-subjects in one batch of samples of `seed`, and return how far the tokens moved.
 
         Raises:
+            InterruptedSearchError: the watch stopped the learning; nothing is kept of this batch.
             LossNotFiniteError: a loss is NaN or infinite.
         """
         start = torch.stack([one.search.theta for one in started])
@@ -57,6 +66,7 @@ class Backpropagation:
         generator = torch.Generator().manual_seed(seed)
         adam = torch.optim.Adam([tokens], RATE)
         for step in range(steps := self.options.steps):
+            self.watch.check()
             adam.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
             loss = _loss(self.bundle, started, tokens, generator)
             if not loss.isfinite():

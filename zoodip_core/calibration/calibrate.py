@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from zoodip_core.calibration.pseudo_subjects import (
     weights,
 )
 from zoodip_core.calibration.vocabulary_prior import vocabulary_calibration
+from zoodip_core.calibration.watch import Watch
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.displacement_map import DisplacementMap, latent_statistics
@@ -52,26 +53,23 @@ def calibrate(
     out: Path,
     *,
     generation: Mapping[str, int | float],
-    on_progress: Callable[[int, int], None],
-    should_stop: Callable[[], bool],
-) -> bool:
+    watch: Watch,
+) -> None:
     """Write a calibration file. The partial result is kept in `<out>.part` until the end.
 
     With `forward_only` the space of its searches is kept in `<out>.prior` until the end. Without it no such file is
-    read, written or deleted.
+    read, written or deleted. After an interruption a repeated call continues with the batch that had begun, which it
+    learns again.
 
     Args:
         bundle: the base model; in fp32 for backpropagation.
         options: size and seed; a partial result of other options is refused.
         out: the file to write.
         generation: steps and guidance scale of the pictures.
-        on_progress: called with the numbers of learned pseudo-subjects and of all.
-        should_stop: called between batches.
-
-    Returns:
-        Whether the calibration is complete; if not, a repeated call continues.
+        watch: receives the progress, and may stop the calibration.
 
     Raises:
+        InterruptedSearchError: the watch stopped the calibration.
         InvalidModelError: the vocabulary has too few single-token nouns.
         InvalidCheckpointError: the partial result is damaged, or has other options or another base model.
         LossNotFiniteError: a loss is NaN or infinite.
@@ -82,18 +80,15 @@ def calibrate(
     learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
     if options.forward_only and not learned:
         prior.unlink(missing_ok=True)  # of a calibration that learned nothing
-    method = _method(bundle, chosen, options, prior, generation)
+    method = _method(bundle, chosen, options, prior, generation, watch)
     while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
-        if should_stop():
-            return False
         found = _learn(method, chosen.learned[done : done + options.together], options.seed + done)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
         save_checkpoint(learned, part, identity=identity)
-        on_progress(len(learned["displacements"]), len(chosen.learned))
+        watch.on_progress("learned", len(learned["displacements"]), len(chosen.learned))
     _finish(method, chosen, learned).save(out)
     for file in (part, prior) if options.forward_only else (part,):
         file.unlink(missing_ok=True)
-    return True
 
 
 def _choose(bundle: Bundle, options: CalibrationOptions) -> _Chosen:
@@ -111,13 +106,15 @@ def _method(
     options: CalibrationOptions,
     prior: Path,
     generation: Mapping[str, int | float],
+    watch: Watch,
 ) -> _Method:
     """Return how pseudo-subjects are learned; write the space that forward-only searches need, if it is missing."""
     if not options.forward_only:
-        return Backpropagation(bundle, options, generation)
+        return Backpropagation(bundle, options, generation, watch)
     if not prior.is_file():
-        vocabulary_calibration(bundle, chosen.subjects, chosen.nouns, options, generation).save(prior)
-    return ForwardOnly(replace(bundle, calibration=prior), options, generation)
+        found = vocabulary_calibration(bundle, chosen.subjects, chosen.nouns, options, generation, watch)
+        found.save(prior)
+    return ForwardOnly(replace(bundle, calibration=prior), options, generation, watch)
 
 
 def _learn(method: _Method, subjects: Sequence[PseudoSubject], seed: int) -> dict[str, Tensor]:
@@ -141,7 +138,9 @@ def _finish(method: _Method, chosen: _Chosen, learned: Mapping[str, Tensor]) -> 
     rows = torch.tensor(weights(subjects)).sqrt()[:, None] * moves
     between = noun_displacements(bundle, chosen.nouns, rows)
     basis, scales = principal_directions(torch.cat([rows, between]), DIRECTIONS)
-    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, method.options, method.generation)
+    curvature = mean_curvature(
+        bundle, subjects, scales[:, None] * basis, method.options, method.generation, method.watch
+    )
     objects = torch.tensor([subject.kind == "object" for subject in subjects])
     fitted = DisplacementMap.fit(statistics[objects], tokens[objects], moves[objects])
     styles = [index for index, one in enumerate(chosen.learned) if one.kind == "style"]

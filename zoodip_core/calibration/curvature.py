@@ -11,6 +11,7 @@ from torch import Tensor
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject, weights
 from zoodip_core.calibration.start import TOKEN, begin_pseudo_subject
+from zoodip_core.calibration.watch import Watch
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.personalization.samples import Sample, candidates_request
@@ -27,6 +28,7 @@ def mean_curvature(
     directions: Float[Tensor, "k flat"],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
+    watch: Watch,
 ) -> Float[Tensor, "k k"]:
     """Return the weighted mean of the samples' curvatures ΔΔᵀ at the initial tokens, each divided by its trace.
 
@@ -39,11 +41,16 @@ def mean_curvature(
         directions: principal directions with the length of their scales.
         options: number of samples, and seed of pictures, as for learning, and of samples.
         generation: steps and guidance scale of the pictures.
+        watch: receives the number of measured pseudo-subjects.
+
+    Raises:
+        InterruptedSearchError: the watch stopped the measurement; nothing is kept of it.
     """
     generator = torch.Generator().manual_seed(options.seed)
     low, high = (round(share * len(bundle.schedule)) for share in TIMESTEPS)
     engine, total = Engine(bundle), torch.zeros(len(directions), len(directions), dtype=torch.float64)
     for index, (subject, weight) in enumerate(zip(subjects, weights(subjects), strict=True)):
+        watch.check()
         begun = begin_pseudo_subject(bundle, subject, options.seed + index, generation)
         theta = begun.search.theta
         candidates = torch.cat([theta[None], theta + STEP * directions])
@@ -56,6 +63,7 @@ def mean_curvature(
                 image % len(begun.references.posteriors), flipped=False, timestep=timestep, seed=noise
             )
             total += weight * _curvature(engine, sample, candidates)
+        watch.on_progress("measured", index + 1, len(subjects))
     return (total / total.trace()).float()
 
 

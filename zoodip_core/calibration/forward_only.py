@@ -14,6 +14,7 @@ from zoodip_core.base_models.presets import CALIBRATED
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
 from zoodip_core.calibration.start import begin_pseudo_subject
+from zoodip_core.calibration.watch import Watch
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 from zoodip_core.personalization.personalize import Personalization
@@ -27,14 +28,21 @@ class ForwardOnly:
         bundle: the base model, quantized or not, with the first calibration.
         options: number of steps of a search.
         generation: steps and guidance scale of the pictures.
+        watch: may stop before each pseudo-subject and each step.
     """
 
     bundle: Bundle
     options: CalibrationOptions
     generation: Mapping[str, int | float]
+    watch: Watch
 
     def begin(self, subject: PseudoSubject, seed: int) -> Personalization:
-        """Draw a pseudo-subject and start its search at its initializer."""
+        """Draw a pseudo-subject and start its search at its initializer.
+
+        Raises:
+            InterruptedSearchError: the watch stopped the learning.
+        """
+        self.watch.check()
         settings = CALIBRATED | {"steps": self.options.steps, "seed": seed}
         return begin_pseudo_subject(self.bundle, subject, seed, self.generation, settings)
 
@@ -42,11 +50,13 @@ class ForwardOnly:
         """Search pseudo-subjects together, and return how far the tokens moved. Each search has its own seed.
 
         Raises:
+            InterruptedSearchError: the watch stopped the learning; nothing is kept of this batch.
             LossNotFiniteError: a loss is NaN or infinite.
         """
         starts = torch.stack([one.search.theta for one in started])
         engine = Engine(self.bundle)
         while unfinished := [one for one in started if not one.done]:
+            self.watch.check()
             for error in engine.step(unfinished):
                 if error is not None:
                     raise error

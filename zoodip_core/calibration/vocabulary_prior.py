@@ -12,6 +12,7 @@ from zoodip_core.calibration.curvature import mean_curvature
 from zoodip_core.calibration.noun_displacements import noun_tokens
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
+from zoodip_core.calibration.watch import Watch
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 
@@ -22,6 +23,7 @@ def vocabulary_calibration(
     nouns: Sequence[str],
     options: CalibrationOptions,
     generation: Mapping[str, int | float],
+    watch: Watch,
 ) -> Calibration:
     """Return the principal directions of all embeddings, with the length of a displacement between two nouns.
 
@@ -31,11 +33,15 @@ def vocabulary_calibration(
         nouns: single-token nouns of the vocabulary.
         options: number of samples of each pseudo-subject, and seed.
         generation: steps and guidance scale of the pictures.
+        watch: receives the number of measured pseudo-subjects.
+
+    Raises:
+        InterruptedSearchError: the watch stopped the measurement; nothing is kept of it.
     """
     centered = embedding_table(bundle)
     basis, scales = principal_directions(centered - centered.mean(dim=0), DIRECTIONS)
     scales = scales * (mean_square_distance(bundle, nouns) / scales.square().sum()).sqrt()
-    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation)
+    curvature = mean_curvature(bundle, subjects, scales[:, None] * basis, options, generation, watch)
     return Calibration(basis, scales, curvature, bundle.weights_fingerprint, {"source": "vocabulary"})
 
 

@@ -9,10 +9,11 @@ import typer
 
 from zoodip_core.cli.console import interruption, print_json, say
 from zoodip_core.cli.options import BaseModelOption, CatalogOption, DeviceOption, JsonOption
-from zoodip_core.errors import InterruptedSearchError, InvalidInputError
+from zoodip_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from zoodip_core.base_models.catalog import BaseModelEntry
+    from zoodip_core.calibration.watch import Stage
 
 SubjectsOption = Annotated[
     int, typer.Option("--subjects", min=2, max=1000, help="Number of pseudo-subjects that the model draws.")
@@ -59,10 +60,15 @@ def calibrate(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn where the tokens of a base model move, for shorter searches. Repeat it to continue after Ctrl-C."""
+    """Learn where the tokens of a base model move, for shorter searches. Repeat it to continue after Ctrl-C.
+
+    Pseudo-subjects are learned in batches of eight. A batch that Ctrl-C interrupts is learned again, and an
+    interrupted measurement starts again.
+    """
     from zoodip_core.base_models.catalog import Catalog
     from zoodip_core.calibration.calibrate import calibrate as run
     from zoodip_core.calibration.options import CalibrationOptions
+    from zoodip_core.calibration.watch import Watch
     from zoodip_core.diffusion.loading import load_bundle
 
     entry = Catalog.load(catalog).get(base_model)
@@ -72,21 +78,18 @@ def calibrate(
     )
     bundle = load_bundle(entry if forward_only else _in_fp32(entry), device=device)
     with interruption() as stop:
-        complete = run(
-            bundle,
-            options,
-            file,
-            generation=entry.generation,
-            on_progress=lambda done, of: say(f"calibrating: {done} of {of} pseudo-subjects learned"),
-            should_stop=stop,
-        )
-    if not complete:
-        raise InterruptedSearchError("interrupted; run the same command again to continue")
+        run(bundle, options, file, generation=entry.generation, watch=Watch(_say_progress, stop))
     say(f"{entry.name}: calibration saved to {file}")
     if file == entry.calibration:
         say(f"{entry.name}: the default search is now the calibrated one; search_space=full is the other")
     if as_json:
         print_json({"base_model": entry.name, "calibration": str(file), "subjects": subjects, "steps": steps})
+
+
+def _say_progress(stage: Stage, done: int, of: int) -> None:
+    """Print a line for every eighth pseudo-subject, and for the last one."""
+    if done % 8 == 0 or done == of:
+        say(f"calibrating: {done} of {of} pseudo-subjects {stage}")
 
 
 def _in_fp32(entry: BaseModelEntry) -> BaseModelEntry:

@@ -19,12 +19,18 @@ from zoodip_core.base_models.presets import resolve_settings
 from zoodip_core.calibration.calibrate import calibrate
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import FORMS, TONES
+from zoodip_core.calibration.watch import Stage, Watch
 from zoodip_core.calibration_file import Calibration
 from zoodip_core.cli.main import run
 from zoodip_core.config import ConceptKind
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 from zoodip_core.engine import Engine
-from zoodip_core.errors import InvalidCheckpointError, InvalidModelError, InvalidSettingsError
+from zoodip_core.errors import (
+    InterruptedSearchError,
+    InvalidCheckpointError,
+    InvalidModelError,
+    InvalidSettingsError,
+)
 from zoodip_core.personalization.initial_token import initial_token
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.subject import Subject
@@ -80,31 +86,51 @@ def test_interrupted_calibration_continues_with_the_same_bits(
     options = CalibrationOptions(3, 2, together=2, samples=1, excluded=excluded, forward_only=forward_only)
     counts = list[int]()
 
-    def go(out: Path, chosen: CalibrationOptions, *, until: int) -> bool:
+    def go(out: Path, chosen: CalibrationOptions, *, until: int = 9) -> None:
+        def count(stage: Stage, done: int, _of: int) -> None:
+            counts.extend([done] if stage == "learned" else [])
+
+        watch = Watch(count, lambda: bool(counts) and counts[-1] >= until)
         with torch.set_grad_enabled(not forward_only):  # a backward pass fails without gradients
-            return calibrate(
-                bundle,
-                chosen,
-                out,
-                generation=QUICK,
-                on_progress=lambda done, of: counts.append(done) if of == 5 else None,
-                should_stop=lambda: bool(counts) and counts[-1] >= until,
-            )
+            calibrate(bundle, chosen, out, generation=QUICK, watch=watch)
 
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    assert go(whole, options, until=9)
+    go(whole, options)
     counts.clear()
-    assert not go(parts, options, until=2)
-    assert not parts.exists()
+    with pytest.raises(InterruptedSearchError, match="calibrate again with the same options"):
+        go(parts, options, until=2)
     assert (tmp_path / "parts.safetensors.prior").exists() is forward_only
     (tmp_path / "parts.safetensors.prior").unlink(missing_ok=True)
     with pytest.raises(InvalidCheckpointError, match="other settings"):
-        go(parts, CalibrationOptions(subjects=3, steps=1), until=9)
-    assert go(parts, options, until=9)
-    assert counts == [2, 4, 5]
+        go(parts, CalibrationOptions(subjects=3, steps=1))
+    counts.clear()
+    with pytest.raises(InterruptedSearchError):
+        go(parts, options, until=5)  # while the curvature is measured
+    assert not parts.exists()
+    go(parts, options)
+    assert counts == [4, 5]
     assert _content(parts) == _content(whole)
     assert {file.name for file in tmp_path.iterdir()} == {"whole.safetensors", "parts.safetensors"}
     check_search(replace(bundle, calibration=whole), pictures)
+
+
+@pytest.mark.parametrize("forward_only", [False, True])
+def test_interruption_is_possible_before_each_subject_and_each_step(
+    bundle: Bundle, tmp_path: Path, forward_only: bool
+) -> None:
+    """The watch is asked before each one is drawn, learned or measured, and receives the progress."""
+    events = list[str]()
+
+    def ask() -> bool:
+        events.append("?")
+        return False
+
+    watch = Watch(lambda *progress: events.append("{} {}/{}".format(*progress)), ask)
+    options = CalibrationOptions(2, 3, samples=1, excluded=TONES, forward_only=forward_only)
+    calibrate(bundle, options, tmp_path / "c.safetensors", generation=QUICK, watch=watch)
+    measured = ["?", "measured 1/2", "?", "measured 2/2"]
+    drawn_and_learned = ["?", "?", *["?"] * 3, "learned 2/2"]
+    assert events == [*(measured if forward_only else []), *drawn_and_learned, *measured]
 
 
 @pytest.mark.parametrize("name", ["c.part", "c.prior", "c.safetensors"])
@@ -114,14 +140,8 @@ def test_result_may_have_any_name(bundle: Bundle, tmp_path: Path, name: str) -> 
     for file, content in own.items():
         (tmp_path / file).write_bytes(content)
     options = CalibrationOptions(2, 1, samples=1, excluded=TONES)
-    assert calibrate(
-        bundle,
-        options,
-        tmp_path / name,
-        generation=QUICK,
-        on_progress=lambda _done, _of: None,
-        should_stop=lambda: False,
-    )
+    watch = Watch(lambda _stage, _done, _of: None, lambda: False)
+    calibrate(bundle, options, tmp_path / name, generation=QUICK, watch=watch)
     assert len(load(replace(bundle, calibration=tmp_path / name)).provenance["subjects"]) == 2
     assert {file: (tmp_path / file).read_bytes() for file in own} == own
 
