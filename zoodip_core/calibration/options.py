@@ -16,7 +16,7 @@ class CalibrationOptions:
             batches.
         samples: samples of each for the curvature.
         seed: seed of all random numbers.
-        excluded: phrases that no pseudo-subject may contain.
+        excluded: phrases that no pseudo-subject may contain, as `parse_excluded` returns them.
         forward_only: learn by searches in the principal directions of the vocabulary, without backpropagation.
     """
 

@@ -66,10 +66,10 @@ def choose_subjects(
         vocabulary: the base model's; only its single-token words are used.
         count: number of pseudo-subjects.
         seed: seed of the choice.
-        excluded: phrases that no pseudo-subject may contain; the order of their words does not matter.
+        excluded: lowercase phrases that no pseudo-subject may contain; the order of their words does not matter.
 
     Raises:
-        InvalidModelError: the vocabulary has too few single-token nouns, or no adjectives or scenes.
+        InvalidModelError: the vocabulary has too few single-token nouns, or no colors, or too few scenes.
     """
     allowed = _allowed_by(vocabulary, excluded)
     nouns, scenes = choose_nouns(vocabulary, excluded), _scenes(allowed)
@@ -81,7 +81,9 @@ def choose_subjects(
     wanted_styles = styles[: count // STYLE_EVERY]
     if len(objects) < count - len(wanted_styles):
         raise InvalidModelError.mismatch(
-            "subjects", got=count, expected=f"at most {len(objects) + len(wanted_styles)} for this vocabulary"
+            "subjects",
+            got=count,
+            expected=f"at most {len(objects) + len(wanted_styles)} for this vocabulary and these exclusions",
         )
     found = [_style(style, START, nouns, scenes, rng) for style in wanted_styles]
     return [_object(phrase, scenes, rng) for phrase in objects[: count - len(found)]] + found
@@ -95,7 +97,7 @@ def choose_style_pairs(
     Args:
         vocabulary: the base model's; only its single-token words are used.
         seed: seed of the choice.
-        excluded: phrases that no style may contain; the order of their words does not matter.
+        excluded: lowercase phrases that no style may contain; the order of their words does not matter.
 
     Raises:
         InvalidModelError: the vocabulary has too few single-token nouns.
@@ -132,7 +134,7 @@ def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[s
     if len(nouns) < MIN_NOUNS:
         raise InvalidModelError.mismatch(
             "base_model",
-            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list",
+            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list that are not excluded",
             expected=f"at least {MIN_NOUNS}",
         )
     return nouns
@@ -159,7 +161,7 @@ def _scenes(allowed: Callable[[str], bool]) -> list[str]:
     if len(scenes) < PICTURES:
         raise InvalidModelError.mismatch(
             "base_model",
-            got=f"a vocabulary with {len(scenes)} scenes of the calibration's list",
+            got=f"a vocabulary with {len(scenes)} scenes of the calibration's list that are not excluded",
             expected=f"at least {PICTURES}",
         )
     return scenes
@@ -174,7 +176,9 @@ def _object_phrases(nouns: Sequence[str], allowed: Callable[[str], bool]) -> lis
     colors = [one for one in COLORS if allowed(one)]
     if not colors:
         raise InvalidModelError.mismatch(
-            "base_model", got="a vocabulary with 0 colors of the calibration's list", expected="at least 1"
+            "base_model",
+            got="a vocabulary with 0 colors of the calibration's list that are not excluded",
+            expected="at least 1",
         )
     patterns = [one for one in PATTERNS if not one or allowed(one)]
     phrases = [

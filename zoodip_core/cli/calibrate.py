@@ -39,7 +39,11 @@ SeedOption = Annotated[
 ]
 ExcludeOption = Annotated[
     Path | None,
-    typer.Option("--exclude", help="Text file with phrases that no pseudo-subject may contain, one a line."),
+    typer.Option(
+        "--exclude",
+        help="Text file with phrases that no pseudo-subject may contain, one a line. The order of their words, "
+        "case, punctuation and articles do not matter.",
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="File to write; default: the one that searches load.")
@@ -119,8 +123,10 @@ def _phrases(path: Path | None) -> tuple[str, ...]:
     """Return the phrases of a text file.
 
     Raises:
-        InvalidInputError: the file cannot be read.
+        InvalidInputError: the file cannot be read, or a line has no word.
     """
+    from zoodip_core.calibration.excluded_phrases import parse_excluded
+
     if path is None:
         return ()
     try:
@@ -129,4 +135,4 @@ def _phrases(path: Path | None) -> tuple[str, ...]:
         raise InvalidInputError.mismatch(
             "exclude", got=f"{path} ({error})", expected="a readable text file"
         ) from error
-    return tuple(line.strip() for line in lines if line.strip())
+    return parse_excluded(lines)

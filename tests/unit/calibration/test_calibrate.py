@@ -211,3 +211,6 @@ def test_command_writes_the_file_next_to_the_catalog(
     assert "which exists; expected another file, or --replace" in capsys.readouterr().err
     assert code([*command, "--replace", "--exclude", "absent.txt"]) == 2
     assert "exclude: got absent.txt" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("Fox,\nThe\n")
+    assert code([*command, "--replace", "--exclude", str(tmp_path / "list.txt")]) == 2
+    assert "exclude: got 'The' in line 2" in capsys.readouterr().err
