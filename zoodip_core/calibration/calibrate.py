@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from zoodip_core.calibration.curvature import mean_curvature
 from zoodip_core.calibration.forward_only import ForwardOnly
 from zoodip_core.calibration.noun_displacements import noun_displacements
 from zoodip_core.calibration.options import CalibrationOptions
+from zoodip_core.calibration.partial_result import identity, load_partial_result
 from zoodip_core.calibration.pseudo_subjects import (
     PseudoSubject,
     choose_nouns,
@@ -29,7 +29,7 @@ from zoodip_core.calibration.watch import Watch
 from zoodip_core.calibration_file import DIRECTIONS, Calibration, principal_directions
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.displacement_map import DisplacementMap, latent_statistics
-from zoodip_core.personalization.checkpoint import load_checkpoint, save_checkpoint
+from zoodip_core.personalization.checkpoint import save_checkpoint
 
 _Method = Backpropagation | ForwardOnly
 
@@ -76,15 +76,15 @@ def calibrate(
     """
     chosen = _choose(bundle, options)
     part, prior = (out.with_name(out.name + suffix) for suffix in (".part", ".prior"))
-    identity = json.dumps([bundle.weights_fingerprint, asdict(options)])
-    learned = load_checkpoint(part, identity=identity) if part.is_file() else {}
+    own = identity(bundle, options, generation)
+    learned = load_partial_result(part, identity=own)
     if options.forward_only and not learned:
         prior.unlink(missing_ok=True)  # of a calibration that learned nothing
     method = _method(bundle, chosen, options, prior, generation, watch)
     while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
         found = _learn(method, chosen.learned[done : done + options.together], options.seed + done)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}
-        save_checkpoint(learned, part, identity=identity)
+        save_checkpoint(learned, part, identity=own)
         watch.on_progress("learned", len(learned["displacements"]), len(chosen.learned))
     _finish(method, chosen, learned).save(out)
     for file in (part, prior) if options.forward_only else (part,):

@@ -101,7 +101,7 @@ def test_interrupted_calibration_continues_with_the_same_bits(
         go(parts, options, until=2)
     assert (tmp_path / "parts.safetensors.prior").exists() is forward_only
     (tmp_path / "parts.safetensors.prior").unlink(missing_ok=True)
-    with pytest.raises(InvalidCheckpointError, match="other settings"):
+    with pytest.raises(InvalidCheckpointError, match="partial result of other options"):
         go(parts, CalibrationOptions(subjects=3, steps=1))
     counts.clear()
     with pytest.raises(InterruptedSearchError):
