@@ -106,12 +106,13 @@ def _file(entry: BaseModelEntry, out: Path | None, *, replace: bool) -> Path:
     """Return the file to write.
 
     Raises:
-        InvalidInputError: it exists, or its folder does not.
+        InvalidInputError: it exists, is no regular file, or its folder is missing or not writable.
     """
+    from zoodip_core.cli.output_files import check_writable
+
     file = out or entry.calibration
     assert file is not None, "the catalog sets the path"
-    if not file.parent.is_dir():
-        raise InvalidInputError.mismatch("out", got=str(file), expected="a file in an existing folder")
+    check_writable(file)
     if file.exists() and not replace:
         raise InvalidInputError.mismatch(
             "out", got=f"{file}, which exists", expected="another file, or --replace to overwrite it"

@@ -91,13 +91,13 @@ def reserved(out: Path, *, resume: bool, replace: bool) -> Iterator[RunFiles]:
             another suffix than `.safetensors`.
         InvalidCheckpointError: a checkpoint that would be overwritten cannot be read.
     """
-    _check_writable(out)
+    check_writable(out)
     if out.suffix != _SUFFIX:
         raise InvalidInputError.mismatch(
             _FIELD, got=repr(str(out)), expected=f"the name of a safetensors file, such as concept{_SUFFIX}"
         )
     files = RunFiles.of(out)
-    _check_writable(files.checkpoint)
+    check_writable(files.checkpoint)
     with _locked(files):
         if not (resume or replace):
             files.check_unused()
@@ -118,7 +118,7 @@ def make_output_folder(folder: Path) -> None:
         ) from error
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Validate that a file can be written to `path`: a new or regular file in a writable folder.
 
     Raises:
