@@ -43,7 +43,8 @@ space. These values then replace those of the family and of the catalog's `setti
 {calibrated}
 
 The search is in the full space instead if the request or the catalog sets `search_space=full` or several `vectors`.
-It is also in the full space if the request sets one of these, which have no effect in the calibrated space:
+It is also in the full space if the request sets one of these, which have no effect in the calibrated space.
+With `search_space=calibrated` they are refused:
 {full_space_only}.
 
 ## Generation

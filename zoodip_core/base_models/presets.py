@@ -80,7 +80,7 @@ def resolve_settings(
 
     Raises:
         InvalidSettingsError: an unknown preset or setting, or a value that is not allowed; or a calibrated search
-            space for a base model without a calibration.
+            space for a base model without a calibration, or with a setting that has no effect in it.
     """
     if preset not in _PRESETS:
         names = ", ".join(_PRESETS)
@@ -93,13 +93,33 @@ def resolve_settings(
     else:
         values |= _PRESETS[preset]
     settings = PersonalizationSettings.parse(values | overrides)
-    if settings.search_space == "calibrated" and not entry.has_calibration:
+    if settings.search_space == "calibrated":
+        _check_calibration(entry)
+        _check_effect(settings, PersonalizationSettings.parse(values), overrides)
+    return settings
+
+
+def _check_calibration(entry: BaseModelEntry) -> None:
+    """Validate that the base model has a calibration."""
+    if not entry.has_calibration:
         raise InvalidSettingsError.mismatch(
             "settings.search_space",
             got=f"'calibrated', but {entry.name} has no calibration",
             expected=f"'full', or a calibration: zoodip calibrate --base-model {entry.name}",
         )
-    return settings
+
+
+def _check_effect(
+    settings: PersonalizationSettings, usual: PersonalizationSettings, overrides: dict[str, Any]
+) -> None:
+    """Validate that a request changes no setting that the calibrated search ignores."""
+    for name in sorted(FULL_SPACE_ONLY & overrides.keys()):
+        if getattr(settings, name) != getattr(usual, name):
+            raise InvalidSettingsError.mismatch(
+                f"settings.{name}",
+                got=repr(overrides[name]),
+                expected="search_space='full', because the calibrated search has no such setting",
+            )
 
 
 def _search_is_calibrated(entry: BaseModelEntry, overrides: dict[str, Any]) -> bool:
