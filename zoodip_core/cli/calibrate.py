@@ -35,7 +35,7 @@ ForwardOnlyOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Seed of pseudo-subjects, pictures and samples.")
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of pseudo-subjects, pictures and samples.")
 ]
 ExcludeOption = Annotated[
     Path | None,

@@ -19,6 +19,16 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("seed", [2**32, 99999999999999999])
+def test_a_seed_beyond_the_maximum_is_refused_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """Pictures have 1,000 times this seed, which must be a seed as well."""
+    message = refusal(monkeypatch, capsys, "--seed", seed)
+    assert "--seed" in message
+    assert "4294967295" in message
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [
