@@ -86,9 +86,8 @@ class Calibration:
                 header = file.metadata() or {}
             provenance = json.loads(header.get(_PROVENANCE, "{}"))
         except (SafetensorError, OSError, ValueError) as error:
-            raise InvalidModelError(
-                f"calibration: {path} cannot be read: {error}", field="calibration"
-            ) from error
+            reason = str(error).removesuffix(f": {path}")
+            raise _mismatch(f"{path}, which cannot be read ({reason})") from error
         if header.get(_FINGERPRINT) != weights_fingerprint:
             raise _unusable(path, "a calibration of another base model")
         mapped = {name: tensors.pop(_MAP + name) for name in NAMES if _MAP + name in tensors}
@@ -193,8 +192,9 @@ def principal_directions(
 
 
 def _unusable(path: Path, got: str) -> InvalidModelError:
-    return InvalidModelError.mismatch(
-        "calibration",
-        got=f"{got} in {path}",
-        expected="a file that `zoodip calibrate` wrote for this base model",
-    )
+    return _mismatch(f"{got} in {path}")
+
+
+def _mismatch(got: str) -> InvalidModelError:
+    expected = "a file that `zoodip calibrate` wrote for this base model"
+    return InvalidModelError.mismatch("calibration", got=got, expected=expected)

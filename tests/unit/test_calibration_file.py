@@ -203,13 +203,19 @@ def test_map_and_styles_are_optional(tmp_path: Path) -> None:
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    """A file that is absent, cut off or of another base model is one clear error."""
+    """A file that is absent, empty, cut off or of another base model is one clear error."""
     path = tmp_path / "c.safetensors"
-    with pytest.raises(InvalidModelError, match="cannot be read"):
+    unreadable = (
+        r"calibration: got .*c\.safetensors, which cannot be read \(.*\); expected a file that `zoodip "
+    )
+    with pytest.raises(InvalidModelError, match=unreadable):
+        load(path)
+    path.touch()
+    with pytest.raises(InvalidModelError, match=unreadable):
         load(path)
     made(path)
     with pytest.raises(InvalidModelError, match="a calibration of another base model"):
         load(path, OTHER)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InvalidModelError, match="cannot be read"):
+    with pytest.raises(InvalidModelError, match=unreadable):
         load(path)

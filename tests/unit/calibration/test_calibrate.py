@@ -162,7 +162,9 @@ def check_search(bundle: Bundle, pictures: list[Image.Image]) -> None:
     file = bundle.calibration
     assert file is not None
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InvalidModelError, match=r"calibration: .* cannot be read"):
+    with pytest.raises(
+        InvalidModelError, match=r"calibration: got .*, which cannot be read \(.*expected a file"
+    ):
         begin(bundle, pictures)
 
 
