@@ -121,7 +121,7 @@ def add(
 def show(
     context: typer.Context, name: NameArgument, catalog: CatalogOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the family, sizes, memory and fingerprint of a base model."""
+    """Show the family, sizes, memory, fingerprint and calibration of a base model."""
     from zoodip_core.base_models.model_facts import read_model_facts
     from zoodip_core.base_models.model_folder import find_model_folder
 
@@ -129,7 +129,10 @@ def show(
     facts = read_model_facts(find_model_folder(entry)).as_dict()
     source = str(entry.path or entry.hub_id)
     vae = None if entry.vae is None else str(entry.vae)
-    _show({"name": name, "source": source, "revision": entry.revision, "vae": vae, **facts}, as_json=as_json)
+    calibration = str(entry.calibration) if entry.has_calibration else None
+    fields = {"name": name, "source": source, "revision": entry.revision, "vae": vae, **facts}
+    missing = None if as_json else "none"
+    _show(fields | {"calibration": calibration or missing}, as_json=as_json)
 
 
 @models.command()

@@ -64,6 +64,20 @@ def test_a_model_is_added_shown_verified_and_removed(zoodip: Zoodip, family_fold
 
 
 @pytest.mark.slow
+def test_show_says_whether_there_is_a_calibration(zoodip: Zoodip, family_folder: dict[str, Path]) -> None:
+    """It is the file whose search is the default, or none."""
+    catalog = ("--catalog", "models.toml")
+    zoodip("models", "add", "sd1", family_folder["sd1"], *catalog)
+    assert json.loads(zoodip("models", "show", "sd1", *catalog, "--json")[1])["calibration"] is None
+    (row,) = [row for row in zoodip("models", "show", "sd1", *catalog)[1].splitlines() if "calib" in row]
+    assert "none" in row
+    Path("sd1.calibration.safetensors").touch()
+    file = json.loads(zoodip("models", "show", "sd1", *catalog, "--json")[1])["calibration"]
+    assert file == str(Path("sd1.calibration.safetensors").absolute())
+    assert file in zoodip("models", "show", "sd1", *catalog)[1]
+
+
+@pytest.mark.slow
 def test_verify_finds_changed_files(zoodip: Zoodip, family_folder: dict[str, Path], tmp_path: Path) -> None:
     """A changed byte is found, and the message names both fingerprints."""
     folder = shutil.copytree(family_folder["sd1"], tmp_path / "sd1")
