@@ -85,10 +85,10 @@ def test_a_request_for_what_only_the_full_space_has_is_searched_there(overrides:
 
 
 def test_a_calibrated_search_refuses_a_change_without_effect() -> None:
-    """A request that names the calibrated space and changes Adam's rate contradicts itself. Its value may be named."""
+    """A request for the calibrated space cannot change Adam's rate; it can repeat the resolved settings."""
     entry = Catalog.load().default
     asked = {"search_space": "calibrated", "tau": 64, "learning_rate": 0.5}
-    with pytest.raises(InvalidSettingsError, match="learning_rate: got 0.5; expected search_space"):
+    with pytest.raises(InvalidSettingsError, match=r"learning_rate: got 0\.5; expected search_space"):
         resolve_settings(entry, "sd1", "default", asked)
     usual = resolve_settings(entry, "sd1", "default", {})
     assert resolve_settings(entry, "sd1", "default", usual.model_dump()) == usual
