@@ -29,7 +29,14 @@ from benchmarks.quantization.__main__ import print_table
 from benchmarks.speed.entries import ENTRIES, REFERENCE
 from benchmarks.speed.process import EntryProcess
 from benchmarks.speed.reading import Facts, Measured, Reading
-from benchmarks.speed.shapes import DEFAULT_ENTRIES, MODELS, NARROW, SMALL_ENTRIES, prepare_model
+from benchmarks.speed.shapes import (
+    COMPILED_ENTRIES,
+    DEFAULT_ENTRIES,
+    MODELS,
+    NARROW,
+    SMALL_ENTRIES,
+    prepare_model,
+)
 from benchmarks.speed.table import HEAD, SpeedRow, make_row, table_rows
 from zoodip_core.base_models.catalog import BaseModelEntry
 
@@ -73,7 +80,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--models", choices=MODELS, nargs="+", help="default: emoji and sd15-256; on CUDA sd15, sd21 and sdxl"
     )
     add("--entries", choices=ENTRIES, nargs="+", help="default: all that take minutes and not hours")
-    add("--compiled", action="store_true", help="also measure the compiled published procedure")
+    add("--compiled", action="store_true", help="also measure the compiled entries")
     add("--rounds", type=one_or_more, default=5)
     add("--seconds", type=_duration, default=3.0, help="least duration of a reading, at least one step")
     add("--threads", type=one_or_more, default=1, help="CPU threads of each process")
@@ -85,7 +92,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         options.rounds, options.seconds = 1, 0.0
     defaults = {NARROW: SMALL_ENTRIES} if options.small else _defaults(options)
     options.chosen = {
-        model: tuple(options.entries or names) + (("a-compiled",) if options.compiled else ())
+        model: (*(options.entries or names), *(COMPILED_ENTRIES if options.compiled else ()))
         for model, names in defaults.items()
     }
     return options

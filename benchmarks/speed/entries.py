@@ -27,13 +27,14 @@ class Workload(Protocol):
 
     Attributes:
         searches: steps of searches in one step of the workload.
-        unet: the U-Net, whose forward passes and rows are counted.
         weights: how the weights are stored.
     """
 
     searches: int
-    unet: Any
     weights: str
+
+    def watch(self, on_pass: Callable[[int], None]) -> None:
+        """Call a function with the number of rows of each pass of the U-Net."""
 
     def step(self) -> None:
         """Run one step."""
@@ -41,13 +42,13 @@ class Workload(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the table. `begin` starts the work on what `load` returns; then `compiled` entries compile it."""
+    """One row of the table. `begin` starts the work on what `load` returns; then `compile` compiles both."""
 
     name: str
     about: str
     load: Callable[[BaseModelEntry, str], Any]
     begin: Callable[[Any], Workload]
-    compiled: bool = False
+    compile: Callable[[Any, Workload], None] | None = None
 
 
 def _load_plain(entry: BaseModelEntry, device: str, *, quantizer: str | None) -> PlainModels:
@@ -55,8 +56,24 @@ def _load_plain(entry: BaseModelEntry, device: str, *, quantizer: str | None) ->
     return PlainModels.load(find_model_folder(entry), device=device, quantizer=quantizer, dtype=dtype)
 
 
-def _load_ours(entry: BaseModelEntry, device: str) -> Bundle:
-    return load_bundle(entry.model_copy(update={"precision": "int8"}), device=device, dequantized_mb=None)
+def _load_ours(entry: BaseModelEntry, device: str, *, compiled: bool = False) -> Bundle:
+    int8 = entry.model_copy(update={"precision": "int8"})
+    return load_bundle(int8, device=device, dequantized_mb=None, compiled=compiled)
+
+
+def _compile_plain(models: PlainModels, workload: Workload) -> None:
+    models.compile()
+    workload.step()
+
+
+def _compile_ours(bundle: Bundle, workload: Workload) -> None:
+    """Run steps until all programs of the workload are ready; one is compiled at a time."""
+    networks = [bundle.denoiser.compiled, *(encoder.compiled for encoder in bundle.prompts.encoders)]
+    for network in networks:
+        assert network is not None
+        workload.step()
+        network.wait()
+    workload.step()
 
 
 def _engine(count: int, bundle: Bundle) -> EngineSearches:
@@ -65,17 +82,32 @@ def _engine(count: int, bundle: Bundle) -> EngineSearches:
 
 _INT8 = partial(_load_plain, quantizer=published_quantizer())
 _OUR_INT8, _FP32 = partial(_load_plain, quantizer=OURS), partial(_load_plain, quantizer=None)
+_OURS_COMPILED = partial(_load_ours, compiled=True)
 
 ENTRIES: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry(REFERENCE, "the published procedure", _INT8, PublishedSearch),
         Entry("a-our-int8", "the published procedure with our INT8", _OUR_INT8, PublishedSearch),
-        Entry("a-compiled", "the published procedure, compiled", _INT8, PublishedSearch, compiled=True),
+        Entry("a-compiled", "the published procedure, compiled", _INT8, PublishedSearch, _compile_plain),
         Entry("b", "ours, one search", _load_ours, partial(_engine, 1)),
         *(
             Entry(f"c{count}", f"ours, {count} searches", _load_ours, partial(_engine, count))
             for count in (2, 4, 8, 16, 32)
+        ),
+        *(
+            Entry(
+                f"{name}-compiled",
+                f"{about}, compiled",
+                _OURS_COMPILED,
+                partial(_engine, count),
+                _compile_ours,
+            )
+            for name, about, count in (
+                ("b", "ours, one search", 1),
+                ("c8", "ours, 8 searches", 8),
+                ("c32", "ours, 32 searches", 32),
+            )
         ),
         Entry("d-fp32", "backpropagation, fp32", _FP32, partial(TextualInversion, checkpointing=False)),
         Entry(

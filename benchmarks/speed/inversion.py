@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import torch
 
@@ -24,13 +25,17 @@ class TextualInversion:
             models: the frozen base model.
             checkpointing: whether the U-Net repeats its forward pass in the backward pass to store fewer activations.
         """
-        self.models, self.unet, self.weights = models, models.unet, models.weights
+        self.models, self.weights = models, models.weights
         if checkpointing:
             models.unet.enable_gradient_checkpointing()
         self._image = models.noise_image(0)
         self._tables = [text.get_input_embeddings().weight.requires_grad_(True) for text in models.texts]
         self._initial = [table.detach().clone() for table in self._tables]
         self._adam = torch.optim.AdamW(self._tables, RATE)
+
+    def watch(self, on_pass: Callable[[int], None]) -> None:
+        """Call a function with the number of rows of each pass of the U-Net."""
+        self.models.watch(on_pass)
 
     def step(self) -> None:
         """Run one step: encode the image, evaluate the loss, propagate it back, and update the token."""

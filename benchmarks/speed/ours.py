@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import Tensor
+
 from benchmarks.engine.workload import GenerationQueue, begin_searches
+from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.engine import Engine
 
@@ -14,11 +19,21 @@ class EngineSearches:
     """Searches that step together, next to a queue of generations if requested."""
 
     def __init__(self, bundle: Bundle, searches: int, *, generations: bool = False) -> None:
-        self.searches, self.unet = searches, bundle.denoiser.unet
+        self.searches = searches
         self.weights = f"ours {bundle.precision.upper()}"
-        self._engine = Engine(bundle)
+        self._engine, self._denoiser = Engine(bundle), bundle.denoiser
         self._searches = begin_searches(bundle, searches)
         self._queue = GenerationQueue(bundle, GENERATION_STEPS, SHARE) if generations else None
+
+    def watch(self, on_pass: Callable[[int], None]) -> None:
+        """Call a function with the number of rows of each pass. A hook of the U-Net would not see CUDA graphs."""
+        predict = self._denoiser.predict
+
+        def watched(rows: Rows) -> Tensor:
+            on_pass(len(rows))
+            return predict(rows)
+
+        self._denoiser.predict = watched  # type: ignore[method-assign]
 
     def step(self) -> None:
         """Run one iteration: a step of every search, and the share of the generations."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,10 @@ class PlainModels:
         if self.scheduler.config.prediction_type == "v_prediction":
             return noisy, timesteps, self.scheduler.get_velocity(latents, noise, timesteps)
         return noisy, timesteps, noise
+
+    def watch(self, on_pass: Callable[[int], None]) -> None:
+        """Call a function with the number of rows of each pass of the U-Net."""
+        self.unet.register_forward_pre_hook(lambda _, inputs, __: on_pass(len(inputs[0])), with_kwargs=True)
 
     def compile(self) -> None:
         """Compile U-Net, VAE encoder and text encoders, as the published script does."""

@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entry = ENTRIES[name]
         loaded = entry.load(model, options.device)
         workload = entry.begin(loaded)
-        if entry.compiled:
-            loaded.compile()
+        if entry.compile is not None:
+            entry.compile(loaded, workload)
         workload.step()  # warm-up
         _print_profile(f"{name}: {entry.about}", workload, options)
 

@@ -6,6 +6,7 @@ Source: arXiv:2503.14868v1, Alg. 1 and 2, and docs/explanation/algorithm.md for 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class PublishedSearch:
     searches = 1
 
     def __init__(self, models: PlainModels) -> None:
-        self.models, self.unet, self.weights = models, models.unet, models.weights
+        self.models, self.weights = models, models.weights
         self._settings = SearchSettings.parse({})
         self._image = models.noise_image(0)
         self._rows = models.rows
@@ -39,6 +40,10 @@ class PublishedSearch:
         )
         self._subspace = SubspaceGradient.from_settings(len(self._theta), self._settings)
         self._step = 0
+
+    def watch(self, on_pass: Callable[[int], None]) -> None:
+        """Call a function with the number of rows of each pass of the U-Net."""
+        self.models.watch(on_pass)
 
     @torch.no_grad()
     def step(self) -> None:

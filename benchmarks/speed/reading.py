@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -60,13 +59,13 @@ class Reading:
 class _PassCounter:
     """Counts passes of a U-Net, and their rows."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, workload: Workload) -> None:
         self.passes = self.rows = 0
-        unet.register_forward_pre_hook(self._count, with_kwargs=True)
+        workload.watch(self._count)
 
-    def _count(self, _: nn.Module, inputs: tuple[Any, ...], __: dict[str, Any]) -> None:
+    def _count(self, rows: int) -> None:
         self.passes += 1
-        self.rows += len(inputs[0])
+        self.rows += rows
 
 
 class Measured:
@@ -80,13 +79,12 @@ class Measured:
         models = entry.load(model, device)
         _reset_peak(device)
         self.workload: Workload = entry.begin(models)
-        self._counter = _PassCounter(self.workload.unet)
+        self._counter = _PassCounter(self.workload)
         flops = count_flops(self.workload.step)
         peak = _used_bytes(device, peak=True) - before
         rows = self._counter.rows
-        if entry.compiled:
-            models.compile()
-            self.workload.step()
+        if entry.compile is not None:
+            entry.compile(models, self.workload)
         passes = self._counter.passes
         kernels = count_kernels(profile_step(self.workload.step, device), device)
         self.facts = Facts(

@@ -31,7 +31,8 @@ SHAPES: Mapping[str, Callable[[], Family]] = {
 }
 MODELS = ("emoji", *SHAPES)
 
-_ALL = tuple(name for name, entry in ENTRIES.items() if not entry.compiled)
+_ALL = tuple(name for name, entry in ENTRIES.items() if entry.compile is None)
+COMPILED_ENTRIES = tuple(name for name, entry in ENTRIES.items() if entry.compile is not None)
 DEFAULT_ENTRIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cpu": {"emoji": _ALL, "sd15-256": ("a", "b", "c2")},  # a step of SD1.5 takes half a minute
     "cuda": {"sd15": _ALL, "sd21": _ALL, "sdxl": _ALL},
