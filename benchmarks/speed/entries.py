@@ -67,13 +67,14 @@ def _compile_plain(models: PlainModels, workload: Workload) -> None:
 
 
 def _compile_ours(bundle: Bundle, workload: Workload) -> None:
-    """Run steps until all programs of the workload are ready; one is compiled at a time."""
-    networks = [bundle.denoiser.compiled, *(encoder.compiled for encoder in bundle.prompts.encoders)]
-    for network in networks:
-        assert network is not None
+    """Run steps until none of them starts the compiler, which builds one program at a time."""
+    given = [bundle.denoiser.compiled, *(encoder.compiled for encoder in bundle.prompts.encoders)]
+    networks, before = [network for network in given if network is not None], None
+    while before != (ready := [network.buckets for network in networks]):
+        before = ready
         workload.step()
-        network.wait()
-    workload.step()
+        for network in networks:
+            network.wait()
 
 
 def _engine(count: int, bundle: Bundle) -> EngineSearches:
