@@ -85,13 +85,19 @@ class Engine:
             if isinstance(job, DecodingJob) and job.decodes_next:
                 continue
             try:
-                requests[index] = job.build_request()
+                requests[index] = _request(job)
             except Exception as error:  # noqa: BLE001 (returned: the other jobs must go on)
                 errors[index] = error
         outcomes = self._evaluate_isolated([*requests.values()])
         for index, outcome in zip(requests, outcomes, strict=True):
             errors[index] = self._advance(jobs[index], outcome)
         return [errors[index] if index in errors else _decode(job) for index, job in enumerate(jobs)]
+
+    def advance(self, jobs: Sequence[BatchedJob]) -> None:
+        """Run one unit of work of every job, as `step` does, and raise the first error."""
+        for error in self.step(jobs):
+            if error is not None:
+                raise error
 
     def _advance(
         self, job: BatchedJob, outcome: Float[Tensor, "rows c h w"] | ZoodipError
@@ -100,7 +106,7 @@ class Engine:
             while not isinstance(outcome, ZoodipError):
                 if _apply(job, outcome):
                     return None
-                (outcome,) = self._evaluate_isolated([job.build_request()])
+                (outcome,) = self._evaluate_isolated([_request(job)])
         except Exception as error:  # noqa: BLE001 (returned: the other jobs must go on)
             return error
         return outcome
@@ -166,6 +172,11 @@ class Engine:
         )
         sizes = [len(request) for request in requests]
         return [rows[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+@typed_out_of_memory("A step")
+def _request(job: BatchedJob) -> Request | Rows:
+    return job.build_request()
 
 
 def _apply(job: BatchedJob, prediction: Float[Tensor, "rows c h w"]) -> bool:

@@ -48,7 +48,8 @@ class FairShares:
 
     An iteration with the work S of personalizations and G of generations takes about as long as its overhead and its
     work together. Personalizations keep a share s of their speed if G ≤ (S + overhead) (1 − s) / s. A unit that is
-    larger is done nevertheless, and the next iterations do less until the average is below the limit.
+    larger is done nevertheless, and the next iterations do less until the average is below the limit. Base models with
+    generations share the limit equally, so a unit of a large one leaves no debt to a small one.
 
     The generation whose last turn is the longest ago is the first, so all have turns. A generation that has not
     started is part of the next iteration if no other one waits to start.
@@ -63,7 +64,7 @@ class FairShares:
         self._ratio = (1 - share) / share if share else math.inf
         self._overhead_work = overhead_work
         self._most_cells = most_cells
-        self._credit = 0.0  # work; negative after a unit that was larger than the limit
+        self._debts: dict[int, float] = {}  # work beyond the limit, for each size of a U-Net
         self._iteration = 0
         self._last_turns: WeakKeyDictionary[Drawing, int] = WeakKeyDictionary()
 
@@ -76,19 +77,21 @@ class FairShares:
         """
         self._iteration += 1
         limit = (reserved_work + self._overhead_work) * self._ratio if reserved_work else math.inf
-        self._credit = min(self._credit, 0.0) + limit
+        sizes = {drawing.parameters for drawing in drawings} | self._debts.keys()
+        credits = {size: limit / len(sizes) - self._debts.get(size, 0.0) for size in sizes}
         cells_left = self._most_cells
         turns: list[tuple[D, int]] = []
         for drawing in sorted(drawings, key=self._order):
             starts_first = not turns and drawing not in self._last_turns
-            room = min(cells_left, self._credit / drawing.parameters)
+            room = min(cells_left, credits[drawing.parameters] / drawing.parameters)
             if room <= 0 and not starts_first:
-                break
+                continue
             units = min(drawing.units, max(1, math.floor(room / drawing.unit_cells)))
             turns.append((drawing, units))
             self._last_turns[drawing] = self._iteration
             cells_left -= units * drawing.unit_cells
-            self._credit -= units * drawing.unit_cells * drawing.parameters
+            credits[drawing.parameters] -= units * drawing.unit_cells * drawing.parameters
+        self._debts = {size: -credit for size, credit in credits.items() if credit < 0}
         return turns
 
     def _order(self, drawing: Drawing) -> tuple[int, int]:

@@ -61,7 +61,7 @@ def measure(entry: BaseModelEntry, *, device: str, n: int, steps: int, dequantiz
     engine, seconds = Engine(bundle), []
     for _ in range(steps + warm_up):
         started = time.perf_counter()
-        engine.step([search])
+        engine.advance([search])
         seconds.append(time.perf_counter() - started)
     held = quantization_report(bundle.modules)
     return Figures(

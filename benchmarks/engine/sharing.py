@@ -71,7 +71,7 @@ def _draw(bundle: Bundle, groups: Sequence[Sequence[int]], steps: int) -> float:
     for group in groups:
         batches = [begin_generation(bundle, number, steps) for number in group]
         while unfinished := [batch for batch in batches if not batch.done]:
-            engine.step(unfinished)
+            engine.advance(unfinished)
     return time.perf_counter() - started
 
 
@@ -80,12 +80,12 @@ def _search_row(bundle: Bundle, count: int, options: argparse.Namespace) -> list
     queue = GenerationQueue(bundle, options.steps, options.share)
     alone, shared, drawn = list[float](), list[float](), list[float]()
     engine = Engine(bundle)
-    engine.step(searches)  # warm-up
+    engine.advance(searches)  # warm-up
     queue.step(engine, searches)
     for _ in range(options.repeats):
         started = time.perf_counter()
         for _ in range(options.steps):
-            engine.step(searches)
+            engine.advance(searches)
         alone.append(options.steps / (time.perf_counter() - started))
         before, started = queue.finished, time.perf_counter()
         for _ in range(options.steps):

@@ -52,14 +52,12 @@ class GenerationQueue:
         while len(self._running) < QUEUE:
             number = self.finished + len(self._running)
             self._running.append(begin_generation(self._bundle, number, self._steps))
-        cells = (self._bundle.side_px // self._bundle.scale_factor) ** 2
         rows = sum(search.search.forwards_per_step for search in searches)
+        work = rows * self._bundle.cells * self._bundle.denoiser.parameters
         jobs: list[BatchedJob] = [*searches]
-        for batch, units in self._shares.allot(
-            rows * cells * self._bundle.denoiser.parameters, self._running
-        ):
+        for batch, units in self._shares.allot(work, self._running):
             batch.most_rows = units
             jobs.append(batch)
-        engine.step(jobs)
+        engine.advance(jobs)
         self.finished += sum(batch.done for batch in self._running)
         self._running = [batch for batch in self._running if not batch.done]

@@ -108,9 +108,7 @@ def learn(
             for number, case in enumerate(cases)
         ]
         while not searches[0].done:
-            for error in Engine(bundle).step(searches):
-                if error is not None:
-                    raise error
+            Engine(bundle).advance(searches)
         log_progress(f"{arm.source}, {arm.loss}, seed {seed}: learned")
         found.append(searches)
     return found

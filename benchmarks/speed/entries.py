@@ -107,7 +107,7 @@ ENTRIES: Mapping[str, Entry] = {
             for name, about, count in (
                 ("b", "ours, one search", 1),
                 ("c8", "ours, 8 searches", 8),
-                ("c32", "ours, 32 searches", 32),
+                ("c16", "ours, 16 searches", 16),
             )
         ),
         Entry("d-fp32", "backpropagation, fp32", _FP32, partial(TextualInversion, checkpointing=False)),

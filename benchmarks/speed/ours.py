@@ -40,6 +40,4 @@ class EngineSearches:
         if self._queue is not None:
             self._queue.step(self._engine, self._searches)
             return
-        for error in self._engine.step(self._searches):
-            if error is not None:
-                raise error
+        self._engine.advance(self._searches)

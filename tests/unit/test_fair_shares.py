@@ -55,6 +55,14 @@ def test_large_base_models_count_more(share: float) -> None:
     assert share - 0.001 < 6_144 / (6_144 + work) < share + 0.03
 
 
+def test_debt_of_a_large_base_model_does_not_stop_a_small_one() -> None:
+    """Both have half of the limit: the small one has a turn in every iteration, the large one in few."""
+    small, large = _Drawing(units=50), _Drawing(units=1, unit_cells=1024, parameters=860)
+    _run(FairShares(0.5), 16 * 64, [small, large], 2_000)
+    assert len(small.turns) >= 1_999
+    assert len(large.turns) == 2
+
+
 def test_a_share_of_zero_limits_only_the_iteration() -> None:
     """Then generations fill each iteration up to its limit."""
     assert _run(FairShares(0.0, most_cells=640), 1, [_Drawing() for _ in range(10)], 1) == [640]

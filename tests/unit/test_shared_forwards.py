@@ -119,6 +119,28 @@ def test_defect_of_one_job_is_its_own(bundle: Bundle, monkeypatch: pytest.Monkey
     assert usual.images
 
 
+def test_step_without_memory_can_be_repeated(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that runs out while rows are requested or a step is completed is a typed error; nothing has changed."""
+    batch, alone = (ImageBatch(bundle, [GenerationSettings(prompt="a dog", steps=2)]) for _ in range(2))
+    engine, scheduler = Engine(bundle), batch._sampler._scheduler
+    for name in ("scale_model_input", "step"):
+        usual, failed = getattr(scheduler, name), list[bool]()
+
+        def once(*given: Any, usual: Any = usual, failed: list[bool] = failed, **named: Any) -> Any:
+            if not failed:
+                failed.append(True)
+                raise torch.OutOfMemoryError
+            return usual(*given, **named)
+
+        monkeypatch.setattr(scheduler, name, once)
+        assert isinstance(engine.step([batch])[0], OutOfMemoryError)
+    while not batch.done:
+        engine.advance([batch])
+    while not alone.done:
+        engine.advance([alone])
+    assert batch.images[0].image.tobytes() == alone.images[0].image.tobytes()
+
+
 @pytest.mark.slow
 def test_fifty_generations_and_eight_searches(
     bundle: Bundle, pictures: list[Image.Image], forwards: list[int]

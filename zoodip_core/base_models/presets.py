@@ -68,8 +68,8 @@ def resolve_settings(
     """Resolve the settings of a personalization: family, then catalog entry, then request.
 
     With the preset "default", a base model with a calibration is searched in its calibrated space, with the settings
-    of that search over those of the catalog entry. The entry or the request can ask for the full space, by
-    `search_space` or by a setting that only the full space has.
+    of that search over those of the catalog entry. The entry or the request can ask for the full space by
+    `search_space`, and the request also by a setting that only the full space has.
 
     Args:
         entry: the base model; the preset "default" uses its settings.
@@ -95,7 +95,7 @@ def resolve_settings(
     settings = PersonalizationSettings.parse(values | overrides)
     if settings.search_space == "calibrated":
         _check_calibration(entry)
-        _check_effect(settings, PersonalizationSettings.parse(values), overrides)
+        _check_effect(settings, values, overrides)
     return settings
 
 
@@ -110,11 +110,17 @@ def _check_calibration(entry: BaseModelEntry) -> None:
 
 
 def _check_effect(
-    settings: PersonalizationSettings, usual: PersonalizationSettings, overrides: dict[str, Any]
+    settings: PersonalizationSettings, values: dict[str, Any], overrides: dict[str, Any]
 ) -> None:
-    """Validate that a request changes no setting that the calibrated search ignores."""
+    """Validate that a request changes no setting that the calibrated search ignores.
+
+    One with all of them repeats the settings of another job, so it is accepted.
+    """
+    if overrides.keys() >= FULL_SPACE_ONLY:
+        return
+    fields = PersonalizationSettings.model_fields
     for name in sorted(FULL_SPACE_ONLY & overrides.keys()):
-        if getattr(settings, name) != getattr(usual, name):
+        if getattr(settings, name) != values.get(name, fields[name].default):
             raise InvalidSettingsError.mismatch(
                 f"settings.{name}",
                 got=repr(overrides[name]),

@@ -57,9 +57,7 @@ class ForwardOnly:
         engine = Engine(self.bundle)
         while unfinished := [one for one in started if not one.done]:
             self.watch.check()
-            for error in engine.step(unfinished):
-                if error is not None:
-                    raise error
+            engine.advance(unfinished)
         return (torch.stack([one.search.theta for one in started]) - starts).cpu()
 
     def provenance(self) -> dict[str, Any]:

@@ -246,7 +246,7 @@ def compiled_encoder(encoder: TextEncoder) -> TextEncoder:
     """Return the encoder with programs for prompts of its context length."""
 
     def accepts(inputs: Sequence[Tensor]) -> bool:
-        return inputs[0].shape[1] == encoder.tokens
+        return inputs[0].shape[1] == encoder.tokens and not inputs[0].requires_grad
 
     network = CompiledNetwork("the text encoder", lambda *inputs: evaluate(encoder, *inputs), accepts)
     return replace(encoder, compiled=network)

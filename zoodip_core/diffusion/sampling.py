@@ -83,11 +83,15 @@ class Sampler:
 
     @torch.no_grad()
     def apply_predictions(self, prediction: Float[Tensor, "rows c h w"]) -> None:
-        """Complete the timestep, or a part of it, with the predictions for the requested rows."""
-        self._predicted.append(prediction)
-        if self.remaining_rows:
+        """Complete the timestep, or a part of it, with the predictions for the requested rows.
+
+        After an error nothing has changed, so that it can be repeated.
+        """
+        predicted = [*self._predicted, prediction]
+        if self.remaining_rows > len(prediction):
+            self._predicted = predicted
             return
-        output = torch.cat(self._predicted)
+        output = torch.cat(predicted)
         if len(self._branches) == 2:
             output = self._guidance.apply(*output.chunk(2))
         timestep = self._scheduler.timesteps[self._completed]

@@ -37,9 +37,8 @@ def set_timesteps(scheduler: Any, steps: int) -> None:
     """
     scheduler.set_timesteps(steps)
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(
-            0
-        )  # otherwise it looks the first timestep up, where equal ones are ambiguous
+        # Otherwise it looks the first timestep up, where equal ones are ambiguous.
+        scheduler.set_begin_index(0)
         return
     count, highest = scheduler.config.num_train_timesteps, int(scheduler.timesteps.max())
     if highest >= count:

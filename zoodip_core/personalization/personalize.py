@@ -141,7 +141,7 @@ class Personalization:
     def recover(self) -> bool:
         """Repeat a step whose loss is not finite; after three times go back to the last `state()`, once.
 
-        A repeated step has another sample. A search that went back has other samples, and half the learning rate.
+        A repeated step has another sample. A search that went back has other samples, and half of its learning rate.
         `on_recovery` is called each time.
 
         Returns:

@@ -74,9 +74,7 @@ def run_search(
     first_step, started = personalization.step, time.perf_counter()
     speedometer = Speedometer()
     while not personalization.done and not should_stop():
-        (error,) = engine.step([personalization])
-        if error is not None:
-            raise error
+        engine.advance([personalization])
         step = personalization.step
         if measurement_due(settings, step) and not personalization.done:
             personalization.record_validation_loss()

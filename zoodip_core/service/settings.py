@@ -129,7 +129,7 @@ class ServiceSettings(BaseSettings):
     compile: bool = Field(
         default=False,
         description="on: compile U-Net and text encoders for each number of rows in the background; "
-        "until then, and if it fails, it runs eagerly",
+        "until then, and if that fails, they run eagerly",
     )
     device: str | None = Field(
         default=None, description="cpu, cuda, cuda:1, mps or xpu; unset: cuda if available, else cpu"

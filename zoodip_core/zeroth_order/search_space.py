@@ -106,8 +106,8 @@ class CalibratedSearchSpace:
         return self._origin + u @ self._directions
 
     def state(self) -> dict[str, Tensor]:
-        """Return the SHA-256 of θ₀ and the calibration, without the starts: a predicted one has rounding errors."""
-        digest = hashlib.sha256()
+        """Return the SHA-256 of θ₀ and the coordinates, without the starts: a predicted one has rounding errors."""
+        digest = hashlib.sha256(f"variance 1, remainder {REMAINDER}".encode())
         for tensor in self._given:
             digest.update(tensor.numpy().tobytes())
         return {"space.sha256": torch.tensor(list(digest.digest()), dtype=torch.uint8)}

@@ -91,7 +91,11 @@ def test_a_calibrated_search_refuses_a_change_without_effect() -> None:
     with pytest.raises(InvalidSettingsError, match=r"learning_rate: got 0\.5; expected search_space"):
         resolve_settings(entry, "sd1", "default", asked)
     usual = resolve_settings(entry, "sd1", "default", {})
-    assert resolve_settings(entry, "sd1", "default", usual.model_dump()) == usual
+    assert resolve_settings(entry, "sd1", "default", {**usual.model_dump(), "tau": 64}).tau == 64
+    varied = entry.model_copy(update={"settings": {"vectors": 2}})
+    assert (
+        resolve_settings(varied, "sd1", "default", {"search_space": "calibrated", "vectors": 1}).vectors == 1
+    )
 
 
 @pytest.mark.parametrize("preset", ["paper", "script"])
