@@ -48,8 +48,8 @@ class FairShares:
 
     An iteration with the work S of personalizations and G of generations takes about as long as its overhead and its
     work together. Personalizations keep a share s of their speed if G ≤ (S + overhead) (1 − s) / s. A unit that is
-    larger is done nevertheless, and the next iterations do less until the average is below the limit. Base models with
-    generations share the limit equally, so a unit of a large one leaves no debt to a small one.
+    larger is done nevertheless, and the next iterations do less until the average is below the limit. Base models
+    share the limit equally, so a unit of a large one leaves no debt to a small one.
 
     The generation whose last turn is the longest ago is the first, so all have turns. A generation that has not
     started is part of the next iteration if no other one waits to start.
