@@ -77,10 +77,12 @@ def calibrate(
     chosen = _choose(bundle, options)
     part, prior = (out.with_name(out.name + suffix) for suffix in (".part", ".prior"))
     own = identity(bundle, options, generation)
-    learned = load_partial_result(part, identity=own)
-    if options.forward_only and not learned:
-        prior.unlink(missing_ok=True)  # of a calibration that learned nothing
+    learned, began = load_partial_result(part, identity=own), part.is_file()
+    if options.forward_only and not began:
+        prior.unlink(missing_ok=True)  # of another calibration
     method = _method(bundle, chosen, options, prior, generation, watch)
+    if not began:
+        save_checkpoint(learned, part, identity=own)
     while (done := len(learned.get("displacements", ()))) < len(chosen.learned):
         found = _learn(method, chosen.learned[done : done + options.together], options.seed + done)
         learned = {name: torch.cat([learned[name], one]) if done else one for name, one in found.items()}

@@ -114,6 +114,19 @@ def test_interrupted_calibration_continues_with_the_same_bits(
     check_search(replace(bundle, calibration=whole), pictures)
 
 
+@pytest.mark.slow
+def test_measured_space_is_kept_when_the_first_batch_is_interrupted(bundle: Bundle, tmp_path: Path) -> None:
+    """A forward-only calibration that continues does not measure it again."""
+    options = CalibrationOptions(2, 1, samples=1, excluded=(*TONES[1:], *FORMS[2:]), forward_only=True)
+    out, prior = tmp_path / "c.safetensors", tmp_path / "c.safetensors.prior"
+    watch, kept = Watch(lambda *_: None, prior.is_file), set[int]()
+    for _ in range(2):
+        with pytest.raises(InterruptedSearchError):
+            calibrate(bundle, options, out, generation=QUICK, watch=watch)
+        kept.add(prior.stat().st_ino)
+    assert len(kept) == 1
+
+
 @pytest.mark.parametrize("forward_only", [False, True])
 def test_interruption_is_possible_before_each_subject_and_each_step(
     bundle: Bundle, tmp_path: Path, forward_only: bool
