@@ -7,6 +7,7 @@ part with the complete search, on the same subjects and seeds.
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from benchmarks.quality.cli import (
 )
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.quality.learning import snapshots
-from benchmarks.quality.learning.other_steps import AdamSteps, MomentumSteps
+from benchmarks.quality.learning.other_steps import AdamSteps, MomentumSteps, with_rate
 from benchmarks.quality.report.rows import Row
 from benchmarks.quality.report.tables import Column, method_table
 from benchmarks.quality.run import BenchmarkRun, RunOptions
@@ -65,8 +66,8 @@ def _with_flat_curvature(found: Calibration) -> Calibration:
 
 PARTS = {
     COMPLETE: Part(),
-    "adam-0.1": Part({"learning_rate": 0.1}, search=AdamSteps),
-    "momentum-0.3": Part({"learning_rate": 0.3}, search=MomentumSteps),
+    "adam-0.1": Part(search=with_rate(AdamSteps, 0.1)),
+    "momentum-0.3": Part(search=with_rate(MomentumSteps, 0.3)),
     "no-predicted-start": Part(calibration=lambda found: replace(found, displacement_map=None)),
     "no-adaptation": Part(constants={"gauss_newton.ADAPTATION": 0.0}),
     "no-average": Part(constants={"gauss_newton.AVERAGING": ENDLESS}),
@@ -76,9 +77,9 @@ PARTS = {
     "flat-curvature": Part(calibration=_with_flat_curvature),
     "own-curvature": Part(calibration=_with_flat_curvature, constants={"gauss_newton.ADAPTATION": 0.15}),
     "no-start-comparison": Part(constants={"start_comparison.SAMPLES": 0}),
-    "adam-0.3": Part({"learning_rate": 0.3}, search=AdamSteps),
-    "momentum-0.1": Part({"learning_rate": 0.1}, search=MomentumSteps),
-    "adam-0.03": Part({"learning_rate": 0.03}, search=AdamSteps),
+    "adam-0.3": Part(search=with_rate(AdamSteps, 0.3)),
+    "momentum-0.1": Part(search=with_rate(MomentumSteps, 0.1)),
+    "adam-0.03": Part(search=with_rate(AdamSteps, 0.03)),
     "no-drift": Part(constants={"gauss_newton.DRIFT": 0.0}),
     "constant-drift": Part(constants={"gauss_newton.DRIFT_HALVES_AFTER": ENDLESS}),
     "uniform-timesteps": Part({"timesteps": "partial_uniform"}),
@@ -102,15 +103,22 @@ def replaced(part: Part) -> Iterator[None]:
 
 
 def part_entry(part: Part, entry: BaseModelEntry, folder: Path) -> BaseModelEntry:
-    """Return the base model with the part's calibration, which is written to the folder if it differs."""
+    """Return the base model with the part's calibration, a file in the folder.
+
+    A file that exists stays: its header has a random order, and the identity of a search covers its bytes.
+    """
     if part.calibration is None or entry.calibration is None:
         return entry
     fingerprint = weights_fingerprint(find_model_folder(entry))
     found = Calibration.load(
         entry.calibration, weights_fingerprint=fingerprint, dimensions=DIMENSIONS, statistics=STATISTICS
     )
-    file = folder / "changed.calibration.safetensors"
-    part.calibration(found).save(file)
+    changed = part.calibration(found)
+    tensors = (changed.basis, changed.scales, changed.curvature)
+    content = b"".join([*(one.numpy().tobytes() for one in tensors), repr(changed.displacement_map).encode()])
+    file = folder / f"{hashlib.sha256(content).hexdigest()[:12]}.calibration.safetensors"
+    if not file.is_file():
+        changed.save(file)
     return entry.model_copy(update={"calibration": file})
 
 
