@@ -115,7 +115,8 @@ def part_entry(part: Part, entry: BaseModelEntry, folder: Path) -> BaseModelEntr
     )
     changed = part.calibration(found)
     tensors = (changed.basis, changed.scales, changed.curvature)
-    content = b"".join([*(one.numpy().tobytes() for one in tensors), repr(changed.displacement_map).encode()])
+    has_map = str(changed.displacement_map is not None)
+    content = b"".join([*(one.numpy().tobytes() for one in tensors), has_map.encode()])
     file = folder / f"{hashlib.sha256(content).hexdigest()[:12]}.calibration.safetensors"
     if not file.is_file():
         changed.save(file)

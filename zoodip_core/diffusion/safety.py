@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from torch import nn
 
@@ -16,9 +15,6 @@ from zoodip_core.base_models.safety_checker import safety_checker_files
 from zoodip_core.diffusion.device import compute_dtype
 from zoodip_core.diffusion.memory import typed_out_of_memory
 from zoodip_core.diffusion.weights import load_quantized
-
-# It announces a black image, which is never used here.
-logging.getLogger(StableDiffusionSafetyChecker.__module__).setLevel(logging.ERROR)
 
 
 class SafetyChecker:
@@ -35,6 +31,11 @@ class SafetyChecker:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
+        # Most workers check nothing, and this import takes half a second.
+        from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+        # It announces a black image, which is never used here.
+        logging.getLogger(StableDiffusionSafetyChecker.__module__).setLevel(logging.ERROR)
         files = safety_checker_files(folder)
         config = transformers.CLIPConfig.from_pretrained(files.folder)
         with torch.device("meta"):
