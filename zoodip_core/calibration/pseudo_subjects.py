@@ -72,7 +72,7 @@ def choose_subjects(
         InvalidModelError: the vocabulary has too few single-token nouns, or no colors, or too few scenes.
     """
     allowed = _allowed_by(vocabulary, excluded)
-    nouns, scenes = choose_nouns(vocabulary, excluded), _scenes(allowed)
+    nouns, scenes = choose_nouns(vocabulary, excluded), _at_least(PICTURES, SCENES, allowed, "scenes")
     rng = random.Random(seed)  # noqa: S311 — reproducible choice, not a secret
     objects = _object_phrases(nouns, allowed)
     rng.shuffle(objects)
@@ -103,7 +103,7 @@ def choose_style_pairs(
         InvalidModelError: the vocabulary has too few single-token nouns.
     """
     allowed = _allowed_by(vocabulary, excluded)
-    nouns, scenes = choose_nouns(vocabulary, excluded), _scenes(allowed)
+    nouns, scenes = choose_nouns(vocabulary, excluded), _at_least(PICTURES, SCENES, allowed, "scenes")
     phrases = [phrase for tone in TONES for form in FORMS if allowed(phrase := f"{tone} {form}")]
     rng = random.Random(f"style pairs {seed}")  # noqa: S311 — reproducible choice, not a secret
     rng.shuffle(phrases)
@@ -130,14 +130,7 @@ def choose_nouns(vocabulary: Vocabulary, excluded: Sequence[str] = ()) -> list[s
         InvalidModelError: there are too few.
     """
     allowed = _allowed_by(vocabulary, excluded)
-    nouns = [noun for noun in NOUNS if allowed(noun)]
-    if len(nouns) < MIN_NOUNS:
-        raise InvalidModelError.mismatch(
-            "base_model",
-            got=f"a vocabulary with {len(nouns)} single-token nouns of the calibration's list that are not excluded",
-            expected=f"at least {MIN_NOUNS}",
-        )
-    return nouns
+    return _at_least(MIN_NOUNS, NOUNS, allowed, "single-token nouns")
 
 
 def _allowed_by(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[str], bool]:
@@ -151,20 +144,20 @@ def _allowed_by(vocabulary: Vocabulary, excluded: Sequence[str]) -> Callable[[st
     return allowed
 
 
-def _scenes(allowed: Callable[[str], bool]) -> list[str]:
-    """Return the allowed scenes.
+def _at_least(least: int, words: Sequence[str], allowed: Callable[[str], bool], name: str) -> list[str]:
+    """Return the allowed words of one of the calibration's lists; `name` says which.
 
     Raises:
-        InvalidModelError: there are fewer than the pictures of a pseudo-subject.
+        InvalidModelError: there are fewer than `least`.
     """
-    scenes = [one for one in SCENES if allowed(one)]
-    if len(scenes) < PICTURES:
+    found = [word for word in words if allowed(word)]
+    if len(found) < least:
         raise InvalidModelError.mismatch(
             "base_model",
-            got=f"a vocabulary with {len(scenes)} scenes of the calibration's list that are not excluded",
-            expected=f"at least {PICTURES}",
+            got=f"a vocabulary with {len(found)} {name} of the calibration's list that are not excluded",
+            expected=f"at least {least}",
         )
-    return scenes
+    return found
 
 
 def _object_phrases(nouns: Sequence[str], allowed: Callable[[str], bool]) -> list[str]:
@@ -173,13 +166,7 @@ def _object_phrases(nouns: Sequence[str], allowed: Callable[[str], bool]) -> lis
     Raises:
         InvalidModelError: there is no color.
     """
-    colors = [one for one in COLORS if allowed(one)]
-    if not colors:
-        raise InvalidModelError.mismatch(
-            "base_model",
-            got="a vocabulary with 0 colors of the calibration's list that are not excluded",
-            expected="at least 1",
-        )
+    colors = _at_least(1, COLORS, allowed, "colors")
     patterns = [one for one in PATTERNS if not one or allowed(one)]
     phrases = [
         f"{pattern} {color} {noun}".strip() for pattern in patterns for color in colors for noun in nouns
