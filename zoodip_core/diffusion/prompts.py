@@ -218,16 +218,16 @@ def _run(
     encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
     """Run the encoder on input embeddings; return its states and, if it has a projection, the pooled states."""
-    inputs = [embedded, to_device(ends, embedded.device)]
+    inputs = [embedded, to_device(ends, embedded.device)] if encoder.projected else [embedded]
     found = None if encoder.compiled is None else encoder.compiled.run(inputs)
     states, *pooled = evaluate(encoder, *inputs) if found is None else found
     return states, pooled[0] if pooled else None
 
 
 def evaluate(
-    encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
+    encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"] | None = None
 ) -> tuple[Tensor, ...]:
-    """Run the layers in their dtype; transformers' own forward accepts only ids."""
+    """Run the layers in their dtype; transformers' own forward accepts only ids. A projection needs the ends."""
     body = encoder.body
     hidden = body.embeddings(inputs_embeds=embedded.to(body.final_layer_norm.weight.dtype))
     before_last = hidden
@@ -236,7 +236,7 @@ def evaluate(
         hidden = layer(hidden, None, is_causal=True)
     last = body.final_layer_norm(hidden)
     states = before_last if encoder.penultimate else last
-    if not encoder.projected:
+    if ends is None:
         return (states,)
     rows = torch.arange(len(last), device=last.device)
     return states, encoder.model.text_projection(last[rows, ends])
