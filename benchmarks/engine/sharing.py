@@ -37,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--steps", type=one_or_more, default=20, help="steps of a picture, and timed iterations of a search")
     add("--repeats", type=one_or_more, default=5)
     add("--share", type=float, default=0.5, help="share of their speed that searches keep")
-    add("--threads", type=one_or_more, default=torch.get_num_threads())
+    add("--threads", type=one_or_more, help="sets OMP_NUM_THREADS; default: the engine chooses")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # also for small batches
-    torch.set_num_threads(options.threads)
+    if options.threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+        torch.set_num_threads(options.threads)
     bundle = load_bundle(Catalog.load().get("emoji"), device=options.device)
     _draw(bundle, [[0]], steps=2)  # warm-up
     print_table(

@@ -74,7 +74,7 @@ def wait_for(url: str, timeout_s: float = 120.0) -> None:
 
 @contextmanager
 def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    given = {**os.environ, "OMP_NUM_THREADS": "1", "ZOODIP_LOG_LEVEL": "WARNING", **environment}
+    given = {**os.environ, "ZOODIP_LOG_LEVEL": "WARNING", **environment}
     process = subprocess.Popen(command, cwd=ROOT, env=given)
     try:
         yield process

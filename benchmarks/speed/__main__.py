@@ -83,7 +83,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--compiled", action="store_true", help="also measure the compiled entries")
     add("--rounds", type=one_or_more, default=5)
     add("--seconds", type=_duration, default=3.0, help="least duration of a reading, at least one step")
-    add("--threads", type=one_or_more, default=1, help="CPU threads of each process")
+    add(
+        "--threads",
+        type=one_or_more,
+        default=1,
+        help="CPU threads of torch in each process; the engine chooses how to use them",
+    )
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--out", type=Path, default=Path("speed-output"), help="folder of rows and random weights")
     add("--small", action="store_true", help="one short round of a narrow model in this process, as a test")

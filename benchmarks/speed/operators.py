@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,11 +20,13 @@ _WITHOUT_WORK = ("aten::clone", "aten::_to_copy", "aten::item", "aten::_local_sc
 
 
 def profile_step(step: Callable[[], None], device: str) -> Any:
-    """Return the profile of a step."""
+    """Return the profile of a step, with the operators of all threads."""
     activities = [ProfilerActivity.CPU]
     if device.startswith("cuda"):
         activities.append(ProfilerActivity.CUDA)
-    with profile(activities=activities) as found:
+    with profile(
+        activities=activities, experimental_config=_ExperimentalConfig(profile_all_threads=True)
+    ) as found:
         step()
     return found
 
@@ -68,11 +71,15 @@ def _computes(name: str) -> bool:
 def count_flops(step: Callable[[], None]) -> int:
     """Return the floating-point operations of the matrix products, convolutions and attentions of a step.
 
-    The same operations count with every kind of weights.
+    The same operations count with every kind of weights. The step runs with one thread of torch, so that the engine
+    makes no groups: other threads are not counted.
     """
     mapping = {torch.ops.mkldnn._convolution_pointwise: _packed_flops, **_quanto_flops()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         step()
+    torch.set_num_threads(threads)
     return int(counter.get_total_flops())
 
 

@@ -33,7 +33,7 @@ class EntryProcess:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.speed.process", json.dumps(task)],
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

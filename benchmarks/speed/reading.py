@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch import nn
@@ -57,15 +58,17 @@ class Reading:
 
 
 class _PassCounter:
-    """Counts passes of a U-Net, and their rows."""
+    """Counts passes of a U-Net, and their rows, on any thread."""
 
     def __init__(self, workload: Workload) -> None:
         self.passes = self.rows = 0
+        self._lock = Lock()
         workload.watch(self._count)
 
     def _count(self, rows: int) -> None:
-        self.passes += 1
-        self.rows += rows
+        with self._lock:
+            self.passes += 1
+            self.rows += rows
 
 
 class Measured:

@@ -60,10 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="pictures of each client; one alone draws 8 times as many",
     )
     add("--steps", type=one_or_more, default=20, help="denoising steps of a picture")
-    add("--threads", type=one_or_more, default=1, help="CPU threads of the worker")
     options = parser.parse_args(arguments)
     rows = []
-    with _service(options.threads) as port:
+    with _service() as port:
         _draw(port, number=0, count=1, steps=options.steps)  # loads the model
         running = 0
         for searches in sorted(options.searches):
@@ -78,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _service(threads: int) -> Iterator[int]:
+def _service() -> Iterator[int]:
     """Run API and worker; yield the port."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"ZOODIP_DATA_DIR": folder, "OMP_NUM_THREADS": str(threads)}
+        environment = {"ZOODIP_DATA_DIR": folder}
         with api(SERVICE, "/livez", environment) as (port, _), worker(port, environment):
             yield port
 

@@ -1,11 +1,13 @@
-"""Fixtures of unit tests: a narrow model of each family, built once a session, and reference images."""
+"""Fixtures of unit tests: a narrow model of each family, built once a session, reference images, and threads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tooling.models import build_family
@@ -13,6 +15,16 @@ from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.diffusion.loading import Bundle, load_bundle
 
 FAMILIES = ("sd1", "sd2", "sd2_v", "sdxl")
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let torch use two threads, without the variable that the test suite sets."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

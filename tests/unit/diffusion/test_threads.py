@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from PIL import Image
@@ -17,15 +15,7 @@ from zoodip_core.diffusion.threads import SMALL_WORK, threads_for
 from zoodip_core.personalization.personalize import Personalization
 from zoodip_core.personalization.subject import Subject
 
-
-@pytest.fixture(autouse=True)
-def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let torch use two threads, without the variable that the test suite sets."""
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 class _ThreadCounter(nn.Module):
