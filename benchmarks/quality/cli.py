@@ -46,6 +46,9 @@ def make_parser(
     add("--prompts", type=int, default=prompts, help=f"prompts for each case, at most {PROMPTS}")
     add("--pictures", type=int, default=pictures, help="pictures for each prompt")
     add("--color-captions", type=int, default=0, help="captions of each subject that name its color, 0 to 4")
+    add(
+        "--templates", action="store_true", help="learn with templates instead of captions of the backgrounds"
+    )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of forward-pass methods")
     add(
         "--calibration",
@@ -75,6 +78,7 @@ def parse_selection(given: argparse.Namespace) -> Selection:
         changes=parse_assignments(given.set),
         device=given.device,
         color_captions=given.color_captions,
+        templates=given.templates,
         calibration=given.calibration,
     )
 
@@ -170,6 +174,8 @@ def describe(chosen: Selection, count: int, entry: BaseModelEntry) -> str:
     changes = "".join(f", {name}={value}" for name, value in chosen.changes.items())
     if chosen.color_captions:
         changes += f", {chosen.color_captions} captions with the color"
+    if chosen.templates:
+        changes += ", templates instead of captions"
     if chosen.calibration:
         changes += f", calibration {chosen.calibration.name}"
     weights = fingerprint(find_model_folder(entry))

@@ -31,6 +31,7 @@ class Selection:
     changes: dict[str, Any] = field(default_factory=dict)  # to the settings of all forward-pass methods
     device: str | None = None
     color_captions: int = 0  # captions of each subject that name its color
+    templates: bool = False  # instead of captions
     calibration: Path | None = None  # file of `zoodip calibrate`; None: the shipped one
 
 
@@ -68,6 +69,7 @@ class BenchmarkSetup:
             selection.split,
             selection.subjects,
             color_captions=selection.color_captions,
+            templates=selection.templates,
         )
         self.prompts: Sequence[Sequence[Prompt]] = [
             make_prompts(case, tools.world, selection.prompts) for case in self.cases

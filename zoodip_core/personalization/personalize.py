@@ -49,7 +49,7 @@ class Personalization:
         self._redraws = 0  # of the current step
         self._rate_halved = False
         start = initial_token(bundle, subject.initializer, settings.vectors)
-        self._space = make_search_space(bundle, settings, start, subject.kind, references.posteriors)
+        self._space = make_search_space(bundle, settings, start, subject, references.posteriors)
         self._search_type = SEARCHES[settings.search_space]
         if state is None:
             self.search = self._search_type(

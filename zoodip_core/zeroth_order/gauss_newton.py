@@ -44,11 +44,14 @@ from zoodip_core.config import SearchSettings
 from zoodip_core.errors import InvalidCheckpointError
 from zoodip_core.zeroth_order.measured_values import Curvature, Derivatives, Losses
 from zoodip_core.zeroth_order.search import TokenSearch
-from zoodip_core.zeroth_order.search_space import REMAINDER, REMAINDER_CURVATURE, CalibratedSearchSpace
+from zoodip_core.zeroth_order.search_space import (
+    NOISE,
+    REMAINDER,
+    REMAINDER_CURVATURE,
+    CalibratedSearchSpace,
+)
 from zoodip_core.zeroth_order.start_comparison import SAMPLES, StartComparison
 
-NOISE = 0.03
-"""κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
 DAMPING = 0.05
 """λ, relative to the mean of the diagonal of E H Eᵀ, whose small eigenvalues are uncertain."""
 ADAPTATION = 0.04
@@ -65,7 +68,7 @@ CONSTANTS = (
     *(NOISE, DAMPING, ADAPTATION, DRIFT, DRIFT_HALVES_AFTER, AVERAGING, MAX_STEP, SAMPLES),
     *(REMAINDER, REMAINDER_CURVATURE),
 )
-"""All constants of a calibrated search, for the identity of a measured one."""
+"""All constants of a calibrated search with captions, for the identity of a measured one."""
 S = TypeVar("S", bound="GaussNewtonSearch")
 
 
@@ -130,7 +133,7 @@ class GaussNewtonSearch(TokenSearch):
         grown.diagonal().add_(drift(self._step, len(directions)))
         drawn = directions.double()
         continued = regression(self._curvature, drawn)
-        move, covariance = filter_step(grown, continued, measured)
+        move, covariance = filter_step(grown, continued, measured, self._calibrated.noise)
         self._curvature = adapted_curvature(self._curvature, drawn, continued, measured)
         shrink = min(1.0, MAX_STEP / max(float(move.norm()), 1e-300))
         self._u = self._u + (shrink * move).float()
@@ -174,7 +177,7 @@ def drift(step: int, n: int) -> float:
 
 
 def filter_step(
-    covariance: Float[Tensor, "d d"], continued: Float[Tensor, "n d"], measured: Curvature
+    covariance: Float[Tensor, "d d"], continued: Float[Tensor, "n d"], measured: Curvature, noise: float
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Return the move −K D and P after the measurement, all in double precision.
 
@@ -184,11 +187,12 @@ def filter_step(
         covariance: P before the measurement.
         continued: Gᵀ of `regression`.
         measured: the sample's derivatives and curvature along the directions.
+        noise: κ.
     """
     matrix = measured.matrix.double()
     observed = matrix @ continued
     seen = observed @ covariance  # n × d first: a product of two d × d matrices would take much longer
-    gain_inverse = seen @ observed.T + NOISE * matrix
+    gain_inverse = seen @ observed.T + noise * matrix
     gain = torch.linalg.lstsq(gain_inverse, seen).solution.T
     return -gain @ measured.values.double(), torch.addmm(covariance, gain, seen, alpha=-1)
 

@@ -16,6 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+NOISE = 0.03
+"""κ: variance of a sample's derivative, relative to the curvature. Chosen on EmojiBooth's validation split."""
+NOISE_WITHOUT_CAPTIONS = 0.3
+"""κ of images without captions: each sample also asks the token for its background. Chosen on the same split."""
 REMAINDER = 0.1
 """Squared length of a move along the remainder, relative to the span. Chosen on EmojiBooth's validation split."""
 REMAINDER_CURVATURE = 0.01
@@ -66,8 +70,10 @@ class CalibratedSearchSpace:
         curvature: mean curvature of the loss along `scales * basis`; only its shape counts.
         starts: displacements of the tokens at which a search can start. It starts at the first, and compares the
             others with it. None: at u = 0 only.
+        noise: κ, variance of a sample's derivative, relative to the curvature.
 
     Attributes:
+        noise: κ.
         other_starts: coordinates of all starts but the first.
         curvature: mean curvature of the loss along all coordinates, in double precision; only its shape counts.
     """
@@ -79,7 +85,9 @@ class CalibratedSearchSpace:
         scales: Float[Tensor, " k"],
         curvature: Float[Tensor, "k k"],
         starts: Float[Tensor, "starts d"] | None = None,
+        noise: float = NOISE,
     ) -> None:
+        self.noise = noise
         rest = orthogonal_complement(basis)
         count = max(1, len(rest))
         scale = (REMAINDER * scales.square().sum() / count).sqrt()

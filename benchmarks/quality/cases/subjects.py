@@ -51,7 +51,7 @@ class Case:
     scene: Scene  # what the token means; its background is that of the first reference
     initializer: str
     references: Sequence[Image.Image]
-    captions: tuple[str, ...]
+    captions: tuple[str, ...] | None  # None: templates
 
     @property
     def name(self) -> str:
@@ -78,7 +78,13 @@ def split_items(items: Sequence[Item], split: Split) -> list[Item]:
 
 
 def make_cases(
-    world: World, kind: str, split: Split, count: int | None = None, *, color_captions: int = 0
+    world: World,
+    kind: str,
+    split: Split,
+    count: int | None = None,
+    *,
+    color_captions: int = 0,
+    templates: bool = False,
 ) -> list[Case]:
     """Return the first `count` cases of one split; all of them for None.
 
@@ -88,6 +94,7 @@ def make_cases(
         split: "test" or "validation".
         count: number of cases.
         color_captions: captions of each subject that name its color, such as "a photo of a teal <x> on white".
+        templates: learn with templates, as if the user gave no captions.
 
     Raises:
         BenchmarkError: an unknown kind, more cases than the split has, or captions of what has no color.
@@ -112,11 +119,16 @@ def make_cases(
             expected = f"0 to {REFERENCES} with --kind subjects, else 0"
             raise BenchmarkError.mismatch("--color-captions", got=color_captions, expected=expected)
         found = [_with_color(case, color_captions) for case in found]
+    if templates:
+        if color_captions:
+            raise BenchmarkError.mismatch("--templates", got="with --color-captions", expected="one of them")
+        found = [replace(case, captions=None) for case in found]
     return found[:count]
 
 
 def _with_color(case: Case, count: int) -> Case:
     """Return the case with the color named in its first captions."""
+    assert case.captions is not None
     named = (one.replace(TOKEN, f"{case.scene.color} {TOKEN}") for one in case.captions[:count])
     return replace(case, captions=(*named, *case.captions[count:]))
 

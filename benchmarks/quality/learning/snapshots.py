@@ -21,6 +21,7 @@ from benchmarks.quantization.memory import reset_resident_peak, resident_bytes
 from zoodip_core.diffusion.loading import Bundle
 from zoodip_core.personalization.checkpoint import identity, load_checkpoint, save_checkpoint
 from zoodip_core.zeroth_order.gauss_newton import CONSTANTS
+from zoodip_core.zeroth_order.search_space import NOISE_WITHOUT_CAPTIONS
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY_S = 20.0
@@ -72,6 +73,8 @@ def plan_identity(plan: Plan, bundle: Bundle, cases: Sequence[Learnable]) -> str
     if plan.settings.search_space == "calibrated" and bundle.calibration is not None:
         digest.update(bundle.calibration.read_bytes())
         digest.update(str(CONSTANTS).encode())
+        if any(case.subject.captions is None for case in cases):
+            digest.update(str(NOISE_WITHOUT_CAPTIONS).encode())
     for index, case in enumerate(cases):
         settings = plan.case_settings(index)
         digest.update(identity(case.subject, settings, bundle.fingerprint, list(case.references)).encode())

@@ -21,7 +21,6 @@ from tests.unit.zeroth_order.linear_model import (
 from zoodip_core.errors import InvalidCheckpointError, LossNotFiniteError
 from zoodip_core.zeroth_order import Losses, TokenSearch
 from zoodip_core.zeroth_order.gauss_newton import (
-    NOISE,
     GaussNewtonSearch,
     adapted_curvature,
     filter_step,
@@ -30,6 +29,7 @@ from zoodip_core.zeroth_order.gauss_newton import (
 from zoodip_core.zeroth_order.measured_values import Curvature
 from zoodip_core.zeroth_order.search_space import (
     FULL,
+    NOISE,
     REMAINDER,
     REMAINDER_CURVATURE,
 )
@@ -45,7 +45,7 @@ def test_step_is_the_posterior_of_a_linear_gaussian_model() -> None:
     other = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     matrix = 4 * shape + other @ other.T  # a sample whose curvature is not the mean's
     continued = regression(curvature, directions, damping=0.0)
-    move, after = filter_step(covariance, continued, Curvature(derivatives, matrix, torch.ones(1)))
+    move, after = filter_step(covariance, continued, Curvature(derivatives, matrix, torch.ones(1)), NOISE)
     observed, noise = matrix @ torch.linalg.inv(shape) @ directions @ curvature, NOISE * matrix
     torch.testing.assert_close(observed @ directions.T, matrix)  # as measured
     information = torch.linalg.inv(covariance) + observed.T @ torch.linalg.inv(noise) @ observed
@@ -58,7 +58,7 @@ def test_sample_that_does_not_depend_on_the_token_changes_nothing() -> None:
     """Derivatives of zero leave u and the covariance as they are."""
     covariance, nothing = torch.eye(3).double(), Curvature(torch.zeros(2), torch.zeros(2, 2), torch.ones(3))
     directions = torch.eye(3).double()[:2]
-    move, after = filter_step(covariance, regression(torch.eye(3).double() / 3, directions), nothing)
+    move, after = filter_step(covariance, regression(torch.eye(3).double() / 3, directions), nothing, NOISE)
     assert move.equal(torch.zeros(3).double())
     assert after.equal(covariance)
 

@@ -101,6 +101,14 @@ def test_captions_name_the_color() -> None:
     assert all(a.tobytes() == b.tobytes() for a, b in zip(named.references, plain.references, strict=True))
 
 
+def test_templates_replace_captions() -> None:
+    """The subject is what a user gives without captions."""
+    (case,) = make_cases(shipped_world(), "subjects", "test", 1, templates=True)
+    assert case.subject.captions is None
+    with pytest.raises(BenchmarkError, match=r"--templates: got with --color-captions; expected one of them"):
+        make_cases(shipped_world(), "subjects", "test", color_captions=2, templates=True)
+
+
 def test_bad_selections_are_refused() -> None:
     """An unknown kind, too many cases and too many prompts are refused with the expected values."""
     world = shipped_world()
