@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from math import isqrt
 from typing import TypeVar
 
 import torch
@@ -14,8 +15,11 @@ from zoodip_core.diffusion.threads import SMALL_WORK
 
 T = TypeVar("T")
 
-GROUP_WORK = 2_400_000_000
-"""Least work of a group: six rows of the embedded model. Smaller groups are slower than one pass on one thread.
+FIXED_WORK = 1_200_000_000
+"""Work that takes as long as the fixed part of a pass: three rows of the embedded model.
+
+Python computes the fixed part, for one group at a time. So a pass of work W in k groups takes at least as long as
+k fixed parts, and as W / k. Both are equal at k = √(W / FIXED_WORK). Measured with two groups only.
 
 Groups wait for each other once in a pass, and threads that share an operation wait in each operation. So groups also
 pay next to other processes (docs/experiments/second-thread.md).
@@ -31,9 +35,9 @@ def row_groups(works: Sequence[int]) -> list[list[int]]:
     Args:
         works: rows × latent cells × parameters of the U-Net, for each request.
     """
-    if "OMP_NUM_THREADS" in os.environ or max(works) >= SMALL_WORK:
+    if "OMP_NUM_THREADS" in os.environ or max(works, default=0) >= SMALL_WORK:
         return [[*range(len(works))]]
-    count = max(1, min(torch.get_num_threads(), len(works), sum(works) // GROUP_WORK))
+    count = max(1, min(torch.get_num_threads(), len(works), isqrt(sum(works) // FIXED_WORK)))
     groups = [list[int]() for _ in range(count)]
     sums = [0] * count
     for index in sorted(range(len(works)), key=lambda one: -works[one]):

@@ -13,7 +13,7 @@ from zoodip_core.config import GenerationSettings
 from zoodip_core.diffusion.denoising import Rows
 from zoodip_core.diffusion.generation import ImageBatch
 from zoodip_core.diffusion.loading import Bundle, load_bundle
-from zoodip_core.diffusion.row_groups import GROUP_WORK, row_groups, run_groups
+from zoodip_core.diffusion.row_groups import FIXED_WORK, row_groups, run_groups
 from zoodip_core.diffusion.threads import SMALL_WORK
 from zoodip_core.engine import Engine
 
@@ -35,7 +35,7 @@ def emoji() -> Bundle:
         ([2] * 8, [[0, 2, 4, 6], [1, 3, 5, 7]]),
         ([12, 3, 3, 3, 3], [[0], [1, 2, 3, 4]]),
         ([3, 9], [[1], [0]]),
-        ([3, 3, 3], [[0, 1, 2]]),  # fewer than six rows for each thread
+        ([3, 3, 3], [[0, 1, 2]]),  # the fixed parts of two passes would take longer
         ([64], [[0]]),
         ([100, 100], [[0], [1]]),  # many small requests are still small
     ],
@@ -47,19 +47,25 @@ def test_groups_have_equal_work(rows: list[int], groups: list[list[int]]) -> Non
 
 def test_a_large_request_uses_all_threads() -> None:
     """Nothing runs at the same time as the operations of a large model."""
-    assert row_groups([SMALL_WORK, GROUP_WORK, GROUP_WORK]) == [[0, 1, 2]]
+    assert row_groups([SMALL_WORK, SMALL_WORK // 2, SMALL_WORK // 2]) == [[0, 1, 2]]
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """With OMP_NUM_THREADS there is one group."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert row_groups([GROUP_WORK] * 4) == [[0, 1, 2, 3]]
+    assert row_groups([FIXED_WORK] * 4) == [[0, 1, 2, 3]]
+
+
+def test_many_cores_have_few_groups() -> None:
+    """The fixed parts of the passes run one after another, so more groups would take longer."""
+    torch.set_num_threads(64)
+    assert [len(row_groups([ROW] * rows)) for rows in (11, 12, 27, 48, 192)] == [1, 2, 3, 4, 8]
 
 
 def test_one_thread_has_one_group() -> None:
     """There are at most as many groups as torch has threads."""
     torch.set_num_threads(1)
-    assert row_groups([GROUP_WORK] * 4) == [[0, 1, 2, 3]]
+    assert row_groups([FIXED_WORK] * 4) == [[0, 1, 2, 3]]
 
 
 def test_groups_run_at_the_same_time_on_one_thread_each() -> None:

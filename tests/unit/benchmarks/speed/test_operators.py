@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.speed.operators import count_flops, count_kernels, profile_step
-from zoodip_core.diffusion.row_groups import GROUP_WORK, row_groups, run_groups
+from zoodip_core.diffusion.row_groups import FIXED_WORK, row_groups, run_groups
 
 PRODUCTS = 2
 FLOPS = 2 * 2 * 3 * 4  # of one product
@@ -21,7 +21,7 @@ def _product() -> None:
 
 def _step() -> None:
     """Compute two products, in groups if there are any."""
-    groups = row_groups([GROUP_WORK] * PRODUCTS)
+    groups = row_groups([2 * FIXED_WORK] * PRODUCTS)
     if len(groups) == 1:
         for _ in range(PRODUCTS):
             _product()
@@ -32,7 +32,7 @@ def _step() -> None:
 def test_kernels_of_all_threads_are_counted() -> None:
     """Two groups have twice the kernels of one product."""
     one = count_kernels(profile_step(_product, "cpu"), "cpu")
-    assert len(row_groups([GROUP_WORK] * PRODUCTS)) == PRODUCTS
+    assert len(row_groups([2 * FIXED_WORK] * PRODUCTS)) == PRODUCTS
     assert count_kernels(profile_step(_step, "cpu"), "cpu") == PRODUCTS * one > 0
 
 
