@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Sequence
 
 import torch
 
+from benchmarks.engine.spread import spread
 from benchmarks.engine.waiting import at_least
 from benchmarks.engine.workload import GenerationQueue, begin_generation, begin_searches
 from benchmarks.quantization.__main__ import print_table
@@ -62,7 +62,7 @@ def _drawing_row(bundle: Bundle, clients: int, options: argparse.Namespace) -> l
         apart.append(clients / _draw(bundle, [[number] for number in range(clients)], options.steps))
         together.append(clients / _draw(bundle, [[*range(clients)]], options.steps))
     ratios = [many / one for many, one in zip(together, apart, strict=True)]
-    return [str(clients), *(_cell(values) for values in (apart, together, ratios))]
+    return [str(clients), *(spread(values, ".2f") for values in (apart, together, ratios))]
 
 
 def _draw(bundle: Bundle, groups: Sequence[Sequence[int]], steps: int) -> float:
@@ -95,11 +95,7 @@ def _search_row(bundle: Bundle, count: int, options: argparse.Namespace) -> list
         shared.append(options.steps / seconds)
         drawn.append((queue.finished - before) / seconds)
     shares = [full / free for full, free in zip(shared, alone, strict=True)]
-    return [str(count), *(_cell(values) for values in (alone, shared, shares, drawn))]
-
-
-def _cell(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+    return [str(count), *(spread(values, ".2f") for values in (alone, shared, shares, drawn))]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from benchmarks.engine.spread import spread
 from benchmarks.engine.waiting import at_least, busy_processes
 from benchmarks.quantization.__main__ import print_table
 from tests.tooling.families import sd15
@@ -90,7 +91,7 @@ def _row(name: str, unet: Any, count: int, options: argparse.Namespace) -> list[
     label = f"{name}, {parameters / 1e6:.1f} M parameters"
     work = count * side**2 * parameters / 1e9
     medians = [statistics.median(times) for times in zip(*readings, strict=True)]
-    ratios = [_range([one[0] / one[k] for one in readings]) for k in (1, 2)]
+    ratios = [spread([one[0] / one[k] for one in readings], ".2f") for k in (1, 2)]
     return [label, str(count), f"{work:.0f}", *(f"{median:.3f}" for median in medians), *ratios]
 
 
@@ -98,10 +99,6 @@ def _seconds(way: Callable[[], None]) -> float:
     started = time.perf_counter()
     way()
     return time.perf_counter() - started
-
-
-def _range(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 if __name__ == "__main__":

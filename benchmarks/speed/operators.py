@@ -12,6 +12,8 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoodip_core.diffusion.threads import threads_for
+
 _COPIES = ("aten::copy_", "aten::fill_")
 """Operators that others use on the way: one that calls only these does its own work, too."""
 
@@ -75,11 +77,8 @@ def count_flops(step: Callable[[], None]) -> int:
     makes no groups: other threads are not counted.
     """
     mapping = {torch.ops.mkldnn._convolution_pointwise: _packed_flops, **_quanto_flops()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    with threads_for(0), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         step()
-    torch.set_num_threads(threads)
     return int(counter.get_total_flops())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.engine.spread import spread
 from benchmarks.engine.waiting import at_least
 from benchmarks.quantization.__main__ import print_table
 from benchmarks.service.processes import free_port, wait_for
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             readings.setdefault(f"zoodip {command}", []).append(_command_seconds(command))
         for event, seconds in _service_seconds().items():
             readings.setdefault(f"zoodip serve: {event}", []).append(seconds)
-    print_table(("command", "time, s"), [[name, _cell(times)] for name, times in readings.items()])
+    print_table(("command", "time, s"), [[name, spread(times, ".2f")] for name, times in readings.items()])
 
 
 def _command_seconds(command: str) -> float:
@@ -65,10 +65,6 @@ def _service_seconds() -> dict[str, float]:
             service.send_signal(signal.SIGTERM)
             service.wait(60)
     return times
-
-
-def _cell(times: Sequence[float]) -> str:
-    return f"{statistics.median(times):.2f} ({min(times):.2f}–{max(times):.2f})"
 
 
 if __name__ == "__main__":

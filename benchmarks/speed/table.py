@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.engine.spread import spread
 from benchmarks.speed.entries import ENTRIES
 from benchmarks.speed.reading import Facts, Reading
 
@@ -107,8 +108,3 @@ def _line(name: str, rows: Sequence[SpeedRow]) -> list[str]:
         f"{middle(row.kernels_per_forward for row in rows):.0f}",
         f"{middle(row.launches_per_s for row in rows):.0f}",
     ]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the median and the range."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})"

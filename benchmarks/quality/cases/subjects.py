@@ -101,16 +101,7 @@ def make_cases(
     """
     if kind not in get_args(CaseKind):
         raise BenchmarkError.mismatch("--kind", got=kind, expected=", ".join(get_args(CaseKind)))
-    held = world.held_out
-    found: list[Case]
-    if kind == "subjects":
-        found = [_object_case(world, "subjects", *subject) for subject in split_items(held.subjects, split)]
-    elif kind == "shapes":
-        found = [
-            _object_case(world, "shapes", name, PLAIN, PLAIN) for name in split_items(held.shapes, split)
-        ]
-    else:
-        found = [_style_case(world, *style) for style in split_items(held.styles, split)]
+    found = _all_cases(world, kind, split)
     if count is not None and not 1 <= count <= len(found):
         expected = f"1 to {len(found)}, the {kind} of the {split} split"
         raise BenchmarkError.mismatch("--subjects", got=count, expected=expected)
@@ -118,12 +109,22 @@ def make_cases(
         if kind != "subjects" or not 0 < color_captions <= REFERENCES:
             expected = f"0 to {REFERENCES} with --kind subjects, else 0"
             raise BenchmarkError.mismatch("--color-captions", got=color_captions, expected=expected)
+        if templates:
+            raise BenchmarkError.mismatch("--templates", got="with --color-captions", expected="one of them")
         found = [_with_color(case, color_captions) for case in found]
     if templates:
-        if color_captions:
-            raise BenchmarkError.mismatch("--templates", got="with --color-captions", expected="one of them")
         found = [replace(case, captions=None) for case in found]
     return found[:count]
+
+
+def _all_cases(world: World, kind: str, split: Split) -> list[Case]:
+    """Return all cases of a kind in one split."""
+    held = world.held_out
+    if kind == "subjects":
+        return [_object_case(world, "subjects", *subject) for subject in split_items(held.subjects, split)]
+    if kind == "shapes":
+        return [_object_case(world, "shapes", name, PLAIN, PLAIN) for name in split_items(held.shapes, split)]
+    return [_style_case(world, *style) for style in split_items(held.styles, split)]
 
 
 def _with_color(case: Case, count: int) -> Case:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.engine.spread import spread
 from benchmarks.quality.errors import BenchmarkError
 from benchmarks.speed import __main__ as command
 from benchmarks.speed.entries import ENTRIES
 from benchmarks.speed.process import EntryProcess
 from benchmarks.speed.shapes import NARROW, SMALL_ENTRIES
-from benchmarks.speed.table import SpeedRow, spread, table_rows
+from benchmarks.speed.table import SpeedRow, table_rows
 from zoodip_core.base_models.catalog import BaseModelEntry
 
 
