@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from benchmarks.quantization.contenders import dense_weight
 from zoodip_core.diffusion.latents import encode_images
 from zoodip_core.diffusion.loading import Bundle
-from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder
+from zoodip_core.diffusion.prompts import PromptEncoder
+from zoodip_core.diffusion.text_encoder import TextEncoder
 from zoodip_core.engine import Request
 from zoodip_core.images import fit_square
 from zoodip_core.personalization.captions import captions_per_image

@@ -28,10 +28,11 @@ from zoodip_core.diffusion.dequantized import dequantized_budget_mb, keep_dequan
 from zoodip_core.diffusion.device import choose_device, compute_dtype, empty_cache, to_device
 from zoodip_core.diffusion.empty_networks import empty_network, empty_vae
 from zoodip_core.diffusion.memory import typed_out_of_memory
-from zoodip_core.diffusion.prompts import PromptEncoder, TextEncoder, compiled_encoder
+from zoodip_core.diffusion.prompts import PromptEncoder
 from zoodip_core.diffusion.safety import SafetyChecker
 from zoodip_core.diffusion.schedulers import noise_schedule
 from zoodip_core.diffusion.state_cache import StateCache
+from zoodip_core.diffusion.text_encoder import TextEncoder
 from zoodip_core.diffusion.weights import load_quantized
 from zoodip_core.errors import InvalidModelError
 
@@ -194,7 +195,7 @@ def load_bundle(
     if keeps_dequantized(folder, precisions, dequantized_budget_mb(dequantized_mb, chosen_device)):
         keep_dequantized([unet, *(encoder.model for encoder in encoders)], packed=not compiled)
     if compiled:
-        encoders = [compiled_encoder(encoder) for encoder in encoders]
+        encoders = [encoder.with_programs() for encoder in encoders]
     return Bundle(
         name=entry.name,
         family=family,

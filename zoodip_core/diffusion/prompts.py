@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoodip_core.diffusion.compiled import CompiledNetwork
 from zoodip_core.diffusion.device import to_device
 from zoodip_core.diffusion.memory import typed_out_of_memory
+from zoodip_core.diffusion.text_encoder import TextEncoder
 from zoodip_core.diffusion.tokenization import Window, first_window, read_units
 from zoodip_core.prompt_tokens import read_prompt
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """One CLIP text encoder with its tokenizer.
-
-    SD1 and SD2 condition on the last layer. SDXL conditions on the penultimate layer of two encoders, and on the
-    projected end-of-text state of the second one.
-
-    Attributes:
-        tokenizer: tokenizer of the encoder.
-        model: the frozen network.
-        penultimate: whether to use the penultimate layer instead of the last one.
-        projected: whether the network has a projection of the end-of-text state.
-        compiled: runs the network compiled, where it can; None for the eager path only.
-    """
-
-    tokenizer: CLIPTokenizer
-    model: Any
-    penultimate: bool
-    projected: bool
-    compiled: CompiledNetwork | None = None
-
-    @property
-    def body(self) -> Any:
-        """The transformer: embeddings, layers and final norm."""
-        return self.model.text_model if self.projected else self.model
-
-    @property
-    def table(self) -> Float[Tensor, "words d"]:
-        """Embedding table of the vocabulary."""
-        weight: Tensor = self.body.embeddings.token_embedding.weight
-        return weight
-
-    @property
-    def width(self) -> int:
-        """Width of an embedding."""
-        return int(self.table.shape[1])
-
-    @property
-    def tokens(self) -> int:
-        """Context length."""
-        return int(self.body.embeddings.position_ids.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -168,7 +125,7 @@ class PromptEncoder:
         for index, encoder in enumerate(self.encoders):
             windows = [prompt.windows[index] for prompt in prompts]
             ends = _end_positions(encoder.tokenizer, torch.stack([window.ids for window in windows]))
-            state, projected = _run(encoder, embedded[index], ends)
+            state, projected = encoder.run(embedded[index], ends)
             states.append(_weighted(state, torch.stack([window.weights for window in windows])))
             pooled = projected if projected is not None else pooled
         return PromptStates(torch.cat(states, dim=-1), pooled)
@@ -212,41 +169,3 @@ def _end_positions(tokenizer: CLIPTokenizer, ids: Int[Tensor, "rows tokens"]) ->
     """Return the position of the first end-of-text token in each row."""
     ends: Tensor = ids.eq(tokenizer.eos_token_id).int().argmax(dim=-1)
     return ends
-
-
-def _run(
-    encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"]
-) -> tuple[Float[Tensor, "rows tokens d"], Float[Tensor, "rows p"] | None]:
-    """Run the encoder on input embeddings; return its states and, if it has a projection, the pooled states."""
-    inputs = [embedded, to_device(ends, embedded.device)] if encoder.projected else [embedded]
-    found = None if encoder.compiled is None else encoder.compiled.run(inputs)
-    states, *pooled = evaluate(encoder, *inputs) if found is None else found
-    return states, pooled[0] if pooled else None
-
-
-def evaluate(
-    encoder: TextEncoder, embedded: Float[Tensor, "rows tokens d"], ends: Int[Tensor, " rows"] | None = None
-) -> tuple[Tensor, ...]:
-    """Run the layers in their dtype; transformers' own forward accepts only ids. A projection needs the ends."""
-    body = encoder.body
-    hidden = body.embeddings(inputs_embeds=embedded.to(body.final_layer_norm.weight.dtype))
-    before_last = hidden
-    for layer in body.encoder.layers:
-        before_last = hidden
-        hidden = layer(hidden, None, is_causal=True)
-    last = body.final_layer_norm(hidden)
-    states = before_last if encoder.penultimate else last
-    if ends is None:
-        return (states,)
-    rows = torch.arange(len(last), device=last.device)
-    return states, encoder.model.text_projection(last[rows, ends])
-
-
-def compiled_encoder(encoder: TextEncoder) -> TextEncoder:
-    """Return the encoder with programs for prompts of its context length."""
-
-    def accepts(inputs: Sequence[Tensor]) -> bool:
-        return inputs[0].shape[1] == encoder.tokens and not inputs[0].requires_grad
-
-    network = CompiledNetwork("the text encoder", lambda *inputs: evaluate(encoder, *inputs), accepts)
-    return replace(encoder, compiled=network)
