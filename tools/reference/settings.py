@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tools.reference.markdown import GENERATED, code, table
-from zoodip_core.base_models.presets import CALIBRATED, FULL_SPACE_ONLY
+from zoodip_core.base_models.calibrated_settings import CALIBRATED, FULL_SPACE_ONLY
 from zoodip_core.base_models.scheduler_names import SCHEDULERS
 from zoodip_core.config import GenerationSettings, PersonalizationSettings
 from zoodip_core.service.settings import ServiceSettings

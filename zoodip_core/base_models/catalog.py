@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from zoodip_core.base_models.calibrated_settings import CALIBRATED, FULL_SPACE_ONLY
 from zoodip_core.base_models.families import Family
 from zoodip_core.config import ConceptKind, PartPrecisions, PersonalizationSettings, Precision
 from zoodip_core.errors import InvalidSettingsError, UnknownBaseModelError
@@ -154,8 +155,8 @@ def _entry(path: Path, number: int, values: dict[str, Any]) -> BaseModelEntry:
             raise _fault(path, number, field, "an unknown field", f"one of {names}") from error
         got = "nothing" if first["type"] == "missing" else repr(first["input"])
         raise _fault(path, number, field or None, got, expectation(first["msg"])) from error
-    for name in ("settings", "calibrated_settings"):
-        _check_settings(path, number, name, getattr(entry, name))
+    _check_settings(path, number, "settings", entry.settings)
+    _check_calibrated_settings(path, number, entry.calibrated_settings)
     calibration = entry.calibration or Path(f"{entry.name}.calibration.safetensors")
     places = {"path": entry.path, "vae": entry.vae, "calibration": calibration}
     located = {
@@ -186,6 +187,18 @@ def _check_places(catalog: Path, number: int, places: dict[str, Path], *, calibr
         given = "a file that `zoodip calibrate --out` wrote; leave the field out until it exists"
         expected = given if calibration_is_given else "a file of `zoodip calibrate`, or none"
         raise _fault(catalog, number, "calibration", f"{calibration}, which is no regular file", expected)
+
+
+def _check_calibrated_settings(path: Path, number: int, values: dict[str, Any]) -> None:
+    """Validate a table of settings that replace those of the calibrated search.
+
+    Raises:
+        InvalidSettingsError: a setting is unknown, has no effect in this search, or its value is not allowed.
+    """
+    for name in sorted((FULL_SPACE_ONLY | {"search_space", "vectors"}) & values.keys()):
+        expected = "a setting that the calibrated search has"
+        raise _fault(path, number, f"calibrated_settings.{name}", repr(values[name]), expected)
+    _check_settings(path, number, "calibrated_settings", CALIBRATED | values)
 
 
 def _check_settings(path: Path, number: int, name: str, values: dict[str, Any]) -> None:

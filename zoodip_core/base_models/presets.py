@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from zoodip_core.base_models.calibrated_settings import CALIBRATED, FULL_SPACE_ONLY
 from zoodip_core.base_models.catalog import BaseModelEntry
 from zoodip_core.base_models.families import Family
 from zoodip_core.config import PersonalizationSettings
@@ -26,40 +27,6 @@ _SCRIPT: dict[str, Any] = _AS_PRINTED | {
     "image_fit": "squash",
 }
 _PRESETS: dict[Preset, dict[str, Any]] = {"default": {}, "paper": _AS_PRINTED, "script": _SCRIPT}
-
-# Chosen on EmojiBooth's validation split (docs/experiments/fewer-forwards.md). None is a length in the embedding
-# space, so they are the same for every base model: μ counts in standard deviations of learned tokens. On real weights
-# they are untested.
-CALIBRATED: dict[str, Any] = {
-    "search_space": "calibrated",
-    "n": 8,
-    "mu": 3e-3,
-    "directions": "orthogonal",
-    "steps": 100,
-    "measure_every": 17,  # a measurement takes 48 evaluations, as many as five steps
-    "checkpoint_every": 25,
-    "image_sampling": "without_replacement",
-    "timesteps": "stratified",
-    "t_low": 300,
-    "t_high": 950,
-}
-FULL_SPACE_ONLY = frozenset(
-    {
-        "learning_rate",
-        "learning_rate_schedule",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_eps",
-        "estimator",
-        "derivative",
-        "estimate_scale",
-        "subspace",
-        "tau",
-        "nu",
-        "null_directions",
-    }
-)
-"""Settings that Gauss–Newton steps do not have."""
 
 
 def resolve_settings(

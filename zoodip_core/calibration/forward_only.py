@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoodip_core.base_models.presets import CALIBRATED
+from zoodip_core.base_models.calibrated_settings import CALIBRATED
 from zoodip_core.calibration.options import CalibrationOptions
 from zoodip_core.calibration.pseudo_subjects import PseudoSubject
 from zoodip_core.calibration.start import begin_pseudo_subject

@@ -107,6 +107,21 @@ SD15 = '[[base_models]]\nname = "sd15"\npath = "sd15"\n'
             "calibrated_settings",
         ),
         (
+            SD15 + "calibrated_settings = { learning_rate = 0.1 }",
+            "calibrated_settings.learning_rate: got 0.1; expected a setting that the calibrated search has",
+            "calibrated_settings.learning_rate",
+        ),
+        (
+            SD15 + 'calibrated_settings = { search_space = "full" }',
+            "calibrated_settings.search_space: got 'full'; expected a setting that the calibrated search has",
+            "calibrated_settings.search_space",
+        ),
+        (
+            SD15 + "calibrated_settings = { t_low = 960 }",
+            "base_models[0].calibrated_settings: t_low is 960 and t_high is 950; expected t_low < t_high",
+            "calibrated_settings",
+        ),
+        (
             SD15 + 'calibration = "absent.safetensors"',
             "absent.safetensors, which is no regular file; expected a file that `zoodip calibrate --out` wrote",
             "calibration",
